@@ -1,0 +1,103 @@
+"""KL against search steps: live, and aligned over all chunks at the end."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+from lit_prompt.models import PromptModule
+
+_POINTS = 200
+_QUANTILES = {"p10": 0.1, "median": 0.5, "p90": 0.9}
+
+
+def kl_quantiles(kl: Tensor, families: list[str]) -> dict[str, float]:
+    """Median and 10/90 % quantiles over targets, overall and, where there are several, for each family.
+
+    Args:
+        kl: nats, ``[target]``; infinite values are left out.
+        families: of each target.
+
+    Returns:
+        By tag, such as ``kl_median`` and ``random/kl_p10``.
+    """
+    tags: dict[str, float] = {}
+    groups = {"": torch.ones(len(kl), dtype=torch.bool)}
+    if len(set(families)) > 1:
+        groups |= {f"{name}/": torch.tensor([f == name for f in families]) for name in sorted(set(families))}
+    for group, rows in groups.items():
+        values = kl[rows & kl.isfinite()].double()
+        if len(values):
+            tags |= {f"{group}kl_{name}": float(values.quantile(q)) for name, q in _QUANTILES.items()}
+    return tags
+
+
+class KLCurves(L.Callback):
+    """Logs the best KL so far over targets, as median and 10/90 % quantiles, overall and for each family.
+
+    During the fit ``train/kl_*`` shows the chunk under search against the trainer's global step. At the end
+    ``curve/kl_*`` shows all targets against the step of their own search, so that chunks lie over one another; the
+    custom-scalars tab draws it as a band.
+    """
+
+    def __init__(self) -> None:
+        self._curves: dict[int, Tensor] = {}  # position of a target: best KL so far at each recorded step
+
+    def _stride(self, pl_module: PromptModule) -> int:
+        return max(1, pl_module.data.steps // _POINTS)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Records the chunk's KLs and logs their quantiles."""
+        assert isinstance(pl_module, PromptModule)
+        stride = self._stride(pl_module)
+        if batch_idx % stride:
+            return
+        index, kl = pl_module.progress()
+        for target, value in zip(index, kl, strict=True):
+            if target not in self._curves:
+                self._curves[target] = torch.full((-(-pl_module.data.steps // stride),), torch.nan)
+            self._curves[target][batch_idx // stride] = value
+        if trainer.logger is not None:
+            families = [pl_module.targets.family[i] for i in index]
+            tags = {f"train/{name}": value for name, value in kl_quantiles(kl, families).items()}
+            trainer.logger.log_metrics(tags, step=trainer.global_step)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Logs the aligned curves."""
+        assert isinstance(pl_module, PromptModule)
+        logger = trainer.logger
+        if not self._curves or not isinstance(logger, TensorBoardLogger):
+            return
+        targets = sorted(self._curves)
+        curves = torch.stack([_hold_last(self._curves[i]) for i in targets])
+        families = [pl_module.targets.family[i] for i in targets]
+        stride = self._stride(pl_module)
+        for point in range(curves.shape[1]):
+            tags = {f"curve/{name}": value for name, value in kl_quantiles(curves[:, point], families).items()}
+            logger.log_metrics(tags, step=point * stride)
+        band = ["curve/kl_median", "curve/kl_p10", "curve/kl_p90"]
+        layout = {"KL (nats) against search steps": {"all targets: median, 10 % to 90 %": ["Margin", band]}}
+        if len(set(families)) > 1:
+            medians = [f"curve/{name}/kl_median" for name in sorted(set(families))]
+            layout["KL (nats) against search steps"]["median by family"] = ["Multiline", medians]
+        logger.experiment.add_custom_scalars(layout)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The curves so far."""
+        return {"curves": self._curves}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on with saved curves."""
+        self._curves = state_dict["curves"]
+
+
+def _hold_last(curve: Tensor) -> Tensor:
+    """Fills the steps that a chunk did not need any more with its last value."""
+    known = (~curve.isnan()).nonzero().flatten()
+    filled = curve.clone()
+    filled[int(known[-1]) + 1 :] = curve[known[-1]]
+    return filled

@@ -1,0 +1,34 @@
+"""The progress bar."""
+
+import sys
+
+import lightning as L
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+
+
+class ChunkProgressBar(TQDMProgressBar):
+    """Shows the chunk, its steps and the median of its best KL so far, falling."""
+
+    BAR_FORMAT = "{desc}: {percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+
+    def __init__(self) -> None:
+        # a log file gets a line now and then, a terminal a moving bar
+        super().__init__(refresh_rate=10 if sys.stderr.isatty() else 100)
+
+    def init_train_tqdm(self) -> Tqdm:
+        """A bar for a chunk."""
+        bar = super().init_train_tqdm()
+        bar.set_description("search")
+        return bar
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Names the chunk."""
+        super().on_train_epoch_start(trainer, pl_module)
+        self.train_progress_bar.set_description(f"chunk {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, int | str | float | dict[str, float]]:
+        """The median KL, without the version number."""
+        items = super().get_metrics(trainer, pl_module)
+        items.pop("v_num", None)
+        return {("median KL" if name == "kl" else name): value for name, value in items.items()}

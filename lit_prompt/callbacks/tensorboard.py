@@ -1,0 +1,75 @@
+"""What TensorBoard shows beside the curves: hyperparameters, histograms, figures, the configuration."""
+
+import math
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from lit_prompt.models import PromptModule
+from lit_prompt.results.figures import kl_against_entropy, target_against_reached
+from lit_prompt.results.record import Columns, result_table
+
+_HP_METRICS = ("hp/kl_median", "hp/kl_mean", "hp/kl_p90")
+
+
+class TensorBoardReport(L.Callback):
+    """Logs hyperparameters at the start, and at the end of a fit or a test what was found, from the saved prompts."""
+
+    def __init__(self) -> None:
+        self._columns: list[Columns] = []
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Opens the hyperparameters tab; the metrics follow at the end."""
+        logger = trainer.logger
+        if isinstance(logger, TensorBoardLogger) and isinstance(pl_module, PromptModule):
+            parameters = {"lm": pl_module.lm_path, "dtype": pl_module.lm_options.dtype, **pl_module.settings()}
+            parameters["targets"] = len(pl_module.targets)
+            logger.log_hyperparams(parameters, dict.fromkeys(_HP_METRICS, math.nan))
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Evaluates all prompts once and shows them."""
+        assert isinstance(pl_module, PromptModule)
+        if not isinstance(trainer.logger, TensorBoardLogger):
+            return
+        columns = [pl_module.evaluate(batch)[0] for batch in pl_module.data.evaluation_dataloader()]
+        self._show(trainer.logger, pl_module, columns, trainer.global_step)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forgets an earlier test."""
+        self._columns = []
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Collects records."""
+        self._columns.append(outputs)
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Shows what the test found."""
+        if isinstance(trainer.logger, TensorBoardLogger) and isinstance(pl_module, PromptModule):
+            self._show(trainer.logger, pl_module, self._columns, trainer.global_step)
+
+    def _show(self, logger: TensorBoardLogger, module: PromptModule, columns: list[Columns], step: int) -> None:
+        table = result_table(columns)
+        positions = [i for i, kl in enumerate(table["kl"].to_pylist()) if kl is not None]
+        if not positions:
+            return
+        kl = torch.tensor([table["kl"][i].as_py() for i in positions], dtype=torch.float64)
+        norm = torch.tensor([table["prompt_norm"][i].as_py() for i in positions])
+        summary = (float(kl.median()), float(kl.mean()), float(kl.quantile(0.9)))
+        logger.log_metrics(dict(zip(_HP_METRICS, summary, strict=True)), step=step)
+        writer = logger.experiment
+        writer.add_histogram("final/kl", kl, step)
+        writer.add_histogram("final/prompt_norm", norm, step)
+        writer.add_figure("kl_against_entropy", kl_against_entropy(table, module.lm_path), step)
+        order = kl.argsort()
+        chosen = {"1_best": order[0], "2_median": order[(len(order) - 1) // 2], "3_worst": order[-1]}
+        for name, place in chosen.items():
+            batch = module.targets.batch([positions[int(place)]])
+            records = module.token_records(batch)
+            title = f"{name[2:]}: {batch.target_id[0]}, KL {float(kl[place]):.4f} nats"
+            writer.add_figure(f"target_against_reached/{name}", target_against_reached(records, title), step)
+        writer.flush()

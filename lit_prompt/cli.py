@@ -1,0 +1,132 @@
+"""The command line: LightningCLI with one LM for model and data, run folders, and no evaluation of nothing."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from lit_prompt.callbacks import ChunkProgressBar, KLCurves, ResultWriter, SearchCheckpoint, TensorBoardReport
+from lit_prompt.data import TargetDataModule, families
+from lit_prompt.errors import InputError
+from lit_prompt.lm import LMOptions
+from lit_prompt.models import PromptModule, SoftPrompt
+
+#: Names that a config may use without their module.
+SHORTHAND = [SoftPrompt, *(getattr(families, name) for name in families.__all__)]
+SUBCOMMANDS = ("fit", "validate", "test", "predict")
+CONFIG_FILE = "config.yaml"
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes ``config.yaml`` into a new run's folder and shows it in TensorBoard; a resumed run keeps its own."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Saves the resolved configuration of a fit."""
+        if stage != "fit" or trainer.log_dir is None or not trainer.is_global_zero:
+            return
+        path = Path(trainer.log_dir) / CONFIG_FILE
+        if not path.exists():
+            self.parser.save(self.config, path, skip_none=False, overwrite=False, multifile=False)
+        if isinstance(trainer.logger, TensorBoardLogger):
+            trainer.logger.experiment.add_text("config", f"```yaml\n{path.read_text()}\n```")
+
+
+class PromptCLI(LightningCLI):
+    """Runs fit, validate, test and predict.
+
+    Args:
+        args: the command line's arguments, after :func:`lit_prompt.main.expand_run`.
+        run_folder: folder of the run that is resumed or evaluated; None for a new run.
+        name: name of a new run's folder in ``logs``.
+    """
+
+    def __init__(self, args: ArgsType, run_folder: Path | None, name: str) -> None:
+        self._run_folder = run_folder
+        self._name = name
+        strict: dict[str, Any] = {"exit_on_error": False}
+        super().__init__(
+            PromptModule,
+            TargetDataModule,
+            save_config_callback=SaveConfig,
+            seed_everything_default=False,
+            trainer_defaults={
+                "max_epochs": -1,
+                "devices": 1,
+                "enable_model_summary": False,
+                "log_every_n_steps": 1,
+                "callbacks": [KLCurves(), ChunkProgressBar(), ResultWriter(), TensorBoardReport()],
+            },
+            subclass_mode_model=True,
+            auto_configure_optimizers=False,
+            parser_kwargs={**strict, **{command: {**strict} for command in SUBCOMMANDS}},
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The four subcommands and the trainer's arguments that they hide."""
+        known = LightningCLI.subcommands()
+        return {command: known[command] for command in SUBCOMMANDS}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds ``--lm``, ``--lm_options`` and ``--checkpoint`` and links model and data to them."""
+        parser.add_argument("--lm", type=str, default="data/lms/tales-llama", help="hub id or local folder of the LM")
+        parser.add_class_arguments(LMOptions, "lm_options")
+        parser.add_lightning_class_args(SearchCheckpoint, "checkpoint")
+        for key in ("lm", "lm_options"):
+            parser.link_arguments(key, f"model.init_args.{key}")
+            parser.link_arguments(key, f"data.{key}")
+        parser.link_arguments("model.init_args.steps", "data.steps")
+        parser.set_defaults({"model": {"class_path": "lit_prompt.models.SoftPrompt"}})
+
+    def before_instantiate_classes(self) -> None:
+        """Checks what can be checked before a model is loaded, and gives a new run its folder."""
+        assert self.subcommand is not None
+        config = self.config[self.subcommand]
+        _check_checkpoint(config.get("ckpt_path"), self.subcommand)
+        if self._run_folder is not None and (self._run_folder / "targets").is_dir():
+            config.data.load = str(self._run_folder / "targets")
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Logs to ``logs/<config>/version_k``, or to the folder of the run that is gone on with."""
+        if self._get(self.config_init, "trainer").get("logger") in (None, True):
+            kwargs["logger"] = self._logger()
+        return super().instantiate_trainer(**kwargs)
+
+    def _logger(self) -> TensorBoardLogger:
+        if self._run_folder is None:
+            logger = TensorBoardLogger("logs", name=self._name, default_hp_metric=False)
+        else:
+            run = self._run_folder.resolve()
+            shown = self._run_folder if len(self._run_folder.parts) > 2 else run
+            logger = TensorBoardLogger(
+                str(shown.parent.parent), name=shown.parent.name, version=shown.name, default_hp_metric=False
+            )
+        try:
+            Path(logger.log_dir).mkdir(parents=True, exist_ok=True)
+            probe = Path(logger.log_dir) / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise InputError(
+                f"{logger.log_dir}: the run's folder cannot be written ({error.strerror}); free the path or set "
+                "trainer.logger"
+            ) from error
+        return logger
+
+
+def _check_checkpoint(path: Any, subcommand: str) -> None:
+    if path is None:
+        if subcommand == "fit":
+            return
+        raise InputError(
+            f"{subcommand} needs what a fit has found: name its run with --run logs/NAME/version_K, or a checkpoint "
+            "with --ckpt_path"
+        )
+    if not Path(path).is_file():
+        raise InputError(f"--ckpt_path: no checkpoint {path}")
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"--ckpt_path: {path} is truncated or no checkpoint; take another one or search again")

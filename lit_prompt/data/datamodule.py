@@ -1,0 +1,137 @@
+"""Targets as a LightningDataModule."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from torch.utils.data import DataLoader, Dataset
+
+from lit_prompt.data.families import TargetFamily
+from lit_prompt.data.sampler import ChunkSampler
+from lit_prompt.data.target import Target
+from lit_prompt.data.target_set import TargetBatch, TargetSet
+from lit_prompt.errors import InputError
+from lit_prompt.lm import LMOptions, Vocabulary
+
+
+class _TargetChunks(Dataset[TargetBatch]):
+    """Reads chunks of a target set; the chunk that was read last stays in memory, being asked for at every step."""
+
+    def __init__(self, targets: TargetSet) -> None:
+        self._targets = targets
+        self._last: TargetBatch | None = None
+
+    def __getitem__(self, index: list[int]) -> TargetBatch:
+        if self._last is None or self._last.index != index:
+            self._last = self._targets.batch(index)
+        return self._last
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+
+class TargetDataModule(L.LightningDataModule):
+    """Target distributions, each an item, searched in chunks.
+
+    Args:
+        families: families of targets; their targets follow one another.
+        chunk_size: targets that are searched at the same time. It bounds the memory and does not change any result.
+        load: folder of a saved set of targets, used instead of ``families``.
+        lm: hub id or local folder of the LM that the targets are for; set by ``--lm``.
+        lm_options: how that LM is loaded; set by ``--lm_options``.
+        steps: how often a chunk is repeated; set by ``--model.steps``.
+    """
+
+    targets: TargetSet
+
+    def __init__(
+        self,
+        families: list[TargetFamily] | None = None,
+        chunk_size: int = 64,
+        load: Path | None = None,
+        lm: str = "data/lms/tales-llama",
+        lm_options: LMOptions | None = None,
+        steps: int = 500,
+    ) -> None:
+        super().__init__()
+        if chunk_size < 1:
+            raise InputError(f"data.chunk_size is {chunk_size}; it must be at least 1")
+        if not families and load is None:
+            raise InputError("no targets: give data.families (see configs/demo.yaml) or data.load")
+        self.families = families or []
+        self.chunk_size = chunk_size
+        self.load = load
+        self.steps = steps
+        self.vocabulary = Vocabulary.load(lm, lm_options or LMOptions())
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+
+    def setup(self, stage: str) -> None:
+        """Builds the targets, or opens the set that was built before.
+
+        A fit keeps its set in the run's folder, so that a resume and a test read what was searched for.
+        """
+        if hasattr(self, "targets"):
+            return
+        if self.load is not None:
+            self.targets = TargetSet(Path(self.load))
+        else:
+            self.targets = self._build(self._folder(stage))
+        if self.targets.vocabulary != self.vocabulary.fingerprint:
+            raise InputError(
+                f"{self.targets.folder}: these targets are over another vocabulary ({self.targets.vocab_size} tokens) "
+                f"than the LM's ({self.vocabulary.size} tokens); build them for this LM or choose theirs with --lm"
+            )
+
+    def _folder(self, stage: str) -> Path:
+        log_dir = self.trainer.log_dir if self.trainer is not None and stage == "fit" else None
+        if log_dir is not None and not (Path(log_dir) / "targets").exists():
+            return Path(log_dir) / "targets"
+        self._temporary = tempfile.TemporaryDirectory(prefix="lit_prompt-")
+        return Path(self._temporary.name) / "targets"
+
+    def _build(self, folder: Path) -> TargetSet:
+        return TargetSet.write(folder, self._make(), self.vocabulary.size, self.vocabulary.fingerprint)
+
+    def _make(self) -> Iterator[Target]:
+        for family in self.families:
+            yield from family.targets(self.vocabulary)
+
+    @property
+    def sampler(self) -> ChunkSampler:
+        """The fit's order of chunks."""
+        return ChunkSampler(len(self.targets), self.chunk_size, self.steps)
+
+    def train_dataloader(self) -> DataLoader[TargetBatch]:
+        """One chunk an epoch, repeated at every step."""
+        return self._loader(self.sampler)
+
+    def evaluation_dataloader(self) -> DataLoader[TargetBatch]:
+        """Every target once, chunk by chunk."""
+        return self._loader([self.sampler.chunk(epoch) for epoch in range(self.sampler.num_chunks)])
+
+    def val_dataloader(self) -> DataLoader[TargetBatch] | list[Any]:
+        """Every target once for ``validate``; nothing during a fit, which evaluates at its end."""
+        fitting = self.trainer is not None and self.trainer.state.fn == "fit"
+        return [] if fitting else self.evaluation_dataloader()
+
+    def test_dataloader(self) -> DataLoader[TargetBatch]:
+        """Every target once."""
+        return self.evaluation_dataloader()
+
+    def predict_dataloader(self) -> DataLoader[TargetBatch]:
+        """Every target once."""
+        return self.evaluation_dataloader()
+
+    def _loader(self, sampler: Any) -> DataLoader[TargetBatch]:
+        chunks = _TargetChunks(self.targets)
+        return DataLoader(chunks, sampler=sampler, batch_size=None, collate_fn=_identity)
+
+    def transfer_batch_to_device(self, batch: TargetBatch, device: Any, dataloader_idx: int) -> TargetBatch:
+        """Leaves a batch where it is: the module moves it once a chunk, not once a step."""
+        return batch
+
+
+def _identity(batch: TargetBatch) -> TargetBatch:
+    return batch

@@ -1,0 +1,106 @@
+"""What every family of targets has in common."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from lit_prompt.data.target import Target, seed_for
+from lit_prompt.errors import InputError
+from lit_prompt.lm import Vocabulary
+
+
+class TargetFamily(ABC):
+    """Makes targets for a vocabulary.
+
+    Args:
+        name: family name in ids, tables and plots.
+        seed: base of the seeds of the family's targets.
+    """
+
+    def __init__(self, name: str, seed: int = 0) -> None:
+        self.name = name
+        self.seed = seed
+
+    @abstractmethod
+    def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
+        """Yields the family's targets; those with random parts depend on their own seed alone.
+
+        Args:
+            vocabulary: what the targets are distributions over.
+
+        Raises:
+            InputError: if the settings do not fit the vocabulary.
+        """
+
+    def target_seed(self, *parts: object) -> int:
+        """Seed of one target, from the family's seed and what tells the target apart."""
+        return seed_for(self.seed, *parts)
+
+
+class EntropyGridFamily(TargetFamily):
+    """A family with several targets at each of a grid of entropies, made from Gaussian logits.
+
+    Args:
+        entropies: entropies in nats, or how many to space evenly from 0.1 nats to ln|V| - 0.1.
+        per_entropy: targets at each entropy.
+        name: family name in ids, tables and plots.
+        seed: base of the seeds of the family's targets.
+    """
+
+    # bounds the working memory to some hundred megabytes, whatever |V|
+    _elements_per_block = 2**22
+
+    def __init__(self, entropies: int | list[float], per_entropy: int, name: str, seed: int = 0) -> None:
+        super().__init__(name, seed)
+        self.entropies = entropies
+        self.per_entropy = per_entropy
+
+    @abstractmethod
+    def match(self, logits: Tensor, entropy: Tensor) -> Tensor:
+        """Brings Gaussian logits ``[item, vocab]`` to the wanted entropies ``[item]`` in nats."""
+
+    def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
+        """Yields ``per_entropy`` targets at each entropy of the grid."""
+        wanted = [
+            (h, f"H{h:.3f}", k)
+            for h in entropy_grid(self.entropies, vocabulary.size, f"family {self.name}")
+            for k in range(self.per_entropy)
+        ]
+        block = max(1, self._elements_per_block // vocabulary.size)
+        for start in range(0, len(wanted), block):
+            part = wanted[start : start + block]
+            seeds = [self.target_seed(label, k) for _, label, k in part]
+            logits = torch.stack(
+                [torch.randn(vocabulary.size, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+            )
+            matched = self.match(logits, torch.tensor([h for h, _, _ in part]))
+            for (h, label, k), seed, row in zip(part, seeds, matched, strict=True):
+                yield Target.from_logits(f"{self.name}/{label}/{k}", self.name, row, seed, wanted_entropy=h)
+
+
+def entropy_grid(entropies: int | Sequence[float], vocab_size: int, where: str) -> list[float]:
+    """The wanted entropies in nats.
+
+    Args:
+        entropies: a list, or how many to space evenly from 0.1 to ln|V| - 0.1 (one alone: the middle).
+        vocab_size: |V|.
+        where: named in the error.
+
+    Raises:
+        InputError: if an entropy lies outside [0, ln|V|].
+    """
+    highest = math.log(vocab_size)
+    if isinstance(entropies, int):
+        if entropies < 1:
+            raise InputError(f"{where}: entropies is {entropies}; give a number of entropies of at least 1, or a list")
+        low, high = (0.1, highest - 0.1) if entropies > 1 else (highest / 2, highest / 2)
+        return torch.linspace(low, high, entropies, dtype=torch.float64).tolist()
+    for h in entropies:
+        if not 0.0 <= h <= highest:
+            raise InputError(
+                f"{where}: entropy {h:g} lies outside [0, ln|V|] = [0, {highest:.4f}] nats for |V| = {vocab_size}"
+            )
+    return list(entropies)

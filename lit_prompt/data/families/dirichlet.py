@@ -1,0 +1,48 @@
+"""Dirichlet targets."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from lit_prompt.data.families.base import TargetFamily
+from lit_prompt.data.target import Target
+from lit_prompt.errors import InputError
+from lit_prompt.lm import Vocabulary
+
+
+class Dirichlet(TargetFamily):
+    """Draws from a symmetric Dirichlet distribution over the whole vocabulary.
+
+    Args:
+        concentrations: values of alpha; small ones give few tokens nearly all mass.
+        per_concentration: targets for each alpha.
+        name: family name in ids, tables and plots.
+        seed: base of the seeds of the family's targets.
+    """
+
+    def __init__(
+        self,
+        concentrations: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0),
+        per_concentration: int = 8,
+        name: str = "dirichlet",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(name, seed)
+        self.concentrations = concentrations
+        self.per_concentration = per_concentration
+
+    def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
+        """Yields ``per_concentration`` draws for each alpha."""
+        for alpha in self.concentrations:
+            if not 0.0 < alpha < float("inf"):
+                raise InputError(f"family {self.name}: concentration {alpha:g} is not a positive number")
+            for i in range(self.per_concentration):
+                seed = self.target_seed(alpha, i)
+                rng = np.random.default_rng(seed)
+                # log of a Gamma(alpha) draw as log Gamma(alpha + 1) + log(U) / alpha: the draw itself underflows
+                log_gamma = np.log(rng.standard_gamma(alpha + 1.0, vocabulary.size))
+                log_gamma += np.log1p(-rng.random(vocabulary.size)) / alpha
+                yield Target.from_logits(
+                    f"{self.name}/a{alpha:g}/{i}", self.name, torch.from_numpy(log_gamma), seed, concentration=alpha
+                )

@@ -1,0 +1,43 @@
+"""One-hot targets."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from lit_prompt.data.families.base import TargetFamily
+from lit_prompt.data.target import Target
+from lit_prompt.errors import InputError
+from lit_prompt.lm import Vocabulary
+
+
+class OneHot(TargetFamily):
+    """All mass on one token: the target of a prompt that forces a token.
+
+    Args:
+        tokens: texts (`` yes``) or ids; by default random ordinary tokens.
+        count: how many random tokens, when ``tokens`` is not given.
+        name: family name in ids, tables and plots.
+        seed: base of the seeds of the family's targets.
+    """
+
+    def __init__(
+        self, tokens: list[int | str] | None = None, count: int = 16, name: str = "one_hot", seed: int = 0
+    ) -> None:
+        super().__init__(name, seed)
+        self.tokens = tokens
+        self.count = count
+
+    def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
+        """Yields a target for each token."""
+        seeds = [self.target_seed(i) if self.tokens is None else None for i in range(len(self.tokens or ()) or self.count)]
+        for i, seed in enumerate(seeds):
+            if self.tokens is None:
+                token_id = int(np.random.default_rng(seed).choice(vocabulary.ordinary_ids))
+            else:
+                token_id = vocabulary.checked_id(self.tokens[i], f"family {self.name}")
+            logits = torch.full((vocabulary.size,), -math.inf)
+            logits[token_id] = 0.0
+            target_id = f"{self.name}/{i}/{vocabulary.text(token_id)}"
+            yield Target.from_logits(target_id, self.name, logits, seed, token_id=token_id)

@@ -1,0 +1,43 @@
+"""Uniform targets over random tokens."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from lit_prompt.data.families.base import TargetFamily
+from lit_prompt.data.target import Target
+from lit_prompt.errors import InputError
+from lit_prompt.lm import Vocabulary
+
+
+class UniformSubset(TargetFamily):
+    """Uniform over k random tokens; special tokens are left out.
+
+    Args:
+        sizes: the values of k.
+        per_size: targets for each k.
+        name: family name in ids, tables and plots.
+        seed: base of the seeds of the family's targets.
+    """
+
+    def __init__(
+        self, sizes: tuple[int, ...] = (2, 8, 64, 512), per_size: int = 8, name: str = "uniform", seed: int = 0
+    ) -> None:
+        super().__init__(name, seed)
+        self.sizes = sizes
+        self.per_size = per_size
+
+    def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
+        """Yields ``per_size`` targets for each k."""
+        available = len(vocabulary.ordinary_ids)
+        for k in self.sizes:
+            if not 1 <= k <= available:
+                raise InputError(f"family {self.name}: {k} tokens are not among 1 to {available} ordinary tokens")
+            for i in range(self.per_size):
+                seed = self.target_seed(k, i)
+                ids = np.random.default_rng(seed).choice(vocabulary.ordinary_ids, size=k, replace=False)
+                logits = torch.full((vocabulary.size,), -math.inf)
+                logits[torch.from_numpy(ids)] = 0.0
+                yield Target.from_logits(f"{self.name}/k{k}/{i}", self.name, logits, seed, k=k)

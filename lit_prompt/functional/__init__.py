@@ -1,0 +1,27 @@
+"""Pure torch functions: no Lightning, no transformers."""
+
+from lit_prompt.functional.divergence import (
+    entropy,
+    js_divergence,
+    kl_divergence,
+    normalize_log_probs,
+    reverse_kl_divergence,
+    top_k_overlap,
+    total_variation,
+)
+from lit_prompt.functional.entropy_match import EntropyMatchError, match_entropy, temperature_for_entropy
+from lit_prompt.functional.objective import kl_from_moments
+
+__all__ = [
+    "EntropyMatchError",
+    "entropy",
+    "js_divergence",
+    "kl_divergence",
+    "kl_from_moments",
+    "match_entropy",
+    "normalize_log_probs",
+    "reverse_kl_divergence",
+    "temperature_for_entropy",
+    "top_k_overlap",
+    "total_variation",
+]

@@ -1,0 +1,123 @@
+"""Divergences between next-token distributions, in nats, exact at zeros and in half precision.
+
+Every function takes the log of both distributions over the last dimension. The inputs may be log-probabilities or
+unnormalised logits, of any floating dtype: half precision is raised to float32, and both are normalised with
+``log_softmax`` before anything else, so that the rounding of half-precision inputs does not leave a distribution that
+sums to 1.003. A probability of zero is a log-probability of ``-inf``.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def normalize_log_probs(logits: Tensor) -> Tensor:
+    """Normalises logits or log-probabilities over the last dimension.
+
+    Args:
+        logits: ``[..., vocab]``, any floating dtype; ``-inf`` means probability zero.
+
+    Returns:
+        Log-probabilities ``[..., vocab]``, float32 (float64 where the input is float64).
+    """
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    return logits.log_softmax(-1)
+
+
+def _expected_log_ratio(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Sum of p (log p - log q) over normalised inputs, with 0 log 0 = 0: ``[..., vocab]`` to ``[...]``."""
+    absent = log_p == -math.inf
+    log_ratio = (log_p - log_q).masked_fill(absent, 0.0)
+    return (log_p.exp() * log_ratio).sum(-1)
+
+
+def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Kullback-Leibler divergence KL(p || q) in nats.
+
+    Args:
+        log_p: log of the target, ``[..., vocab]``.
+        log_q: log of the reached distribution, ``[..., vocab]``.
+
+    Returns:
+        ``[...]``; ``inf`` where p has mass on a token to which q gives none.
+    """
+    return _expected_log_ratio(normalize_log_probs(log_p), normalize_log_probs(log_q))
+
+
+def reverse_kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Reverse divergence KL(q || p) in nats; ``inf`` where q has mass on a token that p excludes.
+
+    Args:
+        log_p: log of the target, ``[..., vocab]``.
+        log_q: log of the reached distribution, ``[..., vocab]``.
+
+    Returns:
+        ``[...]``.
+    """
+    return kl_divergence(log_q, log_p)
+
+
+def js_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Jensen-Shannon divergence in nats, between 0 and ln 2 (Lin, 1991).
+
+    Args:
+        log_p: log of the target, ``[..., vocab]``.
+        log_q: log of the reached distribution, ``[..., vocab]``.
+
+    Returns:
+        ``[...]``.
+    """
+    log_p, log_q = normalize_log_probs(log_p), normalize_log_probs(log_q)
+    log_mixture = torch.logaddexp(log_p, log_q) - math.log(2.0)
+    return 0.5 * (_expected_log_ratio(log_p, log_mixture) + _expected_log_ratio(log_q, log_mixture))
+
+
+def total_variation(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Total variation distance, half the L1 distance, between 0 and 1.
+
+    Args:
+        log_p: log of the target, ``[..., vocab]``.
+        log_q: log of the reached distribution, ``[..., vocab]``.
+
+    Returns:
+        ``[...]``, a probability (no unit).
+    """
+    p, q = normalize_log_probs(log_p).exp(), normalize_log_probs(log_q).exp()
+    return 0.5 * (p - q).abs().sum(-1)
+
+
+def entropy(log_p: Tensor) -> Tensor:
+    """Shannon entropy in nats, between 0 and ln|V|.
+
+    Args:
+        log_p: ``[..., vocab]``.
+
+    Returns:
+        ``[...]``.
+    """
+    log_p = normalize_log_probs(log_p)
+    return -(log_p.exp() * log_p.masked_fill(log_p == -math.inf, 0.0)).sum(-1)
+
+
+def top_k_overlap(log_p: Tensor, log_q: Tensor, k: int = 10) -> Tensor:
+    """Share of p's k most likely tokens that are among q's k most likely ones.
+
+    Where p has fewer than k tokens with mass, only those count: for a one-hot target the value is 1 when q's top k
+    holds its token.
+
+    Args:
+        log_p: log of the target, ``[..., vocab]``.
+        log_q: log of the reached distribution, ``[..., vocab]``.
+        k: number of tokens, at most the vocabulary's size.
+
+    Returns:
+        ``[...]``, between 0 and 1.
+    """
+    k = min(k, log_p.shape[-1])
+    top_p, index_p = log_p.topk(k, dim=-1)
+    index_q = log_q.topk(k, dim=-1).indices
+    present = top_p > -math.inf
+    found = (index_p.unsqueeze(-1) == index_q.unsqueeze(-2)).any(-1) & present
+    return found.sum(-1) / present.sum(-1)

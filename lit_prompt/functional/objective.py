@@ -1,0 +1,26 @@
+"""The search objective, computed from a target's moments instead of its |V| probabilities."""
+
+from torch import Tensor
+
+
+def kl_from_moments(logits: Tensor, features: Tensor, moments: Tensor, offset: Tensor, entropy: Tensor) -> Tensor:
+    r"""KL(p || q) in nats from what a target needs in the search loop.
+
+    With logits z = Wf + b for features f and q = softmax(z),
+
+    .. math:: KL(p \| q) = \mathrm{logsumexp}(z) - \langle W^T p, f \rangle - \langle p, b \rangle - H(p),
+
+    so that a target is its moments W^T p, its offset <p, b> and its entropy, and the gradient with respect to f is
+    the difference between the moments of q and of p (moment matching).
+
+    Args:
+        logits: ``[item, vocab]``, float32 or float64.
+        features: ``[item, feature]``, what the head maps to the logits.
+        moments: W^T p, ``[item, feature]``.
+        offset: <p, b>, ``[item]``.
+        entropy: H(p) in nats, ``[item]``.
+
+    Returns:
+        ``[item]``, in nats; differentiable in logits and features.
+    """
+    return logits.logsumexp(-1) - (moments * features).sum(-1) - offset - entropy

@@ -1,0 +1,8 @@
+"""Language models: loading, freezing, vocabulary, fingerprint."""
+
+from lit_prompt.lm.frozen import FrozenLM
+from lit_prompt.lm.load import load_causal_lm, load_tokenizer
+from lit_prompt.lm.options import LMOptions
+from lit_prompt.lm.vocabulary import Vocabulary
+
+__all__ = ["FrozenLM", "LMOptions", "Vocabulary", "load_causal_lm", "load_tokenizer"]

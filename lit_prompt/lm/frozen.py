@@ -1,0 +1,163 @@
+"""A causal LM seen as a function from input embeddings to the next token's logits."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lit_prompt.errors import InputError
+from lit_prompt.lm.fingerprint import lm_fingerprint
+
+# On CPU a matrix product with fewer rows than this takes another kernel, which rounds differently (measured with MKL:
+# 12 rows or more give every row bit for bit the same result, fewer do not). Adam amplifies such differences to 1e-3
+# nats within some hundred steps, so smaller batches are padded: a target's result must not depend on its company.
+_MIN_ROWS = 16
+
+
+def pad_rows(x: Tensor, rows: int) -> Tensor:
+    """Repeats the first item until there are at least ``rows``: ``[item, ...]`` to ``[max(item, rows), ...]``."""
+    missing = rows - x.shape[0]
+    return x if missing <= 0 else torch.cat([x, x[:1].expand(missing, *x.shape[1:])])
+
+
+class FrozenLM(nn.Module):
+    """A causal LM in eval mode whose weights get no gradient and stay out of checkpoints.
+
+    The LM is split into *features* (what varies with the prompt) and a linear *head* that maps them to logits in
+    float32. For an LM whose logits are a linear function of the last hidden state the features are that state, and a
+    target p enters the search as its moments W^T p alone. Whether this holds is measured on a probe at load time. Where
+    it does not (soft-capped or scaled logits) the features are the LM's own logits and the head is the identity.
+
+    Args:
+        model: a ``transformers`` causal LM; ``inputs_embeds`` is all that is asked of it.
+
+    Attributes:
+        is_linear: whether logits are head(last hidden state).
+        vocab_size: number of logits.
+        embedding_dim: size of an input embedding.
+        fingerprint: hash of configuration and weights.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)
+        self.dispatched = getattr(model, "hf_device_map", None) is not None
+        self.fingerprint = lm_fingerprint(model)
+        self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
+        probe = self.embed(torch.arange(3, device=self.device).unsqueeze(0))
+        self.embedding_dim: int = probe.shape[-1]
+        self.is_linear = False
+        logits = self._own_logits(probe)
+        self.vocab_size: int = logits.shape[-1]
+        if not torch.isfinite(logits).all():
+            raise InputError(
+                "the LM's logits are not finite on a three-token probe; try --lm_options.dtype float32, or check the weights"
+            )
+        self.is_linear = self._head_is_linear(probe, logits)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the input embeddings."""
+        weight: Tensor = self.model.get_input_embeddings().weight
+        return weight.device
+
+    @property
+    def max_length(self) -> int | None:
+        """Most positions the LM takes, or None where it has no such limit."""
+        length = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return None if length is None else int(length)
+
+    def _head_is_linear(self, probe: Tensor, logits: Tensor) -> bool:
+        head = self.model.get_output_embeddings()
+        base = getattr(self.model, "base_model", self.model)
+        if not isinstance(head, nn.Linear) or base is self.model:
+            return False
+        # a soft cap bends small logits by less than the probe can tell
+        if getattr(self.model.config.get_text_config(), "final_logit_softcapping", None):
+            return False
+        self.is_linear = True
+        predicted = self.logits(self.features(probe))
+        # the LM rounds its logits to its own dtype, the head here does not
+        tolerance = max(1e-4, 4 * torch.finfo(head.weight.dtype).eps)
+        return bool((predicted - logits).abs().max() <= tolerance * logits.abs().max())
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Input embeddings of token ids, in the LM's dtype: ``[...]`` to ``[..., embedding]``."""
+        embeddings: Tensor = self.model.get_input_embeddings()(ids.to(self.device))
+        return embeddings
+
+    def _own_logits(self, inputs_embeds: Tensor) -> Tensor:
+        keep = {"logits_to_keep": 1} if self._keeps_logits else {}
+        dtype = self.model.get_input_embeddings().weight.dtype
+        logits: Tensor = self.model(inputs_embeds=inputs_embeds.to(dtype), use_cache=False, **keep).logits[:, -1]
+        return logits if logits.dtype == torch.float64 else logits.float()
+
+    def features(self, inputs_embeds: Tensor) -> Tensor:
+        """What the head maps to the next token's logits.
+
+        Args:
+            inputs_embeds: ``[item, position, embedding]``, any floating dtype.
+
+        Returns:
+            ``[item, feature]``, float32 (float64 for a float64 LM); differentiable in the embeddings.
+        """
+        items, positions = inputs_embeds.shape[:2]
+        inputs_embeds = pad_rows(inputs_embeds, -(-_MIN_ROWS // positions))
+        if not self.is_linear:
+            return self._own_logits(inputs_embeds)[:items]
+        dtype = self.model.get_input_embeddings().weight.dtype
+        hidden = self.model.base_model(inputs_embeds=inputs_embeds.to(dtype), use_cache=False).last_hidden_state
+        features: Tensor = hidden[:items, -1]
+        return features if features.dtype == torch.float64 else features.float()
+
+    def _head(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the head in float32 or float64; a copy is kept when the LM's own are in half precision."""
+        head = self.model.get_output_embeddings()
+        if head.weight.dtype in (torch.float32, torch.float64):
+            return head.weight, head.bias
+        if getattr(self, "_head_copy", None) is None or self._head_copy[0].device != head.weight.device:
+            self._head_copy = (head.weight.float(), None if head.bias is None else head.bias.float())
+        return self._head_copy
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Next-token logits from features: ``[item, feature]`` to ``[item, vocab]``, float32 or float64."""
+        if not self.is_linear:
+            return features
+        weight, bias = self._head()
+        items = features.shape[0]
+        return F.linear(pad_rows(features.to(weight.device), _MIN_ROWS), weight, bias)[:items]
+
+    def next_token_logits(self, inputs_embeds: Tensor) -> Tensor:
+        """Next-token logits after input embeddings: ``[item, position, embedding]`` to ``[item, vocab]``."""
+        return self.logits(self.features(inputs_embeds))
+
+    def moments(self, log_p: Tensor) -> tuple[Tensor, Tensor]:
+        """What a target needs in the search loop: its moments W^T p and its offset <p, b>.
+
+        Args:
+            log_p: log-probabilities, ``[item, vocab]``.
+
+        Returns:
+            ``[item, feature]`` and ``[item]``, float32 (float64 for a float64 LM).
+        """
+        p = log_p.to(self.device).exp()
+        if not self.is_linear:
+            return p, torch.zeros_like(p[:, 0])
+        weight, bias = self._head()
+        p = pad_rows(p.to(weight), _MIN_ROWS)
+        offset = torch.zeros_like(p[:, 0]) if bias is None else p @ bias
+        return (p @ weight)[: len(log_p)], offset[: len(log_p)]
+
+    def train(self, mode: bool = True) -> "FrozenLM":
+        """Stays in eval mode."""
+        return super().train(False)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Empty: the LM is named and fingerprinted in a checkpoint, not stored."""
+        return kwargs.get("destination", {})
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "FrozenLM":
+        # weights that accelerate has spread over devices stay where they are
+        return self if self.dispatched else super()._apply(fn, recurse)

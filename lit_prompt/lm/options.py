@@ -1,0 +1,26 @@
+"""How a language model is loaded."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass
+class LMOptions:
+    """How the language model is loaded.
+
+    Attributes:
+        dtype: precision of the LM's weights; prompts, logits and losses stay in float32. ``auto`` is what the files
+            hold. ``float32`` is exact and the default.
+        device_map: where the weights go, in the words of accelerate (``auto``, ``balanced``, ``cpu``, ``cuda:1``), for
+            an LM that is too big for one device; needs ``pip install accelerate``. By default the LM sits whole on the
+            trainer's device.
+        attention: attention implementation (``eager``, ``sdpa``, ``flash_attention_2``); by default transformers picks.
+        revision: branch, tag or commit on the hub.
+        trust_remote_code: run the model code that comes with the weights. Off: it is somebody else's program.
+    """
+
+    dtype: Literal["float32", "bfloat16", "float16", "float64", "auto"] = "float32"
+    device_map: str | None = None
+    attention: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False

@@ -1,0 +1,128 @@
+"""The vocabulary of an LM: token ids, their text, and the way back."""
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Any
+
+from lit_prompt.errors import InputError
+from lit_prompt.lm.load import load_tokenizer, readable_errors
+from lit_prompt.lm.options import LMOptions
+
+
+class Vocabulary:
+    """Token ids and texts of an LM's output vocabulary.
+
+    Args:
+        tokenizer: a ``transformers`` tokenizer.
+        size: number of logits of the LM, which may exceed the tokenizer's length (padded vocabularies).
+    """
+
+    def __init__(self, tokenizer: Any, size: int) -> None:
+        self.tokenizer = tokenizer
+        self.size = size
+
+    @classmethod
+    def load(cls, lm: str, options: LMOptions) -> "Vocabulary":
+        """Loads tokenizer and vocabulary size of an LM without its weights.
+
+        Args:
+            lm: hub id or local folder.
+            options: revision and trust_remote_code are used.
+
+        Raises:
+            InputError: if there is no such LM.
+        """
+        from transformers import AutoConfig
+
+        tokenizer = load_tokenizer(lm, options)
+        with readable_errors(lm):
+            config = AutoConfig.from_pretrained(
+                lm, revision=options.revision or "main", trust_remote_code=options.trust_remote_code
+            )
+        return cls(tokenizer, config.get_text_config().vocab_size)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over size and token strings, 16 hexadecimal digits."""
+        tokens = json.dumps([self.size, sorted(self.tokenizer.get_vocab().items())])
+        return hashlib.sha256(tokens.encode()).hexdigest()[:16]
+
+    @cached_property
+    def ordinary_ids(self) -> list[int]:
+        """Ids of the tokens that a text can hold: in the tokenizer, within the LM's logits, not special."""
+        special = set(self.tokenizer.all_special_ids)
+        return sorted(i for i in self.tokenizer.get_vocab().values() if i < self.size and i not in special)
+
+    @cached_property
+    def _anchor(self) -> int:
+        return int(self.tokenizer.encode("a", add_special_tokens=False)[-1])
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of a token sequence, special tokens included, nothing cleaned up."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text; special tokens only where the text spells them."""
+        return [int(i) for i in self.tokenizer.encode(text, add_special_tokens=False)]
+
+    def text(self, token_id: int) -> str:
+        """The text that a token adds after other text (`` yes``, with its space).
+
+        A token that is no text of its own (a byte of a longer character, a padding row) is shown as ``<id 123>``.
+        """
+        if token_id >= len(self.tokenizer):
+            return f"<id {token_id}>"
+        before = self.decode([self._anchor])
+        text = self.decode([self._anchor, token_id])
+        if not text.startswith(before) or "\ufffd" in text:
+            return f"<id {token_id}>"
+        return text[len(before) :]
+
+    def token_id(self, text: str) -> int:
+        """The one token that adds this text.
+
+        Args:
+            text: for instance `` yes``; the leading space counts.
+
+        Raises:
+            InputError: if the text is not exactly one token; the message shows how it splits.
+        """
+        ids = self.encode(text)
+        if len(ids) == 1 and (self.text(ids[0]) == text or ids[0] in self.tokenizer.all_special_ids):
+            return self._within_logits(ids[0], text)
+        # a tokenizer that puts a space before every text reaches a token without one only by its own name
+        named = self.tokenizer.get_vocab().get(text)
+        if named is not None and self.text(named) == text:
+            return self._within_logits(int(named), text)
+        pieces = [self.text(i) for i in ids]
+        hint = ""
+        if len(ids) == 1:
+            hint = f"; the nearest token is {pieces[0]!r}"
+        elif not text.startswith(" ") and len(self.encode(" " + text)) == 1:
+            hint = f"; with a space before it, {' ' + text!r}, it is one token"
+        raise InputError(f"{text!r} is not exactly one token of this LM: it splits into {pieces} (ids {ids}){hint}")
+
+    def checked_id(self, token: int | str, where: str) -> int:
+        """Id of a token that a user named by text or id.
+
+        Args:
+            token: text or id.
+            where: named in the error.
+
+        Raises:
+            InputError: if there is no such token.
+        """
+        if isinstance(token, str):
+            try:
+                return self.token_id(token)
+            except InputError as error:
+                raise InputError(f"{where}: {error}") from error
+        if not 0 <= token < self.size:
+            raise InputError(f"{where}: token id {token} is not among 0 to {self.size - 1}, the ids of this LM")
+        return token
+
+    def _within_logits(self, token_id: int, text: str) -> int:
+        if token_id >= self.size:
+            raise InputError(f"{text!r} is token {token_id}, but the LM has logits for {self.size} tokens only")
+        return token_id

@@ -1,0 +1,159 @@
+"""``lit_prompt``: the command. Help and version answer before anything heavy is imported."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lit_prompt import __version__
+from lit_prompt.errors import InputError
+
+USAGE = """\
+usage: lit_prompt COMMAND [--config FILE] [--lm NAME_OR_PATH] [--KEY VALUE ...]
+
+Searches, for every target distribution over a language model's vocabulary, the prompt whose next-token
+distribution is closest to it in KL(target || LM), in nats.
+
+commands:
+  fit        search prompts; writes logs/CONFIG/version_K and goes on with an interrupted run
+  test       recompute every number from the saved prompts; writes results, prompts and a picture
+  validate   the same table without writing anything
+  predict    target and reached probability of each target's top tokens
+
+most used:
+  --config FILE            settings in YAML; several may follow one another, later ones win
+  --run FOLDER             a run's folder (logs/CONFIG/version_K): its settings, targets and checkpoint
+  --lm NAME_OR_PATH        hub id or local folder of the language model, for model and data at once
+  --lm_options.dtype TYPE  float32 (default), bfloat16, float16, float64, auto
+  --model.length N         embeddings of a soft prompt;  --model.steps N  most steps for a target
+  --data.chunk_size N      targets that are searched at the same time
+  --print_config           print the resolved settings and stop
+
+help:
+  lit_prompt COMMAND --help               every key of a command
+  lit_prompt fit --model.help SoftPrompt  the keys of a class, with their meaning
+  lit_prompt --version
+
+examples:
+  lit_prompt fit --config configs/demo.yaml
+  lit_prompt test --run logs/demo/version_0
+  lit_prompt fit --config configs/demo.yaml --lm gpt2 --model.steps 200
+  tensorboard --logdir logs
+"""
+
+
+def expand_run(args: Sequence[str]) -> tuple[list[str], Path | None]:
+    """Turns ``--run FOLDER`` into the run's own config and checkpoint.
+
+    A ``--ckpt_path`` without a config, whose run folder holds one, is treated the same way.
+
+    Args:
+        args: command and options.
+
+    Returns:
+        The options with ``--config`` and ``--ckpt_path``, and the run's folder, or None for a new run.
+
+    Raises:
+        InputError: if the folder is no run, or the run has no checkpoint.
+    """
+    args = list(args)
+    run = _pop_option(args, "--run")
+    folder: Path | None = None
+    checkpoint: Path | None = None
+    if run is not None:
+        folder = Path(run)
+        if not (folder / "config.yaml").is_file():
+            raise InputError(f"--run: {run} is no run's folder (it holds no config.yaml); runs are in logs/CONFIG/version_K")
+        checkpoint = folder / "checkpoints" / "last.ckpt"
+        if _peek_option(args, "--ckpt_path") is None:
+            if not checkpoint.is_file():
+                raise InputError(f"--run: {run} has no checkpoint yet ({checkpoint}); start its search anew with fit --config")
+            args += ["--ckpt_path", str(checkpoint)]
+    elif (given := _peek_option(args, "--ckpt_path")) is not None and not _has_config(args):
+        folder = Path(given).parent.parent
+        if not (folder / "config.yaml").is_file():
+            return args, None
+    if folder is not None:
+        args[1:1] = ["--config", str(folder / "config.yaml")]
+    return args, folder
+
+
+def _has_config(args: Sequence[str]) -> bool:
+    return any(arg in ("--config", "-c") or arg.startswith("--config=") for arg in args)
+
+
+def _peek_option(args: Sequence[str], name: str) -> str | None:
+    return _pop_option(list(args), name)
+
+
+def _pop_option(args: list[str], name: str) -> str | None:
+    for i, arg in enumerate(args):
+        if arg == name:
+            if i + 1 == len(args):
+                raise InputError(f"{name} needs a value")
+            del args[i]
+            return args.pop(i)
+        if arg.startswith(f"{name}="):
+            del args[i]
+            return arg.split("=", 1)[1]
+    return None
+
+
+def _run_name(args: Sequence[str]) -> str:
+    """Name of a new run's folder: that of the last config file."""
+    name, rest = "default", list(args)
+    for option in ("-c", "--config"):
+        while (path := _pop_option(rest, option)) is not None:
+            name = Path(path).stem
+    return name
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Runs the command line.
+
+    Args:
+        args: command and options; those of the process by default.
+
+    Raises:
+        SystemExit: with code 2 after a mistake of the user, 130 after Ctrl-C.
+    """
+    args = list(sys.argv[1:] if args is None else args)
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return
+    if args[0] in ("-V", "--version"):
+        print(f"lit_prompt {__version__}")
+        return
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from lit_prompt.errors_shown import shown_errors
+
+    with shown_errors():
+        args, folder = expand_run(args)
+        _quiet()
+        from lit_prompt.cli import PromptCLI
+
+        PromptCLI(args, folder, _run_name(args))
+
+
+def _quiet() -> None:
+    """Silences what says nothing about the search."""
+    import logging
+    import warnings
+
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # the loader reads one memory-mapped chunk an epoch
+        ".*in eval mode at the start of training.*",  # the LM is frozen
+        ".*dataloader's?.*not resumable.*",  # every batch of an epoch is the same
+        ".*LightningCLI's args parameter.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*mid-epoch.*",
+        ".*no `test_dataloader`.*",
+        ".*deprecat.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Torchmetrics over :mod:`lit_prompt.functional.divergence`: means over items, in nats where a unit applies."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from lit_prompt.functional import (
+    entropy,
+    js_divergence,
+    kl_divergence,
+    reverse_kl_divergence,
+    top_k_overlap,
+    total_variation,
+)
+
+
+class MeanOverItems(Metric):
+    """Mean over items of a function of (log p, log q); sums are kept in float64.
+
+    Args:
+        **kwargs: passed to :class:`torchmetrics.Metric`.
+    """
+
+    is_differentiable = True
+    higher_is_better: bool | None = False
+    full_state_update = False
+    function: Callable[..., Tensor]
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("total", default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", default=torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def values(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        """The function's value for every item, ``[item]``."""
+        return type(self).function(log_p, log_q)
+
+    def update(self, log_p: Tensor, log_q: Tensor) -> None:
+        """Adds items.
+
+        Args:
+            log_p: log of the targets (log-probabilities or logits), ``[item, vocab]``.
+            log_q: log of the reached distributions, ``[item, vocab]``.
+        """
+        values = self.values(log_p, log_q)
+        self.total += values.sum(dtype=torch.float64)
+        self.count += values.numel()
+
+    def compute(self) -> Tensor:
+        """The mean, float64; NaN when no item was added."""
+        return self.total / self.count
+
+    def set_dtype(self, dst_type: str | torch.dtype) -> "MeanOverItems":
+        """Keeps the sums in float64 whatever dtype the owning module is given."""
+        return self
+
+
+class KLDivergence(MeanOverItems):
+    """Mean KL(p || q) in nats; p is the target, q what the LM gives.
+
+    >>> import torch
+    >>> metric = KLDivergence()
+    >>> metric.update(torch.tensor([[1.0, 0.0]]).log(), torch.tensor([[0.5, 0.5]]).log())
+    >>> round(metric.compute().item(), 4)
+    0.6931
+    """
+
+    function = staticmethod(kl_divergence)
+
+
+class ReverseKLDivergence(MeanOverItems):
+    """Mean KL(q || p) in nats.
+
+    >>> import torch
+    >>> metric = ReverseKLDivergence()
+    >>> metric.update(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[1.0, 0.0]]).log())
+    >>> round(metric.compute().item(), 4)
+    0.6931
+    """
+
+    function = staticmethod(reverse_kl_divergence)
+
+
+class JSDivergence(MeanOverItems):
+    """Mean Jensen-Shannon divergence in nats.
+
+    >>> import torch
+    >>> metric = JSDivergence()
+    >>> metric.update(torch.tensor([[1.0, 0.0]]).log(), torch.tensor([[0.0, 1.0]]).log())
+    >>> round(metric.compute().item(), 4)
+    0.6931
+    """
+
+    function = staticmethod(js_divergence)
+
+
+class TotalVariation(MeanOverItems):
+    """Mean total variation distance, between 0 and 1.
+
+    >>> import torch
+    >>> metric = TotalVariation()
+    >>> metric.update(torch.tensor([[1.0, 0.0]]).log(), torch.tensor([[0.5, 0.5]]).log())
+    >>> metric.compute().item()
+    0.5
+    """
+
+    function = staticmethod(total_variation)
+
+
+class Entropy(MeanOverItems):
+    """Mean entropy of the reached distributions q in nats; the targets are not looked at.
+
+    >>> import torch
+    >>> metric = Entropy()
+    >>> metric.update(torch.tensor([[1.0, 0.0]]).log(), torch.tensor([[0.5, 0.5]]).log())
+    >>> round(metric.compute().item(), 4)
+    0.6931
+    """
+
+    higher_is_better = None
+
+    def values(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        """H(q) of every item in nats, ``[item]``."""
+        return entropy(log_q)
+
+
+class TopKOverlap(MeanOverItems):
+    """Mean share of the target's k most likely tokens that are among q's k most likely ones.
+
+    Args:
+        k: number of tokens.
+        **kwargs: passed to :class:`torchmetrics.Metric`.
+
+    >>> import torch
+    >>> metric = TopKOverlap(k=1)
+    >>> metric.update(torch.tensor([[0.9, 0.1]]).log(), torch.tensor([[0.8, 0.2]]).log())
+    >>> metric.compute().item()
+    1.0
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+
+    def __init__(self, k: int = 10, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.k = k
+
+    def values(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        """Overlap of every item, ``[item]``."""
+        return top_k_overlap(log_p, log_q, self.k)

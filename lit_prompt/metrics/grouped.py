@@ -1,0 +1,68 @@
+"""A metric kept overall and once for each group of items: per family, per entropy bin."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import ModuleDict
+from torchmetrics import MetricCollection
+from torchmetrics.wrappers.abstract import WrapperMetric
+
+
+def entropy_bin(entropy: float) -> str:
+    """The one-nat bin that an entropy in nats falls into.
+
+    >>> entropy_bin(2.7)
+    'H02-03'
+    """
+    low = math.floor(max(entropy, 0.0) + 1e-9)
+    return f"H{low:02d}-{low + 1:02d}"
+
+
+class GroupedMetrics(WrapperMetric):
+    """A collection of (log p, log q) metrics, overall and per label.
+
+    Args:
+        metrics: the collection that is cloned for each label.
+    """
+
+    def __init__(self, metrics: MetricCollection) -> None:
+        super().__init__()
+        self.overall = metrics
+        self.groups = ModuleDict()
+
+    def update(self, log_p: Tensor, log_q: Tensor, labels: Sequence[Sequence[str]]) -> None:
+        """Adds items.
+
+        Args:
+            log_p: log of the targets, ``[item, vocab]``.
+            log_q: log of the reached distributions, ``[item, vocab]``.
+            labels: for each item the labels of all groups it belongs to.
+        """
+        self.overall.update(log_p, log_q)
+        for label in sorted({label for item in labels for label in item}):
+            key = label.replace(".", "_")  # a module's name may hold no dot
+            if key not in self.groups:
+                group = self.overall.clone().to(log_p.device)
+                group.reset()
+                self.groups[key] = group
+            rows = torch.tensor([i for i, item in enumerate(labels) if label in item], device=log_p.device)
+            self.groups[key].update(log_p[rows], log_q[rows])
+
+    def compute(self) -> dict[str, Tensor]:
+        """Means by name (``kl``) and by group and name (``H02-03/kl``)."""
+        result = dict(self.overall.compute())
+        for label, group in self.groups.items():
+            result |= {f"{label}/{name}": value for name, value in group.compute().items()}
+        return result
+
+    def forward(self, log_p: Tensor, log_q: Tensor, labels: Sequence[Sequence[str]]) -> None:
+        """Same as :meth:`update`: the value of a single batch is of no use here."""
+        self.update(log_p, log_q, labels)
+
+    def reset(self) -> None:
+        """Forgets all items and all labels."""
+        super().reset()
+        self.overall.reset()
+        self.groups = ModuleDict()

@@ -1,0 +1,68 @@
+"""Where soft prompts start."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lit_prompt.errors import InputError
+from lit_prompt.lm import FrozenLM, Vocabulary
+
+_SCALE_SAMPLE = 4096
+
+
+@dataclass(frozen=True)
+class PromptInit:
+    """Where soft prompts start.
+
+    Attributes:
+        kind: ``normal``: Gaussian entries. ``vocab``: embeddings of random ordinary tokens. ``text``: embeddings of a
+            text's tokens, repeated or cut to the prompt's length.
+        scale: standard deviation for ``normal``; null takes that of the LM's token embeddings.
+        text: the text for ``text``.
+    """
+
+    kind: Literal["normal", "vocab", "text"] = "normal"
+    scale: float | None = 1.0
+    text: str | None = None
+
+
+class PromptInitializer:
+    """Draws initial prompts for one LM.
+
+    Args:
+        init: the settings.
+        length: number of embeddings of a prompt.
+        lm: the LM.
+        vocabulary: its vocabulary.
+
+    Raises:
+        InputError: if the text is missing or empty.
+    """
+
+    def __init__(self, init: PromptInit, length: int, lm: FrozenLM, vocabulary: Vocabulary) -> None:
+        self._init = init
+        self._shape = (length, lm.embedding_dim)
+        self._lm = lm
+        self._ids = torch.tensor(vocabulary.ordinary_ids)
+        self._scale = init.scale if init.scale is not None else self._embedding_scale()
+        self._text_ids = torch.tensor(vocabulary.encode(init.text or ""), dtype=torch.long)
+        if init.kind == "text" and len(self._text_ids) == 0:
+            raise InputError("model.init.kind is text, so model.init.text must hold at least one token")
+
+    def _embedding_scale(self) -> float:
+        every = max(1, len(self._ids) // _SCALE_SAMPLE)
+        return float(self._lm.embed(self._ids[::every]).float().std())
+
+    def draw(self, seed: int) -> Tensor:
+        """One initial prompt, ``[length, embedding]``, float32, on CPU; the same for the same seed."""
+        generator = torch.Generator().manual_seed(seed)
+        if self._init.kind == "normal":
+            return self._scale * torch.randn(self._shape, generator=generator)
+        length = self._shape[0]
+        if self._init.kind == "vocab":
+            ids = self._ids[torch.randint(len(self._ids), (length,), generator=generator)]
+        else:
+            ids = self._text_ids.repeat(-(-length // len(self._text_ids)))[:length]
+        return self._lm.embed(ids).float().cpu()

@@ -1,0 +1,287 @@
+"""Soft prompts: free embeddings, searched by gradient descent on the KL."""
+
+import time
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from lit_prompt.data import TargetBatch, seed_for
+from lit_prompt.errors import InputError
+from lit_prompt.functional import kl_from_moments
+from lit_prompt.lm import LMOptions
+from lit_prompt.models.base import PromptModule
+from lit_prompt.models.prompt_init import PromptInit, PromptInitializer
+from lit_prompt.search import BestSoFar, ResultBank
+
+# These update each number from its own gradients, so that prompts stacked in one tensor do not touch one another.
+_ELEMENTWISE = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")
+
+
+class SoftPrompt(PromptModule):
+    """Searches, for every target, the embeddings that minimise KL(target || LM) by gradient descent.
+
+    A chunk of targets is searched at a time, one slot of embeddings for each target and restart. The loss is the sum of
+    the slots' KLs and each slot starts from its own seed, so that slots do not influence one another. The method is
+    that of Distribution Prompting (Wang, Zhu and Shi, EMNLP 2025, arXiv 2505.12244), after Li and Liang (2021).
+
+    Args:
+        length: embeddings of a prompt.
+        steps: most steps for a target.
+        optimizer: any torch optimizer; one that looks at a whole parameter (LBFGS) needs data.chunk_size 1.
+        scheduler: any torch learning-rate scheduler, stepped with the optimizer; every chunk begins anew.
+        init: where prompts start.
+        restarts: searches for each target from different starts; the best is kept, their spread is reported.
+        kl_tolerance: a target is done when its KL is at most this many nats.
+        patience: a target is done after this many steps without a better KL; null for never.
+        max_norm: longest allowed embedding (L2); null for no limit.
+        before: fixed text before the prompt; special tokens may be spelled (``<|endoftext|>``).
+        after: fixed text between the prompt and the predicted token.
+        seed: base of the seeds of the starts.
+        lm: hub id or local folder of the LM; set by ``--lm``.
+        lm_options: how it is loaded; set by ``--lm_options``.
+    """
+
+    method = "soft"
+    prompt: nn.Parameter
+
+    def __init__(
+        self,
+        length: int = 5,
+        steps: int = 500,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        scheduler: LRSchedulerCallable | None = None,
+        init: PromptInit = PromptInit(),
+        restarts: int = 1,
+        kl_tolerance: float = 1e-4,
+        patience: int | None = None,
+        max_norm: float | None = None,
+        before: str = "",
+        after: str = "",
+        seed: int = 0,
+        lm: str = "data/lms/tales-llama",
+        lm_options: LMOptions | None = None,
+    ) -> None:
+        super().__init__(lm, lm_options, before, after, seed)
+        for name, value in {"length": length, "steps": steps, "restarts": restarts, "patience": patience}.items():
+            if value is not None and value < 1:
+                raise InputError(f"model.{name} is {value}; it must be at least 1")
+        if max_norm is not None and not max_norm > 0:
+            raise InputError(f"model.max_norm is {max_norm}; it must be positive, or null for no limit")
+        if init.kind == "text" and restarts > 1:
+            raise InputError("model.init.kind text gives every restart the same start; set model.restarts to 1")
+        self.automatic_optimization = False  # memory is bounded by parts of a chunk: see _backward
+        self.length = length
+        self.steps = steps
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.init = init
+        self.restarts = restarts
+        self.kl_tolerance = kl_tolerance
+        self.patience = patience
+        self.max_norm = max_norm
+        self._chunk: int | None = None  # the chunk that the slots hold
+        self._prepared: int | None = None  # the chunk whose moments are at hand
+
+    @property
+    def prompt_length(self) -> int:
+        """Number of embeddings of a prompt."""
+        return self.length
+
+    def settings(self) -> dict[str, Any]:
+        """What defines the search: plain values, shown in TensorBoard and compared on resume."""
+        names = ("length", "steps", "restarts", "kl_tolerance", "patience", "max_norm", "before", "after", "seed")
+        optimizer = self.optimizer([nn.Parameter(torch.zeros(1, 1))])
+        settings = {name: getattr(self, name) for name in names}
+        settings |= {f"init.{name}": value for name, value in vars(self.init).items()}
+        settings |= {"optimizer": type(optimizer).__name__, "scheduler": None}
+        settings |= {f"optimizer.{name}": value for name, value in _plain(optimizer.defaults).items()}
+        if self.scheduler is not None:
+            scheduler = self.scheduler(optimizer)
+            settings["scheduler"] = type(scheduler).__name__
+            settings |= {f"scheduler.{name}": value for name, value in _plain(scheduler.state_dict()).items()}
+        return settings
+
+    # ---- set-up ----
+
+    def configure_model(self) -> None:
+        """Loads the LM and makes room for a chunk of prompts and for all results."""
+        if hasattr(self, "prompt"):
+            return
+        super().configure_model()
+        slots = min(self.data.chunk_size, len(self.targets)) * self.restarts
+        shape = (self.length, self.lm.embedding_dim)
+        self.prompt = nn.Parameter(torch.zeros(slots, *shape, device=self.lm.device))
+        self.bank = ResultBank(len(self.targets), self.restarts, shape)
+        self._initializer = PromptInitializer(self.init, self.length, self.lm, self.vocabulary)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer over all slots, and the scheduler."""
+        probe = self.optimizer([nn.Parameter(torch.zeros(1, 1))])
+        couples = isinstance(probe, torch.optim.LBFGS)
+        # other optimizers see each slot as a parameter of its own; they share the stacked tensor's memory
+        together = couples or type(probe).__name__ in _ELEMENTWISE
+        self._slots = [] if together else [nn.Parameter(slot) for slot in self.prompt.data]
+        optimizer = self.optimizer(self._slots or [self.prompt])
+        if isinstance(optimizer, torch.optim.SparseAdam):
+            raise InputError("model.optimizer SparseAdam takes sparse gradients only; use torch.optim.Adam")
+        scheduler = None if self.scheduler is None else self.scheduler(optimizer)
+        if (couples or isinstance(scheduler, ReduceLROnPlateau)) and len(self.prompt) > 1:
+            culprit = type(optimizer if couples else scheduler).__name__
+            raise InputError(
+                f"{culprit} makes one decision for a whole chunk, so targets would influence one another; set "
+                "data.chunk_size and model.restarts to 1"
+            )
+        self._optimizer_start = deepcopy(optimizer.state_dict())
+        self._scheduler_start = None if scheduler is None else deepcopy(scheduler.state_dict())
+        return optimizer if scheduler is None else ([optimizer], [scheduler])
+
+    def on_fit_start(self) -> None:
+        """An epoch is a chunk: as many epochs as there are chunks."""
+        wanted, limit = self.data.sampler.num_chunks, self.trainer.max_epochs
+        self.trainer.fit_loop.max_epochs = wanted if limit is None or limit < 0 else min(limit, wanted)
+
+    # ---- search ----
+
+    def _begin_chunk(self, batch: TargetBatch) -> None:
+        starts = [
+            self._initializer.draw(seed_for(self.seed, target_id, restart))
+            for target_id in batch.target_id
+            for restart in range(self.restarts)
+        ]
+        with torch.no_grad():
+            self.prompt.zero_()
+            self.prompt[: len(starts)] = torch.stack(starts).to(self.prompt)
+            self._project()
+        optimizer, scheduler = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
+        optimizer.load_state_dict(deepcopy(self._optimizer_start))
+        if scheduler is not None:
+            scheduler.load_state_dict(deepcopy(self._scheduler_start))
+        self.best = BestSoFar(self.prompt.detach()[: len(starts)], self.kl_tolerance, self.patience)
+        self._chunk = self.current_epoch
+
+    def _prepare(self, batch: TargetBatch) -> None:
+        """What the search needs of a chunk's targets, one row a slot."""
+        moments, offset = self.lm.moments(batch.log_probs)
+        rows = torch.arange(len(batch), device=moments.device).repeat_interleave(self.restarts)
+        self._moments, self._offset = moments[rows], offset[rows]
+        self._entropy = batch.entropy.to(self._moments)[rows]
+        self._prepared = self.current_epoch
+
+    def on_train_batch_start(self, batch: TargetBatch, batch_idx: int) -> int | None:
+        """Begins a chunk, and ends it (-1) when no search in it goes on."""
+        if self._chunk != self.current_epoch:
+            self._begin_chunk(batch)
+        if self._prepared != self.current_epoch:
+            self._prepare(batch)
+        self._index = batch.index
+        return None if bool(self.best.running.any()) else -1
+
+    def training_step(self, batch: TargetBatch, batch_idx: int) -> None:
+        """One step of all searches of the chunk that still go on."""
+        started = time.perf_counter()
+        running = self.best.running
+        self.best.steps += running
+        loss = self.optimizers().step(self._backward)
+        with torch.no_grad():
+            self._project()
+        scheduler = self.lr_schedulers()
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(float(loss))
+        elif scheduler is not None:
+            scheduler.step()
+        self.log("kl", self.progress()[1].median(), prog_bar=True, logger=False)
+        share = running.cpu().double() / running.sum().cpu()
+        self.best.seconds += share * (time.perf_counter() - started)
+
+    def _backward(self) -> Tensor:
+        """The summed KL of the running searches; leaves its gradient in the prompts and the KLs in the bests."""
+        slots = len(self.best.kl)
+        prompts = self.prompt.detach()[:slots]
+        gradient = torch.zeros_like(self.prompt)
+        kls = torch.full((slots,), torch.inf, device=prompts.device)
+
+        def part(rows: Tensor) -> None:
+            x = prompts[rows].requires_grad_()
+            with torch.enable_grad():
+                features = self.lm.features(self.in_context(x))
+                kl = kl_from_moments(
+                    self.lm.logits(features), features, self._moments[rows], self._offset[rows], self._entropy[rows]
+                )
+                (gradient[rows],) = torch.autograd.grad(kl.sum(), x)
+            kls[rows] = kl.detach().to(kls)
+
+        self._micro_batch.run(part, self._rows(), restart=lambda: None)
+        self.best.observe(kls, prompts)
+        # a search that met a NaN has ended; its slot must not upset an optimizer
+        self.prompt.grad = gradient.nan_to_num_(0.0, 0.0, 0.0)
+        for slot, slot_gradient in zip(self._slots, gradient, strict=False):
+            slot.grad = slot_gradient
+        return kls[kls.isfinite()].sum()
+
+    def _rows(self) -> Tensor:
+        """Slots that go through the LM: those still running, but all on an accelerator, where rounding depends on how
+        many there are, and so would results on when their neighbours stop."""
+        slots = torch.arange(len(self.best.kl), device=self.prompt.device)
+        return slots[self.best.running] if slots.device.type == "cpu" else slots
+
+    def _project(self) -> None:
+        if self.max_norm is not None:
+            norm = self.prompt.norm(dim=-1, keepdim=True)
+            self.prompt *= (self.max_norm / norm.clamp_min(self.max_norm)).clamp_max(1.0)
+
+    def progress(self) -> tuple[list[int], Tensor]:
+        """Positions of the chunk's targets and their best KL so far in nats, ``[target]``, on CPU."""
+        return self._index, self.best.kl.cpu().unflatten(0, (len(self._index), self.restarts)).amin(1)
+
+    def on_train_epoch_end(self) -> None:
+        """Stores the chunk's results."""
+        self.best.finish()
+        self._store()
+
+    def _store(self) -> None:
+        self.bank.put(self._index, self.best)
+
+    # ---- results and state ----
+
+    def prompt_embeddings(self, index: Sequence[int]) -> Tensor:
+        """Input embeddings of the best prompts, ``[target, restart, length, embedding]``, float32."""
+        return self.bank.prompts[torch.tensor(index)]
+
+    def search_state(self) -> dict[str, Any]:
+        """The chunk under way: its slots and their bests."""
+        if self._chunk is None:
+            return {}
+        self._store()
+        return {
+            "chunk": self._chunk,
+            "chunk_size": self.data.chunk_size,
+            "index": self._index,
+            "prompt": self.prompt.detach(),
+            "best": self.best.state_dict(),
+        }
+
+    def load_search_state(self, state: dict[str, Any]) -> None:
+        """Goes on with the chunk of :meth:`search_state`."""
+        if not state:
+            return
+        if state["chunk_size"] != self.data.chunk_size:
+            raise InputError(
+                f"the checkpoint was made with data.chunk_size {state['chunk_size']}, this run has {self.data.chunk_size}"
+            )
+        self._chunk, self._index = state["chunk"], state["index"]
+        with torch.no_grad():
+            self.prompt.copy_(state["prompt"])
+        slots = len(state["index"]) * self.restarts
+        self.best = BestSoFar(self.prompt.detach()[:slots], self.kl_tolerance, self.patience)
+        self.best.load_state_dict(state["best"])
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """The entries that a configuration can hold."""
+    return {k: v for k, v in values.items() if not k.startswith("_") and isinstance(v, (int, float, str, bool))}

@@ -1,0 +1,87 @@
+"""Pictures of results."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def _figure(width: float, height: float) -> Any:
+    """A figure that no window and no global state holds."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained", dpi=150)
+
+
+def kl_against_entropy(table: pa.Table, title: str) -> "Figure":
+    """KL against target entropy: a point a target, median and 10 to 90 % band by entropy, KL to uniform for scale.
+
+    Args:
+        table: result records; targets without a KL are left out.
+        title: above the axes.
+
+    Returns:
+        A matplotlib figure.
+    """
+    rows = table.select(["family", "entropy", "kl", "kl_uniform"]).drop_null()
+    family = np.array(rows["family"].to_pylist())
+    h, kl, uniform = (np.array(rows[name]) for name in ("entropy", "kl", "kl_uniform"))
+    figure = _figure(7.0, 4.3)
+    axes = figure.add_subplot()
+    for number, name in enumerate(dict.fromkeys(family.tolist())):
+        mine = family == name
+        color = f"C{number % 10}"
+        axes.plot(h[mine], kl[mine], ".", color=color, alpha=0.45, markersize=5)
+        x, low, middle, high = _bands(h[mine], kl[mine])
+        if len(x) > 1:
+            axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
+        axes.plot(x, middle, "o-", color=color, markersize=4, label=f"{name} (median, 10 to 90 %)")
+    order = np.argsort(h)
+    axes.plot(h[order], uniform[order], "--", color="0.6", linewidth=1, label="KL to the uniform distribution")
+    top = max(float(kl.max()) * 1.15, 0.1) if len(kl) else 1.0
+    axes.set(xlabel="entropy of the target (nats)", ylabel="KL(target || LM) (nats)", title=title, ylim=(-0.02 * top, top))
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, framealpha=0.9)
+    return figure
+
+
+def _bands(h: np.ndarray, kl: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Quantiles of the KL at each entropy; entropies that form no grid are put into bins of half a nat."""
+    key = np.round(h, 1)
+    if len(np.unique(key)) > len(h) / 2:
+        key = np.round(h * 2) / 2
+    groups = [key == value for value in np.unique(key)]
+    x = np.array([h[g].mean() for g in groups])
+    low, middle, high = (np.array([np.quantile(kl[g], q) for g in groups]) for q in (0.1, 0.5, 0.9))
+    return x, low, middle, high
+
+
+def target_against_reached(records: Sequence[dict[str, Any]], title: str) -> "Figure":
+    """Bars of target and reached probability of one target's top tokens.
+
+    Args:
+        records: token records of one target (see ``PromptModule.predict_step``).
+        title: above the axes.
+
+    Returns:
+        A matplotlib figure.
+    """
+    figure = _figure(7.0, 3.6)
+    axes = figure.add_subplot()
+    x = np.arange(len(records))
+    axes.bar(x - 0.2, [r["target_probability"] for r in records], 0.4, label="target")
+    axes.bar(x + 0.2, [r["reached_probability"] for r in records], 0.4, label="reached")
+    axes.set_xticks(x, [_tick(r["token"]) for r in records], rotation=60, ha="right", fontsize=8)
+    axes.set(ylabel="probability", title=title)
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.25, axis="y")
+    return figure
+
+
+def _tick(token: str) -> str:
+    # a dollar sign would start a formula
+    return repr(token)[:18].replace("$", r"\$")

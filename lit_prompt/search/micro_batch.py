@@ -1,0 +1,58 @@
+"""Work on many rows in parts, halved when the memory runs out."""
+
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lit_prompt.errors import InputError
+
+_log = logging.getLogger(__name__)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device's or the machine's memory is used up."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+class MicroBatch:
+    """Runs a function over parts of some rows; halves the parts when the memory runs out and remembers the size.
+
+    Attributes:
+        size: rows that go through the LM at once; None for all.
+    """
+
+    def __init__(self) -> None:
+        self.size: int | None = None
+
+    def run(self, function: Callable[[Tensor], None], rows: Tensor, restart: Callable[[], None]) -> None:
+        """Calls ``function`` with parts of ``rows``, in order.
+
+        Args:
+            function: takes row numbers, ``[row]``.
+            rows: all row numbers.
+            restart: called before a second try, to drop what the first has left behind.
+
+        Raises:
+            InputError: if a single row does not fit.
+        """
+        while True:
+            try:
+                for part in rows.split(self.size or max(len(rows), 1)):
+                    function(part)
+                return
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                size = min(self.size or len(rows), len(rows))
+            # outside the handler: the error's traceback holds the tensors that filled the memory
+            if size <= 1:
+                raise InputError(
+                    "out of memory with a single prompt; try --lm_options.dtype bfloat16 or a shorter prompt"
+                )
+            self.size = size // 2
+            restart()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            _log.warning("out of memory with %d prompts at once; going on with %d at once", size, self.size)
