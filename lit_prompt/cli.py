@@ -56,6 +56,7 @@ class PromptCLI(LightningCLI):
                 "max_epochs": -1,
                 "devices": 1,
                 "enable_model_summary": False,
+                "num_sanity_val_steps": 0,
                 "log_every_n_steps": 1,
                 "callbacks": [KLCurves(), ChunkProgressBar(), ResultWriter(), TensorBoardReport()],
             },
@@ -69,7 +70,7 @@ class PromptCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         """The four subcommands and the trainer's arguments that they hide."""
         known = LightningCLI.subcommands()
-        return {command: known[command] for command in SUBCOMMANDS}
+        return {command: known[command] | {"verbose"} for command in SUBCOMMANDS}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds ``--lm``, ``--lm_options`` and ``--checkpoint`` and links model and data to them."""
@@ -89,6 +90,14 @@ class PromptCLI(LightningCLI):
         _check_checkpoint(config.get("ckpt_path"), self.subcommand)
         if self._run_folder is not None and (self._run_folder / "targets").is_dir():
             config.data.load = str(self._run_folder / "targets")
+
+    def test(self, **kwargs: Any) -> None:
+        """Tests without Lightning's own table of every metric of every group."""
+        self.trainer.test(verbose=False, **kwargs)
+
+    def validate(self, **kwargs: Any) -> None:
+        """Validates without Lightning's own table of every metric of every group."""
+        self.trainer.validate(verbose=False, **kwargs)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Logs to ``logs/<config>/version_k``, or to the folder of the run that is gone on with."""

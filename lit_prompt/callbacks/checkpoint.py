@@ -79,7 +79,7 @@ class SearchCheckpoint(Checkpoint):
         path = Path(trainer.log_dir) / CHECKPOINT
         staging = path.with_name(f".{path.name}.part")
         try:
-            trainer.save_checkpoint(staging)
+            trainer.save_checkpoint(staging, weights_only=False)
             os.replace(staging, path)
         except OSError as error:
             kept = "; the one before it is whole" if path.exists() else ""

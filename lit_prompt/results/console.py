@@ -1,25 +1,17 @@
 """Results as tables on the screen."""
 
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lit_prompt.metrics import entropy_bin
+from lit_prompt.results.groups import entropy_groups
 
 console = Console(highlight=False)
-
-
-def _quantile(values: Sequence[float], q: float) -> float:
-    ordered = sorted(values)
-    place = q * (len(ordered) - 1)
-    low = int(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
 
 
 def print_results(table: pa.Table) -> None:
@@ -29,36 +21,34 @@ def print_results(table: pa.Table) -> None:
         table: result records.
     """
     rows = table.to_pylist()
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in rows:
-        if row["kl"] is not None:
-            groups.setdefault((row["family"], entropy_bin(row["entropy"])), []).append(row)
+    found = [row for row in rows if row["kl"] is not None]
+    families = list(dict.fromkeys(row["family"] for row in found))
     view = Table(title="KL(target || LM) in nats, recomputed from the saved prompts", title_justify="left")
-    view.add_column("family", overflow="fold")
-    for name in ("entropy", "targets", "KL median", "10 %", "90 %", "to uniform", "no prompt", "TV", "top 10"):
+    if len(families) > 1:
+        view.add_column("family", overflow="fold")
+    for name in ("entropy", "targets", "KL median", "10 %", "90 %", "to uniform", "no prompt", "TV"):
         view.add_column(name, justify="right", no_wrap=True)
-    for (family, _), members in sorted(groups.items()):
-        _add_row(view, escape(family), members)
-    if len(groups) > 1:
-        view.add_section()
-        _add_row(view, "all", [row for members in groups.values() for row in members])
+    for family in families:
+        mine = [row for row in found if row["family"] == family]
+        for group in entropy_groups(np.array([row["entropy"] for row in mine])):
+            _add_row(view, [mine[i] for i in group], escape(family) if len(families) > 1 else None)
+    view.add_section()
+    _add_row(view, found, "all" if len(families) > 1 else None)
     console.print(view)
-    missing = sum(row["kl"] is None for row in rows)
-    if missing:
-        console.print(f"{missing} of {len(rows)} targets have not been searched yet.")
+    if len(found) < len(rows):
+        console.print(f"{len(rows) - len(found)} of {len(rows)} targets have not been searched yet.")
 
 
-def _add_row(view: Table, family: str, rows: list[dict[str, Any]]) -> None:
-    def middle(name: str, digits: int = 3) -> str:
+def _add_row(view: Table, rows: list[dict[str, Any]], family: str | None) -> None:
+    def quantile(name: str, q: float = 0.5) -> str:
         values = [row[name] for row in rows if row[name] is not None]
-        return f"{statistics.median(values):.{digits}f}" if values else "-"
+        return f"{np.quantile(values, q):.3f}" if values else "-"
 
-    kl = [row["kl"] for row in rows]
     h = [row["entropy"] for row in rows]
     span = f"{min(h):.2f}" if max(h) - min(h) < 0.005 else f"{min(h):.2f}-{max(h):.2f}"
-    low, high = f"{_quantile(kl, 0.1):.3f}", f"{_quantile(kl, 0.9):.3f}"
-    others = (middle("kl_uniform"), middle("kl_unprompted"), middle("tv"), middle("top10_overlap", 2))
-    view.add_row(family, span, str(len(rows)), middle("kl"), low, high, *others)
+    kl = [quantile("kl"), quantile("kl", 0.1), quantile("kl", 0.9)]
+    others = [quantile("kl_uniform"), quantile("kl_unprompted"), quantile("tv")]
+    view.add_row(*([] if family is None else [family]), span, str(len(rows)), *kl, *others)
 
 
 def print_top_tokens(records: Sequence[dict[str, Any]], targets: int = 12) -> None:

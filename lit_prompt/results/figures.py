@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from lit_prompt.results.groups import entropy_groups
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -50,11 +52,8 @@ def kl_against_entropy(table: pa.Table, title: str) -> "Figure":
 
 
 def _bands(h: np.ndarray, kl: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Quantiles of the KL at each entropy; entropies that form no grid are put into bins of half a nat."""
-    key = np.round(h, 1)
-    if len(np.unique(key)) > len(h) / 2:
-        key = np.round(h * 2) / 2
-    groups = [key == value for value in np.unique(key)]
+    """Mean entropy and quantiles of the KL of each group of targets."""
+    groups = entropy_groups(h)
     x = np.array([h[g].mean() for g in groups])
     low, middle, high = (np.array([np.quantile(kl[g], q) for g in groups]) for q in (0.1, 0.5, 0.9))
     return x, low, middle, high

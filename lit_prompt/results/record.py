@@ -117,9 +117,9 @@ def divergence_columns(
 
 
 def top_tokens(p: Tensor, q: Tensor, k: int = TOP_K) -> list[int]:
-    """The tokens that are among the k most likely of p or of q, by falling p, then q; both ``[vocab]``."""
+    """The tokens that are among the k most likely of p or of q, both ``[vocab]``, by the larger of the two."""
     chosen = set(p.topk(min(k, len(p))).indices.tolist()) | set(q.topk(min(k, len(q))).indices.tolist())
-    return sorted(chosen, key=lambda i: (-float(p[i]), -float(q[i])))
+    return sorted(chosen, key=lambda i: -max(float(p[i]), float(q[i])))
 
 
 def result_table(parts: Iterable[Columns]) -> pa.Table:
