@@ -125,6 +125,8 @@ def main(args: Sequence[str] | None = None) -> None:
         print(f"lit_prompt {__version__}")
         return
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # same rounding in every run on a CPU, whatever else the machine is doing; read when torch is imported
+    os.environ.setdefault("MKL_CBWR", "AUTO")
     from lit_prompt.errors_shown import shown_errors
 
     with shown_errors():

@@ -145,7 +145,8 @@ class TargetSet:
                                 "(two families of one kind: set init_args.name)"
                             )
                         seen.add(target.target_id)
-                        digest.update(target.target_id.encode() + target.log_probs.numpy().tobytes())
+                        facts = [target.target_id, target.family, target.seed, target.metadata]
+                        digest.update(json.dumps(facts).encode() + target.log_probs.numpy().tobytes())
                     writer.write_table(_table(block, features.arrow_schema))
             if not seen:
                 raise InputError("data.families makes no target; name at least one family of targets")

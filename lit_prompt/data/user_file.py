@@ -20,6 +20,7 @@ class UserDistribution:
         tokens: texts or ids.
         probs: probabilities, as they were given.
         metadata: whatever else the record holds.
+        places: file and line of each token, for errors; where it is empty, all are at ``where``.
     """
 
     where: str
@@ -27,6 +28,7 @@ class UserDistribution:
     tokens: list[int | str]
     probs: list[Any]
     metadata: dict[str, Any] = field(default_factory=dict)
+    places: list[str] = field(default_factory=list)
 
 
 def read_distributions(path: Path) -> Iterator[UserDistribution]:
@@ -50,25 +52,48 @@ def read_distributions(path: Path) -> Iterator[UserDistribution]:
 
 
 def _read_jsonl(path: Path) -> Iterator[UserDistribution]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(_decoded(lines, path), start=1):
             if not line.strip():
                 continue
             where = f"{path}:{number}"
             try:
-                record = json.loads(line)
+                record = json.loads(line, object_pairs_hook=_object)
             except json.JSONDecodeError as error:
                 raise InputError(f"{where}: not JSON ({error.msg} at column {error.colno})") from error
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{where}: {error}") from error
             if not isinstance(record, dict):
                 raise InputError(f'{where}: not an object; write {{"probs": {{" yes": 0.7, " no": 0.3}}}}')
             yield _from_record(record, where, f"{path.stem}-{number}")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; json by itself would keep the last of two equal keys and say nothing."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"{key!r} is listed twice")
+        found[key] = value
+    return found
 
 
 def _decoded(lines: Any, path: Path) -> Iterator[str]:
     try:
         yield from lines
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+        raise InputError(f"{path}:{_undecodable_line(path)}: not UTF-8 text ({error.reason})") from error
+
+
+def _undecodable_line(path: Path) -> int:
+    # the error itself counts from the start of a buffer, not of the file
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 1
 
 
 def _from_record(record: dict[str, Any], where: str, default_name: str) -> UserDistribution:
@@ -94,10 +119,13 @@ _NAMES: dict[type, str] = {str: "a text", int: "a whole number"}
 
 
 def _read_csv(path: Path) -> Iterator[UserDistribution]:
-    with path.open(encoding="utf-8", newline="") as lines:
+    with path.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(_decoded(lines, path))
         rows = ((f"{path}:{reader.line_num}", row) for row in reader)
-        yield from _group_rows(rows, list(reader.fieldnames or []), path)
+        try:
+            yield from _group_rows(rows, list(reader.fieldnames or []), path)
+        except csv.Error as error:
+            raise InputError(f"{path}:{reader.line_num}: not CSV ({error})") from error
 
 
 def _read_parquet(path: Path) -> Iterator[UserDistribution]:
@@ -118,18 +146,26 @@ def _group_rows(rows: Iterator[tuple[str, Any]], columns: list[str], path: Path)
         raise InputError(f"{path}: needs the columns prob and token (or id), and name for several targets; has {columns}")
     found: dict[str, UserDistribution] = {}
     for where, row in rows:
-        name = str(row.get("name") or path.stem)
+        name = path.stem if row.get("name") in (None, "") else str(row["name"])
         token = row[key]
         if key == "id":
-            try:
-                token = int(token)
-            except (TypeError, ValueError) as error:
-                raise InputError(f"{where}: id {token!r} is not a whole number") from error
+            token = _whole(token, where)
         elif not isinstance(token, str):
             raise InputError(f"{where}: token {token!r} is not a text; use a column id for ids")
         entry = found.setdefault(name, UserDistribution(where, name, [], []))
         entry.tokens.append(token)
         entry.probs.append(row["prob"])
+        entry.places.append(where)
     if not found:
         raise InputError(f"{path}: holds no distribution")
     yield from found.values()
+
+
+def _whole(given: Any, where: str) -> int:
+    try:
+        whole = int(given)
+        if isinstance(given, float) and whole != given:
+            raise ValueError("a fraction")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{where}: id {given!r} is not a whole number") from error
+    return whole

@@ -30,7 +30,10 @@ def _expected_log_ratio(log_p: Tensor, log_q: Tensor) -> Tensor:
     """Sum of p (log p - log q) over normalised inputs, with 0 log 0 = 0: ``[..., vocab]`` to ``[...]``."""
     absent = log_p == -math.inf
     log_ratio = (log_p - log_q).masked_fill(absent, 0.0)
-    return (log_p.exp() * log_ratio).sum(-1)
+    p = log_p.exp()
+    # mass that is too small for p itself meets q = 0: 0 * inf would be NaN
+    underflow = (p == 0) & (log_ratio == math.inf)
+    return (p * log_ratio).masked_fill(underflow, math.inf).sum(-1)
 
 
 def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -70,7 +73,9 @@ def js_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
         ``[...]``.
     """
     log_p, log_q = normalize_log_probs(log_p), normalize_log_probs(log_q)
-    log_mixture = torch.logaddexp(log_p, log_q) - math.log(2.0)
+    # where both are -inf the value does not count, but logaddexp would have a NaN for its gradient
+    neither = (log_p == -math.inf) & (log_q == -math.inf)
+    log_mixture = torch.logaddexp(log_p.masked_fill(neither, 0.0), log_q.masked_fill(neither, 0.0)) - math.log(2.0)
     return 0.5 * (_expected_log_ratio(log_p, log_mixture) + _expected_log_ratio(log_q, log_mixture))
 
 
@@ -98,7 +103,8 @@ def entropy(log_p: Tensor) -> Tensor:
         ``[...]``.
     """
     log_p = normalize_log_probs(log_p)
-    return -(log_p.exp() * log_p.masked_fill(log_p == -math.inf, 0.0)).sum(-1)
+    # 0 - x, not -x: a one-hot distribution has entropy 0.0, not -0.0
+    return 0.0 - (log_p.exp() * log_p.masked_fill(log_p == -math.inf, 0.0)).sum(-1)
 
 
 def top_k_overlap(log_p: Tensor, log_q: Tensor, k: int = 10) -> Tensor:

@@ -23,6 +23,14 @@ def _entropy_and_gradient(logits: Tensor) -> tuple[Tensor, Tensor]:
     return h, -p * (log_p + h.unsqueeze(-1))
 
 
+def _twice(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """A lone row beside its copy: torch splits the sum over a long row between threads only where it is alone.
+
+    The split rounds otherwise, and an item would depend on whether it has company.
+    """
+    return logits.repeat(2, 1), target.repeat(2)
+
+
 def match_entropy(logits: Tensor, target: Tensor, lr: float = 0.1, tolerance: float = 1e-3) -> Tensor:
     """Descends (H(softmax z) - h)^2 from the given logits until every item has its entropy.
 
@@ -43,6 +51,8 @@ def match_entropy(logits: Tensor, target: Tensor, lr: float = 0.1, tolerance: fl
     Raises:
         EntropyMatchError: if an item does not get there.
     """
+    if len(logits) == 1:
+        return match_entropy(*_twice(logits, target), lr, tolerance)[:1]
     z = logits.detach().clone()
     target = target.to(z)
     start = torch.sign(entropy(z) - target)
@@ -62,11 +72,13 @@ def match_entropy(logits: Tensor, target: Tensor, lr: float = 0.1, tolerance: fl
     for _ in range(_NEWTON_STEPS):
         h, gradient = _entropy_and_gradient(z)
         error = h - target
-        if (error.abs() <= 0.1 * tolerance).all():
+        done = (error.abs() <= 0.1 * tolerance).unsqueeze(-1)
+        if done.all():
             break
         step = (error / gradient.square().sum(-1).clamp_min(1e-30)).unsqueeze(-1) * gradient
         # one logit moves by 1 at most: far from the goal the linear model of H is wrong
-        z = z - step / step.abs().amax(-1, keepdim=True).clamp_min(1.0)
+        step = step / step.abs().amax(-1, keepdim=True).clamp_min(1.0)
+        z = torch.where(done, z, z - step)
     error = (entropy(z.double()) - target.double()).abs()
     if not bool((error <= tolerance).all()):
         worst = int(error.argmax())
@@ -93,6 +105,8 @@ def temperature_for_entropy(logits: Tensor, target: Tensor, tolerance: float = 1
     Raises:
         EntropyMatchError: if an entropy is out of reach.
     """
+    if len(logits) == 1:
+        return temperature_for_entropy(*_twice(logits, target), tolerance)[:1]
     z, target = logits.double(), target.double()
     low = torch.full_like(target, -40.0)  # bounds of the log of the temperature
     high = torch.full_like(target, 40.0)

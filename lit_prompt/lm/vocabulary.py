@@ -49,10 +49,15 @@ class Vocabulary:
         return hashlib.sha256(tokens.encode()).hexdigest()[:16]
 
     @cached_property
+    def _special(self) -> set[int]:
+        # all_special_ids lacks what is special without a role, such as Llama 3's reserved tokens
+        added = getattr(self.tokenizer, "added_tokens_decoder", {})
+        return set(self.tokenizer.all_special_ids) | {i for i, token in added.items() if token.special}
+
+    @cached_property
     def ordinary_ids(self) -> list[int]:
         """Ids of the tokens that a text can hold: in the tokenizer, within the LM's logits, not special."""
-        special = set(self.tokenizer.all_special_ids)
-        return sorted(i for i in self.tokenizer.get_vocab().values() if i < self.size and i not in special)
+        return sorted(i for i in self.tokenizer.get_vocab().values() if i < self.size and i not in self._special)
 
     @cached_property
     def _anchor(self) -> int:
@@ -89,7 +94,7 @@ class Vocabulary:
             InputError: if the text is not exactly one token; the message shows how it splits.
         """
         ids = self.encode(text)
-        if len(ids) == 1 and (self.text(ids[0]) == text or ids[0] in self.tokenizer.all_special_ids):
+        if len(ids) == 1 and (self.text(ids[0]) == text or self._is_special(ids[0], text)):
             return self._within_logits(ids[0], text)
         # a tokenizer that puts a space before every text reaches a token without one only by its own name
         named = self.tokenizer.get_vocab().get(text)
@@ -121,6 +126,10 @@ class Vocabulary:
         if not 0 <= token < self.size:
             raise InputError(f"{where}: token id {token} is not among 0 to {self.size - 1}, the ids of this LM")
         return token
+
+    def _is_special(self, token_id: int, name: str) -> bool:
+        # by its name: an unknown word is the unknown token, too
+        return token_id in self._special and self.tokenizer.convert_ids_to_tokens(token_id) == name
 
     def _within_logits(self, token_id: int, text: str) -> int:
         if token_id >= self.size:

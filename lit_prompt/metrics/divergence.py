@@ -1,10 +1,11 @@
 """Torchmetrics over :mod:`lit_prompt.functional.divergence`: means over items, in nats where a unit applies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 from torchmetrics import Metric
 
 from lit_prompt.functional import (
@@ -55,9 +56,9 @@ class MeanOverItems(Metric):
         """The mean, float64; NaN when no item was added."""
         return self.total / self.count
 
-    def set_dtype(self, dst_type: str | torch.dtype) -> "MeanOverItems":
-        """Keeps the sums in float64 whatever dtype the owning module is given."""
-        return self
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Module:
+        """Keeps the sums in float64 whatever dtype the owning module is given: only their device may change."""
+        return super()._apply(lambda state: state.to(fn(state).device), exclude_state)
 
 
 class KLDivergence(MeanOverItems):

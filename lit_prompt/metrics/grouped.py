@@ -31,6 +31,8 @@ class GroupedMetrics(WrapperMetric):
         super().__init__()
         self.overall = metrics
         self.groups = ModuleDict()
+        # a label may be anything, a module's name may hold no dot and be no method of ModuleDict
+        self._keys: dict[str, str] = {}
 
     def update(self, log_p: Tensor, log_q: Tensor, labels: Sequence[Sequence[str]]) -> None:
         """Adds items.
@@ -42,19 +44,19 @@ class GroupedMetrics(WrapperMetric):
         """
         self.overall.update(log_p, log_q)
         for label in sorted({label for item in labels for label in item}):
-            key = label.replace(".", "_")  # a module's name may hold no dot
-            if key not in self.groups:
+            if label not in self._keys:
                 group = self.overall.clone().to(log_p.device)
                 group.reset()
-                self.groups[key] = group
+                self._keys[label] = f"group{len(self._keys)}"
+                self.groups[self._keys[label]] = group
             rows = torch.tensor([i for i, item in enumerate(labels) if label in item], device=log_p.device)
-            self.groups[key].update(log_p[rows], log_q[rows])
+            self.groups[self._keys[label]].update(log_p[rows], log_q[rows])
 
     def compute(self) -> dict[str, Tensor]:
         """Means by name (``kl``) and by group and name (``H02-03/kl``)."""
         result = dict(self.overall.compute())
-        for label, group in self.groups.items():
-            result |= {f"{label}/{name}": value for name, value in group.compute().items()}
+        for label, key in self._keys.items():
+            result |= {f"{label}/{name}": value for name, value in self.groups[key].compute().items()}
         return result
 
     def forward(self, log_p: Tensor, log_q: Tensor, labels: Sequence[Sequence[str]]) -> None:
@@ -66,3 +68,4 @@ class GroupedMetrics(WrapperMetric):
         super().reset()
         self.overall.reset()
         self.groups = ModuleDict()
+        self._keys = {}

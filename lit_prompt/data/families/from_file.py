@@ -44,7 +44,9 @@ class FromFile(TargetFamily):
                 raise InputError(f"{entry.where}: the name {entry.name!r} was used before, at {names[entry.name]}")
             names[entry.name] = entry.where
             log_probs = self._log_probs(entry, vocabulary)
-            yield Target.from_logits(f"{self.name}/{entry.name}", self.name, log_probs, None, **entry.metadata)
+            target = Target.from_logits(f"{self.name}/{entry.name}", self.name, log_probs)
+            target.metadata.update(entry.metadata)  # its keys are the user's: "seed" or "family" may be among them
+            yield target
         if not names:
             raise InputError(f"{self.path}: holds no distribution")
 
@@ -53,20 +55,22 @@ class FromFile(TargetFamily):
         seen: set[int] = set()
         if not entry.tokens:
             raise InputError(f"{entry.where}: the distribution is empty")
-        for token, given in zip(entry.tokens, entry.probs, strict=True):
-            token_id = vocabulary.checked_id(token, entry.where)
+        places = entry.places or [entry.where] * len(entry.tokens)
+        for token, given, where in zip(entry.tokens, entry.probs, places, strict=True):
+            token_id = vocabulary.checked_id(token, where)
             if token_id in seen:
-                raise InputError(f"{entry.where}: token {token!r} is listed twice")
+                raise InputError(f"{where}: token {token!r} is listed twice")
             seen.add(token_id)
-            probs[token_id] = _probability(given, token, entry.where)
+            probs[token_id] = _probability(given, token, where)
         total = float(probs.sum())
         rest = 1.0 - total
-        if rest < -SUM_TOLERANCE or (self.rest == "zero" and rest > SUM_TOLERANCE):
-            hint = "" if rest < 0 else "; to spread the rest over the other tokens set rest: spread"
+        all_listed = len(seen) == vocabulary.size
+        if rest < -SUM_TOLERANCE or ((self.rest == "zero" or all_listed) and rest > SUM_TOLERANCE):
+            hint = "" if rest < 0 or all_listed else "; to spread the rest over the other tokens set rest: spread"
             raise InputError(
                 f"{entry.where}: probabilities of {entry.name!r} sum to {total:.6g}, not to 1 (within {SUM_TOLERANCE}){hint}"
             )
-        if self.rest == "spread" and len(seen) < vocabulary.size:
+        if self.rest == "spread" and not all_listed:
             unlisted = torch.ones(vocabulary.size, dtype=torch.bool)
             unlisted[list(seen)] = False
             probs[unlisted] = max(rest, 0.0) / int(unlisted.sum())
@@ -78,7 +82,7 @@ class FromFile(TargetFamily):
 def _probability(given: Any, token: int | str, where: str) -> float:
     try:
         value = float(given)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{where}: probability {given!r} of {token!r} is not a number") from error
     if not 0.0 <= value <= 1.0 + SUM_TOLERANCE:
         raise InputError(f"{where}: probability {value:g} of {token!r} is not between 0 and 1")

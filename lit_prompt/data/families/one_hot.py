@@ -8,7 +8,6 @@ import torch
 
 from lit_prompt.data.families.base import TargetFamily
 from lit_prompt.data.target import Target
-from lit_prompt.errors import InputError
 from lit_prompt.lm import Vocabulary
 
 
@@ -31,7 +30,8 @@ class OneHot(TargetFamily):
 
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
         """Yields a target for each token."""
-        seeds = [self.target_seed(i) if self.tokens is None else None for i in range(len(self.tokens or ()) or self.count)]
+        count = self.count if self.tokens is None else len(self.tokens)
+        seeds = [self.target_seed(i) if self.tokens is None else None for i in range(count)]
         for i, seed in enumerate(seeds):
             if self.tokens is None:
                 token_id = int(np.random.default_rng(seed).choice(vocabulary.ordinary_ids))

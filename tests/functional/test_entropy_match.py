@@ -1,0 +1,116 @@
+"""Entropies that are hit, row by row."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from scipy.stats import entropy as scipy_entropy
+
+from lit_prompt.functional import EntropyMatchError, match_entropy, temperature_for_entropy
+
+BOTH = pytest.mark.parametrize("match", [match_entropy, temperature_for_entropy])
+
+
+def random_logits(rows, vocab, seed=0):
+    return torch.randn(rows, vocab, generator=torch.Generator().manual_seed(seed))
+
+
+def grid(vocab, count=7):
+    return torch.linspace(0.001, math.log(vocab), count, dtype=torch.float64)
+
+
+def measured(logits):
+    return scipy_entropy(softmax(logits.double().numpy(), axis=-1), axis=-1)
+
+
+@BOTH
+@pytest.mark.parametrize("vocab", [2, 50, 4096])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_entropies_are_hit(match, vocab, seed):
+    wanted = grid(vocab)
+    assert wanted[-1].item() == math.log(vocab)
+    z = match(random_logits(len(wanted), vocab, seed), wanted)
+    np.testing.assert_allclose(measured(z), wanted.numpy(), rtol=0, atol=1e-3)
+
+
+@BOTH
+def test_entropy_zero_is_hit(match):
+    assert measured(match(random_logits(3, 50), torch.zeros(3))).max() <= 1e-3
+
+
+def test_temperature_hits_to_a_millionth():
+    wanted = grid(4096)
+    np.testing.assert_allclose(
+        measured(temperature_for_entropy(random_logits(7, 4096), wanted)), wanted.numpy(), rtol=0, atol=1.001e-6
+    )
+
+
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-4])
+def test_the_tolerance_is_kept(tolerance):
+    wanted = grid(50, 5)
+    z = match_entropy(random_logits(5, 50), wanted, tolerance=tolerance)
+    np.testing.assert_allclose(measured(z), wanted.numpy(), rtol=0, atol=tolerance)
+
+
+@BOTH
+@pytest.mark.parametrize("vocab", [2, 17, 50, 4096, 33_000])  # 33,000: torch splits the sum of a lone row
+def test_a_row_does_not_depend_on_its_company(match, vocab):
+    count = 3 if vocab > 10_000 else 6
+    z, wanted = random_logits(count, vocab), torch.linspace(0.05, 0.97, count) * math.log(vocab)
+    together = match(z, wanted)
+    for rows in [[0], [count - 1], [1, 0], [2, 0, 1], [0, 0, 0, 2]]:
+        apart = match(z[rows], wanted[rows])
+        assert torch.equal(apart, together[rows]), rows
+
+
+@BOTH
+def test_the_input_is_not_modified(match):
+    z, wanted = random_logits(4, 50), torch.linspace(0.5, 3.0, 4)
+    z_before, wanted_before = z.clone(), wanted.clone()
+    result = match(z, wanted)
+    assert torch.equal(z, z_before)
+    assert torch.equal(wanted, wanted_before)
+    assert result.data_ptr() != z.data_ptr()
+    assert not result.requires_grad
+
+
+def test_already_there_is_left_alone():
+    z = random_logits(3, 50)
+    wanted = torch.from_numpy(measured(z))
+    assert torch.equal(match_entropy(z, wanted), z)
+
+
+@BOTH
+@pytest.mark.parametrize("bad", [-0.1, math.log(4) + 0.1, math.nan])
+def test_an_unreachable_entropy_raises(match, bad):
+    with pytest.raises(EntropyMatchError, match="entropy"):
+        match(random_logits(2, 4), torch.tensor([1.0, bad]))
+
+
+def test_the_error_names_the_entropy_that_was_missed():
+    with pytest.raises(EntropyMatchError, match=r"9\.0000"):
+        match_entropy(random_logits(3, 4), torch.tensor([0.5, 9.0, 1.0]))
+
+
+def test_temperature_cannot_separate_equal_maxima():
+    with pytest.raises(EntropyMatchError):
+        temperature_for_entropy(torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([0.3]))
+
+
+@pytest.mark.parametrize("wanted", [0.01, 1.0, 3.0, 3.9])
+def test_temperature_keeps_the_ranking(wanted):
+    z = random_logits(3, 50)
+    result = temperature_for_entropy(z, torch.full((3,), wanted))
+    assert torch.equal(result.argsort(-1), z.argsort(-1))
+    # and nothing but a factor
+    factor = result / z.double()
+    torch.testing.assert_close(factor, factor[:, :1].expand_as(factor), rtol=1e-12, atol=0)
+
+
+@BOTH
+def test_other_logits_give_other_distributions(match):
+    wanted = torch.tensor([2.0])
+    p, q = (match(random_logits(1, 50, seed), wanted).double().softmax(-1) for seed in (0, 1))
+    assert (p - q).abs().sum() > 0.5
