@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lit_prompt.callbacks import ChunkProgressBar, KLCurves, ResultWriter, SearchCheckpoint, TensorBoardReport
 from lit_prompt.data import TargetDataModule, families
@@ -70,7 +71,7 @@ class PromptCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         """The four subcommands and the trainer's arguments that they hide."""
         known = LightningCLI.subcommands()
-        return {command: known[command] | {"verbose"} for command in SUBCOMMANDS}
+        return {command: known[command] | {"verbose", "return_predictions", "weights_only"} for command in SUBCOMMANDS}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds ``--lm``, ``--lm_options`` and ``--checkpoint`` and links model and data to them."""
@@ -91,19 +92,36 @@ class PromptCLI(LightningCLI):
         if self._run_folder is not None and (self._run_folder / "targets").is_dir():
             config.data.load = str(self._run_folder / "targets")
 
-    def test(self, **kwargs: Any) -> None:
-        """Tests without Lightning's own table of every metric of every group."""
-        self.trainer.test(verbose=False, **kwargs)
+    def fit(self, **kwargs: Any) -> None:
+        """Searches prompts."""
+        self._run("fit", **kwargs)
 
     def validate(self, **kwargs: Any) -> None:
-        """Validates without Lightning's own table of every metric of every group."""
-        self.trainer.validate(verbose=False, **kwargs)
+        """Evaluates, without Lightning's own table of every metric of every group."""
+        self._run("validate", verbose=False, **kwargs)
+
+    def test(self, **kwargs: Any) -> None:
+        """Evaluates and writes, without Lightning's own table of every metric of every group."""
+        self._run("test", verbose=False, **kwargs)
+
+    def predict(self, **kwargs: Any) -> None:
+        """Shows what was reached; the records go to a file, not back to the caller."""
+        self._run("predict", return_predictions=False, **kwargs)
+
+    def _run(self, command: str, **kwargs: Any) -> None:
+        try:
+            getattr(self.trainer, command)(**kwargs)
+        except MisconfigurationException as error:
+            raise InputError(f"trainer: {' '.join(str(error).split())}") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Logs to ``logs/<config>/version_k``, or to the folder of the run that is gone on with."""
         if self._get(self.config_init, "trainer").get("logger") in (None, True):
             kwargs["logger"] = self._logger()
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise InputError(f"trainer: {' '.join(str(error).split())}") from error
 
     def _logger(self) -> TensorBoardLogger:
         if self._run_folder is None:

@@ -1,4 +1,4 @@
-"""The one exception that is shown to a user as a single line."""
+"""The exceptions that are shown to a user as a single line."""
 
 
 class InputError(Exception):
@@ -7,3 +7,7 @@ class InputError(Exception):
     The message is one line that names the file, line or key and says what to do. The command line prints it without a
     traceback and exits with code 2.
     """
+
+
+class Interrupted(Exception):
+    """The user stopped the fit; everything done so far is in the checkpoint. The message says how to go on."""

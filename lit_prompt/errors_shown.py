@@ -1,17 +1,17 @@
 """One readable line for everything that a user can mend."""
 
-import difflib
 import errno
-import re
 import sys
 from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
-from lit_prompt.errors import InputError
+from lit_prompt.errors import InputError, Interrupted
 
 _EXIT_USER = 2
 _EXIT_INTERRUPTED = 130
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
 @contextmanager
@@ -24,28 +24,22 @@ def shown_errors() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        _exit(str(error), _EXIT_USER)
+        _exit(f"lit_prompt: error: {error}", _EXIT_USER)
     except ArgumentError as error:
-        _exit(_parser_message(error), _EXIT_USER)
+        from lit_prompt.parser_errors import explain
+
+        _exit(f"lit_prompt: error: {explain(str(error))}", _EXIT_USER)
+    except Interrupted as stop:
+        _exit(str(stop), _EXIT_INTERRUPTED)
     except KeyboardInterrupt:
         _exit("Interrupted.", _EXIT_INTERRUPTED)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+        if error.errno not in _DISK_ERRORS:
             raise
-        _exit(f"{error.filename or 'output'}: {error.strerror}; what was saved before is whole", _EXIT_USER)
-    except Exception as error:
-        if type(error).__name__ == "Interrupted":
-            _exit(str(error), _EXIT_INTERRUPTED)
-        if type(error).__name__ == "MisconfigurationException":
-            _exit(" ".join(str(error).split()), _EXIT_USER)
-        raise
+        where = error.filename or "writing"
+        _exit(f"lit_prompt: error: {where}: {error.strerror}; what was saved before is whole", _EXIT_USER)
 
 
-def _exit(message: str, code: int) -> None:
-    prefix = "" if code == _EXIT_INTERRUPTED else "lit_prompt: error: "
-    print(f"{prefix}{message}", file=sys.stderr)
+def _exit(message: str, code: int) -> NoReturn:
+    print(f"\n{message}" if code == _EXIT_INTERRUPTED else message, file=sys.stderr)
     raise SystemExit(code)
-
-
-def _parser_message(error: ArgumentError) -> str:
-    return str(error)

@@ -69,17 +69,13 @@ def expand_run(args: Sequence[str]) -> tuple[list[str], Path | None]:
             if not checkpoint.is_file():
                 raise InputError(f"--run: {run} has no checkpoint yet ({checkpoint}); start its search anew with fit --config")
             args += ["--ckpt_path", str(checkpoint)]
-    elif (given := _peek_option(args, "--ckpt_path")) is not None and not _has_config(args):
+    elif (given := _peek_option(args, "--ckpt_path")) is not None and not config_files(args):
         folder = Path(given).parent.parent
         if not (folder / "config.yaml").is_file():
             return args, None
     if folder is not None:
         args[1:1] = ["--config", str(folder / "config.yaml")]
     return args, folder
-
-
-def _has_config(args: Sequence[str]) -> bool:
-    return any(arg in ("--config", "-c") or arg.startswith("--config=") for arg in args)
 
 
 def _peek_option(args: Sequence[str], name: str) -> str | None:
@@ -99,13 +95,32 @@ def _pop_option(args: list[str], name: str) -> str | None:
     return None
 
 
-def _run_name(args: Sequence[str]) -> str:
-    """Name of a new run's folder: that of the last config file."""
-    name, rest = "default", list(args)
-    for option in ("-c", "--config"):
-        while (path := _pop_option(rest, option)) is not None:
-            name = Path(path).stem
-    return name
+def config_files(args: Sequence[str]) -> list[str]:
+    """The config files of a command line, in their order; the last one names a new run's folder."""
+    found, rest = [], list(args)
+    for i, arg in enumerate(rest):
+        if arg in ("-c", "--config") and i + 1 < len(rest):
+            found.append(rest[i + 1])
+        elif arg.startswith("--config="):
+            found.append(arg.split("=", 1)[1])
+    return found
+
+
+def _check_yaml(paths: Sequence[str]) -> None:
+    """Names file and line of a YAML mistake, which the parser does not."""
+    import yaml
+
+    for path in paths:
+        try:
+            yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"--config: no file {path}; the embedded ones are in configs/") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"--config: {path} cannot be read ({error})") from error
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = "" if mark is None else f":{mark.line + 1}"
+            raise InputError(f"{path}{line}: not YAML ({getattr(error, 'problem', error)})") from error
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -131,10 +146,12 @@ def main(args: Sequence[str] | None = None) -> None:
 
     with shown_errors():
         args, folder = expand_run(args)
+        configs = config_files(args)
+        _check_yaml(configs)
         from lit_prompt.cli import PromptCLI
 
         _quiet()
-        PromptCLI(args, folder, _run_name(args))
+        PromptCLI(args, folder, name=Path(configs[-1]).stem if configs else "default")
 
 
 def _quiet() -> None:
@@ -153,6 +170,3 @@ def _quiet() -> None:
     ):
         warnings.filterwarnings("ignore", message=message)
 
-
-if __name__ == "__main__":
-    main()

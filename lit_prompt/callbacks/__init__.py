@@ -1,6 +1,6 @@
 """Lightning callbacks."""
 
-from lit_prompt.callbacks.checkpoint import CHECKPOINT, Interrupted, SearchCheckpoint
+from lit_prompt.callbacks.checkpoint import CHECKPOINT, SearchCheckpoint
 from lit_prompt.callbacks.curves import KLCurves
 from lit_prompt.callbacks.progress import ChunkProgressBar
 from lit_prompt.callbacks.results import ResultWriter
@@ -9,7 +9,6 @@ from lit_prompt.callbacks.tensorboard import TensorBoardReport
 __all__ = [
     "CHECKPOINT",
     "ChunkProgressBar",
-    "Interrupted",
     "KLCurves",
     "ResultWriter",
     "SearchCheckpoint",

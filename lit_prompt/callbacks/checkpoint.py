@@ -10,13 +10,9 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from lit_prompt.errors import InputError
+from lit_prompt.errors import InputError, Interrupted
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
-
-
-class Interrupted(Exception):
-    """The user stopped the fit; everything done so far is in the checkpoint. The message says how to go on."""
 
 
 class SearchCheckpoint(Checkpoint):

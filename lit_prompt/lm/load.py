@@ -1,6 +1,5 @@
 """Loading models and tokenizers from a local folder or a hub, with errors a user can act on."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from lit_prompt.lm.options import LMOptions
 
 
 def _check_folder(lm: str) -> None:
-    """Refuses a local path that does not exist or holds no safetensors, before transformers asks a hub for it."""
+    """Refuses a local path that does not exist or holds no config.json, before transformers asks a hub for it."""
     path = Path(lm)
     looks_local = path.is_absolute() or lm.startswith((".", "~")) or lm.count("/") > 1
     if not path.exists():
@@ -25,43 +24,56 @@ def _check_folder(lm: str) -> None:
 
 
 @contextmanager
-def readable_errors(lm: str) -> Iterator[None]:
-    """Turns what transformers and the hub raise into one line."""
+def readable_errors(lm: str, part: str = "config.json") -> Iterator[None]:
+    """Turns what transformers, safetensors and the hub raise over a part of an LM into one line."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    raised = (ImportError, OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, StrictDataclassError)
     try:
         yield
-    except ImportError as error:
-        if "accelerate" in str(error):
-            raise InputError("lm_options.device_map needs accelerate: pip install accelerate") from error
-        raise InputError(f"--lm {lm}: {_first_line(error)}") from error
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        text = str(error)
-        if isinstance(error, torch.OutOfMemoryError):
-            raise InputError(
-                f"--lm {lm} does not fit into memory; try --lm_options.dtype bfloat16 or --lm_options.device_map auto"
-            ) from error
-        if "trust_remote_code" in text:
-            raise InputError(
-                f"--lm {lm} comes with its own program code; read it, then pass --lm_options.trust_remote_code true"
-            ) from error
-        if Path(lm).exists():
-            if "safetensors" in text or "no file named" in text:
-                raise InputError(
-                    f"--lm: {lm} holds no model.safetensors; convert its weights to safetensors (pickled weights can "
-                    "run code and are not loaded)"
-                ) from error
-            raise InputError(f"--lm: {lm} could not be loaded: {_first_line(error)}") from error
-        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
-        if "safetensors" in text and "connect" not in text:
-            raise InputError(f"--lm: {lm} has no safetensors weights on the hub; choose a revision that has") from error
-        raise InputError(
-            f"--lm: {lm} is no local folder and could not be had from the hub{offline}: {_first_line(error)} "
-            "Check the name and the network, or give a local folder."
-        ) from error
+    except raised as error:
+        raise InputError(_explanation(lm, part, error)) from error
 
 
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
+def _explanation(lm: str, part: str, error: Exception) -> str:
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+    from safetensors import SafetensorError
+
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"--lm {lm} does not fit into memory; try --lm_options.dtype bfloat16 or --lm_options.device_map auto"
+    if "trust_remote_code" in text:
+        return f"--lm {lm} comes with its own program code; read it, then pass --lm_options.trust_remote_code true"
+    if "pip install accelerate" in text:
+        return "lm_options.device_map needs accelerate: pip install accelerate"
+    if isinstance(error, SafetensorError):
+        return f"--lm: a safetensors file of {lm} is cut off or damaged ({_first_line(error)}); copy or download it again"
+    if Path(lm).exists() and "no file named" in text:
+        return (
+            f"--lm: {lm} holds no model.safetensors; convert its weights to safetensors (pickled weights can run code "
+            "and are not loaded)"
+        )
+    if "backend tokenizer" in text:
+        return _no_tokenizer(lm)
+    if Path(lm).exists() or isinstance(error, ImportError):
+        return f"--lm: {part} of {lm} could not be loaded: {_first_line(error)}"
+    if "safetensors" in text and "connect" not in text:
+        return f"--lm: {lm} has no safetensors weights on the hub; choose a revision that has"
+    offline = " (HF_HUB_OFFLINE is set)" if HF_HUB_OFFLINE else ""
+    return (
+        f"--lm: {lm} is no local folder and could not be had from the hub{offline}: {_first_line(error)} "
+        "Check the name and the network, or give a local folder."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return (" ".join(lines[:2]) if lines[0].endswith(":") else lines[0])[:300]
+
+
+def _no_tokenizer(lm: str) -> str:
+    return f"--lm: {lm} has no tokenizer that can be read; put a tokenizer.json beside its config.json"
 
 
 def load_tokenizer(lm: str, options: LMOptions) -> Any:
@@ -80,10 +92,14 @@ def load_tokenizer(lm: str, options: LMOptions) -> Any:
     from transformers import AutoTokenizer
 
     _check_folder(lm)
-    with readable_errors(lm):
-        return AutoTokenizer.from_pretrained(
+    with readable_errors(lm, "the tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(
             lm, revision=options.revision or "main", trust_remote_code=options.trust_remote_code
         )
+    # without its files some tokenizer classes come up empty instead of failing
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise InputError(_no_tokenizer(lm))
+    return tokenizer
 
 
 def load_causal_lm(lm: str, options: LMOptions) -> Any:
@@ -109,13 +125,19 @@ def load_causal_lm(lm: str, options: LMOptions) -> Any:
         extra["device_map"] = options.device_map
     if options.attention is not None:
         extra["attn_implementation"] = options.attention
-    with readable_errors(lm):
-        model = AutoModelForCausalLM.from_pretrained(
+    with readable_errors(lm, "the model"):
+        model, report = AutoModelForCausalLM.from_pretrained(
             lm,
             dtype=options.dtype if options.dtype == "auto" else getattr(torch, options.dtype),
             revision=options.revision or "main",
             trust_remote_code=options.trust_remote_code,
             use_safetensors=True,
+            output_loading_info=True,
             **extra,
+        )
+    # transformers would go on with random numbers in their place
+    if missing := sorted(report["missing_keys"]):
+        raise InputError(
+            f"--lm: the files of {lm} lack {len(missing)} weights that its config.json calls for, such as {missing[0]}"
         )
     return model.eval().requires_grad_(False)

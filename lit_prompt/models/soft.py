@@ -96,7 +96,7 @@ class SoftPrompt(PromptModule):
     def settings(self) -> dict[str, Any]:
         """What defines the search: plain values, shown in TensorBoard and compared on resume."""
         names = ("length", "steps", "restarts", "kl_tolerance", "patience", "max_norm", "before", "after", "seed")
-        optimizer = self.optimizer([nn.Parameter(torch.zeros(1, 1))])
+        optimizer = self._probe_optimizer()
         settings = {name: getattr(self, name) for name in names}
         settings |= {f"init.{name}": value for name, value in vars(self.init).items()}
         settings |= {"optimizer": type(optimizer).__name__, "scheduler": None}
@@ -106,6 +106,13 @@ class SoftPrompt(PromptModule):
             settings["scheduler"] = type(scheduler).__name__
             settings |= {f"scheduler.{name}": value for name, value in _plain(scheduler.state_dict()).items()}
         return settings
+
+    def _probe_optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer over a single number, to ask it what it is."""
+        try:
+            return self.optimizer([nn.Parameter(torch.zeros(1, 1))])
+        except (ValueError, TypeError) as error:
+            raise InputError(f"model.optimizer: {error}") from error
 
     # ---- set-up ----
 
@@ -122,7 +129,7 @@ class SoftPrompt(PromptModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all slots, and the scheduler."""
-        probe = self.optimizer([nn.Parameter(torch.zeros(1, 1))])
+        probe = self._probe_optimizer()
         couples = isinstance(probe, torch.optim.LBFGS)
         # other optimizers see each slot as a parameter of its own; they share the stacked tensor's memory
         together = couples or type(probe).__name__ in _ELEMENTWISE

@@ -8,6 +8,7 @@ import torch
 from scipy.special import softmax
 from scipy.stats import entropy as scipy_entropy
 
+from lit_prompt.functional import entropy_match
 from lit_prompt.functional import EntropyMatchError, match_entropy, temperature_for_entropy
 
 BOTH = pytest.mark.parametrize("match", [match_entropy, temperature_for_entropy])
@@ -27,17 +28,16 @@ def measured(logits):
 
 @BOTH
 @pytest.mark.parametrize("vocab", [2, 50, 4096])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_entropies_are_hit(match, vocab, seed):
+def test_entropies_are_hit(match, vocab):
     wanted = grid(vocab)
     assert wanted[-1].item() == math.log(vocab)
-    z = match(random_logits(len(wanted), vocab, seed), wanted)
+    z = match(random_logits(len(wanted), vocab), wanted)
     np.testing.assert_allclose(measured(z), wanted.numpy(), rtol=0, atol=1e-3)
 
 
 @BOTH
 def test_entropy_zero_is_hit(match):
-    assert measured(match(random_logits(3, 50), torch.zeros(3))).max() <= 1e-3
+    assert measured(match(random_logits(2, 20), torch.zeros(2))).max() <= 1e-3
 
 
 def test_temperature_hits_to_a_millionth():
@@ -49,7 +49,7 @@ def test_temperature_hits_to_a_millionth():
 
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-4])
 def test_the_tolerance_is_kept(tolerance):
-    wanted = grid(50, 5)
+    wanted = torch.linspace(0.2, 3.9, 5, dtype=torch.float64)
     z = match_entropy(random_logits(5, 50), wanted, tolerance=tolerance)
     np.testing.assert_allclose(measured(z), wanted.numpy(), rtol=0, atol=tolerance)
 
@@ -84,12 +84,14 @@ def test_already_there_is_left_alone():
 
 @BOTH
 @pytest.mark.parametrize("bad", [-0.1, math.log(4) + 0.1, math.nan])
-def test_an_unreachable_entropy_raises(match, bad):
+def test_an_unreachable_entropy_raises(match, bad, monkeypatch):
+    monkeypatch.setattr(entropy_match, "_ADAM_STEPS", 100)  # none of the 5,000 would help
     with pytest.raises(EntropyMatchError, match="entropy"):
         match(random_logits(2, 4), torch.tensor([1.0, bad]))
 
 
-def test_the_error_names_the_entropy_that_was_missed():
+def test_the_error_names_the_entropy_that_was_missed(monkeypatch):
+    monkeypatch.setattr(entropy_match, "_ADAM_STEPS", 100)
     with pytest.raises(EntropyMatchError, match=r"9\.0000"):
         match_entropy(random_logits(3, 4), torch.tensor([0.5, 9.0, 1.0]))
 
