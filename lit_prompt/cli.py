@@ -1,5 +1,6 @@
 """The command line: LightningCLI with one LM for model and data, run folders, and no evaluation of nothing."""
 
+import argparse
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lit_prompt.callbacks import ChunkProgressBar, KLCurves, ResultWriter, SearchCheckpoint, TensorBoardReport
-from lit_prompt.data import TargetDataModule, families
+from lit_prompt.data import TargetDataModule, families, run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.lm import LMOptions
 from lit_prompt.models import PromptModule, SoftPrompt
@@ -26,9 +27,10 @@ class SaveConfig(SaveConfigCallback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Saves the resolved configuration of a fit."""
-        if stage != "fit" or trainer.log_dir is None or not trainer.is_global_zero:
+        folder = run_folder(trainer)
+        if stage != "fit" or folder is None:
             return
-        path = Path(trainer.log_dir) / CONFIG_FILE
+        path = folder / CONFIG_FILE
         if not path.exists():
             self.parser.save(self.config, path, skip_none=False, overwrite=False, multifile=False)
         if isinstance(trainer.logger, TensorBoardLogger):
@@ -72,6 +74,30 @@ class PromptCLI(LightningCLI):
         """The four subcommands and the trainer's arguments that they hide."""
         known = LightningCLI.subcommands()
         return {command: known[command] | {"verbose", "return_predictions", "weights_only"} for command in SUBCOMMANDS}
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Puts model and data before the trainer, whose forty arguments ``--help`` leaves to Lightning's own page."""
+        parser.usage = "lit_prompt COMMAND [--config FILE] [--run FOLDER] [--lm NAME_OR_PATH] [--KEY VALUE ...]"
+        parser.epilog = (
+            "Keys of a class: --model.help SoftPrompt, --data.families.help EntropyMatched. --trainer.KEY takes every "
+            "argument of lightning.Trainer, such as --trainer.accelerator cpu; they are listed at "
+            "https://lightning.ai/docs/pytorch/stable/common/trainer.html. --run FOLDER takes settings, targets and "
+            "checkpoint from a run's folder."
+        )
+        parser.add_lightning_class_args(self._model_class, "model", subclass_mode=True)
+        parser.add_lightning_class_args(self._datamodule_class, "data")
+        parser.add_lightning_class_args(self.trainer_class, "trainer")
+        parser.set_defaults({f"trainer.{k}": v for k, v in self.trainer_defaults.items() if k != "callbacks"})
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parses, with a help that shows what a search needs."""
+        for command in self._subcommand_parsers.values():
+            for action in command._actions:
+                if action.dest.startswith("trainer."):
+                    action.help = argparse.SUPPRESS
+                elif action.dest == "ckpt_path":
+                    action.help = "checkpoint to go on with, or to evaluate; --run FOLDER finds it by itself"
+        super().parse_arguments(parser, args)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds ``--lm``, ``--lm_options`` and ``--checkpoint`` and links model and data to them."""

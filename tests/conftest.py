@@ -8,6 +8,8 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MKL_CBWR", "AUTO")  # as the command sets it
+# tiny matrices gain nothing from threads, and two test processes would wait for each other's
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch

@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
+from lit_prompt.data import run_folder
 from lit_prompt.errors import InputError, Interrupted
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
@@ -70,9 +71,10 @@ class SearchCheckpoint(Checkpoint):
         self._restore_signals()
 
     def _save(self, trainer: L.Trainer) -> Path | None:
-        if trainer.fast_dev_run or trainer.log_dir is None:
+        folder = run_folder(trainer)
+        if folder is None:
             return None
-        path = Path(trainer.log_dir) / CHECKPOINT
+        path = folder / CHECKPOINT
         staging = path.with_name(f".{path.name}.part")
         try:
             trainer.save_checkpoint(staging, weights_only=False)

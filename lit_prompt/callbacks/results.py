@@ -8,6 +8,7 @@ import lightning as L
 import pyarrow as pa
 from safetensors.torch import save_file
 
+from lit_prompt.data import run_folder
 from lit_prompt.models import PromptModule
 from lit_prompt.results.console import console, print_results, print_top_tokens
 from lit_prompt.results.figures import kl_against_entropy
@@ -57,9 +58,9 @@ class ResultWriter(L.Callback):
         assert isinstance(pl_module, PromptModule)
         table = result_table(self._columns)
         print_results(table)
-        if trainer.log_dir is None:
+        folder = run_folder(trainer)
+        if folder is None:
             return
-        folder = Path(trainer.log_dir)
         folder.mkdir(parents=True, exist_ok=True)
         results = write_parquet(table, free_path(folder, "results.parquet"))
         prompts = free_path(folder, "prompts.safetensors")
@@ -77,16 +78,16 @@ class ResultWriter(L.Callback):
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes and prints the token records."""
         print_top_tokens(self._records)
-        if trainer.log_dir is not None:
-            Path(trainer.log_dir).mkdir(parents=True, exist_ok=True)
-            path = free_path(Path(trainer.log_dir), "predictions.parquet")
+        if (folder := run_folder(trainer)) is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = free_path(folder, "predictions.parquet")
             write_parquet(pa.Table.from_pylist(self._records), path)
             console.print(f"predictions   {path}", soft_wrap=True)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Says what to do next."""
-        if trainer.log_dir is not None and not trainer.fast_dev_run:
-            console.print(f"\nsearched; evaluate with\n  lit_prompt test --run {trainer.log_dir}", soft_wrap=True)
+        if (folder := run_folder(trainer)) is not None:
+            console.print(f"\nsearched; evaluate with\n  lit_prompt test --run {folder}", soft_wrap=True)
 
 
 def _save_prompts(module: PromptModule, table: pa.Table, best_restart: list[int], path: Path) -> None:

@@ -16,6 +16,13 @@ from lit_prompt.errors import InputError
 from lit_prompt.lm import LMOptions, Vocabulary
 
 
+def run_folder(trainer: L.Trainer) -> Path | None:
+    """Folder of a trainer's run; None for a run that keeps none (``trainer.logger: false``, ``fast_dev_run``)."""
+    if trainer.logger is None or trainer.fast_dev_run or trainer.log_dir is None:
+        return None
+    return Path(trainer.log_dir)
+
+
 class _TargetChunks(Dataset[TargetBatch]):
     """Reads chunks of a target set; the chunk that was read last stays in memory, being asked for at every step."""
 
@@ -85,9 +92,9 @@ class TargetDataModule(L.LightningDataModule):
             )
 
     def _folder(self, stage: str) -> Path:
-        log_dir = self.trainer.log_dir if self.trainer is not None and stage == "fit" else None
-        if log_dir is not None and not (Path(log_dir) / "targets").exists():
-            return Path(log_dir) / "targets"
+        run = run_folder(self.trainer) if self.trainer is not None and stage == "fit" else None
+        if run is not None and not (run / "targets").exists():
+            return run / "targets"
         self._temporary = tempfile.TemporaryDirectory(prefix="lit_prompt-")
         return Path(self._temporary.name) / "targets"
 

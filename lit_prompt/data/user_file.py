@@ -105,7 +105,9 @@ def _from_record(record: dict[str, Any], where: str, default_name: str) -> UserD
         return UserDistribution(where, name, list(probs), list(probs.values()), record)
     chosen = tokens if ids is None else ids
     if not isinstance(probs, list) or not isinstance(chosen, list) or (tokens is not None and ids is not None):
-        raise InputError(f'{where}: needs "probs" as an object of token to probability, or with a list of "tokens" or "ids"')
+        raise InputError(
+            f'{where}: needs "probs" as an object of token to probability, or with a list of "tokens" or "ids"'
+        )
     if len(chosen) != len(probs):
         raise InputError(f"{where}: {len(chosen)} tokens but {len(probs)} probabilities")
     wanted = str if ids is None else int
@@ -143,7 +145,9 @@ def _read_parquet(path: Path) -> Iterator[UserDistribution]:
 def _group_rows(rows: Iterator[tuple[str, Any]], columns: list[str], path: Path) -> Iterator[UserDistribution]:
     key = "token" if "token" in columns else "id"
     if key not in columns or "prob" not in columns:
-        raise InputError(f"{path}: needs the columns prob and token (or id), and name for several targets; has {columns}")
+        raise InputError(
+            f"{path}: needs the columns prob and token (or id), and name for several targets; has {columns}"
+        )
     found: dict[str, UserDistribution] = {}
     for where, row in rows:
         name = path.stem if row.get("name") in (None, "") else str(row["name"])

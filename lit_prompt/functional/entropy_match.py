@@ -118,5 +118,7 @@ def temperature_for_entropy(logits: Tensor, target: Tensor, tolerance: float = 1
     error = (entropy(z) - target).abs()
     if not bool((error <= tolerance).all()):
         worst = int(error.argmax())
-        raise EntropyMatchError(f"no temperature gives entropy {float(target[worst]):.6g} of {math.log(z.shape[-1]):.6g}")
+        raise EntropyMatchError(
+            f"no temperature gives entropy {float(target[worst]):.6g} of {math.log(z.shape[-1]):.6g}"
+        )
     return z

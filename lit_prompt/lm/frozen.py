@@ -45,6 +45,7 @@ class FrozenLM(nn.Module):
         self.model = model.eval().requires_grad_(False)
         self.dispatched = getattr(model, "hf_device_map", None) is not None
         self.fingerprint = lm_fingerprint(model)
+        self._head_copy: tuple[Tensor, Tensor | None] | None = None
         self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
         probe = self.embed(torch.arange(3, device=self.device).unsqueeze(0))
         self.embedding_dim: int = probe.shape[-1]
@@ -53,7 +54,8 @@ class FrozenLM(nn.Module):
         self.vocab_size: int = logits.shape[-1]
         if not torch.isfinite(logits).all():
             raise InputError(
-                "the LM's logits are not finite on a three-token probe; try --lm_options.dtype float32, or check the weights"
+                "the LM's logits are not finite on a three-token probe; try --lm_options.dtype float32, or check its "
+                "weights"
             )
         self.is_linear = self._head_is_linear(probe, logits)
 
@@ -117,7 +119,7 @@ class FrozenLM(nn.Module):
         head = self.model.get_output_embeddings()
         if head.weight.dtype in (torch.float32, torch.float64):
             return head.weight, head.bias
-        if getattr(self, "_head_copy", None) is None or self._head_copy[0].device != head.weight.device:
+        if self._head_copy is None or self._head_copy[0].device != head.weight.device:
             self._head_copy = (head.weight.float(), None if head.bias is None else head.bias.float())
         return self._head_copy
 
@@ -160,4 +162,4 @@ class FrozenLM(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> "FrozenLM":
         # weights that accelerate has spread over devices stay where they are
-        return self if self.dispatched else super()._apply(fn, recurse)
+        return self if self.dispatched else super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

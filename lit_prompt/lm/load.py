@@ -29,10 +29,10 @@ def readable_errors(lm: str, part: str = "config.json") -> Iterator[None]:
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
-    raised = (ImportError, OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, StrictDataclassError)
+    bad_values = (KeyError, TypeError, ValueError, StrictDataclassError)
     try:
         yield
-    except raised as error:
+    except (ImportError, OSError, RuntimeError, SafetensorError, *bad_values) as error:
         raise InputError(_explanation(lm, part, error)) from error
 
 
@@ -48,7 +48,7 @@ def _explanation(lm: str, part: str, error: Exception) -> str:
     if "pip install accelerate" in text:
         return "lm_options.device_map needs accelerate: pip install accelerate"
     if isinstance(error, SafetensorError):
-        return f"--lm: a safetensors file of {lm} is cut off or damaged ({_first_line(error)}); copy or download it again"
+        return f"--lm: a safetensors file of {lm} is cut off or damaged ({_first_line(error)}); fetch it again"
     if Path(lm).exists() and "no file named" in text:
         return (
             f"--lm: {lm} holds no model.safetensors; convert its weights to safetensors (pickled weights can run code "

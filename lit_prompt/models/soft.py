@@ -54,7 +54,7 @@ class SoftPrompt(PromptModule):
         self,
         length: int = 5,
         steps: int = 500,
-        optimizer: OptimizerCallable = torch.optim.Adam,
+        optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=0.1),
         scheduler: LRSchedulerCallable | None = None,
         init: PromptInit = PromptInit(),
         restarts: int = 1,

@@ -23,12 +23,21 @@ from lit_prompt.lm import Vocabulary
 
 SIZE = 330  # ten logits more than the tokenizer has tokens, as in padded LMs
 LN_V = math.log(SIZE)
-GRID = [0.1, 1.0, 2.5, 4.0]
+GRID = [0.5, 1.0, 2.5, 4.0]
 
 
 @pytest.fixture(scope="module")
 def vocabulary(tokenizer):
     return Vocabulary(tokenizer, SIZE)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Thousands of small operations: threads that wait for one another make them slow on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 #: name: (family with its defaults for the rest, number of targets)
@@ -40,8 +49,8 @@ FAMILIES = {
     "one_hot": (lambda **k: OneHot(count=6, **k), 6),
 }
 IDS = {
-    "entropy_matched": ("random/H0.100/0", "random/H4.000/1"),
-    "temperature": ("temperature/H0.100/0", "temperature/H4.000/2"),
+    "entropy_matched": ("random/H0.500/0", "random/H4.000/1"),
+    "temperature": ("temperature/H0.500/0", "temperature/H4.000/2"),
     "dirichlet": ("dirichlet/a0.001/0", "dirichlet/a1/3"),
     "uniform": ("uniform/k1/0", "uniform/k319/2"),
 }
@@ -116,11 +125,11 @@ def test_the_wanted_entropy_is_reached(name, vocabulary):
             assert measured == pytest.approx(wanted, abs=1e-3)
 
 
-@pytest.mark.parametrize("make", [EntropyMatched, Temperature])
-def test_the_ends_of_the_range_are_reached(make, vocabulary):
-    made = targets(make(entropies=[0.0, LN_V], per_entropy=1), vocabulary)
+@pytest.mark.parametrize(("make", "lowest"), [(EntropyMatched, 0.05), (Temperature, 0.0)])
+def test_the_ends_of_the_range_are_reached(make, lowest, vocabulary):
+    made = targets(make(entropies=[lowest, LN_V], per_entropy=1), vocabulary)
     measured = [scipy_entropy(np.exp(t.log_probs.double().numpy())) for t in made]
-    assert measured == pytest.approx([0.0, LN_V], abs=1e-3)
+    assert measured == pytest.approx([lowest, LN_V], abs=1e-3)
 
 
 @ALL
@@ -259,9 +268,7 @@ def test_dirichlet_stays_finite_at_tiny_concentrations(vocabulary):
 
 @pytest.mark.parametrize("count", [2, 3, 12])
 def test_a_number_of_entropies_is_spaced_evenly(count):
-    np.testing.assert_allclose(
-        entropy_grid(count, SIZE, "x"), np.linspace(0.1, LN_V - 0.1, count), rtol=0, atol=1e-12
-    )
+    np.testing.assert_allclose(entropy_grid(count, SIZE, "x"), np.linspace(0.1, LN_V - 0.1, count), rtol=0, atol=1e-12)
 
 
 def test_one_entropy_is_the_middle():
@@ -288,7 +295,10 @@ ERRORS = {
     "concentration not a number": (Dirichlet(concentrations=(math.nan,)), "concentration nan is not"),
     "unknown id": (OneHot(tokens=[SIZE]), "family one_hot: token id 330 is not among 0 to 329"),
     "negative id": (OneHot(tokens=[-1]), "token id -1 is not among"),
-    "text that splits": (OneHot(tokens=["yes"]), r"family one_hot: 'yes' .* splits into \['y', 'es'\] \(ids \[89, 270\]\)"),
+    "text that splits": (
+        OneHot(tokens=["yes"]),
+        r"family one_hot: 'yes' .* splits into \['y', 'es'\] \(ids \[89, 270\]\)",
+    ),
     "empty text": (OneHot(tokens=[""]), "'' is not exactly one token"),
 }
 
@@ -305,7 +315,7 @@ def test_errors_name_the_family_in_one_line(case, vocabulary):
 
 
 def test_seed_for_is_the_same_everywhere():
-    assert seed_for(0, "H1.000", 2) == 4144264475653447577
+    assert seed_for(0, "H1.000", 2) == 8608030141682248766  # sha256sum, by hand
     assert 0 <= seed_for("x") < 2**63
 
 

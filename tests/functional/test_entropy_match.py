@@ -8,10 +8,18 @@ import torch
 from scipy.special import softmax
 from scipy.stats import entropy as scipy_entropy
 
-from lit_prompt.functional import entropy_match
-from lit_prompt.functional import EntropyMatchError, match_entropy, temperature_for_entropy
+from lit_prompt.functional import EntropyMatchError, entropy_match, match_entropy, temperature_for_entropy
 
 BOTH = pytest.mark.parametrize("match", [match_entropy, temperature_for_entropy])
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Thousands of small operations: threads that wait for one another make them slow on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def random_logits(rows, vocab, seed=0):
@@ -55,14 +63,21 @@ def test_the_tolerance_is_kept(tolerance):
 
 
 @BOTH
-@pytest.mark.parametrize("vocab", [2, 17, 50, 4096, 33_000])  # 33,000: torch splits the sum of a lone row
+@pytest.mark.parametrize("vocab", [2, 17, 50, 4096])
 def test_a_row_does_not_depend_on_its_company(match, vocab):
-    count = 3 if vocab > 10_000 else 6
-    z, wanted = random_logits(count, vocab), torch.linspace(0.05, 0.97, count) * math.log(vocab)
+    z, wanted = random_logits(6, vocab), torch.linspace(0.05, 0.97, 6) * math.log(vocab)
     together = match(z, wanted)
-    for rows in [[0], [count - 1], [1, 0], [2, 0, 1], [0, 0, 0, 2]]:
-        apart = match(z[rows], wanted[rows])
-        assert torch.equal(apart, together[rows]), rows
+    for rows in [[0], [5], [1, 0], [2, 0, 1], [0, 0, 0, 2]]:
+        assert torch.equal(match(z[rows], wanted[rows]), together[rows]), rows
+
+
+@BOTH
+def test_a_long_row_does_not_depend_on_its_company(match):
+    torch.set_num_threads(2)  # torch splits the sum of a lone row of this length between threads
+    z, wanted = random_logits(2, 33_000), torch.tensor([7.0, 9.5])
+    together = match(z, wanted)
+    for row in range(2):
+        assert torch.equal(match(z[[row]], wanted[[row]])[0], together[row])
 
 
 @BOTH

@@ -68,7 +68,8 @@ class FromFile(TargetFamily):
         if rest < -SUM_TOLERANCE or ((self.rest == "zero" or all_listed) and rest > SUM_TOLERANCE):
             hint = "" if rest < 0 or all_listed else "; to spread the rest over the other tokens set rest: spread"
             raise InputError(
-                f"{entry.where}: probabilities of {entry.name!r} sum to {total:.6g}, not to 1 (within {SUM_TOLERANCE}){hint}"
+                f"{entry.where}: probabilities of {entry.name!r} sum to {total:.6g}, not to 1 "
+                f"(within {SUM_TOLERANCE}){hint}"
             )
         if self.rest == "spread" and not all_listed:
             unlisted = torch.ones(vocabulary.size, dtype=torch.bool)

@@ -1,0 +1,310 @@
+"""A user's own distributions: what is read, and one readable line for everything that is wrong."""
+
+import json
+import math
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from lit_prompt.data.families import FromFile
+from lit_prompt.data.user_file import read_distributions
+from lit_prompt.errors import InputError
+from lit_prompt.lm import Vocabulary
+
+SIZE = 320
+A, SPACE_A, NO = 65, 260, 301  # "a", " a" and "no" in the tiny tokenizer
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tokenizer):
+    return Vocabulary(tokenizer, SIZE)
+
+
+def write(folder, name, content):
+    path = folder / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, dict):
+        pq.write_table(pa.table(content), path)
+    else:
+        path.write_text(content, encoding="utf-8")
+    return path
+
+
+def read(path, vocabulary, rest="zero"):
+    return list(FromFile(path, rest).targets(vocabulary))
+
+
+def probabilities(target):
+    return np.exp(target.log_probs.double().numpy())
+
+
+def expected(mass, rest=0.0):
+    p = np.full(SIZE, rest)
+    for token, value in mass.items():
+        p[token] = value
+    return p
+
+
+COIN = {A: 0.25, SPACE_A: 0.25, NO: 0.5}
+FORMATS = {
+    "dict": ("x.jsonl", '{"name": "coin", "probs": {"a": 0.25, " a": 0.25, "no": 0.5}}\n'),
+    "tokens": ("x.jsonl", '{"name": "coin", "tokens": ["a", " a", "no"], "probs": [0.25, 0.25, 0.5]}\n'),
+    "ids": ("x.jsonl", '{"name": "coin", "ids": [65, 260, 301], "probs": [0.25, 0.25, 0.5]}\n'),
+    "blank lines": ("x.jsonl", '\n{"name": "coin", "ids": [65, 260, 301], "probs": [0.25, 0.25, 0.5]}\n  \n'),
+    "no last newline": ("x.jsonl", '{"name": "coin", "ids": [65, 260, 301], "probs": [0.25, 0.25, 0.5]}'),
+    "csv tokens": ("x.csv", "name,token,prob\ncoin,a,0.25\ncoin, a,0.25\ncoin,no,0.5\n"),
+    "csv quoted": ("x.csv", 'prob,name,token\r\n0.25,coin,"a"\r\n0.25,coin," a"\r\n0.5,coin,"no"\r\n'),
+    "csv ids": ("x.csv", "name,id,prob\ncoin,65,0.25\ncoin,260,0.25\ncoin,301,0.5\n"),
+    "parquet tokens": ("x.parquet", {"name": ["coin"] * 3, "token": ["a", " a", "no"], "prob": [0.25, 0.25, 0.5]}),
+    "parquet ids": ("x.parquet", {"name": ["coin"] * 3, "id": [65, 260, 301], "prob": [0.25, 0.25, 0.5]}),
+    "parquet float ids": ("x.parquet", {"name": ["coin"] * 3, "id": [65.0, 260.0, 301.0], "prob": [0.25, 0.25, 0.5]}),
+}
+
+
+@pytest.mark.parametrize("rest", ["zero", "spread"])
+@pytest.mark.parametrize("case", FORMATS)
+def test_every_format_gives_the_same_target(case, rest, tmp_path, vocabulary):
+    (target,) = read(write(tmp_path, *FORMATS[case]), vocabulary, rest)
+    assert (target.target_id, target.family, target.seed) == ("user/coin", "user", None)
+    np.testing.assert_allclose(probabilities(target), expected(COIN), rtol=1e-6, atol=0)
+    assert target.entropy == pytest.approx(1.5 * math.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize("case", ["dict", "csv tokens"])
+def test_a_byte_order_mark_is_no_text(case, tmp_path, vocabulary):
+    name, content = FORMATS[case]
+    (target,) = read(write(tmp_path, name, b"\xef\xbb\xbf" + content.encode()), vocabulary)
+    np.testing.assert_allclose(probabilities(target), expected(COIN), rtol=1e-6, atol=0)
+
+
+def test_several_jsonl_distributions_keep_their_order(tmp_path, vocabulary):
+    path = write(
+        tmp_path, "x.jsonl", '{"probs": {"no": 1}}\n\n{"name": "b", "probs": {"a": 1.0}}\n{"probs": {" a": 1}}\n'
+    )
+    made = read(path, vocabulary)
+    assert [t.target_id for t in made] == ["user/x-1", "user/b", "user/x-4"]
+    assert [int(t.log_probs.argmax()) for t in made] == [NO, A, SPACE_A]
+
+
+def test_several_csv_distributions_may_be_interleaved(tmp_path, vocabulary):
+    path = write(tmp_path, "x.csv", "token,prob,name\na,0.5,one\nno,0.75,two\n a,0.5,one\na,0.25,two\n")
+    one, two = read(path, vocabulary)
+    assert (one.target_id, two.target_id) == ("user/one", "user/two")
+    np.testing.assert_allclose(probabilities(one), expected({A: 0.5, SPACE_A: 0.5}), rtol=1e-6)
+    np.testing.assert_allclose(probabilities(two), expected({NO: 0.75, A: 0.25}), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.parquet"])
+def test_without_names_the_file_is_one_distribution(name, tmp_path, vocabulary):
+    content = "token,prob\na,0.5\nno,0.5\n" if name == "x.csv" else {"token": ["a", "no"], "prob": [0.5, 0.5]}
+    (target,) = read(write(tmp_path, name, content), vocabulary)
+    assert target.target_id == "user/x"
+
+
+def test_numbers_are_names(tmp_path, vocabulary):
+    path = write(tmp_path, "x.parquet", {"name": [0, 1], "token": ["a", "no"], "prob": [1.0, 1.0]})
+    assert [t.target_id for t in read(path, vocabulary)] == ["user/0", "user/1"]
+
+
+def test_the_familys_name_goes_into_ids(tmp_path, vocabulary):
+    path = write(tmp_path, *FORMATS["dict"])
+    (target,) = FromFile(path, name="mine").targets(vocabulary)
+    assert (target.target_id, target.family) == ("mine/coin", "mine")
+
+
+def test_everything_else_is_metadata_whatever_its_name(tmp_path, vocabulary):
+    other = {"seed": 3, "family": "f", "logits": [1], "target_id": "t", "cls": None, "note": {"deep": 0.5}}
+    path = write(tmp_path, "x.jsonl", json.dumps({"probs": {"a": 1.0}} | other) + "\n")
+    (target,) = read(path, vocabulary)
+    assert target.metadata == other
+    assert (target.seed, target.family, target.target_id) == (None, "user", "user/x-1")
+
+
+def test_a_zero_may_be_listed(tmp_path, vocabulary):
+    (target,) = read(write(tmp_path, "x.jsonl", '{"probs": {"a": 1.0, "no": 0.0}}'), vocabulary)
+    assert target.log_probs[NO].item() == -math.inf
+    assert target.log_probs[A].item() == 0.0
+
+
+@pytest.mark.parametrize("each", [0.1667, 0.1666])
+def test_a_rounded_sum_is_normalised(each, tmp_path, vocabulary):
+    path = write(tmp_path, "x.jsonl", json.dumps({"ids": [1, 2, 3, 4, 5, 6], "probs": [each] * 6}))
+    for rest in ("zero", "spread"):
+        (target,) = read(path, vocabulary, rest)
+        assert probabilities(target).sum() == pytest.approx(1.0, abs=1e-6)
+        if rest == "zero":
+            np.testing.assert_allclose(
+                probabilities(target), expected(dict.fromkeys(range(1, 7), 1 / 6)), rtol=1e-6, atol=0
+            )
+
+
+def test_spread_divides_the_rest_evenly(tmp_path, vocabulary):
+    path = write(tmp_path, "x.jsonl", '{"probs": {"a": 0.5, "no": 0.25, " a": 0.0}}')
+    (target,) = read(path, vocabulary, "spread")
+    mass = {A: 0.5, NO: 0.25, SPACE_A: 0.0}
+    np.testing.assert_allclose(probabilities(target), expected(mass, 0.25 / (SIZE - 3)), rtol=1e-6, atol=0)
+
+
+def test_spread_of_nothing_listed_but_zeros_is_uniform_over_the_others(tmp_path, vocabulary):
+    (target,) = read(write(tmp_path, "x.jsonl", '{"probs": {"a": 0.0}}'), vocabulary, "spread")
+    np.testing.assert_allclose(probabilities(target), expected({A: 0.0}, 1 / (SIZE - 1)), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("rest", ["zero", "spread"])
+def test_every_token_may_be_listed(rest, tmp_path, vocabulary):
+    p = np.random.default_rng(0).dirichlet(np.ones(SIZE))
+    path = write(tmp_path, "x.jsonl", json.dumps({"ids": list(range(SIZE)), "probs": p.tolist()}))
+    (target,) = read(path, vocabulary, rest)
+    np.testing.assert_allclose(probabilities(target), p, rtol=2e-6)
+
+
+def test_targets_are_read_one_by_one(tmp_path, vocabulary):
+    path = write(tmp_path, "x.jsonl", '{"probs": {"a": 1.0}}\nbroken\n')
+    made = FromFile(path).targets(vocabulary)
+    assert torch.equal(next(made).log_probs.isfinite().nonzero().flatten(), torch.tensor([A]))
+    with pytest.raises(InputError, match=r"x.jsonl:2: not JSON"):
+        next(made)
+
+
+# ---- errors: (file, content, where, message) ----
+
+GOOD = '{"probs": {"a": 1.0}}\n'
+PAIR = '{"probs": [0.5, 0.5], '
+ERRORS = {
+    "malformed": ("x.jsonl", GOOD + '{"probs": {"a": 1.0}\n', ":2: ", r"not JSON \(.* at column \d+\)"),
+    "malformed after a blank": ("x.jsonl", "\n\n{probs}\n", ":3: ", "not JSON"),
+    "list": ("x.jsonl", GOOD + "[1, 2]\n", ":2: ", "not an object"),
+    "number": ("x.jsonl", "3\n", ":1: ", "not an object"),
+    "deeply nested": ("x.jsonl", "[" * 200_000 + "\n", ":1: ", "recursion"),
+    "number of 5,000 digits": ("x.jsonl", '{"probs": {"a": ' + "1" * 5000 + "}}\n", ":1: ", "digits"),
+    "no probs": ("x.jsonl", GOOD + '{"name": "b"}\n', ":2: ", 'needs "probs"'),
+    "empty object": ("x.jsonl", "{}\n", ":1: ", 'needs "probs"'),
+    "probs without tokens": ("x.jsonl", '{"probs": [1.0]}\n', ":1: ", 'list of "tokens" or "ids"'),
+    "tokens without probs": ("x.jsonl", '{"tokens": ["a"]}\n', ":1: ", 'needs "probs"'),
+    "probs is a number": ("x.jsonl", '{"tokens": ["a"], "probs": 1.0}\n', ":1: ", 'needs "probs"'),
+    "tokens and ids": ("x.jsonl", PAIR + '"tokens": ["a", "no"], "ids": [1, 2]}\n', ":1: ", '"tokens" or "ids"'),
+    "dict and tokens": ("x.jsonl", '{"probs": {"a": 1.0}, "tokens": ["a"]}\n', ":1: ", 'needs "probs"'),
+    "unequal lengths": ("x.jsonl", PAIR + '"tokens": ["a"]}\n', ":1: ", "1 tokens but 2 probabilities"),
+    "id as text": ("x.jsonl", PAIR + '"ids": [1, "a"]}\n', ":1: ", "'a' in \"ids\" is not a whole number"),
+    "id as fraction": ("x.jsonl", PAIR + '"ids": [1, 2.5]}\n', ":1: ", '2.5 in "ids" is not a whole number'),
+    "id as truth": ("x.jsonl", PAIR + '"ids": [1, true]}\n', ":1: ", 'True in "ids" is not a whole number'),
+    "token as number": ("x.jsonl", PAIR + '"tokens": ["a", 2]}\n', ":1: ", '2 in "tokens" is not a text'),
+    "negative": ("x.jsonl", GOOD + '{"probs": {"a": 1.5, "no": -0.5}}\n', ":2: ", "1.5 of 'a' is not between 0 and 1"),
+    "below zero": ("x.jsonl", '{"probs": {"no": -0.5, "a": 1}}\n', ":1: ", "-0.5 of 'no' is not between"),
+    "NaN": ("x.jsonl", '{"probs": {"a": NaN}}\n', ":1: ", "probability nan of 'a' is not between"),
+    "infinite": ("x.jsonl", '{"probs": {"a": Infinity}}\n', ":1: ", "probability inf of 'a'"),
+    "minus infinite": ("x.jsonl", '{"probs": {"a": -1e999}}\n', ":1: ", "probability -inf of 'a'"),
+    "too big for a float": ("x.jsonl", '{"probs": {"a": 1' + "0" * 400 + "}}\n", ":1: ", "is not a number"),
+    "text": ("x.jsonl", '{"probs": {"a": "half"}}\n', ":1: ", "probability 'half' of 'a' is not a number"),
+    "null": ("x.jsonl", '{"probs": {"a": null}}\n', ":1: ", "probability None of 'a' is not a number"),
+    "list as probability": ("x.jsonl", '{"probs": {"a": [1.0]}}\n', ":1: ", "is not a number"),
+    "sum too small": ("x.jsonl", '{"name": "n", "probs": {"a": 0.5, "no": 0.4988}}\n', ":1: ", "of 'n' sum to 0.9988"),
+    "sum too big": ("x.jsonl", '{"name": "n", "probs": {"a": 0.5, "no": 0.5012}}\n', ":1: ", "of 'n' sum to 1.0012"),
+    "all zero": ("x.jsonl", '{"probs": {"a": 0.0}}\n', ":1: ", "sum to 0, not to 1"),
+    "empty dict": ("x.jsonl", GOOD + '{"probs": {}}\n', ":2: ", "the distribution is empty"),
+    "empty lists": ("x.jsonl", '{"probs": [], "ids": []}\n', ":1: ", "the distribution is empty"),
+    "name twice": (
+        "x.jsonl", '{"name": "n", "probs": {"a": 1}}\n' * 2, ":2: ", r"the name 'n' was used before, at .*x.jsonl:1"
+    ),
+    "token twice": ("x.jsonl", PAIR + '"tokens": ["a", "a"]}\n', ":1: ", "token 'a' is listed twice"),
+    "id twice": ("x.jsonl", PAIR + '"ids": [7, 7]}\n', ":1: ", "token 7 is listed twice"),
+    "key twice": ("x.jsonl", GOOD + '{"probs": {"a": 0.5, "a": 1.0}}\n', ":2: ", "'a' is listed twice"),
+    "probs twice": ("x.jsonl", '{"probs": {"a": 1.0}, "probs": {"no": 1.0}}\n', ":1: ", "'probs' is listed twice"),
+    "several tokens": (
+        "x.jsonl", '{"probs": {"yes": 1.0}}\n', ":1: ", r"'yes' is not .* \['y', 'es'\] \(ids \[89, 270\]\)"
+    ),
+    "line break in a text": ("x.jsonl", '{"probs": {"a\\nb": 1.0}}\n', ":1: ", r"'a\\nb' is not exactly one token"),
+    "line break in a name": ("x.jsonl", '{"name": "a\\nb", "probs": {"a": 0.1}}\n', ":1: ", r"of 'a\\nb' sum to 0.1"),
+    "unknown id": ("x.jsonl", PAIR + '"ids": [1, 320]}\n', ":1: ", "token id 320 is not among 0 to 319"),
+    "negative id": ("x.jsonl", PAIR + '"ids": [1, -1]}\n', ":1: ", "token id -1 is not among 0 to 319"),
+    "not UTF-8": ("x.jsonl", GOOD.encode() * 2 + b'{"probs": {"\xe9": 1.0}}\n', ":3: ", "not UTF-8 text"),
+    "not UTF-8, far down": ("x.jsonl", b"\n" * 20_000 + b"\xff\n", ":20001: ", "not UTF-8 text"),
+    "not UTF-8, cut off": ("x.jsonl", b"\n\xc3", ":2: ", "not UTF-8 text"),
+    "no line": ("x.jsonl", "", ": ", "holds no distribution"),
+    "blank lines": ("x.jsonl", "\n\n", ": ", "holds no distribution"),
+    "csv without prob": ("x.csv", "token,p\na,1\n", ": ", r"needs the columns prob and token .* has \['token', 'p'\]"),
+    "csv without token": ("x.csv", "text,prob\na,1\n", ": ", "needs the columns prob and token"),
+    "csv without header": ("x.csv", "a,1\n", ": ", "needs the columns prob and token"),
+    "csv empty": ("x.csv", "", ": ", r"needs the columns .* has \[\]"),
+    "csv header only": ("x.csv", "token,prob\n", ": ", "holds no distribution"),
+    "csv id": ("x.csv", "id,prob\n1,0.5\ntwo,0.5\n", ":3: ", "id 'two' is not a whole number"),
+    "csv id as fraction": ("x.csv", "id,prob\n1.5,1\n", ":2: ", "id '1.5' is not a whole number"),
+    "csv short row": ("x.csv", "prob,token\n0.5,a\n0.5\n", ":3: ", "token None is not a text"),
+    "csv probability missing": ("x.csv", "token,prob\na,0.5\nno\n", ":3: ", "probability None of 'no'"),
+    "csv probability empty": ("x.csv", "token,prob\na,0.5\nno,\n", ":3: ", "probability '' of 'no' is not a number"),
+    "csv probability text": ("x.csv", "token,prob\na,0.5\nno,half\n", ":3: ", "probability 'half' of 'no'"),
+    "csv NaN": ("x.csv", "token,prob\na,nan\n", ":2: ", "probability nan of 'a'"),
+    "csv negative": ("x.csv", "token,prob\na,1\nno,-1\n", ":3: ", "probability -1 of 'no'"),
+    "csv token twice": ("x.csv", "token,prob\na,0.5\nno,0\na,0.5\n", ":4: ", "token 'a' is listed twice"),
+    "csv several tokens": ("x.csv", "token,prob\na,0.5\nyes,0.5\n", ":3: ", r"splits into \['y', 'es'\]"),
+    "csv unknown id": ("x.csv", "id,prob\n1,0.5\n400,0.5\n", ":3: ", "token id 400 is not among"),
+    "csv sum": ("x.csv", "name,token,prob\nb,a,1\nc,a,0.5\nc,no,0.4\n", ":3: ", "of 'c' sum to 0.9"),
+    "csv not UTF-8": ("x.csv", b"token,prob\na,0.5\n\xe9,0.5\n", ":3: ", "not UTF-8 text"),
+    "csv quote left open": ("x.csv", 'token,prob\n"a,1\n' + "no,0\n" * 40_000, ":", r"not CSV \(field larger than"),
+    "parquet columns": ("x.parquet", {"word": ["a"], "prob": [1.0]}, ": ", r"needs .* has \['word', 'prob'\]"),
+    "parquet number as token": ("x.parquet", {"token": [1], "prob": [1.0]}, ": row 1: ", "token 1 is not a text"),
+    "parquet fraction as id": (
+        "x.parquet", {"id": [1.0, 2.5], "prob": [0.5, 0.5]}, ": row 2: ", "id 2.5 is not a whole number"
+    ),
+    "parquet infinite id": ("x.parquet", {"id": [math.inf], "prob": [1.0]}, ": row 1: ", "id inf is not a whole"),
+    "parquet no id": ("x.parquet", {"id": [1, None], "prob": [0.5, 0.5]}, ": row 2: ", "id None is not a whole"),
+    "parquet probability": ("x.parquet", {"id": [1, 2], "prob": [1.0, None]}, ": row 2: ", "probability None of 2"),
+    "parquet no rows": (
+        "x.parquet", {"id": pa.array([], pa.int64()), "prob": pa.array([], pa.float64())}, ": ", "holds no distribution"
+    ),
+    "no Parquet": ("x.parquet", b"PAR1 not really", ": ", "not a Parquet file"),
+    "empty Parquet": ("x.parquet", b"", ": ", "not a Parquet file"),
+    "suffix": ("x.json", GOOD, ": ", r"must end in .jsonl, .csv or .parquet"),
+    "no suffix": ("x", GOOD, ": ", r"must end in .jsonl, .csv or .parquet"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_are_one_line_with_file_and_line(case, tmp_path, vocabulary):
+    name, content, where, message = ERRORS[case]
+    path = write(tmp_path, name, content)
+    with pytest.raises(InputError, match=message) as error:
+        read(path, vocabulary)
+    assert str(error.value).startswith(f"{path}{where}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["absent.jsonl", "absent.csv", "absent.parquet", "."])
+def test_a_missing_file(name, tmp_path, vocabulary):
+    with pytest.raises(InputError, match="no such file") as error:
+        read(tmp_path / name, vocabulary)
+    assert str(error.value).startswith(str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_the_sums_error_tells_of_spread_where_that_would_help(tmp_path, vocabulary):
+    little = write(tmp_path, "little.jsonl", '{"probs": {"a": 0.5}}')
+    with pytest.raises(InputError, match="rest: spread"):
+        read(little, vocabulary)
+    much = write(tmp_path, "much.jsonl", '{"probs": {"a": 0.6, "no": 0.6}}')
+    with pytest.raises(InputError) as error:
+        read(much, vocabulary)
+    assert "spread" not in str(error.value)
+
+
+def test_spread_refuses_a_sum_above_one(tmp_path, vocabulary):
+    path = write(tmp_path, "x.jsonl", '{"probs": {"a": 0.6, "no": 0.6}}')
+    with pytest.raises(InputError, match=r"x.jsonl:1: .* sum to 1.2"):
+        read(path, vocabulary, "spread")
+
+
+def test_spread_refuses_a_rest_that_no_token_could_take(tmp_path, vocabulary):
+    path = write(tmp_path, "x.jsonl", json.dumps({"ids": list(range(SIZE)), "probs": [0.5 / SIZE] * SIZE}))
+    with pytest.raises(InputError, match=r"x.jsonl:1: .* sum to 0.5, not to 1") as error:
+        read(path, vocabulary, "spread")
+    assert "rest: spread" not in str(error.value)
+
+
+def test_reading_needs_no_vocabulary(tmp_path):
+    (entry,) = read_distributions(write(tmp_path, *FORMATS["csv tokens"]))
+    assert (entry.name, entry.tokens, entry.probs) == ("coin", ["a", " a", "no"], ["0.25", "0.25", "0.5"])
+    assert entry.places == [f"{tmp_path / 'x.csv'}:{line}" for line in (2, 3, 4)]

@@ -1,0 +1,271 @@
+"""FrozenLM against transformers itself, in every supported architecture."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from lit_prompt.errors import InputError
+from lit_prompt.functional import entropy, kl_divergence, kl_from_moments
+from lit_prompt.lm import FrozenLM, LMOptions, load_causal_lm
+from tests.conftest import ARCHITECTURES, EMBEDDED_GPT2, EMBEDDED_LLAMA, VOCABULARY
+
+MakeLM = Callable[..., Path]
+every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
+
+
+def frozen(folder: Path, **options: Any) -> FrozenLM:
+    return FrozenLM(load_causal_lm(str(folder), LMOptions(**options)))
+
+
+def reference(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+
+
+def token_ids(items: int = 3, length: int = 6) -> Tensor:
+    return torch.randint(VOCABULARY, (items, length), generator=torch.Generator().manual_seed(1))
+
+
+def targets(size: int) -> Tensor:
+    """A one-hot, a uniform and a random distribution, log-probabilities in float64."""
+    log_p = torch.full((3, size), -torch.inf, dtype=torch.float64)
+    log_p[0, 7] = 0.0
+    log_p[1] = 0.0
+    log_p[2] = 3 * torch.randn(size, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return log_p.log_softmax(-1)
+
+
+def search_kl(lm: FrozenLM, inputs_embeds: Tensor, log_p: Tensor) -> Tensor:
+    """The KL as the search computes it: from moments, features and the head."""
+    moments, offset = lm.moments(log_p)
+    features = lm.features(inputs_embeds)
+    return kl_from_moments(lm.logits(features), features, moments, offset, entropy(log_p).to(moments))
+
+
+def largest_error(value: Tensor, expected: Tensor) -> float:
+    """Relative to the largest entry."""
+    return float((value - expected).detach().abs().max() / expected.detach().abs().max())
+
+
+class AllInDouble(TorchFunctionMode):
+    """Raises the float32 islands of a float64 LM (transformers computes RMSNorm and softmax in float32) to float64."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.float:
+            func = Tensor.double
+        args = tuple(torch.float64 if value is torch.float32 else value for value in args)
+        kwargs = {k: torch.float64 if value is torch.float32 else value for k, value in (kwargs or {}).items()}
+        return func(*args, **kwargs)
+
+
+@every_architecture
+def test_logits_after_embedded_ids_are_those_of_transformers(architecture: str, make_lm: MakeLM) -> None:
+    folder, ids = make_lm(architecture), token_ids()
+    with torch.no_grad():
+        expected = reference(folder)(input_ids=ids).logits[:, -1]
+        lm = frozen(folder)
+        logits = lm.next_token_logits(lm.embed(ids))
+    assert logits.dtype == torch.float32
+    assert logits.shape == (3, lm.vocab_size) == expected.shape
+    assert largest_error(logits, expected) < 1e-4
+
+
+@every_architecture
+def test_head_is_linear_but_for_soft_capping(architecture: str, make_lm: MakeLM) -> None:
+    assert frozen(make_lm(architecture)).is_linear == (architecture != "gemma2")
+
+
+@every_architecture
+def test_sizes_are_those_of_the_model(architecture: str, make_lm: MakeLM) -> None:
+    folder = make_lm(architecture)
+    lm, embeddings = frozen(folder), reference(folder).get_input_embeddings().weight
+    assert (lm.vocab_size, lm.embedding_dim) == embeddings.shape
+    assert lm.max_length == 64
+    assert lm.features(lm.embed(token_ids())).shape == lm.moments(targets(lm.vocab_size))[0].shape
+
+
+@every_architecture
+def test_kl_from_moments_is_the_full_kl_in_float64(architecture: str, make_lm: MakeLM) -> None:
+    folder, ids = make_lm(architecture), token_ids()
+    lm = frozen(folder)
+    log_p = targets(lm.vocab_size)
+    with torch.no_grad():
+        expected = kl_divergence(log_p, reference(folder, torch.float64)(input_ids=ids).logits[:, -1].double())
+        kl = search_kl(lm, lm.embed(ids), log_p.float())
+    assert kl.shape == (3,)
+    assert (kl - expected).abs().max() < 1e-4
+
+
+@every_architecture
+def test_gradient_is_the_slope_of_the_kl(architecture: str, make_lm: MakeLM) -> None:
+    lm = frozen(make_lm(architecture), dtype="float64")
+    log_p = targets(lm.vocab_size)
+    x = lm.embed(token_ids()).clone().requires_grad_(True)
+    step = 1e-5
+    with AllInDouble():
+        kl = search_kl(lm, x, log_p)
+        (gradient,) = torch.autograd.grad(kl.sum(), x)
+        for seed in range(3):
+            direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=x.dtype)
+            with torch.no_grad():
+                above, below = search_kl(lm, x + step * direction, log_p), search_kl(lm, x - step * direction, log_p)
+            slope = (above - below) / (2 * step)
+            torch.testing.assert_close((gradient * direction).sum((1, 2)), slope, rtol=1e-5, atol=0)
+    assert kl.dtype == torch.float64
+
+
+@every_architecture
+def test_gradient_in_float32_is_that_in_float64(architecture: str, make_lm: MakeLM) -> None:
+    gradients = []
+    for dtype in ("float32", "float64"):
+        lm = frozen(make_lm(architecture), dtype=dtype)
+        x = lm.embed(token_ids()).clone().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(search_kl(lm, x, targets(lm.vocab_size).to(x)).sum(), x)
+        assert torch.isfinite(gradient).all()
+        assert gradient.abs().sum((1, 2)).min() > 0
+        gradients.append(gradient.double())
+    assert largest_error(*gradients) < 1e-4
+
+
+@every_architecture
+def test_use_leaves_the_lm_as_it_was(architecture: str, make_lm: MakeLM) -> None:
+    lm = frozen(make_lm(architecture))
+    before = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
+    x = lm.embed(token_ids()).clone().requires_grad_(True)
+    search_kl(lm, x, targets(lm.vocab_size).float()).sum().backward()
+    assert x.grad is not None
+    for parameter in lm.parameters():
+        assert not parameter.requires_grad
+        assert parameter.grad is None
+    after = lm.model.state_dict()
+    assert list(before) == list(after)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_embeddings_carry_no_gradient(tiny_lm: Path) -> None:
+    assert not frozen(tiny_lm).embed(token_ids()).requires_grad
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_lm_stays_in_eval_mode(architecture: str, make_lm: MakeLM) -> None:
+    lm = frozen(make_lm(architecture))
+    nn.ModuleList([lm]).train()
+    assert lm.train() is lm
+    assert not any(module.training for module in lm.modules())
+    x = lm.embed(token_ids())
+    # GPT-2 has dropout
+    assert torch.equal(lm.next_token_logits(x), lm.next_token_logits(x))
+
+
+def test_lm_stays_out_of_checkpoints(tiny_lm: Path) -> None:
+    lm = frozen(tiny_lm)
+    assert not lm.state_dict()
+    owner = nn.Module()
+    owner.lm, owner.prompt = lm, nn.Parameter(torch.zeros(1))
+    assert list(owner.state_dict()) == ["prompt"]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@every_architecture
+def test_half_precision_lm_answers_in_float32(architecture: str, dtype: str, make_lm: MakeLM) -> None:
+    folder, ids = make_lm(architecture), token_ids()
+    lm, model = frozen(folder, dtype=dtype), reference(folder, getattr(torch, dtype))
+    assert {parameter.dtype for parameter in lm.parameters()} == {getattr(torch, dtype)}
+    x = lm.embed(ids).float().requires_grad_(True)
+    features = lm.features(x)
+    logits = lm.logits(features)
+    (gradient,) = torch.autograd.grad(logits.logsumexp(-1).sum(), x)
+    for value in (features, logits, gradient):
+        assert value.dtype == torch.float32
+        assert torch.isfinite(value).all()
+    expected = model(input_ids=ids).logits[:, -1].float()
+    assert largest_error(logits, expected) < 4 * torch.finfo(getattr(torch, dtype)).eps
+    assert lm.is_linear == (architecture != "gemma2")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "gemma2"])
+def test_half_precision_head_is_a_float32_product(architecture: str, dtype: str, make_lm: MakeLM) -> None:
+    folder = make_lm(architecture)
+    head = reference(folder, getattr(torch, dtype)).get_output_embeddings()
+    bias = torch.zeros(len(head.weight)) if head.bias is None else head.bias
+    lm = frozen(folder, dtype=dtype)
+    features = lm.features(lm.embed(token_ids()))
+    expected = features.double() @ head.weight.double().T + bias.double()
+    assert largest_error(lm.logits(features), expected) < 1e-6
+    moments, offset = lm.moments(targets(lm.vocab_size).float())
+    p = targets(lm.vocab_size).exp()
+    assert moments.dtype == offset.dtype == torch.float32
+    assert largest_error(moments, p @ head.weight.double()) < 1e-6
+    assert (offset - p @ bias.double()).abs().max() < 1e-6
+
+
+def slot_results(lm: FrozenLM, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Features, logits and the gradient of a loss that is a sum over slots."""
+    x = x.clone().requires_grad_(True)
+    features = lm.features(x)
+    logits = lm.logits(features)
+    (gradient,) = torch.autograd.grad(logits.logsumexp(-1).sum() - features.sum(), x)
+    return features.detach(), logits.detach(), gradient
+
+
+def assert_slots_ignore_their_company(lm: FrozenLM, length: int) -> None:
+    x = torch.randn(64, length, lm.embedding_dim, generator=torch.Generator().manual_seed(3))
+    together = slot_results(lm, x)
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(4)).tolist()
+    for rows in ([0], [41], [63], list(range(7)), list(range(57, 64)), order[:7], order):
+        for name, all_slots, some in zip(
+            ("features", "logits", "gradient"), together, slot_results(lm, x[rows]), strict=True
+        ):
+            assert torch.equal(all_slots[rows], some), f"{name} of slots {rows}"
+
+
+@pytest.mark.parametrize("length", [1, 5])
+@pytest.mark.parametrize("folder", [EMBEDDED_LLAMA, EMBEDDED_GPT2], ids=lambda folder: folder.name)
+def test_embedded_lm_treats_a_slot_alike_in_any_company(folder: Path, length: int) -> None:
+    assert_slots_ignore_their_company(frozen(folder), length)
+
+
+@pytest.mark.parametrize("length", [1, 5])
+@every_architecture
+def test_tiny_lm_treats_a_slot_alike_in_any_company(architecture: str, length: int, make_lm: MakeLM) -> None:
+    assert_slots_ignore_their_company(frozen(make_lm(architecture)), length)
+
+
+SCALED = {
+    "cohere": lambda scale: transformers.CohereConfig(logit_scale=scale, **_scaled_sizes),
+    "granite": lambda scale: transformers.GraniteConfig(logits_scaling=1 / scale, **_scaled_sizes),
+}
+_scaled_sizes: dict[str, Any] = {
+    "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.3,
+    "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("scale", "is_linear"), [(0.0625, False), (0.9, False), (1.0, True)])
+@pytest.mark.parametrize("architecture", SCALED)
+def test_scaled_logits_are_noticed_and_right(architecture: str, scale: float, is_linear: bool) -> None:
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(SCALED[architecture](scale)).eval()
+    ids = token_ids()
+    with torch.no_grad():
+        expected = model(input_ids=ids).logits[:, -1]
+        lm = FrozenLM(model)
+        assert lm.is_linear == is_linear
+        assert largest_error(lm.next_token_logits(lm.embed(ids)), expected) < 1e-4
+        log_p = targets(lm.vocab_size)
+        kl = search_kl(lm, lm.embed(ids), log_p.float())
+    assert (kl - kl_divergence(log_p, expected.double())).abs().max() < 1e-4
+
+
+def test_weights_that_are_not_finite_are_refused(tiny_lm: Path) -> None:
+    model = load_causal_lm(str(tiny_lm), LMOptions())
+    model.get_output_embeddings().weight[5, 5] = torch.nan
+    with pytest.raises(InputError, match="not finite"):
+        FrozenLM(model)

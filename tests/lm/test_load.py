@@ -1,0 +1,250 @@
+"""Loading LMs: what comes back, and one helpful line for everything that can be wrong with a folder."""
+
+import importlib.util
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from lit_prompt.errors import InputError
+from lit_prompt.lm import FrozenLM, LMOptions, load_causal_lm, load_tokenizer
+
+MakeLM = Callable[..., Path]
+
+
+@pytest.fixture
+def folder(tiny_lm: Path, tmp_path: Path) -> Path:
+    """A copy of a tiny Llama that a test may damage."""
+    return Path(shutil.copytree(tiny_lm, tmp_path / "lm"))
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def refusal(load: Callable[[str, LMOptions], Any], lm: Path | str, **options: Any) -> str:
+    """The error's text, which must be one line."""
+    with pytest.raises(InputError) as caught:
+        load(str(lm), LMOptions(**options))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 600
+    return message
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16])
+def test_weights_have_the_wanted_dtype_and_are_frozen(dtype: str, stored: torch.dtype, make_lm: MakeLM) -> None:
+    model = load_causal_lm(str(make_lm("llama", dtype=stored)), LMOptions(dtype=dtype))
+    assert {parameter.dtype for parameter in model.parameters()} == {getattr(torch, dtype)}
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert not model.training
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+def test_dtype_auto_is_what_the_files_hold(stored: torch.dtype, make_lm: MakeLM) -> None:
+    model = load_causal_lm(str(make_lm("llama", dtype=stored)), LMOptions(dtype="auto"))
+    assert {parameter.dtype for parameter in model.parameters()} == {stored}
+
+
+def test_default_dtype_is_float32_whatever_the_files_hold(make_lm: MakeLM) -> None:
+    model = load_causal_lm(str(make_lm("llama", dtype=torch.float16)), LMOptions())
+    assert model.dtype == torch.float32
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_attention_implementation_is_the_wanted_one(attention: str, tiny_lm: Path) -> None:
+    model = load_causal_lm(str(tiny_lm), LMOptions(attention=attention))
+    assert model.config._attn_implementation == attention
+
+
+def test_sharded_weights_load_like_one_file(tiny_lm: Path, tmp_path: Path) -> None:
+    whole = load_causal_lm(str(tiny_lm), LMOptions())
+    whole.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    parts = load_causal_lm(str(tmp_path), LMOptions()).state_dict()
+    assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.state_dict().items())
+
+
+def test_tokenizer_is_that_of_the_folder(tiny_lm: Path, tokenizer: Any) -> None:
+    assert load_tokenizer(str(tiny_lm), LMOptions()).get_vocab() == tokenizer.get_vocab()
+
+
+@pytest.mark.parametrize("load", [load_causal_lm, load_tokenizer])
+class TestBothRefuse:
+    @pytest.mark.parametrize("lm", ["/nowhere/lm", "./nowhere", "data/lms/nowhere", "../nowhere"])
+    def test_path_that_is_missing(self, load: Any, lm: str, workdir: Path) -> None:
+        message = refusal(load, lm)
+        assert f"no folder {lm}" in message
+        assert "hub id" in message
+
+    def test_folder_without_config(self, load: Any, folder: Path) -> None:
+        (folder / "config.json").unlink()
+        assert f"{folder} holds no config.json" in refusal(load, folder)
+
+    @pytest.mark.parametrize("lm", ["nobody/no-such-lm", "no-such-lm"])
+    def test_hub_id_without_network(self, load: Any, lm: str, workdir: Path) -> None:
+        message = refusal(load, lm)
+        assert f"{lm} is no local folder" in message
+        assert "HF_HUB_OFFLINE is set" in message
+        assert "network" in message
+
+    @pytest.mark.parametrize("text", ["{ not json", "[1, 2]", "\0", ""])
+    def test_malformed_config(self, load: Any, text: str, folder: Path) -> None:
+        (folder / "config.json").write_text(text)
+        message = refusal(load, folder)
+        assert f"{folder} could not be loaded" in message
+
+    def test_config_value_of_the_wrong_type(self, load: Any, folder: Path) -> None:
+        edit_config(folder, num_attention_heads="four")
+        message = refusal(load, folder)
+        assert "num_attention_heads" in message
+        assert "four" in message
+
+
+def test_malformed_config_is_named(folder: Path) -> None:
+    (folder / "config.json").write_text("{ not json")
+    assert f"{folder / 'config.json'}' is not a valid JSON file" in refusal(load_causal_lm, folder)
+
+
+def test_network_is_not_called_off_when_it_is_on(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+    def no_route(*_: Any, **__: Any) -> None:
+        raise OSError("We couldn't connect to 'https://huggingface.co' to load the files.")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", no_route)
+    message = refusal(load_tokenizer, "nobody/no-such-lm")
+    assert "OFFLINE" not in message
+    assert "Check the name and the network" in message
+
+
+@pytest.mark.parametrize("name", ["lm", "safetensors", "accelerate"])
+def test_pickled_weights_are_refused_whatever_the_folder_is_called(name: str, folder: Path) -> None:
+    folder = folder.rename(folder.with_name(name))
+    torch.save(load_causal_lm(str(folder), LMOptions()).state_dict(), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    message = refusal(load_causal_lm, folder)
+    assert f"{folder} holds no model.safetensors" in message
+    assert "convert" in message
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def replace_by_git_lfs_pointer(path: Path) -> None:
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 42\n")
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [truncate, replace_by_git_lfs_pointer, empty])
+def test_damaged_weights(damage: Callable[[Path], None], folder: Path) -> None:
+    damage(folder / "model.safetensors")
+    message = refusal(load_causal_lm, folder)
+    assert f"{folder} is cut off or damaged" in message
+    assert "again" in message
+
+
+def test_missing_shard_is_named(folder: Path) -> None:
+    load_causal_lm(str(folder), LMOptions()).save_pretrained(folder, max_shard_size="20KB")
+    (folder / "model.safetensors").unlink()
+    shard = next(folder.glob("model-00002-of-*.safetensors"))
+    shard.unlink()
+    assert shard.name in refusal(load_causal_lm, folder)
+
+
+def test_weights_that_the_files_lack_are_not_made_up(folder: Path) -> None:
+    edit_config(folder, num_hidden_layers=3)
+    message = refusal(load_causal_lm, folder)
+    assert "lack 9 weights" in message
+    assert "model.layers.2." in message
+
+
+def test_weights_of_another_shape(folder: Path) -> None:
+    edit_config(folder, intermediate_size=80)
+    assert f"{folder} could not be loaded" in refusal(load_causal_lm, folder)
+
+
+def test_unknown_model_type_is_named(folder: Path) -> None:
+    edit_config(folder, model_type="zebra")
+    message = refusal(load_causal_lm, folder)
+    assert "`zebra`" in message
+    assert "Transformers" in message
+
+
+def test_model_that_is_no_causal_lm(folder: Path) -> None:
+    edit_config(folder, model_type="t5")
+    assert "AutoModelForCausalLM" in refusal(load_causal_lm, folder)
+
+
+# some tokenizer classes fail without their files, others come up empty
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "qwen2", "gpt_neox", "gemma"])
+def test_folder_without_tokenizer(architecture: str, make_lm: MakeLM, tmp_path: Path) -> None:
+    folder = tmp_path / "lm"
+    shutil.copytree(make_lm(architecture), folder, ignore=shutil.ignore_patterns("tokenizer*", "special_tokens*"))
+    message = refusal(load_tokenizer, folder)
+    assert f"{folder} has no tokenizer" in message
+    assert "tokenizer.json" in message
+
+
+def test_malformed_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{ not json")
+    assert f"the tokenizer of {folder} could not be loaded" in refusal(load_tokenizer, folder)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("accelerate") is not None, reason="accelerate is installed")
+def test_device_map_without_accelerate(tiny_lm: Path) -> None:
+    message = refusal(load_causal_lm, tiny_lm, device_map="auto")
+    assert "lm_options.device_map needs accelerate" in message
+    assert "pip install accelerate" in message
+
+
+def test_attention_implementation_that_does_not_exist(tiny_lm: Path) -> None:
+    assert 'attn_implementation="flash"' in refusal(load_causal_lm, tiny_lm, attention="flash")
+
+
+class TestRemoteCode:
+    @pytest.fixture
+    def marker(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Turns the folder into a model with code of its own; the file appears when that code runs."""
+        marker = folder.parent / "ran"
+        edit_config(
+            folder,
+            model_type="mine",
+            auto_map={"AutoConfig": "mine.MineConfig", "AutoModelForCausalLM": "mine.MineForCausalLM"},
+        )
+        (folder / "mine.py").write_text(
+            "from pathlib import Path\n"
+            "from transformers import LlamaConfig, LlamaForCausalLM\n"
+            f"Path({str(marker)!r}).touch()\n"
+            "class MineConfig(LlamaConfig):\n"
+            "    model_type = 'mine'\n"
+            "class MineForCausalLM(LlamaForCausalLM):\n"
+            "    config_class = MineConfig\n"
+        )
+        # where transformers copies such code to
+        monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(folder.parent / "modules"))
+        monkeypatch.setattr("sys.path", list(sys.path))
+        return marker
+
+    def test_is_not_run_by_default(self, folder: Path, marker: Path) -> None:
+        message = refusal(load_causal_lm, folder)
+        assert "--lm_options.trust_remote_code true" in message
+        assert not marker.exists()
+
+    def test_is_run_when_trusted(self, folder: Path, marker: Path) -> None:
+        lm = FrozenLM(load_causal_lm(str(folder), LMOptions(trust_remote_code=True)))
+        assert type(lm.model).__name__ == "MineForCausalLM"
+        assert lm.is_linear
+        assert marker.exists()

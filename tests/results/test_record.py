@@ -1,0 +1,246 @@
+"""Result records against scipy."""
+
+import math
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import entropy as scipy_entropy
+
+from lit_prompt.data import TargetBatch
+from lit_prompt.results.record import (
+    SCHEMA,
+    divergence_columns,
+    free_path,
+    result_table,
+    top_tokens,
+    write_parquet,
+)
+from lit_prompt.search import ResultBank, StopReason
+
+VOCAB, RESTARTS = 40, 3
+INDEX = [4, 1, 2, 0]  # positions in a set of five targets
+NUMBERS = ["kl", "prompt_entropy", "reverse_kl", "js", "tv", "top10_overlap", "kl_worst_restart", "kl_restart_std"]
+
+
+def random_log_probs(seed, *shape, dtype=torch.float64):
+    z = torch.randn(*shape, VOCAB, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2
+    return z.log_softmax(-1).to(dtype)
+
+
+@pytest.fixture
+def batch():
+    """Dense, with zeros, one-hot, dense."""
+    log_probs = random_log_probs(0, 4, dtype=torch.float32)
+    log_probs[1, ::2] = -math.inf
+    log_probs[1] = log_probs[1].log_softmax(-1)
+    log_probs[2] = -math.inf
+    log_probs[2, 7] = 0.0
+    ids = [f"t{i}" for i in INDEX]
+    entropy = torch.zeros(4, dtype=torch.float64)  # as stored; the record computes its own
+    return TargetBatch(INDEX, ids, ["f", "f", "g", "g"], log_probs, entropy, [{}] * 4)
+
+
+@pytest.fixture
+def reached():
+    return random_log_probs(1, 4, RESTARTS)
+
+
+@pytest.fixture
+def bank():
+    """Everything searched, with values of its own at every place."""
+    bank = ResultBank(5, RESTARTS, (2, 3))
+    bank.kl[:] = 9.0
+    bank.steps[:] = torch.arange(5) + 10
+    bank.forward_passes[:] = torch.arange(5) + 20
+    bank.seconds[:] = torch.arange(5) / 4
+    bank.reason[:] = StopReason.STEPS
+    return bank
+
+
+def normalised(log_probs):
+    p = np.exp(log_probs.double().numpy())
+    return p / p.sum(-1, keepdims=True)
+
+
+def close(values, expected):
+    np.testing.assert_allclose(np.array(values, dtype=float), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_numbers_equal_scipys(batch, reached, bank):
+    columns, log_q = divergence_columns(batch, reached, bank, None)
+    p, every_q = normalised(batch.log_probs), normalised(reached)
+    kl = scipy_entropy(p[:, None], every_q, axis=-1)
+    best = kl.argmin(1)
+    q = every_q[np.arange(4), best]
+    assert len(set(best.tolist())) > 1
+    assert columns["best_restart"] == best.tolist()
+    close(columns["kl"], kl.min(1))
+    close(columns["entropy"], scipy_entropy(p, axis=-1))
+    close(columns["kl_uniform"], scipy_entropy(p, np.full_like(p, 1 / VOCAB), axis=-1))
+    close(columns["prompt_entropy"], scipy_entropy(q, axis=-1))
+    close(columns["reverse_kl"], scipy_entropy(q, p, axis=-1))
+    close(columns["js"], jensenshannon(p, q, base=math.e, axis=-1) ** 2)
+    close(columns["tv"], np.abs(p - q).sum(-1) / 2)
+    close(columns["kl_worst_restart"], kl.max(1))
+    close(columns["kl_restart_std"], kl.std(1))
+    assert columns["reverse_kl"][2] == math.inf
+    assert columns["restarts"] == [RESTARTS] * 4
+    close(log_q.exp().numpy(), q)
+
+
+def test_overlap_of_top_tokens(batch, reached, bank):
+    columns, log_q = divergence_columns(batch, reached, bank, None)
+    for i in (0, 3):
+        tops = [set(np.argsort(-x[i].numpy())[:10].tolist()) for x in (batch.log_probs, log_q)]
+        assert columns["top10_overlap"][i] == pytest.approx(len(tops[0] & tops[1]) / 10)
+    assert columns["top10_overlap"][2] == float(7 in np.argsort(-log_q[2].numpy())[:10])
+
+
+def test_half_a_vocabulary_of_rounding_is_normalised_away(batch, reached, bank):
+    first, _ = divergence_columns(batch, reached, bank, None)
+    batch.log_probs = batch.log_probs + 0.01
+    second, _ = divergence_columns(batch, reached, bank, None)
+    np.testing.assert_allclose(second["kl"], first["kl"], rtol=1e-5)
+
+
+def test_bookkeeping_is_the_banks_at_the_batchs_positions(batch, reached, bank):
+    columns, _ = divergence_columns(batch, reached, bank, None)
+    assert columns["target_id"] == ["t4", "t1", "t2", "t0"]
+    assert columns["family"] == ["f", "f", "g", "g"]
+    assert columns["steps"] == [14, 11, 12, 10]
+    assert columns["forward_passes"] == [24, 21, 22, 20]
+    assert columns["seconds"] == [1.0, 0.25, 0.5, 0.0]
+
+
+def test_the_stop_reason_is_the_best_restarts(batch, reached, bank):
+    best = divergence_columns(batch, reached, bank, None)[0]["best_restart"]
+    for position, restart, reason in zip(INDEX, best, list(StopReason)[2:], strict=True):
+        bank.reason[position, restart] = reason
+    columns, _ = divergence_columns(batch, reached, bank, None)
+    assert columns["stop_reason"] == ["steps", "kl_tolerance", "patience", "not_finite"]
+
+
+def test_unprompted(batch, reached, bank):
+    unprompted = random_log_probs(9, 1)
+    columns, _ = divergence_columns(batch, reached, bank, unprompted)
+    close(columns["kl_unprompted"], scipy_entropy(normalised(batch.log_probs), normalised(unprompted), axis=-1))
+    assert "kl_unprompted" not in divergence_columns(batch, reached, bank, None)[0]
+
+
+def test_the_search_kls_are_not_used(batch, reached, bank):
+    first, _ = divergence_columns(batch, reached, bank, None)
+    bank.kl[:] = torch.rand(5, RESTARTS)
+    second, _ = divergence_columns(batch, reached, bank, None)
+    assert first == second
+
+
+def test_targets_that_were_not_searched_are_null(batch, reached, bank):
+    bank.kl[[1, 0]] = math.inf
+    bank.reason[[1, 0]] = StopReason.NOT_SEARCHED
+    columns, log_q = divergence_columns(batch, reached, bank, random_log_probs(9, 1))
+    for name in NUMBERS:
+        assert [v is None for v in columns[name]] == [False, True, False, True], name
+    assert [s == "not_searched" for s in columns["stop_reason"]] == [False, True, False, True]
+    assert log_q.isnan().all(-1).tolist() == [False, True, False, True]
+    assert None not in columns["entropy"] + columns["kl_uniform"] + columns["kl_unprompted"]
+    kl = result_table([columns])["kl"]
+    assert kl.null_count == 2
+
+
+def test_restarts_without_a_result_do_not_count(batch, reached, bank):
+    bank.kl[:, 0] = math.inf
+    reached[:, 0] = math.nan  # whatever their prompts give
+    columns, log_q = divergence_columns(batch, reached, bank, None)
+    kl = scipy_entropy(normalised(batch.log_probs)[:, None], normalised(reached[:, 1:]), axis=-1)
+    close(columns["kl"], kl.min(1))
+    assert columns["best_restart"] == (kl.argmin(1) + 1).tolist()
+    close(columns["kl_worst_restart"], kl.max(1))
+    close(columns["kl_restart_std"], kl.std(1))
+    assert log_q.isfinite().all()
+
+
+def test_one_restart_has_no_spread(batch, reached):
+    bank = ResultBank(5, 1, (2, 3))
+    bank.kl[:] = 1.0
+    columns, _ = divergence_columns(batch, reached[:, :1], bank, None)
+    assert columns["kl_restart_std"] == [0.0] * 4
+    assert columns["kl_worst_restart"] == columns["kl"]
+
+
+# ---- tables and files ----
+
+WANTED = [
+    "target_id", "family", "entropy", "kl", "kl_floor", "excess", "kl_uniform", "kl_unprompted", "prompt_entropy",
+    "reverse_kl", "js", "tv", "method", "prompt_length", "prompt_text", "kl_text", "steps", "forward_passes",
+    "seconds", "stop_reason", "seed", "lm", "lm_fingerprint",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_the_schema_has_the_column(name):
+    assert SCHEMA.names.count(name) == 1
+
+
+def test_columns_of_the_record_are_in_the_schema(batch, reached, bank):
+    columns, _ = divergence_columns(batch, reached, bank, random_log_probs(9, 1))
+    assert set(columns) - set(SCHEMA.names) == {"best_restart"}
+
+
+def test_a_table_joins_batches_and_fills_with_null(batch, reached, bank):
+    columns, _ = divergence_columns(batch, reached, bank, None)
+    table = result_table([columns, {"target_id": ["x"], "kl": [0.5]}])
+    assert table.schema == SCHEMA
+    assert table["target_id"].to_pylist() == ["t4", "t1", "t2", "t0", "x"]
+    assert table["kl"].to_pylist() == [*columns["kl"], 0.5]
+    assert table["family"].to_pylist() == ["f", "f", "g", "g", None]
+    assert table["kl_floor"].null_count == 5
+
+
+def test_a_written_table_is_read_back(tmp_path, batch, reached, bank):
+    table = result_table([divergence_columns(batch, reached, bank, None)[0]])
+    path = write_parquet(table, tmp_path / "results.parquet")
+    assert pq.read_table(path).equals(table)
+    assert [p.name for p in tmp_path.iterdir()] == ["results.parquet"]
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
+    path = write_parquet(pa.table({"a": [1]}), tmp_path / "results.parquet")
+
+    def fail(table, where):
+        where.write_text("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(pq, "write_table", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_parquet(pa.table({"a": [2]}), path)
+    assert [p.name for p in tmp_path.iterdir()] == ["results.parquet"]
+    assert pq.read_table(path)["a"].to_pylist() == [1]
+
+
+def test_free_path_never_names_what_exists(tmp_path):
+    found = []
+    for _ in range(4):
+        path = free_path(tmp_path, "results.parquet")
+        assert not path.exists()
+        path.touch()
+        found.append(path.name)
+    assert found == ["results.parquet", "results-1.parquet", "results-2.parquet", "results-3.parquet"]
+
+
+def test_free_path_does_not_confuse_names(tmp_path):
+    (tmp_path / "results.parquet").touch()
+    assert free_path(tmp_path, "results.png").name == "results.png"
+    (tmp_path / "results-1.parquet").mkdir()
+    assert free_path(tmp_path, "results.parquet").name == "results-2.parquet"
+
+
+def test_top_tokens_of_either():
+    p = torch.tensor([0.5, 0.3, 0.1, 0.1, 0.0])
+    q = torch.tensor([0.0, 0.05, 0.05, 0.2, 0.7])
+    assert top_tokens(p, q, 1) == [4, 0]
+    assert top_tokens(p, q, 2) == [4, 0, 1, 3]
+    assert sorted(top_tokens(p, q, 100)) == [0, 1, 2, 3, 4]

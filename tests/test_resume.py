@@ -1,0 +1,79 @@
+"""A run that is killed at a random moment and gone on with ends in the same result, bit for bit."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+CONFIG = """
+model:
+  class_path: SoftPrompt
+  init_args: {steps: 120, restarts: 2, patience: 60}
+data:
+  chunk_size: 3
+  families:
+    - class_path: EntropyMatched
+      init_args: {entropies: 4, per_entropy: 2}
+checkpoint: {every_n_steps: 7}
+"""
+
+
+def _command(*args: object) -> list[str]:
+    return [sys.executable, "-m", "lit_prompt", *map(str, args)]
+
+
+def _state(run: Path) -> dict:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_killed_and_resumed_is_bit_identical(workdir, tiny_lm, number):
+    (workdir / "r.yaml").write_text(CONFIG)
+    fit = _command("fit", "--config", "r.yaml", "--lm", tiny_lm)
+    whole, broken = (workdir / "logs" / "r" / f"version_{k}" for k in (0, 1))
+    subprocess.run(fit, check=True, capture_output=True)
+    process = subprocess.Popen(fit, stderr=subprocess.PIPE, text=True)
+    while not (broken / "checkpoints" / "last.ckpt").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(random.uniform(0.0, 1.0))
+    process.send_signal(number)
+    _, said = process.communicate()
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert f"Go on with: lit_prompt fit --run {broken.relative_to(workdir)}" in said
+        assert "Traceback" not in said
+    before = _state(broken)
+    assert before["global_step"] < _state(whole)["global_step"]
+    resumed = subprocess.run(
+        _command("fit", "--run", broken.relative_to(workdir)), check=True, capture_output=True, text=True
+    )
+    assert "lit_prompt test --run" in resumed.stdout
+    expected, found = _state(whole), _state(broken)
+    for name, value in expected["lit_prompt"]["bank"].items():
+        if name != "seconds":
+            assert torch.equal(value, found["lit_prompt"]["bank"][name]), (name, before["epoch"], before["global_step"])
+    assert found["lit_prompt"]["bank"]["kl"].isfinite().all()
+    curves, others = (state["callbacks"]["KLCurves"]["curves"] for state in (expected, found))
+    for target, curve in curves.items():
+        assert torch.equal(curve.nan_to_num(-1.0), others[target].nan_to_num(-1.0))
+
+
+def test_resume_into_a_new_run_with_a_checkpoint(workdir, tiny_lm):
+    (workdir / "r.yaml").write_text(CONFIG)
+    fit = _command("fit", "--config", "r.yaml", "--lm", tiny_lm)
+    subprocess.run(fit, check=True, capture_output=True)
+    partial = [*fit, "--trainer.max_epochs", "2"]
+    subprocess.run(partial, check=True, capture_output=True)
+    checkpoint = workdir / "logs" / "r" / "version_1" / "checkpoints" / "last.ckpt"
+    bank = _state(checkpoint.parent.parent)["lit_prompt"]["bank"]
+    assert bank["kl"].isfinite().all(1).tolist() == [True] * 6 + [False] * 2
+    subprocess.run([*fit, "--ckpt_path", str(checkpoint)], check=True, capture_output=True)
+    expected, found = (_state(workdir / "logs" / "r" / f"version_{k}")["lit_prompt"]["bank"] for k in (0, 2))
+    assert torch.equal(expected["kl"], found["kl"])
+    assert torch.equal(expected["prompts"], found["prompts"])
