@@ -61,7 +61,7 @@ class PromptCLI(LightningCLI):
                 "enable_model_summary": False,
                 "num_sanity_val_steps": 0,
                 "log_every_n_steps": 1,
-                "callbacks": [KLCurves(), ChunkProgressBar(), ResultWriter(), TensorBoardReport()],
+                "callbacks": [KLCurves(), ResultWriter(), TensorBoardReport()],
             },
             subclass_mode_model=True,
             auto_configure_optimizers=False,
@@ -142,11 +142,14 @@ class PromptCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Logs to ``logs/<config>/version_k``, or to the folder of the run that is gone on with."""
-        if self._get(self.config_init, "trainer").get("logger") in (None, True):
+        given = self._get(self.config_init, "trainer")
+        if given.get("logger") in (None, True):
             kwargs["logger"] = self._logger()
+        if given.get("enable_progress_bar") is not False:
+            self.trainer_defaults["callbacks"].append(ChunkProgressBar())
         try:
             return super().instantiate_trainer(**kwargs)
-        except (ValueError, TypeError, RuntimeError) as error:
+        except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
             raise InputError(f"trainer: {' '.join(str(error).split())}") from error
 
     def _logger(self) -> TensorBoardLogger:

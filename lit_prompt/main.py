@@ -150,11 +150,11 @@ def main(args: Sequence[str] | None = None) -> None:
         _check_yaml(configs)
         from lit_prompt.cli import PromptCLI
 
-        _quiet()
+        quiet()
         PromptCLI(args, folder, name=Path(configs[-1]).stem if configs else "default")
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Silences what says nothing about the search."""
     import logging
     import warnings

@@ -34,11 +34,12 @@ class ChunkSampler(Sampler[list[int]]):
 
     def chunk(self, epoch: int) -> list[int]:
         """Positions of the targets of a chunk."""
-        return list(range(self.num_targets))[epoch * self.chunk_size : (epoch + 1) * self.chunk_size]
+        return list(range(epoch * self.chunk_size, min((epoch + 1) * self.chunk_size, self.num_targets)))
 
     def __iter__(self) -> Iterator[list[int]]:
-        chunk = self.chunk(self.epoch)
-        return iter([chunk] * self.steps)
+        # the epoch is read with each batch: a resumed fit sets it after it has asked for the iterator
+        for _ in range(self.steps):
+            yield self.chunk(self.epoch)
 
     def __len__(self) -> int:
         return self.steps

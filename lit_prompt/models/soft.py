@@ -182,6 +182,8 @@ class SoftPrompt(PromptModule):
 
     def on_train_batch_start(self, batch: TargetBatch, batch_idx: int) -> int | None:
         """Begins a chunk, and ends it (-1) when no search in it goes on."""
+        if batch.index != self.data.sampler.chunk(self.current_epoch):
+            raise RuntimeError(f"epoch {self.current_epoch} was given targets {batch.index}, which are not its chunk")
         if self._chunk != self.current_epoch:
             self._begin_chunk(batch)
         if self._prepared != self.current_epoch:

@@ -80,6 +80,12 @@ def test_head_is_linear_but_for_soft_capping(architecture: str, make_lm: MakeLM)
     assert frozen(make_lm(architecture)).is_linear == (architecture != "gemma2")
 
 
+def test_soft_capping_is_noticed_where_logits_are_too_small_to_show_it() -> None:
+    config = ARCHITECTURES["gemma2"]()
+    config.initializer_range = 1e-3
+    assert not FrozenLM(transformers.AutoModelForCausalLM.from_config(config)).is_linear
+
+
 @every_architecture
 def test_sizes_are_those_of_the_model(architecture: str, make_lm: MakeLM) -> None:
     folder = make_lm(architecture)
@@ -99,6 +105,19 @@ def test_kl_from_moments_is_the_full_kl_in_float64(architecture: str, make_lm: M
         kl = search_kl(lm, lm.embed(ids), log_p.float())
     assert kl.shape == (3,)
     assert (kl - expected).abs().max() < 1e-4
+
+
+def test_bias_of_the_head_counts(make_lm: MakeLM) -> None:
+    model = load_causal_lm(str(make_lm("phi")), LMOptions())
+    model.get_output_embeddings().bias.normal_(std=3.0, generator=torch.Generator().manual_seed(5))
+    lm, ids = FrozenLM(model), token_ids()
+    assert lm.is_linear
+    log_p = targets(lm.vocab_size)
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits[:, -1]
+        assert largest_error(lm.next_token_logits(lm.embed(ids)), logits) < 1e-4
+        kl = search_kl(lm, lm.embed(ids), log_p.float())
+    assert (kl - kl_divergence(log_p, logits.double())).abs().max() < 1e-4
 
 
 @every_architecture
@@ -145,6 +164,14 @@ def test_use_leaves_the_lm_as_it_was(architecture: str, make_lm: MakeLM) -> None
     after = lm.model.state_dict()
     assert list(before) == list(after)
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_model_from_elsewhere_is_frozen_too(make_lm: MakeLM) -> None:
+    model = reference(make_lm("gpt2")).train()
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    lm = FrozenLM(model)
+    assert not any(parameter.requires_grad for parameter in lm.parameters())
+    assert not any(module.training for module in lm.model.modules())
 
 
 def test_embeddings_carry_no_gradient(tiny_lm: Path) -> None:
