@@ -139,7 +139,10 @@ def main() -> None:
         loop, batched = (statistics.median(r[i]["rate"] for r in rounds) for i in (0, 1))
         ratio = statistics.median(r[1]["rate"] / r[0]["rate"] for r in rounds)
         peaks = [max(r[i]["peak_mib"] for r in rounds) for i in (0, 1)]
-        print(f"{count:7d}   {loop:12.1f}   {batched:15.1f}   {ratio:5.1f}   {peaks[0]:8.0f}   {peaks[1]:11.0f}", flush=True)
+        print(
+            f"{count:7d}   {loop:12.1f}   {batched:15.1f}   {ratio:5.1f}   {peaks[0]:8.0f}   {peaks[1]:11.0f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

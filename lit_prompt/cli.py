@@ -14,7 +14,7 @@ from lit_prompt.callbacks import ChunkProgressBar, KLCurves, ResultWriter, Searc
 from lit_prompt.data import TargetDataModule, families, run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.lm import LMOptions
-from lit_prompt.models import PromptModule, SoftPrompt
+from lit_prompt.models import PromptModule, SoftPrompt, refuse_many_devices
 
 #: Names that a config may use without their module.
 SHORTHAND = [SoftPrompt, *(getattr(families, name) for name in families.__all__)]
@@ -98,6 +98,7 @@ class PromptCLI(LightningCLI):
                 elif action.dest == "ckpt_path":
                     action.help = "checkpoint to go on with, or to evaluate; --run FOLDER finds it by itself"
         super().parse_arguments(parser, args)
+        _check_checkpoint(self.config[self.config.subcommand].get("ckpt_path"), self.config.subcommand)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds ``--lm``, ``--lm_options`` and ``--checkpoint`` and links model and data to them."""
@@ -111,12 +112,9 @@ class PromptCLI(LightningCLI):
         parser.set_defaults({"model": {"class_path": "lit_prompt.models.SoftPrompt"}})
 
     def before_instantiate_classes(self) -> None:
-        """Checks what can be checked before a model is loaded, and gives a new run its folder."""
-        assert self.subcommand is not None
-        config = self.config[self.subcommand]
-        _check_checkpoint(config.get("ckpt_path"), self.subcommand)
+        """Gives a run that is gone on with the targets in its folder."""
         if self._run_folder is not None and (self._run_folder / "targets").is_dir():
-            config.data.load = str(self._run_folder / "targets")
+            self.config[self.subcommand].data.load = str(self._run_folder / "targets")
 
     def fit(self, **kwargs: Any) -> None:
         """Searches prompts."""
@@ -143,14 +141,16 @@ class PromptCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Logs to ``logs/<config>/version_k``, or to the folder of the run that is gone on with."""
         given = self._get(self.config_init, "trainer")
-        if given.get("logger") in (None, True):
+        if given.get("logger") in (None, True) and not given.get("fast_dev_run"):
             kwargs["logger"] = self._logger()
         if given.get("enable_progress_bar") is not False:
             self.trainer_defaults["callbacks"].append(ChunkProgressBar())
         try:
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
             raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+        refuse_many_devices(trainer)  # before Lightning launches a process for each
+        return trainer
 
     def _logger(self) -> TensorBoardLogger:
         if self._run_folder is None:
@@ -184,5 +184,9 @@ def _check_checkpoint(path: Any, subcommand: str) -> None:
         )
     if not Path(path).is_file():
         raise InputError(f"--ckpt_path: no checkpoint {path}")
-    if not zipfile.is_zipfile(path):
+    try:
+        whole = zipfile.is_zipfile(path)
+    except OSError:  # what is left of the file's end points before its start
+        whole = False
+    if not whole:
         raise InputError(f"--ckpt_path: {path} is truncated or no checkpoint; take another one or search again")

@@ -63,11 +63,15 @@ def expand_run(args: Sequence[str]) -> tuple[list[str], Path | None]:
     if run is not None:
         folder = Path(run)
         if not (folder / "config.yaml").is_file():
-            raise InputError(f"--run: {run} is no run's folder (it holds no config.yaml); runs are in logs/CONFIG/version_K")
+            raise InputError(
+                f"--run: {run} is no run's folder (it holds no config.yaml); runs are in logs/CONFIG/version_K"
+            )
         checkpoint = folder / "checkpoints" / "last.ckpt"
         if _peek_option(args, "--ckpt_path") is None:
             if not checkpoint.is_file():
-                raise InputError(f"--run: {run} has no checkpoint yet ({checkpoint}); start its search anew with fit --config")
+                raise InputError(
+                    f"--run: {run} has no checkpoint yet ({checkpoint}); start its search anew with fit --config"
+                )
             args += ["--ckpt_path", str(checkpoint)]
     elif (given := _peek_option(args, "--ckpt_path")) is not None and not config_files(args):
         folder = Path(given).parent.parent
@@ -169,4 +173,3 @@ def quiet() -> None:
         ".*Total length of `list` across ranks is zero.*",  # a fit validates at its end, not in between
     ):
         warnings.filterwarnings("ignore", message=message)
-

@@ -81,7 +81,9 @@ class SearchCheckpoint(Checkpoint):
             os.replace(staging, path)
         except OSError as error:
             kept = "; the one before it is whole" if path.exists() else ""
-            raise InputError(f"{path}: the checkpoint could not be written ({error.strerror or error}){kept}") from error
+            raise InputError(
+                f"{path}: the checkpoint could not be written ({error.strerror or error}){kept}"
+            ) from error
         finally:
             staging.unlink(missing_ok=True)
         return path

@@ -27,7 +27,14 @@ class ChunkProgressBar(TQDMProgressBar):
         super().on_train_epoch_start(trainer, pl_module)
         self.train_progress_bar.set_description(f"chunk {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
-    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, int | str | float | dict[str, float]]:
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Ends the bar's line, so that what follows is not hung onto it."""
+        if self._train_progress_bar is not None:
+            self.train_progress_bar.close()
+
+    def get_metrics(
+        self, trainer: L.Trainer, pl_module: L.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
         """The median KL, without the version number."""
         items = super().get_metrics(trainer, pl_module)
         items.pop("v_num", None)

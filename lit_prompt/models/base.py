@@ -108,10 +108,11 @@ class PromptModule(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuses what would change results silently."""
-        if self.trainer.world_size > 1:
-            raise InputError("a run uses one device; set trainer.devices to 1 and start one run for each device")
+        refuse_many_devices(self.trainer)
         if str(self.trainer.precision) != "32-true":
-            raise InputError("trainer.precision must stay 32-true: prompts and losses are float32; set lm_options.dtype")
+            raise InputError(
+                "trainer.precision must stay 32-true: prompts and losses are float32; set lm_options.dtype"
+            )
 
     def configure_model(self) -> None:
         """Loads the LM, once."""
@@ -327,3 +328,9 @@ class PromptModule(L.LightningModule):
         self.bank = ResultBank.from_state_dict(saved["bank"])
         if self.trainer.state.fn == "fit":
             self.load_search_state(saved["search"])
+
+
+def refuse_many_devices(trainer: L.Trainer) -> None:
+    """Refuses a trainer with several processes: they would average gradients of prompts that have nothing in common."""
+    if trainer.world_size > 1:
+        raise InputError("a run uses one device; set trainer.devices to 1 and start one run for each device")

@@ -68,13 +68,6 @@ class SoftPrompt(PromptModule):
         lm_options: LMOptions | None = None,
     ) -> None:
         super().__init__(lm, lm_options, before, after, seed)
-        for name, value in {"length": length, "steps": steps, "restarts": restarts, "patience": patience}.items():
-            if value is not None and value < 1:
-                raise InputError(f"model.{name} is {value}; it must be at least 1")
-        if max_norm is not None and not max_norm > 0:
-            raise InputError(f"model.max_norm is {max_norm}; it must be positive, or null for no limit")
-        if init.kind == "text" and restarts > 1:
-            raise InputError("model.init.kind text gives every restart the same start; set model.restarts to 1")
         self.automatic_optimization = False  # memory is bounded by parts of a chunk: see _backward
         self.length = length
         self.steps = steps
@@ -115,6 +108,18 @@ class SoftPrompt(PromptModule):
             raise InputError(f"model.optimizer: {error}") from error
 
     # ---- set-up ----
+
+    def setup(self, stage: str) -> None:
+        """Checks the settings before anything is loaded."""
+        super().setup(stage)
+        for name in ("length", "steps", "restarts", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"model.{name} is {value}; it must be at least 1")
+        if self.max_norm is not None and not self.max_norm > 0:
+            raise InputError(f"model.max_norm is {self.max_norm}; it must be positive, or null for no limit")
+        if self.init.kind == "text" and self.restarts > 1:
+            raise InputError("model.init.kind text gives every restart the same start; set model.restarts to 1")
 
     def configure_model(self) -> None:
         """Loads the LM and makes room for a chunk of prompts and for all results."""
@@ -235,7 +240,8 @@ class SoftPrompt(PromptModule):
 
     def _rows(self) -> Tensor:
         """Slots that go through the LM: those still running, but all on an accelerator, where rounding depends on how
-        many there are, and so would results on when their neighbours stop."""
+        many there are, and so would results on when their neighbours stop.
+        """
         slots = torch.arange(len(self.best.kl), device=self.prompt.device)
         return slots[self.best.running] if slots.device.type == "cpu" else slots
 
@@ -255,6 +261,14 @@ class SoftPrompt(PromptModule):
 
     def _store(self) -> None:
         self.bank.put(self._index, self.best)
+
+    def on_train_end(self) -> None:
+        """Refuses to end a fit that found nothing."""
+        if not bool(self.bank.searched.any()):
+            raise InputError(
+                "no search gave a finite KL: the LM returns NaN or inf; try --lm_options.dtype float32 or a lower "
+                "model.optimizer.lr"
+            )
 
     # ---- results and state ----
 

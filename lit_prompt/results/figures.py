@@ -45,7 +45,9 @@ def kl_against_entropy(table: pa.Table, title: str) -> "Figure":
     order = np.argsort(h)
     axes.plot(h[order], uniform[order], "--", color="0.6", linewidth=1, label="KL to the uniform distribution")
     top = max(float(kl.max()) * 1.15, 0.1) if len(kl) else 1.0
-    axes.set(xlabel="entropy of the target (nats)", ylabel="KL(target || LM) (nats)", title=title, ylim=(-0.02 * top, top))
+    axes.set(
+        xlabel="entropy of the target (nats)", ylabel="KL(target || LM) (nats)", title=title, ylim=(-0.02 * top, top)
+    )
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8, framealpha=0.9)
     return figure

@@ -71,7 +71,7 @@ def test_a_row_does_not_depend_on_its_company(match, vocab):
         assert torch.equal(match(z[rows], wanted[rows]), together[rows]), rows
 
 
-@pytest.mark.parametrize(("match", "wanted"), [(match_entropy, 9.5), (temperature_for_entropy, 5.0)])
+@pytest.mark.parametrize(("match", "wanted"), [(match_entropy, 9.5), (temperature_for_entropy, 8.0)])
 def test_a_long_row_does_not_depend_on_its_company(match, wanted):
     torch.set_num_threads(2)  # torch splits the sum of a lone row of this length between threads
     z = random_logits(1, 33_000, seed=3)

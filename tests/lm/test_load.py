@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import runpy
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import transformers
 
 from lit_prompt.errors import InputError
 from lit_prompt.lm import FrozenLM, LMOptions, load_causal_lm, load_tokenizer
+from tests.conftest import EMBEDDED_GPT2, EMBEDDED_LLAMA, REPOSITORY
 
 MakeLM = Callable[..., Path]
 
@@ -57,6 +59,26 @@ def test_dtype_auto_is_what_the_files_hold(stored: torch.dtype, make_lm: MakeLM)
 def test_default_dtype_is_float32_whatever_the_files_hold(make_lm: MakeLM) -> None:
     model = load_causal_lm(str(make_lm("llama", dtype=torch.float16)), LMOptions())
     assert model.dtype == torch.float32
+
+
+@pytest.mark.parametrize("lm", [EMBEDDED_LLAMA, EMBEDDED_GPT2], ids=lambda lm: lm.name)
+class TestEmbeddedLM:
+    def test_is_stored_in_half_and_used_in_float32(self, lm: Path) -> None:
+        assert load_causal_lm(str(lm), LMOptions(dtype="auto")).dtype == torch.float16
+        assert load_causal_lm(str(lm), LMOptions()).dtype == torch.float32
+
+    def test_has_the_loss_that_its_readme_states(
+        self, lm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        text = str(lm.parent / "heldout.txt")
+        monkeypatch.setattr("sys.argv", ["lm_loss.py", str(lm), "--text", text, "--context", "128"])
+        monkeypatch.setenv("COLUMNS", "200")
+        runpy.run_path(str(REPOSITORY / "benchmarks" / "lm_loss.py"), run_name="__main__")
+        printed = [cell.strip() for cell in capsys.readouterr().out.split("│")]
+        measured = printed[printed.index("float16") + 1 :][:3]
+        rows = (lm.parent / "README.md").read_text(encoding="utf-8").splitlines()
+        (stated,) = [row.strip("| ").split(" | ")[2:] for row in rows if row.startswith(f"| data/lms/{lm.name} |")]
+        assert [float(value) for value in measured] == pytest.approx([float(value) for value in stated], abs=2e-4)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -198,8 +220,9 @@ def test_folder_without_tokenizer(architecture: str, make_lm: MakeLM, tmp_path: 
     assert "tokenizer.json" in message
 
 
-def test_malformed_tokenizer(folder: Path) -> None:
-    (folder / "tokenizer.json").write_text("{ not json")
+@pytest.mark.parametrize("text", ["{ not json", "{}", '{"version": "1.0", "added_tokens": [], "model": {"type": "?"}}'])
+def test_malformed_tokenizer(text: str, folder: Path) -> None:
+    (folder / "tokenizer.json").write_text(text)
     assert f"the tokenizer of {folder} could not be loaded" in refusal(load_tokenizer, folder)
 
 

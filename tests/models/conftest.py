@@ -13,7 +13,9 @@ def search():
 
     def run(lm: Path, families: list, chunk_size: int = 64, max_epochs: int = -1, **settings) -> SoftPrompt:
         model = SoftPrompt(lm=str(lm), **settings)
-        data = TargetDataModule(families, chunk_size, lm=str(lm), lm_options=settings.get("lm_options"), steps=model.steps)
+        data = TargetDataModule(
+            families, chunk_size, lm=str(lm), lm_options=settings.get("lm_options"), steps=model.steps
+        )
         trainer = L.Trainer(
             accelerator="cpu",
             devices=1,

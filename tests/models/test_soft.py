@@ -47,7 +47,9 @@ def test_patience_of_a_neighbour_does_not_change_a_result(search, tiny_lm):
 
 def test_kl_is_what_scipy_finds_from_the_saved_prompts(search, make_lm):
     for architecture in ("llama", "gpt2", "gemma2", "phi"):
-        module = search(make_lm(architecture), [EntropyMatched(4, 1), OneHot(count=2)], steps=30, before="Once", after=" and")
+        module = search(
+            make_lm(architecture), [EntropyMatched(4, 1), OneHot(count=2)], steps=30, before="Once", after=" and"
+        )
         batch = module.targets.batch(range(6))
         columns, _ = module.evaluate(batch)
         with torch.no_grad():
@@ -73,7 +75,9 @@ def test_search_lowers_the_kl_and_keeps_the_best(search, tiny_lm):
 
 def test_soft_prompt_of_token_embeddings_equals_the_tokens(search, tiny_lm):
     text = "a little girl"
-    module = search(tiny_lm, [OneHot(count=1)], steps=1, length=4, init=PromptInit("text", text=text), before="Once upon")
+    module = search(
+        tiny_lm, [OneHot(count=1)], steps=1, length=4, init=PromptInit("text", text=text), before="Once upon"
+    )
     ids = module.vocabulary.encode(text)
     ids = (ids * 4)[:4]
     context = module.vocabulary.encode("Once upon")
@@ -86,9 +90,7 @@ def test_soft_prompt_of_token_embeddings_equals_the_tokens(search, tiny_lm):
 def test_vocabulary_start_is_made_of_token_embeddings(search, tiny_lm):
     module = search(tiny_lm, [OneHot(count=3)], steps=1, init=PromptInit("vocab"))
     rows = module.lm.model.get_input_embeddings().weight[module.vocabulary.ordinary_ids]
-    distance = torch.cdist(
-        module.bank.prompts.flatten(0, 2), rows, compute_mode="donot_use_mm_for_euclid_dist"
-    ).amin(1)
+    distance = torch.cdist(module.bank.prompts.flatten(0, 2), rows, compute_mode="donot_use_mm_for_euclid_dist").amin(1)
     assert distance.max() < 1e-5
 
 

@@ -1,0 +1,156 @@
+"""The command, from the first help to the result files, on a tiny LM."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import scipy.stats
+import torch
+from safetensors import safe_open
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import AutoModelForCausalLM
+
+from lit_prompt.data import TargetSet
+from lit_prompt.results.record import SCHEMA
+from tests.conftest import EMBEDDED_LLAMA, REPOSITORY
+
+CONFIG = """
+model:
+  class_path: SoftPrompt
+  init_args: {length: 3, steps: 12}
+data:
+  chunk_size: 4
+  families:
+    - class_path: EntropyMatched
+      init_args: {entropies: 3, per_entropy: 2}
+    - class_path: OneHot
+      init_args: {count: 3}
+"""
+
+
+@pytest.fixture
+def run(cli, workdir, tiny_lm):
+    """A finished fit's folder, relative to the current one."""
+    (workdir / "small.yaml").write_text(CONFIG)
+    said = cli("fit", "--config", "small.yaml", "--lm", tiny_lm)
+    assert "lit_prompt test --run logs/small/version_0" in said
+    return Path("logs/small/version_0")
+
+
+def test_help_and_version_import_nothing_heavy():
+    heavy = "print(any(m in __import__('sys').modules for m in ('torch', 'lightning', 'transformers', 'yaml')))"
+    for argument in ("--help", "--version"):
+        code = f"from lit_prompt.main import main; main([{argument!r}]); {heavy}"
+        said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+        assert said.splitlines()[-1] == "False"
+    assert subprocess.run([sys.executable, "-m", "lit_prompt", "--version"], capture_output=True).returncode == 0
+
+
+def test_results_are_recomputed_from_the_saved_prompts(cli, run, tiny_lm):
+    said = cli("test", "--run", run)
+    assert str(run / "results.parquet") in said
+    table = pq.read_table(run / "results.parquet")
+    assert table.schema.names == SCHEMA.names
+    assert len(table) == 9
+    assert (run / "kl_vs_entropy.png").stat().st_size > 10_000
+    targets = TargetSet(run / "targets")
+    batch = targets.batch(range(9))
+    lm = AutoModelForCausalLM.from_pretrained(tiny_lm, dtype=torch.float32).eval()
+    with safe_open(run / "prompts.safetensors", "pt") as prompts, torch.no_grad():
+        assert prompts.metadata()["lm_fingerprint"] == table["lm_fingerprint"][0].as_py()
+        for i, row in enumerate(table.to_pylist()):
+            assert row["target_id"] == batch.target_id[i]
+            prompt = prompts.get_tensor(row["target_id"]).unsqueeze(0)
+            assert prompt.shape == (1, 3, 32)
+            q = lm(inputs_embeds=prompt).logits[0, -1].double().softmax(-1).numpy()
+            p = batch.log_probs[i].double().exp().numpy()
+            assert row["kl"] == pytest.approx(scipy.stats.entropy(p, q), abs=1e-5)
+            assert row["entropy"] == pytest.approx(scipy.stats.entropy(p), abs=1e-6)
+            assert row["prompt_entropy"] == pytest.approx(scipy.stats.entropy(q), abs=1e-5)
+            assert row["forward_passes"] == row["steps"] == 12
+
+
+def test_nothing_is_ever_overwritten(cli, run, tiny_lm):
+    cli("test", "--run", run)
+    first = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    cli("test", "--ckpt_path", run / "checkpoints" / "last.ckpt")
+    cli("fit", "--config", "small.yaml", "--lm", tiny_lm)
+    assert {path: path.read_bytes() for path in first} == first
+    assert pq.read_table(run / "results-1.parquet") == pq.read_table(run / "results.parquet")
+    assert (run.parent / "version_1" / "config.yaml").is_file()
+
+
+def test_predict_shows_target_and_reached_probability(cli, run):
+    said = cli("predict", "--run", run)
+    assert "one_hot/0/" in said
+    rows = pq.read_table(run / "predictions.parquet").to_pylist()
+    assert {row["target_id"] for row in rows} == set(TargetSet(run / "targets").target_id)
+    assert all(0.0 <= row["reached_probability"] <= 1.0 for row in rows)
+
+
+def test_validate_prints_and_writes_nothing(cli, run):
+    before = {path for path in run.rglob("*") if "tfevents" not in path.name}
+    assert "KL(target || LM) in nats" in cli("validate", "--run", run)
+    assert {path for path in run.rglob("*") if "tfevents" not in path.name} == before
+
+
+def test_tensorboard_holds_every_tab(cli, run):
+    cli("test", "--run", run)
+    events = EventAccumulator(str(run), size_guidance={"tensors": 0}).Reload()
+    tags = events.Tags()
+    for name in ("kl_median", "kl_p10", "kl_p90", "random/kl_median", "one_hot/kl_median"):
+        assert f"curve/{name}" in tags["scalars"]
+        assert f"train/{name}" in tags["scalars"]
+    assert [event.step for event in events.Scalars("curve/kl_median")] == list(range(12))
+    for name in ("kl", "js", "tv", "entropy", "reverse_kl", "random/kl", "one_hot/kl"):
+        assert f"test/{name}" in tags["scalars"]
+    assert {"final/kl", "final/prompt_norm"} <= set(tags["histograms"])
+    figures = {f"target_against_reached/{name}" for name in ("1_best", "2_median", "3_worst")}
+    assert figures | {"kl_against_entropy"} <= set(tags["images"])
+    assert "config/text_summary" in tags["tensors"]
+    median = pq.read_table(run / "results.parquet")["kl"].to_pylist()
+    assert events.Scalars("hp/kl_median")[-1].value == pytest.approx(sorted(median)[4], abs=1e-5)
+
+
+def test_overrides_and_print_config(cli, workdir, tiny_lm):
+    (workdir / "small.yaml").write_text(CONFIG)
+    override = ["--model.length", "2", "--model.optimizer.lr", "0.5", "--data.chunk_size", "3"]
+    said = cli("fit", "--config", "small.yaml", "--lm", tiny_lm, *override, "--print_config")
+    for line in ("length: 2", "steps: 12", "lr: 0.5", "chunk_size: 3", f"lm: {tiny_lm}"):
+        assert line in said
+
+
+def test_help_of_a_command_is_short_and_shows_our_keys(cli):
+    said = cli("fit", "--help")
+    assert len(said.splitlines()) < 160
+    assert "--data.chunk_size" in said
+    assert "--lm_options.dtype" in said
+    assert "kl_tolerance" in cli("fit", "--model.help", "SoftPrompt")
+
+
+def test_fast_dev_run_leaves_nothing_behind(cli, workdir, tiny_lm):
+    (workdir / "small.yaml").write_text(CONFIG)
+    cli("fit", "--config", "small.yaml", "--lm", tiny_lm, "--trainer.fast_dev_run", "true")
+    assert [path.name for path in workdir.iterdir()] == ["small.yaml"]
+
+
+def test_a_run_without_a_logger_leaves_nothing_behind(cli, workdir, tiny_lm):
+    (workdir / "small.yaml").write_text(CONFIG)
+    cli("fit", "--config", "small.yaml", "--lm", tiny_lm, "--trainer.logger", "false")
+    assert [path.name for path in workdir.iterdir()] == ["small.yaml"]
+
+
+@pytest.mark.parametrize("config", sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml")))
+def test_every_shipped_config_runs(cli, workdir, tiny_lm, config):
+    # the user's own targets name words that the tiny tokenizer does not have
+    lm = EMBEDDED_LLAMA if config == "die.yaml" else tiny_lm
+    (workdir / "data").symlink_to(REPOSITORY / "data")
+    extra = ["--data.families.init_args.entropies", "3"] if config == "hub_gpt2.yaml" else []
+    cli("fit", "--config", REPOSITORY / "configs" / config, "--lm", lm, "--model.steps", 3, *extra)
+    run = Path("logs") / config.removesuffix(".yaml") / "version_0"
+    cli("test", "--run", run)
+    table = pq.read_table(run / "results.parquet")
+    assert table["kl"].null_count == 0
+    assert len(table) == len(TargetSet(run / "targets"))

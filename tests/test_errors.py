@@ -1,0 +1,227 @@
+"""Every mistake that a user can make ends in one clear line and exit code 2, and loses nothing."""
+
+import errno
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from lit_prompt.callbacks import SearchCheckpoint
+from lit_prompt.lm import FrozenLM
+
+CONFIG = """
+model:
+  class_path: SoftPrompt
+  init_args: {length: 3, steps: 6}
+data:
+  families:
+    - class_path: OneHot
+      init_args: {count: 4}
+"""
+
+
+@pytest.fixture
+def fails(cli, workdir, tiny_lm):
+    """Runs a command that must fail and returns its one line."""
+    (workdir / "ok.yaml").write_text(CONFIG)
+
+    def run(*args: object) -> str:
+        lm = [] if "--lm" in args or "--run" in args else ["--lm", tiny_lm]
+        said = cli(*args, *lm, code=2)
+        lines = [line for line in said.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("lit_prompt: error: ")]
+        assert len(errors) == 1, said
+        assert lines[-1] == errors[0], said
+        assert "Traceback" not in said
+        return errors[0]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["--config", "nope.yaml"], "no file nope.yaml"),
+        (["--config", "ok.yaml", "--lm", "/no/such/folder"], "no folder /no/such/folder"),
+        (["--config", "ok.yaml", "--lm", "no-such-hub-id"], "no-such-hub-id is no local folder"),
+        (["--config", "ok.yaml", "--model.stepz", "5"], "no key 'stepz'; did you mean 'steps'?"),
+        (["--config", "ok.yaml", "--data.chunk_sizes", "5"], "did you mean 'data.chunk_size'?"),
+        (["--config", "ok.yaml", "--model.steps", "many"], "model.steps: 'many' is not of the type int"),
+        (["--config", "ok.yaml", "--model.steps", "0"], "model.steps is 0; it must be at least 1"),
+        (["--config", "ok.yaml", "--model.optimizer.lr", "-1"], "Invalid learning rate: -1"),
+        (["--config", "ok.yaml", "--model.optimizer", "Adamm"], "no class 'Adamm'; did you mean 'torch.optim.Adam'?"),
+        (["--config", "ok.yaml", "--model", "SoftPromt"], "no class 'SoftPromt'; did you mean 'SoftPrompt'?"),
+        (["--config", "ok.yaml", "--model.length", "100"], "longer than the LM's context"),
+        (["--config", "ok.yaml", "--model.max_norm", "0"], "model.max_norm is 0"),
+        (["--config", "ok.yaml", "--model.init.kind", "text"], "model.init.text must hold"),
+        (["--config", "ok.yaml", "--lm_options.dtype", "float8"], "lm_options.dtype: 'float8' is not of the type"),
+        (["--config", "ok.yaml", "--trainer.accelerator", "gpuu"], "invalid accelerator name"),
+        (["--config", "ok.yaml", "--trainer.precision", "bf16-mixed"], "trainer.precision must stay 32-true"),
+        (["--config", "ok.yaml", "--trainer.devices", "2"], "a run uses one device"),
+        (["--config", "ok.yaml", "--data.chunk_size", "0"], "data.chunk_size is 0"),
+        (["--config", "ok.yaml", "--data.load", "nowhere"], "nowhere: no saved set of targets"),
+        (["--config", "ok.yaml", "--ckpt_path", "nowhere.ckpt"], "no checkpoint nowhere.ckpt"),
+        (["--run", "nowhere"], "nowhere is no run's folder"),
+        ([], "no targets: give data.families"),
+    ],
+)
+def test_bad_arguments(fails, args, expected):
+    assert expected in fails("fit", *args)
+
+
+@pytest.mark.parametrize("command", ["test", "validate", "predict"])
+def test_evaluating_nothing_is_an_error(fails, command):
+    assert f"{command} needs what a fit has found" in fails(command, "--config", "ok.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("model: [1,\n  class_path: x\n", "bad.yaml:3: not YAML"),
+        (CONFIG.replace("length", "lenght"), "SoftPrompt has no key 'lenght'; did you mean 'length'?"),
+        (CONFIG + "trainr: 5\n", "unknown key 'trainr'; did you mean 'trainer'?"),
+        (CONFIG.replace("OneHot", "OneHott"), "no class 'OneHott'; did you mean 'OneHot'?"),
+        (CONFIG.replace("count", "cuont"), "OneHot has no key 'cuont'; did you mean 'count'?"),
+        (CONFIG.replace("{count: 4}", "{tokens: [99999]}"), "token id 99999 is not among 0 to 319"),
+        (CONFIG.replace("{count: 4}", "{tokens: [' unquestionably']}"), "is not exactly one token of this LM: it splits into"),
+        (
+            CONFIG.replace("OneHot", "EntropyMatched").replace("count: 4", "entropies: [9.0]"),
+            "entropy 9 lies outside [0, ln|V|] = [0, 5.7683]",
+        ),
+        (CONFIG.replace("- class_path: OneHot\n      init_args: {count: 4}", "- class_path: OneHot\n    - class_path: OneHot"),
+         "two targets are called"),
+    ],
+)  # fmt: skip
+def test_bad_configs(fails, workdir, text, expected):
+    (workdir / "bad.yaml").write_text(text)
+    assert expected in fails("fit", "--config", "bad.yaml")
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ('{"probs": {"a": 0.5, "b": 0.6}}', "t.jsonl:1: probabilities of 't-1' sum to 1.1, not to 1 (within 0.001)"),
+        ('{"probs": {"a": 1.5, "b": -0.5}}', "t.jsonl:1: probability 1.5 of 'a' is not between 0 and 1"),
+        ('{"probs": {"a": NaN}}', "t.jsonl:1: probability nan of 'a'"),
+        ('{"probs": {}}', "t.jsonl:1: the distribution is empty"),
+        ('{"probs": {"a": 1}}\n{"probs": {"a": 1', "t.jsonl:2: not JSON"),
+        (
+            '{"name": "x", "probs": {"a": 1}}\n{"name": "x", "probs": {"b": 1}}',
+            "t.jsonl:2: the name 'x' was used before",
+        ),
+        ('{"ids": [320], "probs": [1]}', "t.jsonl:1: token id 320 is not among 0 to 319"),
+        ('{"probs": {"zebra": 1}}', "t.jsonl:1: 'zebra' is not exactly one token"),
+    ],
+)
+def test_bad_target_files(fails, workdir, lines, expected):
+    (workdir / "t.jsonl").write_text(lines + "\n")
+    family = "[{class_path: FromFile, init_args: {path: t.jsonl}}]"
+    assert expected in fails("fit", "--config", "ok.yaml", "--data.families", family)
+
+
+def test_an_lm_without_safetensors(fails, workdir, tiny_lm):
+    folder = shutil.copytree(tiny_lm, workdir / "pickled")
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    assert "holds no model.safetensors" in fails("fit", "--config", "ok.yaml", "--lm", folder)
+
+
+@pytest.fixture
+def run(cli, workdir, tiny_lm):
+    """A finished fit."""
+    (workdir / "ok.yaml").write_text(CONFIG)
+    cli("fit", "--config", "ok.yaml", "--lm", tiny_lm)
+    return Path("logs/ok/version_0")
+
+
+def test_checkpoint_of_another_lm(fails, run, make_lm):
+    other = make_lm("llama", seed=1)
+    assert "the checkpoint belongs to another LM" in fails("test", "--run", run, "--lm", other)
+
+
+def test_checkpoint_of_other_targets(fails, workdir, run):
+    (workdir / "other.yaml").write_text(CONFIG.replace("count: 4", "count: 5"))
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    said = fails("test", "--config", "other.yaml", "--ckpt_path", checkpoint)
+    assert "the checkpoint belongs to other targets" in said
+
+
+def test_resume_with_other_settings(fails, run):
+    assert "made with length = 3, this run has 4" in fails("fit", "--run", run, "--model.length", "4")
+
+
+def test_truncated_checkpoint(fails, run):
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-2000])
+    assert "is truncated or no checkpoint" in fails("test", "--run", run)
+
+
+def test_unwritable_log_folder(fails, workdir):
+    (workdir / "logs").write_text("a file is in the way")
+    assert "the run's folder cannot be written" in fails("fit", "--config", "ok.yaml")
+
+
+def test_full_disk_keeps_the_last_checkpoint(fails, workdir, monkeypatch):
+    import lightning as L
+
+    save, calls = L.Trainer.save_checkpoint, []
+
+    def full(self, path, *args, **kwargs):
+        calls.append(path)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(self, path, *args, **kwargs)
+
+    monkeypatch.setattr(L.Trainer, "save_checkpoint", full)
+    said = fails("fit", "--config", "ok.yaml", "--checkpoint.every_n_steps", "2")
+    assert "No space left on device); the one before it is whole" in said
+    folder = workdir / "logs" / "ok" / "version_0" / "checkpoints"
+    assert [path.name for path in folder.iterdir()] == ["last.ckpt"]
+    assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 2
+
+
+def test_out_of_memory_goes_on_and_says_so(cli, workdir, tiny_lm, monkeypatch, caplog):
+    (workdir / "ok.yaml").write_text(CONFIG)
+    features = FrozenLM.features
+
+    def small_device(self, inputs_embeds):
+        if inputs_embeds.shape[0] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return features(self, inputs_embeds)
+
+    monkeypatch.setattr(FrozenLM, "features", small_device)
+    cli("fit", "--config", "ok.yaml", "--lm", tiny_lm)
+    assert "out of memory with 4 prompts at once; going on with 2 at once" in caplog.text
+
+
+def test_out_of_memory_with_one_prompt(fails, monkeypatch):
+    def tiny_device(self, inputs_embeds):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(FrozenLM, "features", tiny_device)
+    monkeypatch.setattr(FrozenLM, "_head_is_linear", lambda self, probe, logits: True)
+    assert "out of memory with a single prompt" in fails("fit", "--config", "ok.yaml")
+
+
+def test_an_lm_that_gives_nan_only(fails, monkeypatch):
+    features = FrozenLM.features
+    monkeypatch.setattr(FrozenLM, "_head_is_linear", lambda self, probe, logits: True)
+    monkeypatch.setattr(FrozenLM, "features", lambda self, x: features(self, x) * torch.nan)
+    assert "no search gave a finite KL" in fails("fit", "--config", "ok.yaml")
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(cli, workdir, tiny_lm, monkeypatch):
+    (workdir / "ok.yaml").write_text(CONFIG)
+    started = SearchCheckpoint.on_train_start
+
+    def interrupted(self, trainer, pl_module):
+        started(self, trainer, pl_module)
+        self._stop = True
+
+    monkeypatch.setattr(SearchCheckpoint, "on_train_start", interrupted)
+    said = cli("fit", "--config", "ok.yaml", "--lm", tiny_lm, code=130)
+    assert said.splitlines()[-1].endswith("Go on with: lit_prompt fit --run logs/ok/version_0")
+    monkeypatch.undo()
+    monkeypatch.chdir(workdir)
+    assert "lit_prompt test --run logs/ok/version_0" in cli("fit", "--run", "logs/ok/version_0")
