@@ -1,7 +1,7 @@
 """Batched soft search against the obvious loop: target-steps per second and peak memory, side by side in one run.
 
-The obvious loop takes one target at a time, asks the LM for the logits of all positions, takes their log_softmax and the
-KL of the last one. Both search the same targets from the same starts with Adam on the same LM. A target-step is one
+The obvious loop takes one target at a time, asks the LM for the logits of all positions, takes their log_softmax and
+the KL of the last one. Both search the same targets from the same starts with Adam on the same LM. A target-step is one
 optimizer step for one target. Rounds of both alternate and the medians are compared, so that a machine that slows down
 for a while slows both. Peak memory is that of a fresh process for each case.
 

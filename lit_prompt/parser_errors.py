@@ -18,7 +18,8 @@ def explain(message: str) -> str:
     where = ".".join(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', message)))
     owner = re.findall(r"class_path '([\w.]+)'", message) + re.findall(r"Namespace\(class_path='([\w.]+)'", message)
     if found := re.search(r"Option '([\w.]+)' is not accepted", message):
-        return f"{where}: {owner[-1].rpartition('.')[2]} has no key {found[1]!r}{_nearest(found[1], _parameters(owner[-1]))}"
+        nearest = _nearest(found[1], _parameters(owner[-1]))
+        return f"{where}: {owner[-1].rpartition('.')[2]} has no key {found[1]!r}{nearest}"
     if found := re.search(r"does not accept option '([\w.]+)'", message):
         return f"unknown key {found[1]!r}{_nearest(found[1], _keys())}"
     if found := re.search(r"unrecognized arguments: --([\w.]+)", message):

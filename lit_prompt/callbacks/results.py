@@ -16,8 +16,10 @@ from lit_prompt.results.record import Columns, free_path, result_table, write_pa
 
 
 class ResultWriter(L.Callback):
-    """At ``test`` writes ``results.parquet``, ``prompts.safetensors`` and a picture into the run's folder and prints a
-    table; at ``validate`` prints the table alone; at ``predict`` writes and prints the reached top tokens.
+    """Writes, prints and draws what an evaluation found.
+
+    ``test`` writes ``results.parquet``, ``prompts.safetensors`` and a picture into the run's folder and prints a table;
+    ``validate`` prints the table alone; ``predict`` writes and prints the reached top tokens.
     """
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ from lit_prompt.lm import LMOptions, Vocabulary
 
 def run_folder(trainer: L.Trainer) -> Path | None:
     """Folder of a trainer's run; None for a run that keeps none (``trainer.logger: false``, ``fast_dev_run``)."""
-    if trainer.logger is None or trainer.fast_dev_run or trainer.log_dir is None:
+    if trainer.logger is None or trainer.log_dir is None:
         return None
     return Path(trainer.log_dir)
 
@@ -140,5 +140,5 @@ class TargetDataModule(L.LightningDataModule):
         return batch
 
 
-def _identity(batch: TargetBatch) -> TargetBatch:
+def _identity(batch: Any) -> Any:
     return batch

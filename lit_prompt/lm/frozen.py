@@ -162,4 +162,4 @@ class FrozenLM(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> "FrozenLM":
         # weights that accelerate has spread over devices stay where they are
-        return self if self.dispatched else super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self if self.dispatched else super()._apply(fn, recurse)

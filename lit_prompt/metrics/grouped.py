@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,18 +46,20 @@ class GroupedMetrics(WrapperMetric):
         self.overall.update(log_p, log_q)
         for label in sorted({label for item in labels for label in item}):
             if label not in self._keys:
-                group = self.overall.clone().to(log_p.device)
-                group.reset()
+                new = self.overall.clone().to(log_p.device)
+                new.reset()
                 self._keys[label] = f"group{len(self._keys)}"
-                self.groups[self._keys[label]] = group
+                self.groups[self._keys[label]] = new
             rows = torch.tensor([i for i, item in enumerate(labels) if label in item], device=log_p.device)
-            self.groups[self._keys[label]].update(log_p[rows], log_q[rows])
+            group: Any = self.groups[self._keys[label]]
+            group.update(log_p[rows], log_q[rows])
 
     def compute(self) -> dict[str, Tensor]:
         """Means by name (``kl``) and by group and name (``H02-03/kl``)."""
         result = dict(self.overall.compute())
         for label, key in self._keys.items():
-            result |= {f"{label}/{name}": value for name, value in self.groups[key].compute().items()}
+            group: Any = self.groups[key]
+            result |= {f"{label}/{name}": value for name, value in group.compute().items()}
         return result
 
     def forward(self, log_p: Tensor, log_q: Tensor, labels: Sequence[Sequence[str]]) -> None:

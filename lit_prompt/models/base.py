@@ -121,7 +121,7 @@ class PromptModule(L.LightningModule):
         self.lm = FrozenLM(load_causal_lm(self.lm_path, self.lm_options))
         if self.lm.vocab_size != self.targets.vocab_size:
             raise InputError(
-                f"{self.lm_path} has {self.lm.vocab_size} logits but the targets are over {self.targets.vocab_size} tokens"
+                f"{self.lm_path} has {self.lm.vocab_size} logits, the targets are over {self.targets.vocab_size} tokens"
             )
         encode = self.vocabulary.encode
         self._before_ids, self._after_ids = encode(self.before), encode(self.after)
@@ -155,7 +155,7 @@ class PromptModule(L.LightningModule):
     # ---- evaluation ----
 
     def reached_log_probs(self, prompts: Tensor) -> Tensor:
-        """Next-token log-probabilities after prompts: ``[item, length, embedding]`` to ``[item, vocab]``, float64, CPU."""
+        """Next-token log-probabilities: ``[item, length, embedding]`` to ``[item, vocab]``, float64, on CPU."""
         parts: list[Tensor] = []
 
         def add(rows: Tensor) -> None:
@@ -278,7 +278,7 @@ class PromptModule(L.LightningModule):
 
     # ---- checkpoint ----
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Empty: what a checkpoint holds is written by :meth:`on_save_checkpoint`."""
         return {}
 

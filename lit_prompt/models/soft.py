@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lit_prompt.data import TargetBatch, seed_for
 from lit_prompt.errors import InputError
@@ -150,7 +151,7 @@ class SoftPrompt(PromptModule):
                 "data.chunk_size and model.restarts to 1"
             )
         self._optimizer_start = deepcopy(optimizer.state_dict())
-        self._scheduler_start = None if scheduler is None else deepcopy(scheduler.state_dict())
+        self._scheduler_start = {} if scheduler is None else deepcopy(scheduler.state_dict())
         return optimizer if scheduler is None else ([optimizer], [scheduler])
 
     def on_fit_start(self) -> None:
@@ -159,6 +160,10 @@ class SoftPrompt(PromptModule):
         self.trainer.fit_loop.max_epochs = wanted if limit is None or limit < 0 else min(limit, wanted)
 
     # ---- search ----
+
+    def _scheduler(self) -> LRScheduler | ReduceLROnPlateau | None:
+        configs = self.trainer.lr_scheduler_configs
+        return configs[0].scheduler if configs else None
 
     def _begin_chunk(self, batch: TargetBatch) -> None:
         starts = [
@@ -170,9 +175,8 @@ class SoftPrompt(PromptModule):
             self.prompt.zero_()
             self.prompt[: len(starts)] = torch.stack(starts).to(self.prompt)
             self._project()
-        optimizer, scheduler = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
-        optimizer.load_state_dict(deepcopy(self._optimizer_start))
-        if scheduler is not None:
+        self.trainer.optimizers[0].load_state_dict(deepcopy(self._optimizer_start))
+        if (scheduler := self._scheduler()) is not None:
             scheduler.load_state_dict(deepcopy(self._scheduler_start))
         self.best = BestSoFar(self.prompt.detach()[: len(starts)], self.kl_tolerance, self.patience)
         self._chunk = self.current_epoch
@@ -201,10 +205,12 @@ class SoftPrompt(PromptModule):
         started = time.perf_counter()
         running = self.best.running
         self.best.steps += running
-        loss = self.optimizers().step(self._backward)
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        loss = optimizer.step(self._backward)
         with torch.no_grad():
             self._project()
-        scheduler = self.lr_schedulers()
+        scheduler = self._scheduler()
         if isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step(float(loss))
         elif scheduler is not None:
@@ -239,8 +245,9 @@ class SoftPrompt(PromptModule):
         return kls[kls.isfinite()].sum()
 
     def _rows(self) -> Tensor:
-        """Slots that go through the LM: those still running, but all on an accelerator, where rounding depends on how
-        many there are, and so would results on when their neighbours stop.
+        """Slots that go through the LM: those still running, but all of them on an accelerator.
+
+        There the rounding depends on how many there are, and so a result would on when its neighbours stop.
         """
         slots = torch.arange(len(self.best.kl), device=self.prompt.device)
         return slots[self.best.running] if slots.device.type == "cpu" else slots
@@ -248,7 +255,7 @@ class SoftPrompt(PromptModule):
     def _project(self) -> None:
         if self.max_norm is not None:
             norm = self.prompt.norm(dim=-1, keepdim=True)
-            self.prompt *= (self.max_norm / norm.clamp_min(self.max_norm)).clamp_max(1.0)
+            self.prompt.mul_(self.max_norm / norm.clamp_min(self.max_norm))
 
     def progress(self) -> tuple[list[int], Tensor]:
         """Positions of the chunk's targets and their best KL so far in nats, ``[target]``, on CPU."""
@@ -295,7 +302,8 @@ class SoftPrompt(PromptModule):
             return
         if state["chunk_size"] != self.data.chunk_size:
             raise InputError(
-                f"the checkpoint was made with data.chunk_size {state['chunk_size']}, this run has {self.data.chunk_size}"
+                f"the checkpoint was made with data.chunk_size {state['chunk_size']}, "
+                f"this run has {self.data.chunk_size}"
             )
         self._chunk, self._index = state["chunk"], state["index"]
         with torch.no_grad():
