@@ -123,7 +123,8 @@ def top_k_overlap(log_p: Tensor, log_q: Tensor, k: int = 10) -> Tensor:
     """
     k = min(k, log_p.shape[-1])
     top_p, index_p = log_p.topk(k, dim=-1)
-    index_q = log_q.topk(k, dim=-1).indices
+    top_q, index_q = log_q.topk(k, dim=-1)
     present = top_p > -math.inf
-    found = (index_p.unsqueeze(-1) == index_q.unsqueeze(-2)).any(-1) & present
+    same = (index_p.unsqueeze(-1) == index_q.unsqueeze(-2)) & (top_q > -math.inf).unsqueeze(-2)
+    found = same.any(-1) & present
     return found.sum(-1) / present.sum(-1)

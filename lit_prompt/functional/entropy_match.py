@@ -8,6 +8,8 @@ from torch import Tensor
 from lit_prompt.functional.divergence import entropy
 
 _ADAM_STEPS = 5000
+# nats; closer than this the loss and its gradient are so small that Adam crawls
+_HAND_OVER = 0.02
 _NEWTON_STEPS = 200
 
 
@@ -35,7 +37,7 @@ def match_entropy(logits: Tensor, target: Tensor, lr: float = 0.1, tolerance: fl
     """Descends (H(softmax z) - h)^2 from the given logits until every item has its entropy.
 
     The construction of *random targets* in Distribution Prompting (Wang, Zhu and Shi, EMNLP 2025, arXiv 2505.12244).
-    Adam takes every item to its entropy; from the first crossing on, plain gradient steps of the length that a linear
+    Adam takes every item near its entropy; from there on, plain gradient steps of the length that a linear
     model of H calls for (Gauss-Newton on the same loss) bring it within the tolerance, which a fixed Adam step would
     overshoot for ever. All operations are elementwise or along an item's row: an item does not depend on the others.
 
@@ -62,7 +64,7 @@ def match_entropy(logits: Tensor, target: Tensor, lr: float = 0.1, tolerance: fl
         h, gradient = _entropy_and_gradient(z)
         error = h - target
         done |= torch.sign(error) != start
-        done |= error.abs() <= tolerance
+        done |= error.abs() <= _HAND_OVER
         if done.all():
             break
         kept = z[done]

@@ -83,7 +83,8 @@ def divergence_columns(
     tried = bank.kl[index].isfinite()
     searched = tried.any(1)
     kl = kl_divergence(log_p.unsqueeze(1), reached).masked_fill(~tried, math.inf)
-    best = kl.argmin(1)
+    # a prompt that gives a KL of inf or NaN here was tried all the same
+    best = torch.where(tried, kl.nan_to_num(nan=1e300, posinf=1e300), math.inf).argmin(1)
     log_q = reached[rows, best].masked_fill(~searched.unsqueeze(1), math.nan)
     restarts = [row[ok] for row, ok in zip(kl, tried, strict=True)]
     h = entropy(log_p)
