@@ -165,11 +165,13 @@ def quiet() -> None:
 
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # five retries, then our own line
     for message in (
         ".*does not have many workers.*",  # the loader reads one memory-mapped chunk an epoch
         ".*in eval mode at the start of training.*",  # the LM is frozen
         ".*dataloader's?.*not resumable.*",  # every batch of an epoch is the same
         ".*LightningCLI's args parameter.*",
+        ".*LeafSpec.*",  # Lightning 2.6 with a newer torch
         ".*Total length of `list` across ranks is zero.*",  # a fit validates at its end, not in between
     ):
         warnings.filterwarnings("ignore", message=message)

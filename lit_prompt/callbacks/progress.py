@@ -22,6 +22,12 @@ class ChunkProgressBar(TQDMProgressBar):
         bar.set_description("search")
         return bar
 
+    def _silent(self) -> Tqdm:
+        return Tqdm(disable=True)
+
+    # an evaluation takes one step a chunk: its table follows at once
+    init_test_tqdm = init_validation_tqdm = init_predict_tqdm = _silent
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Names the chunk."""
         super().on_train_epoch_start(trainer, pl_module)

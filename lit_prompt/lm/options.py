@@ -10,7 +10,8 @@ class LMOptions:
 
     Attributes:
         dtype: precision of the LM's weights; prompts, logits and losses stay in float32. ``auto`` is what the files
-            hold. ``float32`` is exact and the default.
+            hold. ``float32`` is exact and the default. ``float64`` raises what the
+            architecture leaves to it (transformers computes RMSNorm and eager softmax in float32 all the same).
         device_map: where the weights go, in the words of accelerate (``auto``, ``balanced``, ``cpu``, ``cuda:1``), for
             an LM that is too big for one device; needs ``pip install accelerate``. By default the LM sits whole on the
             trainer's device.

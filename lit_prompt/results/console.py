@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -23,16 +24,21 @@ def print_results(table: pa.Table) -> None:
     rows = table.to_pylist()
     found = [row for row in rows if row["kl"] is not None]
     families = list(dict.fromkeys(row["family"] for row in found))
-    view = Table(title="KL(target || LM) in nats, recomputed from the saved prompts", title_justify="left")
+    title = "KL(target || LM) in nats, recomputed from the saved prompts"
+    view = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     if len(families) > 1:
         view.add_column("family", overflow="fold")
-    for name in ("entropy", "targets", "KL median", "10 %", "90 %", "to uniform", "no prompt", "TV"):
+    for name in ("entropy", "targets", "median", "10 %", "90 %", "uniform", "no prompt", "TV"):
         view.add_column(name, justify="right", no_wrap=True)
     for family in families:
         mine = [row for row in found if row["family"] == family]
         for group in entropy_groups(np.array([row["entropy"] for row in mine])):
             _add_row(view, [mine[i] for i in group], escape(family) if len(families) > 1 else None)
     view.add_section()
+    view.caption = (
+        "uniform, no prompt: the same KL for the uniform distribution, for the LM unprompted; TV: total variation"
+    )
+    view.caption_justify = "left"
     _add_row(view, found, "all" if len(families) > 1 else None)
     console.print(view)
     if len(found) < len(rows):
@@ -62,7 +68,9 @@ def print_top_tokens(records: Sequence[dict[str, Any]], targets: int = 12) -> No
     for record in records:
         by_target.setdefault(record["target_id"], []).append(record)
     for target_id, tokens in list(by_target.items())[:targets]:
-        view = Table(title=f"{escape(target_id)}: KL {tokens[0]['kl']:.4f} nats", title_justify="left")
+        view = Table(
+            title=f"{escape(target_id)}: KL {tokens[0]['kl']:.4f} nats", title_justify="left", box=box.SIMPLE_HEAD
+        )
         view.add_column("token", no_wrap=True)
         view.add_column("target", justify="right")
         view.add_column("reached", justify="right")
