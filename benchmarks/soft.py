@@ -84,7 +84,7 @@ def _child(arguments: argparse.Namespace) -> None:
     if arguments.child == "loop":
         import datasets
 
-        rows = datasets.load_from_disk(arguments.folder).with_format("torch")
+        rows = datasets.load_from_disk(arguments.folder).with_format("numpy")
         count = min(len(rows), arguments.loop_targets)
         seconds = loop_seconds(arguments.lm, torch.as_tensor(rows[:count]["log_probs"]), arguments.steps)
     else:

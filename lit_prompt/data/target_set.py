@@ -74,9 +74,11 @@ class TargetSet:
         self.vocab_size: int = info["vocab_size"]
         self.vocabulary: str = info["vocabulary"]
         self.fingerprint: str = info["fingerprint"]
-        self.target_id: list[str] = [str(i) for i in self._rows["target_id"]]
-        self.family: list[str] = [str(f) for f in self._rows["family"]]
-        self.entropy: Tensor = torch.from_numpy(np.asarray(self._rows["entropy"], dtype=np.float64))
+        # without the distributions: reading them here would pull the whole set into memory
+        facts = self._rows.select_columns(["target_id", "family", "entropy"]).with_format(None)[:]
+        self.target_id: list[str] = facts["target_id"]
+        self.family: list[str] = facts["family"]
+        self.entropy: Tensor = torch.tensor(facts["entropy"], dtype=torch.float64)
 
     def __len__(self) -> int:
         return len(self.target_id)

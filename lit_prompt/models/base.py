@@ -52,7 +52,7 @@ class PromptModule(L.LightningModule):
         self.after = after
         self.seed = seed
         self.strict_loading = False  # a checkpoint holds no weight: see on_save_checkpoint
-        self.metrics = GroupedMetrics(
+        metrics = GroupedMetrics(
             MetricCollection(
                 {
                     "kl": KLDivergence(),
@@ -65,6 +65,8 @@ class PromptModule(L.LightningModule):
                 compute_groups=False,
             )
         )
+        # in a tuple, so that Lightning does not move it: evaluation is float64, on the CPU
+        self._metrics = (metrics,)
         self._micro_batch = MicroBatch()
 
     # ---- to be given by soft and hard prompts ----
@@ -95,6 +97,11 @@ class PromptModule(L.LightningModule):
         if not isinstance(data, TargetDataModule):
             raise InputError("the trainer needs a TargetDataModule: trainer.fit(model, datamodule=...)")
         return data
+
+    @property
+    def metrics(self) -> GroupedMetrics:
+        """Divergences and entropy of the evaluation, overall, by family and by entropy."""
+        return self._metrics[0]
 
     @property
     def targets(self) -> TargetSet:

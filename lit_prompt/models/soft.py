@@ -165,6 +165,11 @@ class SoftPrompt(PromptModule):
         configs = self.trainer.lr_scheduler_configs
         return configs[0].scheduler if configs else None
 
+    def on_train_start(self) -> None:
+        """Brings a restored search to the device, to which Lightning moves a module after the restore."""
+        if self._chunk is not None:
+            self.best.to(self.prompt.device)
+
     def _begin_chunk(self, batch: TargetBatch) -> None:
         starts = [
             self._initializer.draw(seed_for(self.seed, target_id, restart))
@@ -186,7 +191,7 @@ class SoftPrompt(PromptModule):
         moments, offset = self.lm.moments(batch.log_probs)
         rows = torch.arange(len(batch), device=moments.device).repeat_interleave(self.restarts)
         self._moments, self._offset = moments[rows], offset[rows]
-        self._entropy = batch.entropy.to(self._moments)[rows]
+        self._entropy = batch.entropy.to(moments.dtype).to(moments.device)[rows]
         self._prepared = self.current_epoch
 
     def on_train_batch_start(self, batch: TargetBatch, batch_idx: int) -> int | None:

@@ -80,6 +80,12 @@ class BestSoFar:
     def _stop(self, which: Tensor, reason: StopReason) -> None:
         self.reason = torch.where(which, int(reason), self.reason)
 
+    def to(self, device: torch.device) -> None:
+        """Moves everything but the seconds to a device."""
+        for name in self._TENSORS:
+            if name != "seconds":
+                setattr(self, name, getattr(self, name).to(device))
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resume needs."""
         return {name: getattr(self, name) for name in self._TENSORS}
