@@ -11,6 +11,7 @@ for a while slows both. Peak memory is that of a fresh process for each case.
 import argparse
 import json
 import os
+import re
 import resource
 import statistics
 import subprocess
@@ -80,6 +81,14 @@ def search_seconds(lm_folder: str, targets_folder: str, steps: int) -> float:
     return clock.seconds
 
 
+def _peak_mib() -> float:
+    """Peak resident memory of this process; on Linux ru_maxrss would begin with that of the parent."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.findall(r"VmHWM:\s*(\d+) kB", status.read_text())[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
 def _child(arguments: argparse.Namespace) -> None:
     if arguments.child == "loop":
         import datasets
@@ -92,8 +101,7 @@ def _child(arguments: argparse.Namespace) -> None:
 
         count = len(TargetSet(Path(arguments.folder)))
         seconds = search_seconds(arguments.lm, arguments.folder, arguments.steps)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"rate": count * arguments.steps / seconds, "peak_mib": peak}))
+    print(json.dumps({"rate": count * arguments.steps / seconds, "peak_mib": _peak_mib()}))
 
 
 def _measure(arguments: argparse.Namespace, child: str, folder: str) -> dict[str, float]:

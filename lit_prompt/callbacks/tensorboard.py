@@ -26,6 +26,8 @@ class TensorBoardReport(L.Callback):
         if isinstance(logger, TensorBoardLogger) and isinstance(pl_module, PromptModule):
             parameters = {"lm": pl_module.lm_path, "dtype": pl_module.lm_options.dtype, **pl_module.settings()}
             parameters["targets"] = len(pl_module.targets)
+            # the tab shows a column a parameter: those that are off would hide the others
+            parameters = {k: v for k, v in parameters.items() if v is not None and v is not False and v != ""}
             logger.log_hyperparams(parameters, dict.fromkeys(_HP_METRICS, math.nan))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -59,7 +61,7 @@ class TensorBoardReport(L.Callback):
             return
         kl = torch.tensor([table["kl"][i].as_py() for i in positions], dtype=torch.float64)
         norm = torch.tensor([table["prompt_norm"][i].as_py() for i in positions])
-        summary = (float(kl.median()), float(kl.mean()), float(kl.quantile(0.9)))
+        summary = (float(kl.quantile(0.5)), float(kl.mean()), float(kl.quantile(0.9)))
         logger.log_metrics(dict(zip(_HP_METRICS, summary, strict=True)), step=step)
         writer = logger.experiment
         writer.add_histogram("final/kl", kl, step)
