@@ -8,6 +8,11 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed
 	$(BIN)/lit_prompt fit --config configs/demo.yaml
 	$(BIN)/lit_prompt test --run "$$(ls -dt logs/demo/version_* | head -n 1)"
+	@echo
+	@echo "In a shell with 'source $(BIN)/activate' these work as they stand; on another LM:"
+	@echo "  lit_prompt fit --config configs/demo.yaml --lm data/lms/tales-gpt2"
+	@echo "and with your own targets:"
+	@echo "  lit_prompt fit --config configs/die.yaml"
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -73,8 +73,7 @@ class ResultWriter(L.Callback):
         console.print(f"results   {results}\nprompts   {prompts}\npicture   {picture}", soft_wrap=True)
         console.print(
             f"\nNext:\n  lit_prompt predict --run {folder}    # target and reached probability of the top tokens"
-            f"\n  tensorboard --logdir {folder.parent.parent}"
-            "\n  lit_prompt fit --config CONFIG --lm NAME_OR_PATH    # the same search on another LM",
+            f"\n  tensorboard --logdir {folder.parent.parent}",
             soft_wrap=True,
         )
 

@@ -1,9 +1,13 @@
 """Loading models and tokenizers from a local folder or a hub, with errors a user can act on."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 
@@ -72,6 +76,29 @@ def _no_tokenizer(lm: str) -> str:
     return f"--lm: {lm} has no tokenizer that can be read; put a tokenizer.json beside its config.json"
 
 
+def source(lm: str, options: LMOptions) -> dict[str, Any]:
+    """Where ``from_pretrained`` is to look: arguments that config, tokenizer and model have in common."""
+    return {
+        "revision": options.revision or "main",
+        "trust_remote_code": options.trust_remote_code,
+        # else the hub's client tries again and again for a minute; what was fetched before loads without a network
+        "local_files_only": not Path(lm).exists() and _hub_is_out_of_reach(),
+    }
+
+
+@cache
+def _hub_is_out_of_reach() -> bool:
+    from huggingface_hub.constants import ENDPOINT
+
+    if getproxies():
+        return False
+    try:
+        socket.getaddrinfo(urlsplit(ENDPOINT).hostname, 443)
+    except OSError:
+        return True
+    return False
+
+
 def load_tokenizer(lm: str, options: LMOptions) -> Any:
     """Loads the tokenizer of an LM.
 
@@ -89,9 +116,7 @@ def load_tokenizer(lm: str, options: LMOptions) -> Any:
 
     _check_folder(lm)
     with readable_errors(lm, "the tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(
-            lm, revision=options.revision or "main", trust_remote_code=options.trust_remote_code
-        )
+        tokenizer = AutoTokenizer.from_pretrained(lm, **source(lm, options))
     # without its files some tokenizer classes come up empty instead of failing
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         raise InputError(_no_tokenizer(lm))
@@ -125,10 +150,9 @@ def load_causal_lm(lm: str, options: LMOptions) -> Any:
         model, report = AutoModelForCausalLM.from_pretrained(
             lm,
             dtype=options.dtype if options.dtype == "auto" else getattr(torch, options.dtype),
-            revision=options.revision or "main",
-            trust_remote_code=options.trust_remote_code,
             use_safetensors=True,
             output_loading_info=True,
+            **source(lm, options),
             **extra,
         )
     # transformers would go on with random numbers in their place

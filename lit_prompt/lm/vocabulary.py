@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from lit_prompt.errors import InputError
-from lit_prompt.lm.load import load_tokenizer, readable_errors
+from lit_prompt.lm.load import load_tokenizer, readable_errors, source
 from lit_prompt.lm.options import LMOptions
 
 
@@ -37,9 +37,7 @@ class Vocabulary:
 
         tokenizer = load_tokenizer(lm, options)
         with readable_errors(lm):
-            config = AutoConfig.from_pretrained(
-                lm, revision=options.revision or "main", trust_remote_code=options.trust_remote_code
-            )
+            config = AutoConfig.from_pretrained(lm, **source(lm, options))
         return cls(tokenizer, config.get_text_config().vocab_size)
 
     @cached_property

@@ -271,3 +271,13 @@ class TestRemoteCode:
         assert type(lm.model).__name__ == "MineForCausalLM"
         assert lm.is_linear
         assert marker.exists()
+
+
+def test_without_a_network_only_what_is_at_hand_is_asked_for(monkeypatch, tmp_path):
+    from lit_prompt.lm import load
+
+    monkeypatch.setattr(load, "_hub_is_out_of_reach", lambda: True)
+    assert load.source("some-hub-id", LMOptions())["local_files_only"] is True
+    monkeypatch.setattr(load, "_hub_is_out_of_reach", lambda: False)
+    assert load.source("some-hub-id", LMOptions())["local_files_only"] is False
+    assert load.source(str(tmp_path), LMOptions())["local_files_only"] is False
