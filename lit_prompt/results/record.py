@@ -120,6 +120,7 @@ def divergence_columns(
 def top_tokens(p: Tensor, q: Tensor, k: int = TOP_K) -> list[int]:
     """The tokens that are among the k most likely of p or of q, both ``[vocab]``, by the larger of the two."""
     chosen = set(p.topk(min(k, len(p))).indices.tolist()) | set(q.topk(min(k, len(q))).indices.tolist())
+    chosen = {i for i in chosen if p[i] > 0 or q[i] > 1e-6}  # not the tokens that fill up a sparse target's top k
     return sorted(chosen, key=lambda i: -max(float(p[i]), float(q[i])))
 
 
