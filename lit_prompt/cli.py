@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -91,7 +92,9 @@ class PromptCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses, with a help that shows what a search needs."""
-        for command in self._subcommand_parsers.values():
+        # only while help is asked for: what is suppressed is left out of a saved config too
+        asked = isinstance(args, list) and ("--help" in args or "-h" in args)
+        for command in self._subcommand_parsers.values() if asked else ():
             for action in command._actions:
                 if action.dest.startswith("trainer."):
                     action.help = argparse.SUPPRESS
@@ -141,9 +144,13 @@ class PromptCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Logs to ``logs/<config>/version_k``, or to the folder of the run that is gone on with."""
         given = self._get(self.config_init, "trainer")
-        if given.get("logger") in (None, True) and not given.get("fast_dev_run"):
-            kwargs["logger"] = self._logger()
-        if given.get("enable_progress_bar") is not False:
+        if self.subcommand == "validate":
+            kwargs["logger"] = False  # it writes nothing
+        elif given.get("logger") in (None, True) or (self._run_folder is not None and given.get("logger")):
+            # a run that is gone on with stays in its folder, whatever logger began it
+            kwargs["logger"] = False if given.get("fast_dev_run") else self._logger()
+        own_bar = any(isinstance(callback, ProgressBar) for callback in given.get("callbacks") or [])
+        if given.get("enable_progress_bar") is not False and not own_bar:
             self.trainer_defaults["callbacks"].append(ChunkProgressBar())
         try:
             trainer = super().instantiate_trainer(**kwargs)

@@ -116,7 +116,8 @@ def _check_yaml(paths: Sequence[str]) -> None:
 
     for path in paths:
         try:
-            yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            if not isinstance(yaml.safe_load(Path(path).read_text(encoding="utf-8")), dict):
+                raise InputError(f"--config: {path} holds no settings; see configs/demo.yaml")
         except FileNotFoundError:
             raise InputError(f"--config: no file {path}; the embedded ones are in configs/") from None
         except (OSError, UnicodeDecodeError) as error:

@@ -5,6 +5,8 @@ import importlib
 import inspect
 import re
 
+_CLASS_KEYS = ("model", "families", "optimizer", "scheduler", "callbacks", "logger")
+
 
 def explain(message: str) -> str:
     """Turns an error of jsonargparse, which tells of every type that was tried, into one line.
@@ -24,11 +26,13 @@ def explain(message: str) -> str:
         return f"unknown key {found[1]!r}{_nearest(found[1], _keys())}"
     if found := re.search(r"unrecognized arguments: --([\w.]+)", message):
         return f"unknown option --{found[1]}{_nearest(found[1], _keys())}"
-    if found := re.search(r"Expected a dot import path string: (\S+)", message):
-        return f"{where}: no class {found[1]!r}{_nearest(found[1], _classes())}"
     if found := re.search(r"Expected a (.+?)\. Got value: (.+)", message):
         wanted = re.sub(r"<class '(\w+)'>", r"\1", found[1]).replace("typing.", "")
         return f"{where}: {found[2]!r} is not of the type {wanted}"
+    if found := re.search(r"Expected a dot import path string: (\S+)", message):
+        if where.rpartition(".")[2] not in _CLASS_KEYS:
+            return f"{where}: {found[1]!r} is not of the type that this key takes"
+        return f"{where}: no class {found[1]!r}{_nearest(found[1], _classes())}"
     if found := re.search(r"File does not exist: '?([^'\n]+)'?", message):
         return f"no file {found[1]}; name an existing config with --config"
     return " ".join(message.split())

@@ -91,9 +91,9 @@ def test_predict_shows_target_and_reached_probability(cli, run):
 
 
 def test_validate_prints_and_writes_nothing(cli, run):
-    before = {path for path in run.rglob("*") if "tfevents" not in path.name}
+    before = set(run.rglob("*"))
     assert "KL(target || LM) in nats" in cli("validate", "--run", run)
-    assert {path for path in run.rglob("*") if "tfevents" not in path.name} == before
+    assert set(run.rglob("*")) == before
 
 
 def test_tensorboard_holds_every_tab(cli, run):
@@ -120,6 +120,17 @@ def test_overrides_and_print_config(cli, workdir, tiny_lm):
     said = cli("fit", "--config", "small.yaml", "--lm", tiny_lm, *override, "--print_config")
     for line in ("length: 2", "steps: 12", "lr: 0.5", "chunk_size: 3", f"lm: {tiny_lm}"):
         assert line in said
+
+
+def test_a_run_keeps_its_trainer_settings(cli, workdir, tiny_lm):
+    (workdir / "small.yaml").write_text(CONFIG + "trainer: {accelerator: cpu, deterministic: true}\n")
+    cli("fit", "--config", "small.yaml", "--lm", tiny_lm)
+    saved = (workdir / "logs" / "small" / "version_0" / "config.yaml").read_text()
+    assert "accelerator: cpu" in saved
+    assert "deterministic: true" in saved
+    said = cli("fit", "--run", "logs/small/version_0")
+    assert "lit_prompt test --run logs/small/version_0" in said
+    assert [path.name for path in Path("logs/small").iterdir()] == ["version_0"]
 
 
 def test_help_of_a_command_is_short_and_shows_our_keys(cli):

@@ -60,6 +60,9 @@ def fails(cli, workdir, tiny_lm):
         (["--config", "ok.yaml", "--trainer.precision", "bf16-mixed"], "trainer.precision must stay 32-true"),
         (["--config", "ok.yaml", "--trainer.devices", "2"], "a run uses one device"),
         (["--config", "ok.yaml", "--data.chunk_size", "0"], "data.chunk_size is 0"),
+        (["--config", "ok.yaml", "--trainer.max_steps", "2"], "would cut a chunk short"),
+        (["--config", "ok.yaml", "--trainer.max_time", "00:00:00:02"], "would cut a chunk short"),
+        (["--config", "ok.yaml", "--model.optimizer.lr", "abc"], "'abc' is not of the type"),
         (["--config", "ok.yaml", "--data.load", "nowhere"], "nowhere: no saved set of targets"),
         (["--config", "ok.yaml", "--ckpt_path", "nowhere.ckpt"], "no checkpoint nowhere.ckpt"),
         (["--run", "nowhere"], "nowhere is no run's folder"),
@@ -78,6 +81,7 @@ def test_evaluating_nothing_is_an_error(fails, command):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("", "bad.yaml holds no settings"),
         ("model: [1,\n  class_path: x\n", "bad.yaml:3: not YAML"),
         (CONFIG.replace("length", "lenght"), "SoftPrompt has no key 'lenght'; did you mean 'length'?"),
         (CONFIG + "trainr: 5\n", "unknown key 'trainr'; did you mean 'trainer'?"),

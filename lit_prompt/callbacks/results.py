@@ -71,6 +71,8 @@ class ResultWriter(L.Callback):
         picture = free_path(folder, "kl_vs_entropy.png")
         kl_against_entropy(table, f"{pl_module.method} prompts, {Path(pl_module.lm_path).name}").savefig(picture)
         console.print(f"results   {results}\nprompts   {prompts}\npicture   {picture}", soft_wrap=True)
+        if not (folder / "config.yaml").exists():
+            return  # a checkpoint that was tested outside its run
         console.print(
             f"\nNext:\n  lit_prompt predict --run {folder}    # target and reached probability of the top tokens"
             f"\n  tensorboard --logdir {folder.parent.parent}",
@@ -86,7 +88,7 @@ class ResultWriter(L.Callback):
             write_parquet(pa.Table.from_pylist(self._records), path)
             console.print(f"predictions   {path}", soft_wrap=True)
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Says what to do next."""
         if (folder := run_folder(trainer)) is not None:
             console.print(f"\nsearched; evaluate with\n  lit_prompt test --run {folder}", soft_wrap=True)

@@ -44,7 +44,8 @@ class TargetDataModule(L.LightningDataModule):
 
     Args:
         families: families of targets; their targets follow one another.
-        chunk_size: targets that are searched at the same time. It bounds the memory and does not change any result.
+        chunk_size: targets that are searched at the same time. It bounds the memory; on a CPU it does not change
+            any result, on a GPU only the rounding.
         load: folder of a saved set of targets, used instead of ``families``.
         lm: hub id or local folder of the LM that the targets are for; set by ``--lm``.
         lm_options: how that LM is loaded; set by ``--lm_options``.

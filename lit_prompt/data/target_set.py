@@ -44,11 +44,6 @@ class TargetBatch:
     def __len__(self) -> int:
         return len(self.index)
 
-    def to(self, device: torch.device) -> "TargetBatch":
-        """The same targets with their tensors on a device (entropies stay float64 where the device allows it)."""
-        log_probs = self.log_probs.to(device, non_blocking=True)
-        return TargetBatch(self.index, self.target_id, self.family, log_probs, self.entropy, self.metadata)
-
 
 class TargetSet:
     """An ordered set of targets in a folder that ``datasets.load_from_disk`` reads.

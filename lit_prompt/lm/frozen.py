@@ -111,7 +111,7 @@ class FrozenLM(nn.Module):
             return self._own_logits(inputs_embeds)[:items]
         dtype = self.model.get_input_embeddings().weight.dtype
         hidden = self.model.base_model(inputs_embeds=inputs_embeds.to(dtype), use_cache=False).last_hidden_state
-        features: Tensor = hidden[:items, -1]
+        features: Tensor = hidden[:items, -1].to(self.model.get_output_embeddings().weight.device)
         return features if features.dtype == torch.float64 else features.float()
 
     def _head(self) -> tuple[Tensor, Tensor | None]:

@@ -6,6 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -39,7 +40,8 @@ class SoftPrompt(PromptModule):
         init: where prompts start.
         restarts: searches for each target from different starts; the best is kept, their spread is reported.
         kl_tolerance: a target is done when its KL is at most this many nats.
-        patience: a target is done after this many steps without a better KL; null for never.
+        patience: a target is done after this many forward passes (one a step, but for LBFGS) without a better KL;
+            null for never.
         max_norm: longest allowed embedding (L2); null for no limit.
         before: fixed text before the prompt; special tokens may be spelled (``<|endoftext|>``).
         after: fixed text between the prompt and the predicted token.
@@ -119,8 +121,25 @@ class SoftPrompt(PromptModule):
                 raise InputError(f"model.{name} is {value}; it must be at least 1")
         if self.max_norm is not None and not self.max_norm > 0:
             raise InputError(f"model.max_norm is {self.max_norm}; it must be positive, or null for no limit")
+        if self.data.steps != self.steps:
+            raise InputError(f"data.steps is {self.data.steps} and model.steps {self.steps}; give both the same number")
+        if stage == "fit":
+            if self._chunk is not None:
+                raise InputError("this module has searched before; make a new one for another fit")
+            self._refuse_a_cut_chunk()
         if self.init.kind == "text" and self.restarts > 1:
             raise InputError("model.init.kind text gives every restart the same start; set model.restarts to 1")
+
+    def _refuse_a_cut_chunk(self) -> None:
+        """Refuses trainer settings that end a chunk before its steps: it would count as searched."""
+        trainer = self.trainer
+        timed = any(isinstance(callback, Timer) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+        cut = trainer.max_steps != -1 or trainer.limit_train_batches not in (1.0, None)
+        if (cut or timed) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            raise InputError(
+                "trainer.max_steps, max_time and limit_train_batches would cut a chunk short; set model.steps, or stop "
+                "with Ctrl-C and go on with --run"
+            )
 
     def configure_model(self) -> None:
         """Loads the LM and makes room for a chunk of prompts and for all results."""
@@ -219,7 +238,10 @@ class SoftPrompt(PromptModule):
         if isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step(float(loss))
         elif scheduler is not None:
-            scheduler.step()
+            try:
+                scheduler.step()
+            except ValueError as error:
+                raise InputError(f"model.scheduler: {error} (model.steps is {self.steps})") from error
         self.log("kl", self.progress()[1].median(), prog_bar=True, logger=False)
         share = running.cpu().double() / running.sum().cpu()
         self.best.seconds += share * (time.perf_counter() - started)
@@ -235,13 +257,16 @@ class SoftPrompt(PromptModule):
             x = prompts[rows].requires_grad_()
             with torch.enable_grad():
                 features = self.lm.features(self.in_context(x))
+                own = rows.to(self._moments.device)
                 kl = kl_from_moments(
-                    self.lm.logits(features), features, self._moments[rows], self._offset[rows], self._entropy[rows]
+                    self.lm.logits(features), features, self._moments[own], self._offset[own], self._entropy[own]
                 )
                 (gradient[rows],) = torch.autograd.grad(kl.sum(), x)
             kls[rows] = kl.detach().to(kls)
 
-        self._micro_batch.run(part, self._rows(), restart=lambda: None)
+        rows = self._rows()
+        if len(rows):  # LBFGS asks again after the search has ended
+            self._micro_batch.run(part, rows, restart=lambda: None)
         self.best.observe(kls, prompts)
         # a search that met a NaN has ended; its slot must not upset an optimizer
         self.prompt.grad = gradient.nan_to_num_(0.0, 0.0, 0.0)
@@ -297,6 +322,7 @@ class SoftPrompt(PromptModule):
             "chunk": self._chunk,
             "chunk_size": self.data.chunk_size,
             "index": self._index,
+            "micro_batch": self._micro_batch.size,
             "prompt": self.prompt.detach(),
             "best": self.best.state_dict(),
         }
@@ -311,6 +337,7 @@ class SoftPrompt(PromptModule):
                 f"this run has {self.data.chunk_size}"
             )
         self._chunk, self._index = state["chunk"], state["index"]
+        self._micro_batch.size = state["micro_batch"]
         with torch.no_grad():
             self.prompt.copy_(state["prompt"])
         slots = len(state["index"]) * self.restarts

@@ -77,15 +77,6 @@ def test_a_batch_may_be_written_to(tmp_path, targets):
     assert torch.equal(targets_set.batch([1]).log_probs[0], targets[1].log_probs)
 
 
-def test_to_keeps_the_targets(tmp_path, targets):
-    batch = write(tmp_path / "set", targets).batch([2, 1])
-    moved = batch.to(torch.device("cpu"))
-    assert moved.index == [2, 1]
-    assert moved.target_id == batch.target_id
-    assert torch.equal(moved.log_probs, batch.log_probs)
-    assert moved.entropy.dtype == torch.float64
-
-
 def test_datasets_reads_the_folder(tmp_path, targets):
     write(tmp_path / "set", targets)
     rows = datasets.load_from_disk(str(tmp_path / "set"))

@@ -150,6 +150,8 @@ def test_lbfgs_works_one_target_at_a_time_and_is_refused_otherwise(search, tiny_
     bank = search(tiny_lm, families, 1, steps=10, optimizer=optimizer).bank
     assert (bank.forward_passes > bank.steps).all()
     assert (bank.kl < search(tiny_lm, families, 1, steps=1).bank.kl).all()
+    done = search(tiny_lm, families, 1, steps=10, optimizer=optimizer, kl_tolerance=5.0).bank
+    assert (done.reason == StopReason.KL_TOLERANCE).all()
     with pytest.raises(InputError, match="LBFGS makes one decision for a whole chunk"):
         search(tiny_lm, families, 2, steps=2, optimizer=optimizer)
 
