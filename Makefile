@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo findings test bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/lit_prompt fit --config configs/demo.yaml
@@ -14,6 +14,13 @@ demo: $(VENV)/.installed
 	@echo "and with your own targets:"
 	@echo "  lit_prompt fit --config configs/die.yaml"
 
+# the paper's three findings on an embedded LM: a few minutes each
+findings: $(VENV)/.installed
+	for name in entropy outliers lm_made; do \
+		$(BIN)/lit_prompt fit --config configs/findings/$$name.yaml && \
+		$(BIN)/lit_prompt test --run "$$(ls -dt logs/$$name/version_* | head -n 1)" || exit 1; \
+	done
+
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -22,6 +29,7 @@ test: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/soft.py
+	$(BIN)/python benchmarks/targets.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -2,7 +2,6 @@
 
 import errno
 import sys
-from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -25,10 +24,6 @@ def shown_errors() -> Iterator[None]:
         yield
     except InputError as error:
         _exit(f"lit_prompt: error: {error}", _EXIT_USER)
-    except ArgumentError as error:
-        from lit_prompt.parser_errors import explain
-
-        _exit(f"lit_prompt: error: {explain(str(error))}", _EXIT_USER)
     except Interrupted as stop:
         _exit(str(stop), _EXIT_INTERRUPTED)
     except KeyboardInterrupt:

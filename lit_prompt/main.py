@@ -1,5 +1,6 @@
 """``lit_prompt``: the command. Help and version answer before anything heavy is imported."""
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ commands:
   test       recompute every number from the saved prompts; writes results, prompts and a picture
   validate   the same table without writing anything
   predict    target and reached probability of each target's top tokens
+  targets    build, show or validate targets: lit_prompt targets --help
+  pretrain   train a small LM, tokenizer included, from a text: lit_prompt pretrain --help
 
 most used:
   --config FILE            settings in YAML; several may follow one another, later ones win
@@ -38,8 +41,13 @@ examples:
   lit_prompt fit --config configs/demo.yaml
   lit_prompt test --run logs/demo/version_0
   lit_prompt fit --config configs/demo.yaml --lm gpt2 --model.steps 200
+  lit_prompt targets validate data/targets/die.jsonl
   tensorboard --logdir logs
 """
+
+
+#: Commands other than those of the search: the modules whose ``main`` they are.
+COMMANDS = {"targets": "lit_prompt.commands.targets", "pretrain": "lit_prompt.pretrain.cli"}
 
 
 def expand_run(args: Sequence[str]) -> tuple[list[str], Path | None]:
@@ -110,8 +118,12 @@ def config_files(args: Sequence[str]) -> list[str]:
     return found
 
 
-def _check_yaml(paths: Sequence[str]) -> None:
-    """Names file and line of a YAML mistake, which the parser does not."""
+def check_yaml(paths: Sequence[str]) -> None:
+    """Names file and line of a YAML mistake, which the parser does not.
+
+    Raises:
+        InputError: if a file is missing or holds no settings.
+    """
     import yaml
 
     for path in paths:
@@ -150,9 +162,13 @@ def main(args: Sequence[str] | None = None) -> None:
     from lit_prompt.errors_shown import shown_errors
 
     with shown_errors():
+        if args[0] in COMMANDS:
+            quiet()
+            importlib.import_module(COMMANDS[args[0]]).main(args[1:])
+            return
         args, folder = expand_run(args)
         configs = config_files(args)
-        _check_yaml(configs)
+        check_yaml(configs)
         from lit_prompt.cli import PromptCLI
 
         quiet()

@@ -4,15 +4,17 @@ import difflib
 import importlib
 import inspect
 import re
+from collections.abc import Mapping
 
 _CLASS_KEYS = ("model", "families", "optimizer", "scheduler", "callbacks", "logger")
 
 
-def explain(message: str) -> str:
+def explain(message: str, groups: Mapping[str, type]) -> str:
     """Turns an error of jsonargparse, which tells of every type that was tried, into one line.
 
     Args:
         message: the parser's message.
+        groups: the command's groups of keys, such as ``data``, and the classes whose parameters they are.
 
     Returns:
         Where, what is wrong and, for a name that does not exist, the nearest one that does.
@@ -20,12 +22,12 @@ def explain(message: str) -> str:
     where = ".".join(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', message)))
     owner = re.findall(r"class_path '([\w.]+)'", message) + re.findall(r"Namespace\(class_path='([\w.]+)'", message)
     if found := re.search(r"Option '([\w.]+)' is not accepted", message):
-        nearest = _nearest(found[1], _parameters(owner[-1]))
+        nearest = _nearest(found[1], _parameters(_imported(owner[-1])))
         return f"{where}: {owner[-1].rpartition('.')[2]} has no key {found[1]!r}{nearest}"
     if found := re.search(r"does not accept option '([\w.]+)'", message):
-        return f"unknown key {found[1]!r}{_nearest(found[1], _keys())}"
+        return f"unknown key {found[1]!r}{_nearest(found[1], _keys(groups))}"
     if found := re.search(r"unrecognized arguments: --([\w.]+)", message):
-        return f"unknown option --{found[1]}{_nearest(found[1], _keys())}"
+        return f"unknown option --{found[1]}{_nearest(found[1], _keys(groups))}"
     if found := re.search(r"Expected a (.+?)\. Got value: (.+)", message):
         wanted = re.sub(r"<class '(\w+)'>", r"\1", found[1]).replace("typing.", "")
         return f"{where}: {found[2]!r} is not of the type {wanted}"
@@ -40,6 +42,7 @@ def explain(message: str) -> str:
 
 def _nearest(name: str, names: list[str]) -> str:
     leaf: dict[str, str] = {}
+    names = [candidate for candidate in names if candidate != name]  # another command's key
     for candidate in names:
         leaf.setdefault(candidate.rpartition(".")[2], candidate)
     close = difflib.get_close_matches(name, names, n=1) or difflib.get_close_matches(name, list(leaf), n=1)
@@ -48,22 +51,20 @@ def _nearest(name: str, names: list[str]) -> str:
     return f"; did you mean {leaf.get(close[0], close[0])!r}?"
 
 
-def _parameters(path: str) -> list[str]:
-    """Parameters of a class."""
+def _imported(path: str) -> type:
     module, _, name = path.rpartition(".")
-    return [p for p in inspect.signature(getattr(importlib.import_module(module), name)).parameters if p != "self"]
+    found: type = getattr(importlib.import_module(module), name)
+    return found
 
 
-def _keys() -> list[str]:
+def _parameters(owner: type) -> list[str]:
+    """Parameters of a class."""
+    return [p for p in inspect.signature(owner).parameters if p != "self"]
+
+
+def _keys(groups: Mapping[str, type]) -> list[str]:
     """All keys that a command takes."""
-    groups = {
-        "model": "lit_prompt.models.SoftPrompt",
-        "data": "lit_prompt.data.TargetDataModule",
-        "trainer": "lightning.Trainer",
-        "lm_options": "lit_prompt.lm.LMOptions",
-        "checkpoint": "lit_prompt.callbacks.SearchCheckpoint",
-    }
-    nested = [f"{group}.{name}" for group, path in groups.items() for name in _parameters(path)]
+    nested = [f"{group}.{name}" for group, owner in groups.items() for name in _parameters(owner)]
     return ["config", "run", "lm", "ckpt_path", "print_config", "seed_everything", *groups, *nested]
 
 

@@ -115,6 +115,14 @@ def test_bad_configs(fails, workdir, text, expected):
         ),
         ('{"ids": [320], "probs": [1]}', "t.jsonl:1: token id 320 is not among 0 to 319"),
         ('{"probs": {"zebra": 1}}', "t.jsonl:1: 'zebra' is not exactly one token"),
+        ('{"probs": {"zebra": 1}}', '; for texts of several tokens use "strings"'),
+        (
+            '{"name": "q", "strings": {" hair": 0.5, " hans": 0.5}}',
+            "t.jsonl:1: strings of 'q' share their first token, by which alone they could be told apart: "
+            "' hair', ' hans' begin with ' h'",
+        ),
+        ('{"probs": {"a": 1}, "context": ["x"]}', "t.jsonl:1: \"context\" is ['x']; give the text before the prompt"),
+        ('{"probs": {"a": 1}, "context": {"to": "x"}}', "t.jsonl:1: \"context\" has no key 'to'"),
     ],
 )
 def test_bad_target_files(fails, workdir, lines, expected):
@@ -188,10 +196,10 @@ def test_out_of_memory_goes_on_and_says_so(cli, workdir, tiny_lm, monkeypatch, c
     (workdir / "ok.yaml").write_text(CONFIG)
     features = FrozenLM.features
 
-    def small_device(self, inputs_embeds):
+    def small_device(self, inputs_embeds, mask=None):
         if inputs_embeds.shape[0] > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return features(self, inputs_embeds)
+        return features(self, inputs_embeds, mask)
 
     monkeypatch.setattr(FrozenLM, "features", small_device)
     cli("fit", "--config", "ok.yaml", "--lm", tiny_lm)
@@ -199,7 +207,7 @@ def test_out_of_memory_goes_on_and_says_so(cli, workdir, tiny_lm, monkeypatch, c
 
 
 def test_out_of_memory_with_one_prompt(fails, monkeypatch):
-    def tiny_device(self, inputs_embeds):
+    def tiny_device(self, inputs_embeds, mask=None):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(FrozenLM, "features", tiny_device)
@@ -210,7 +218,7 @@ def test_out_of_memory_with_one_prompt(fails, monkeypatch):
 def test_an_lm_that_gives_nan_only(fails, monkeypatch):
     features = FrozenLM.features
     monkeypatch.setattr(FrozenLM, "_head_is_linear", lambda self, probe, logits: True)
-    monkeypatch.setattr(FrozenLM, "features", lambda self, x: features(self, x) * torch.nan)
+    monkeypatch.setattr(FrozenLM, "features", lambda self, *args: features(self, *args) * torch.nan)
     assert "no search gave a finite KL" in fails("fit", "--config", "ok.yaml")
 
 

@@ -5,10 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+
+from lit_prompt.data import Target, TargetSet
+from lit_prompt.lm import LMOptions, Vocabulary
 
 CONFIG = """
 model:
@@ -20,6 +24,14 @@ data:
     - class_path: EntropyMatched
       init_args: {entropies: 4, per_entropy: 2}
 checkpoint: {every_n_steps: 7}
+"""
+
+
+CONTEXTS = """
+model:
+  class_path: SoftPrompt
+  init_args: {steps: 60, restarts: 2, before: The king}
+data: {chunk_size: 3, load: contexts}
 """
 
 
@@ -66,7 +78,14 @@ def test_killed_and_resumed_is_bit_identical(workdir, tiny_lm, number, chunk):
 
 
 def test_resume_into_a_new_run_with_a_checkpoint(workdir, tiny_lm):
-    (workdir / "r.yaml").write_text(CONFIG)
+    vocabulary = Vocabulary.load(str(tiny_lm), LMOptions())
+    texts = [None, "Yes,", "one, two, three, four,", ""]
+    targets = []
+    for i in range(8):
+        logits = torch.randn(vocabulary.size, generator=torch.Generator().manual_seed(i))
+        targets.append(replace(Target.from_logits(f"t{i}", "random", logits), before=texts[i % 4], after=texts[i // 4]))
+    TargetSet.write(workdir / "contexts", targets, vocabulary.size, vocabulary.fingerprint)
+    (workdir / "r.yaml").write_text(CONTEXTS)
     fit = _command("fit", "--config", "r.yaml", "--lm", tiny_lm)
     subprocess.run(fit, check=True, capture_output=True)
     partial = [*fit, "--trainer.max_epochs", "2"]

@@ -1,6 +1,5 @@
 """One checkpoint that is always whole, and a stop that loses nothing."""
 
-import os
 import signal
 import threading
 from pathlib import Path
@@ -12,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from lit_prompt.data import run_folder
 from lit_prompt.errors import InputError, Interrupted
+from lit_prompt.files import replaced_whole
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
@@ -56,7 +56,7 @@ class SearchCheckpoint(Checkpoint):
         if self._stop or (batch_idx + 1) % self.every_n_steps == 0:
             path = self._save(trainer)
             if self._stop:
-                raise Interrupted(_how_to_go_on(trainer, path))
+                raise Interrupted(_how_to_go_on(trainer, path, getattr(pl_module, "command", "fit")))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves after a chunk."""
@@ -75,21 +75,18 @@ class SearchCheckpoint(Checkpoint):
         if folder is None:
             return None
         path = folder / CHECKPOINT
-        staging = path.with_name(f".{path.name}.part")
         try:
-            trainer.save_checkpoint(staging, weights_only=False)
-            os.replace(staging, path)
+            with replaced_whole(path) as staging:
+                trainer.save_checkpoint(staging, weights_only=False)
         except OSError as error:
             kept = "; the one before it is whole" if path.exists() else ""
             raise InputError(
                 f"{path}: the checkpoint could not be written ({error.strerror or error}){kept}"
             ) from error
-        finally:
-            staging.unlink(missing_ok=True)
         return path
 
 
-def _how_to_go_on(trainer: L.Trainer, path: Path | None) -> str:
+def _how_to_go_on(trainer: L.Trainer, path: Path | None, command: str) -> str:
     if path is None:
         return "Interrupted; nothing was saved, as this run keeps no log folder."
-    return f"Interrupted; everything so far is saved. Go on with: lit_prompt fit --run {trainer.log_dir}"
+    return f"Interrupted; everything so far is saved. Go on with: lit_prompt {command} --run {trainer.log_dir}"

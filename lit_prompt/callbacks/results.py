@@ -9,8 +9,10 @@ import pyarrow as pa
 from safetensors.torch import save_file
 
 from lit_prompt.data import run_folder
+from lit_prompt.files import replaced_whole
 from lit_prompt.models import PromptModule
-from lit_prompt.results.console import console, print_results, print_top_tokens
+from lit_prompt.results.comparisons import comparisons
+from lit_prompt.results.console import console, print_comparisons, print_results, print_top_tokens
 from lit_prompt.results.figures import kl_against_entropy
 from lit_prompt.results.record import Columns, free_path, result_table, write_parquet
 
@@ -61,6 +63,7 @@ class ResultWriter(L.Callback):
         assert isinstance(pl_module, PromptModule)
         table = result_table(self._columns)
         print_results(table)
+        print_comparisons(comparisons(table))
         folder = run_folder(trainer)
         if folder is None:
             return
@@ -111,9 +114,5 @@ def _save_prompts(module: PromptModule, table: pa.Table, best_restart: list[int]
         "after": module.after,
         "settings": json.dumps(module.settings()),
     }
-    staging = path.with_name(f".{path.name}.part")
-    try:
+    with replaced_whole(path) as staging:
         save_file(prompts, staging, metadata=about)
-        staging.rename(path)
-    finally:
-        staging.unlink(missing_ok=True)

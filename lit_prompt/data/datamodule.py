@@ -1,5 +1,6 @@
 """Targets as a LightningDataModule."""
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from lit_prompt.data.families import TargetFamily
 from lit_prompt.data.sampler import ChunkSampler
-from lit_prompt.data.target import Target
+from lit_prompt.data.target import Rejected, Target
 from lit_prompt.data.target_set import TargetBatch, TargetSet
 from lit_prompt.errors import InputError
 from lit_prompt.lm import LMOptions, Vocabulary
+
+_log = logging.getLogger(__name__)
+_MOST_REMARKS = 20
 
 
 def run_folder(trainer: L.Trainer) -> Path | None:
@@ -21,6 +25,20 @@ def run_folder(trainer: L.Trainer) -> Path | None:
     if trainer.logger is None or trainer.log_dir is None:
         return None
     return Path(trainer.log_dir)
+
+
+def check_vocabulary(targets: TargetSet, vocabulary: Vocabulary) -> None:
+    """Refuses targets that are over another vocabulary.
+
+    Raises:
+        InputError: if that is so.
+    """
+    if targets.vocabulary != vocabulary.fingerprint:
+        built = "" if targets.lm is None else f", {targets.lm}"
+        raise InputError(
+            f"{targets.folder}: these targets are over another vocabulary ({targets.vocab_size} tokens{built}) "
+            f"than the LM's ({vocabulary.size} tokens); build them for this LM or choose theirs with --lm"
+        )
 
 
 class _TargetChunks(Dataset[TargetBatch]):
@@ -53,6 +71,8 @@ class TargetDataModule(L.LightningDataModule):
     """
 
     targets: TargetSet
+    #: What is to be known of targets that were built here, a line each.
+    notes: list[str]
 
     def __init__(
         self,
@@ -72,6 +92,7 @@ class TargetDataModule(L.LightningDataModule):
         self.chunk_size = chunk_size
         self.load = load
         self.steps = steps
+        self.notes = []
         self.vocabulary = Vocabulary.load(lm, lm_options or LMOptions())
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
@@ -84,13 +105,15 @@ class TargetDataModule(L.LightningDataModule):
             return
         if self.load is not None:
             self.targets = TargetSet(Path(self.load))
-        else:
-            self.targets = self._build(self._folder(stage))
-        if self.targets.vocabulary != self.vocabulary.fingerprint:
-            raise InputError(
-                f"{self.targets.folder}: these targets are over another vocabulary ({self.targets.vocab_size} tokens) "
-                f"than the LM's ({self.vocabulary.size} tokens); build them for this LM or choose theirs with --lm"
-            )
+            check_vocabulary(self.targets, self.vocabulary)
+            return
+        self.targets = self.build(self._folder(stage))
+        remarks = [f"rejected {r.target_id}: {r.reason}" for r in self.targets.rejected]
+        remarks += [f"note on {note}" for note in self.notes]
+        for remark in remarks[:_MOST_REMARKS]:
+            _log.warning("%s", remark)
+        if len(remarks) > _MOST_REMARKS:
+            _log.warning("... and %d more such remarks on targets", len(remarks) - _MOST_REMARKS)
 
     def _folder(self, stage: str) -> Path:
         run = run_folder(self.trainer) if self.trainer is not None and stage == "fit" else None
@@ -99,12 +122,28 @@ class TargetDataModule(L.LightningDataModule):
         self._temporary = tempfile.TemporaryDirectory(prefix="lit_prompt-")
         return Path(self._temporary.name) / "targets"
 
-    def _build(self, folder: Path) -> TargetSet:
-        return TargetSet.write(folder, self._make(), self.vocabulary.size, self.vocabulary.fingerprint)
+    def build(self, folder: Path) -> TargetSet:
+        """Builds the targets of the families.
 
-    def _make(self) -> Iterator[Target]:
+        Args:
+            folder: where they are saved; must not exist yet.
+
+        Returns:
+            The set; :attr:`notes` is what is to be known of its targets.
+
+        Raises:
+            InputError: if a family's settings are wrong, or none of them makes a target.
+        """
+        return TargetSet.write(
+            folder, self._make(), self.vocabulary.size, self.vocabulary.fingerprint, self.vocabulary.lm
+        )
+
+    def _make(self) -> Iterator[Target | Rejected]:
         for family in self.families:
-            yield from family.targets(self.vocabulary)
+            for item in family.targets(self.vocabulary):
+                if isinstance(item, Target) and (note := item.metadata.get("note")) is not None:
+                    self.notes.append(f"{item.target_id}: {note}")
+                yield item
 
     @property
     def sampler(self) -> ChunkSampler:

@@ -1,12 +1,16 @@
 """A target: a distribution over an LM's vocabulary that a prompt is searched for."""
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_prompt.functional import entropy, normalize_log_probs
+from lit_prompt.functional import entropy, normalize_log_probs, one_thread
 
 
 def seed_for(*parts: object) -> int:
@@ -17,15 +21,21 @@ def seed_for(*parts: object) -> int:
 
 @dataclass
 class Target:
-    """One target distribution.
+    """One target distribution, dense or sparse.
 
     Attributes:
         target_id: stable and unique in its set, such as ``random/H3.00/2``.
         family: name of the family that made it.
-        log_probs: ``[vocab]``, float32, normalised in float64; ``-inf`` for probability zero.
+        log_probs: float32, normalised in float64; ``-inf`` for probability zero. ``[vocab]``, or ``[listed]`` where
+            ``token_ids`` says whose they are.
         entropy: H in nats, computed in float64.
         seed: seed it was made from, or None where nothing random is in it.
-        metadata: further facts, such as the wanted entropy; values that JSON holds.
+        metadata: further facts, such as the wanted entropy; values that JSON holds. ``note`` is shown to the user.
+        token_ids: the listed tokens of a sparse target, ``[listed]``, int64, rising; None for a dense one.
+        rest_log_prob: log-probability of each token that a sparse target does not list.
+        partner_of: id of the target that this one is to be compared with; None for a target of its own.
+        before: text before the prompt; None for the module's.
+        after: text after the prompt; None for the module's.
     """
 
     target_id: str
@@ -34,11 +44,100 @@ class Target:
     entropy: float
     seed: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    token_ids: Tensor | None = None
+    rest_log_prob: float = -math.inf
+    partner_of: str | None = None
+    before: str | None = None
+    after: str | None = None
 
     @classmethod
     def from_logits(
         cls, target_id: str, family: str, logits: Tensor, seed: int | None = None, **metadata: Any
     ) -> "Target":
-        """Makes a target from logits or log-probabilities ``[vocab]`` of any floating dtype."""
-        log_probs = normalize_log_probs(logits.double()).float()
-        return cls(target_id, family, log_probs, float(entropy(log_probs.double())), seed, metadata)
+        """Makes a dense target from logits or log-probabilities ``[vocab]`` of any floating dtype."""
+        with one_thread():
+            log_probs = normalize_log_probs(logits.double()).float()
+            h = float(entropy(log_probs.double()))
+        return cls(target_id, family, log_probs, h, seed, metadata)
+
+    @classmethod
+    def from_weights(
+        cls,
+        target_id: str,
+        family: str,
+        token_ids: Tensor,
+        weights: Tensor,
+        vocab_size: int,
+        rest: float = 0.0,
+        seed: int | None = None,
+        **metadata: Any,
+    ) -> "Target":
+        """Makes a sparse target from the weights of some tokens.
+
+        Args:
+            target_id: its id.
+            family: its family.
+            token_ids: distinct ids, ``[listed]``.
+            weights: not negative, not all zero with ``rest``; normalised here in float64, ``[listed]``.
+            vocab_size: number of tokens.
+            rest: weight that all other tokens share evenly; nothing where there are no others.
+            seed: its seed.
+            **metadata: further facts.
+
+        Raises:
+            ValueError: if no distribution has these weights.
+        """
+        ids, order = np.unique(token_ids.numpy(), return_index=True)
+        if len(ids) < len(token_ids) or (len(ids) and not 0 <= ids[0] <= ids[-1] < vocab_size):
+            raise ValueError(f"{target_id}: token ids are not distinct ids below {vocab_size}")
+        listed = weights.double().numpy()[order]
+        unlisted = vocab_size - len(ids)
+        rest = rest if unlisted else 0.0
+        total = float(listed.sum()) + rest
+        if not (total < math.inf and total > 0.0 and rest >= 0.0 and (listed >= 0.0).all()):
+            raise ValueError(f"{target_id}: weights are negative, not finite or all zero")
+        if rest == 0.0:  # a token of weight zero is then one of those that are not listed
+            ids, listed = ids[listed > 0.0], listed[listed > 0.0]
+        with np.errstate(divide="ignore"):
+            log_probs = (np.log(listed) - math.log(total)).astype(np.float32)
+            rest_log_prob = float(np.float32(np.log(rest) - math.log(total) - math.log(max(unlisted, 1))))
+        h = _entropy_of_groups(np.append(log_probs, rest_log_prob), np.append(np.ones(len(ids)), unlisted))
+        sparse_ids = torch.from_numpy(ids).long()
+        return cls(target_id, family, torch.from_numpy(log_probs), h, seed, metadata, sparse_ids, rest_log_prob)
+
+    def dense(self, vocab_size: int) -> Tensor:
+        """Log-probabilities over the whole vocabulary, ``[vocab]``, float32."""
+        return fill_log_probs(torch.empty(vocab_size), self.log_probs, self.token_ids, self.rest_log_prob)
+
+
+def fill_log_probs(row: Tensor, log_probs: Tensor, token_ids: Tensor | None, rest_log_prob: float) -> Tensor:
+    """Writes a target's log-probabilities, dense or sparse as in :class:`Target`, into a row ``[vocab]``."""
+    if token_ids is None:
+        return row.copy_(log_probs)
+    row.fill_(rest_log_prob)
+    row[token_ids.long()] = log_probs
+    return row
+
+
+def _entropy_of_groups(log_p: NDArray[np.floating[Any]], count: NDArray[np.floating[Any]]) -> float:
+    """H in nats, normalised, where ``count[i]`` tokens have the log-probability ``log_p[i]`` each."""
+    log_p = log_p.astype(np.float64)
+    mass = count * np.exp(log_p)
+    total = float(mass.sum())
+    log_p[mass == 0.0] = 0.0
+    return math.log(total) - float(mass @ log_p) / total
+
+
+@dataclass
+class Rejected:
+    """A target that a family could not make as it should be; it is listed, never used.
+
+    Attributes:
+        target_id: the id that it would have had.
+        family: name of the family.
+        reason: what is wrong with it, with numbers.
+    """
+
+    target_id: str
+    family: str
+    reason: str

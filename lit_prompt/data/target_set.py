@@ -4,21 +4,21 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from lit_prompt.data.target import Target
+from lit_prompt.data.target import Rejected, Target
+from lit_prompt.data.target_table import dense_log_probs, target_blocks, target_features, target_table
 from lit_prompt.errors import InputError
 
 _INFO_FILE = "lit_prompt.json"
-_ROWS_PER_RECORD_BATCH = 16
+_FORMAT = 2  # 1 had dense targets only
 
 
 @dataclass
@@ -32,6 +32,9 @@ class TargetBatch:
         log_probs: ``[item, vocab]``, float32.
         entropy: nats, ``[item]``, float64.
         metadata: one dictionary a target.
+        partner_of: id of the target that each is to be compared with, or None.
+        before: text before the prompt, or None for the module's.
+        after: text after the prompt, or None for the module's.
     """
 
     index: list[int]
@@ -40,6 +43,9 @@ class TargetBatch:
     log_probs: Tensor
     entropy: Tensor
     metadata: list[dict[str, Any]]
+    partner_of: list[str | None]
+    before: list[str | None]
+    after: list[str | None]
 
     def __len__(self) -> int:
         return len(self.index)
@@ -53,27 +59,45 @@ class TargetSet:
     Args:
         folder: a folder written by :meth:`write`.
 
+    Attributes:
+        vocab_size: number of tokens.
+        vocabulary: fingerprint of the vocabulary that the targets are over.
+        lm: hub id or folder of the LM that the vocabulary is of; None where none was named.
+        fingerprint: changes with everything that a search depends on.
+        rejected: targets that were to be in the set, but could not be made.
+        target_id: ids.
+        family: family names.
+        entropy: nats, ``[target]``, float64.
+        partner_of: id of the target that each is to be compared with, or None.
+        before: text before the prompt, or None for the module's.
+        after: text after the prompt, or None for the module's.
+
     Raises:
-        InputError: if the folder holds no set of targets.
+        InputError: if the folder holds no set of targets that can be read.
     """
 
     def __init__(self, folder: Path) -> None:
         import datasets
 
         self.folder = Path(folder)
+        info = _read_info(self.folder)
         try:
-            info = json.loads((self.folder / _INFO_FILE).read_text())
-            self._rows = datasets.load_from_disk(str(self.folder)).with_format("numpy")
+            self._rows = datasets.load_from_disk(str(self.folder)).with_format("arrow")
         except (OSError, ValueError) as error:
             raise InputError(f"{folder}: no saved set of targets (a folder that a fit or a build wrote)") from error
         self.vocab_size: int = info["vocab_size"]
         self.vocabulary: str = info["vocabulary"]
+        self.lm: str | None = info["lm"]
         self.fingerprint: str = info["fingerprint"]
+        self.rejected = [Rejected(**rejected) for rejected in info["rejected"]]
         # without the distributions: reading them here would pull the whole set into memory
-        facts = self._rows.select_columns(["target_id", "family", "entropy"]).with_format(None)[:]
-        self.target_id: list[str] = facts["target_id"]
-        self.family: list[str] = facts["family"]
-        self.entropy: Tensor = torch.tensor(facts["entropy"], dtype=torch.float64)
+        facts = self._rows.select_columns(["target_id", "family", "entropy", "partner_of", "before", "after"])[:]
+        self.target_id: list[str] = facts["target_id"].to_pylist()
+        self.family: list[str] = facts["family"].to_pylist()
+        self.entropy: Tensor = torch.tensor(facts["entropy"].to_numpy())
+        self.partner_of: list[str | None] = facts["partner_of"].to_pylist()
+        self.before: list[str | None] = facts["before"].to_pylist()
+        self.after: list[str | None] = facts["after"].to_pylist()
 
     def __len__(self) -> int:
         return len(self.target_id)
@@ -85,28 +109,34 @@ class TargetSet:
             index: positions in the set.
 
         Returns:
-            The targets, in this order.
+            The targets, in this order; dense, whatever they are on disk.
         """
         index = list(index)
-        rows = self._rows[index]
+        rows: pa.Table = self._rows[index]
         return TargetBatch(
             index=index,
             target_id=[self.target_id[i] for i in index],
             family=[self.family[i] for i in index],
-            log_probs=torch.from_numpy(np.array(rows["log_probs"], dtype=np.float32)),
+            log_probs=dense_log_probs(rows, self.vocab_size),
             entropy=self.entropy[index],
-            metadata=[json.loads(str(text)) for text in rows["metadata"]],
+            metadata=[json.loads(text) for text in rows["metadata"].to_pylist()],
+            partner_of=[self.partner_of[i] for i in index],
+            before=rows["before"].to_pylist(),
+            after=rows["after"].to_pylist(),
         )
 
     @staticmethod
-    def write(folder: Path, targets: Iterable[Target], vocab_size: int, vocabulary: str) -> "TargetSet":
+    def write(
+        folder: Path, targets: Iterable[Target | Rejected], vocab_size: int, vocabulary: str, lm: str | None = None
+    ) -> "TargetSet":
         """Streams targets to a new folder and opens it.
 
         Args:
             folder: written whole or not at all; must not exist yet.
-            targets: consumed one by one.
+            targets: consumed one by one; rejected ones are listed, not stored.
             vocab_size: number of tokens.
             vocabulary: fingerprint of the vocabulary that the targets are over.
+            lm: hub id or folder of the LM that the vocabulary is of.
 
         Returns:
             The set.
@@ -114,47 +144,25 @@ class TargetSet:
         Raises:
             InputError: if two targets have the same id, or there is none.
         """
-        import datasets
-
-        features = datasets.Features(
-            {
-                "target_id": datasets.Value("string"),
-                "family": datasets.Value("string"),
-                "log_probs": datasets.Sequence(datasets.Value("float32"), length=vocab_size),
-                "entropy": datasets.Value("float64"),
-                "seed": datasets.Value("int64"),
-                "metadata": datasets.Value("string"),
-            }
-        )
-        digest = hashlib.sha256(vocabulary.encode())
-        seen: set[str] = set()
         folder = Path(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".targets-", dir=folder.parent))
         try:
-            stream = staging / "stream.arrow"
-            with pa.OSFile(str(stream), "wb") as sink, pa.ipc.new_stream(sink, features.arrow_schema) as writer:
-                for block in _blocks(targets, _ROWS_PER_RECORD_BATCH):
-                    for target in block:
-                        if target.target_id in seen:
-                            raise InputError(
-                                f"two targets are called {target.target_id!r}; give each its own name "
-                                "(two families of one kind: set init_args.name)"
-                            )
-                        seen.add(target.target_id)
-                        facts = [target.target_id, target.family, target.seed, target.metadata]
-                        digest.update(json.dumps(facts).encode() + target.log_probs.numpy().tobytes())
-                    writer.write_table(_table(block, features.arrow_schema))
-            if not seen:
-                raise InputError("data.families makes no target; name at least one family of targets")
-            was_enabled = datasets.is_progress_bar_enabled()
-            datasets.disable_progress_bars()
-            try:
-                datasets.Dataset.from_file(str(stream)).save_to_disk(str(staging / "set"))
-            finally:
-                if was_enabled:
-                    datasets.enable_progress_bars()
-            info = {"vocab_size": vocab_size, "vocabulary": vocabulary, "fingerprint": digest.hexdigest()[:16]}
+            schema = target_features().arrow_schema
+            source = _Accepted(targets, vocab_size, vocabulary)
+            with pa.OSFile(str(staging / "stream.arrow"), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+                for block in target_blocks(source):
+                    writer.write_table(target_table(block, schema))
+            source.check_any()
+            _save_rows(staging / "stream.arrow", staging / "set")
+            info = {
+                "format": _FORMAT,
+                "vocab_size": vocab_size,
+                "vocabulary": vocabulary,
+                "lm": lm,
+                "fingerprint": source.digest.hexdigest()[:16],
+                "rejected": [asdict(rejected) for rejected in source.rejected],
+            }
             (staging / "set" / _INFO_FILE).write_text(json.dumps(info, indent=1) + "\n")
             (staging / "set").rename(folder)
         finally:
@@ -162,25 +170,80 @@ class TargetSet:
         return TargetSet(folder)
 
 
-def _blocks(targets: Iterable[Target], size: int) -> Iterable[list[Target]]:
-    block: list[Target] = []
-    for target in targets:
-        block.append(target)
-        if len(block) == size:
-            yield block
-            block = []
-    if block:
-        yield block
+class _Accepted:
+    """Passes the targets of a source on, checked and digested, and keeps the rejected ones."""
+
+    def __init__(self, source: Iterable[Target | Rejected], vocab_size: int, vocabulary: str) -> None:
+        self._source = source
+        self._vocab_size = vocab_size
+        self._seen: set[str] = set()
+        self.digest = hashlib.sha256(vocabulary.encode())
+        self.rejected: list[Rejected] = []
+
+    def __iter__(self) -> Iterator[Target]:
+        for item in self._source:
+            if item.target_id in self._seen:
+                raise InputError(
+                    f"two targets are called {item.target_id!r}; give each its own name "
+                    "(two families of one kind: set init_args.name)"
+                )
+            self._seen.add(item.target_id)
+            if isinstance(item, Rejected):
+                self.rejected.append(item)
+                continue
+            self._digest(item)
+            yield item
+
+    def _digest(self, target: Target) -> None:
+        listed = self._vocab_size if target.token_ids is None else len(target.token_ids)
+        if len(target.log_probs) != listed:
+            raise ValueError(f"{target.target_id}: {len(target.log_probs)} log-probabilities for {listed} tokens")
+        sparse = None if target.token_ids is None else [listed, target.rest_log_prob]
+        facts = [target.target_id, target.family, target.seed, target.metadata, sparse]
+        facts += [target.partner_of, target.before, target.after]
+        self.digest.update(json.dumps(facts).encode() + target.log_probs.numpy().tobytes())
+        if target.token_ids is not None:
+            self.digest.update(target.token_ids.numpy().tobytes())
+
+    def check_any(self) -> None:
+        """Refuses a source without a target to search for."""
+        if len(self._seen) > len(self.rejected):
+            return
+        if not self.rejected:
+            raise InputError("data.families makes no target; name at least one family of targets")
+        first = self.rejected[0]
+        raise InputError(
+            f"none of the {len(self.rejected)} targets could be made; the first, {first.target_id}: {first.reason}"
+        )
 
 
-def _table(block: list[Target], schema: pa.Schema) -> pa.Table:
-    log_probs = np.stack([target.log_probs.numpy() for target in block])
-    columns = [
-        pa.array([target.target_id for target in block]),
-        pa.array([target.family for target in block]),
-        pa.FixedSizeListArray.from_arrays(pa.array(log_probs.reshape(-1)), log_probs.shape[1]),
-        pa.array([target.entropy for target in block], pa.float64()),
-        pa.array([target.seed for target in block], pa.int64()),
-        pa.array([json.dumps(target.metadata) for target in block]),
-    ]
-    return pa.Table.from_arrays(columns, names=schema.names).cast(schema)
+def _read_info(folder: Path) -> dict[str, Any]:
+    try:
+        info = json.loads((folder / _INFO_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: no saved set of targets (a folder that a fit or a build wrote)") from error
+    if not isinstance(info, dict) or "vocabulary" not in info:
+        raise InputError(f"{folder}: no saved set of targets (a folder that a fit or a build wrote)")
+    if info.get("format") != _FORMAT:
+        raise InputError(f"{folder}: these targets were saved by another version of lit_prompt; build them again")
+    return info
+
+
+def _save_rows(stream: Path, folder: Path) -> None:
+    """Makes a folder for ``datasets`` around an Arrow stream, without copying it.
+
+    An empty dataset is saved, and the stream takes the place of its data.
+    """
+    import datasets
+
+    features = target_features()
+    empty = datasets.Dataset.from_dict({name: [] for name in features}, features=features)
+    was_enabled = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        empty.save_to_disk(str(folder), num_shards=1)
+    finally:
+        if was_enabled:
+            datasets.enable_progress_bars()
+    (data,) = folder.glob("*.arrow")
+    stream.rename(data)

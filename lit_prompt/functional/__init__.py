@@ -11,15 +11,21 @@ from lit_prompt.functional.divergence import (
 )
 from lit_prompt.functional.entropy_match import EntropyMatchError, match_entropy, temperature_for_entropy
 from lit_prompt.functional.objective import kl_from_moments
+from lit_prompt.functional.outlier import OutlierDescent, descend_to_outliers, max_outlier_mass
+from lit_prompt.functional.threads import one_thread
 
 __all__ = [
     "EntropyMatchError",
+    "OutlierDescent",
+    "descend_to_outliers",
     "entropy",
     "js_divergence",
     "kl_divergence",
     "kl_from_moments",
     "match_entropy",
+    "max_outlier_mass",
     "normalize_log_probs",
+    "one_thread",
     "reverse_kl_divergence",
     "temperature_for_entropy",
     "top_k_overlap",

@@ -1,6 +1,7 @@
 """A causal LM seen as a function from input embeddings to the next token's logits."""
 
 import inspect
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -46,7 +47,11 @@ class FrozenLM(nn.Module):
         self.dispatched = getattr(model, "hf_device_map", None) is not None
         self.fingerprint = lm_fingerprint(model)
         self._head_copy: tuple[Tensor, Tensor | None] | None = None
-        self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
+        accepted = inspect.signature(model.forward).parameters
+        self._keeps_logits = "logits_to_keep" in accepted
+        self._takes_positions = "position_ids" in accepted
+        # eager attention is a product over items, which for a single one takes another kernel (as for _MIN_ROWS)
+        self._min_items = 2 if getattr(model.config, "_attn_implementation", None) == "eager" else 1
         probe = self.embed(torch.arange(3, device=self.device).unsqueeze(0))
         self.embedding_dim: int = probe.shape[-1]
         self.is_linear = False
@@ -71,6 +76,17 @@ class FrozenLM(nn.Module):
         length = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return None if length is None else int(length)
 
+    @cached_property
+    def takes_padding(self) -> bool:
+        """Whether a mask makes left padding harmless, measured on a probe (LMs without attention may see it)."""
+        probe = self.embed(torch.arange(8, device=self.device).unsqueeze(0))
+        mask = torch.arange(8, device=self.device).unsqueeze(0) >= 5
+        with torch.no_grad():
+            alone, padded = self.features(probe[:, 5:]), self.features(probe, mask)
+        # kernels of half precision differ by some roundings, an LM that sees the padding by far more
+        tolerance = max(1e-3, 16 * torch.finfo(probe.dtype).eps)
+        return bool((padded - alone).abs().max() <= tolerance * alone.abs().max())
+
     def _head_is_linear(self, probe: Tensor, logits: Tensor) -> bool:
         head = self.model.get_output_embeddings()
         base = getattr(self.model, "base_model", self.model)
@@ -90,27 +106,44 @@ class FrozenLM(nn.Module):
         embeddings: Tensor = self.model.get_input_embeddings()(ids.to(self.device))
         return embeddings
 
-    def _own_logits(self, inputs_embeds: Tensor) -> Tensor:
+    def _masking(self, mask: Tensor | None) -> dict[str, Tensor]:
+        """The LM's arguments for left padding: a row is to give what it gives alone."""
+        if mask is None:
+            return {}
+        mask = mask.to(self.device).long()
+        # a row's first real position is its position 0, in every scheme; what padding gets does not matter
+        positions = {"position_ids": (mask.cumsum(1) - 1).clamp_min(0)} if self._takes_positions else {}
+        return {"attention_mask": mask, **positions}
+
+    def _own_logits(self, inputs_embeds: Tensor, mask: Tensor | None = None) -> Tensor:
         keep = {"logits_to_keep": 1} if self._keeps_logits else {}
         dtype = self.model.get_input_embeddings().weight.dtype
-        logits: Tensor = self.model(inputs_embeds=inputs_embeds.to(dtype), use_cache=False, **keep).logits[:, -1]
+        logits: Tensor = self.model(
+            inputs_embeds=inputs_embeds.to(dtype), use_cache=False, **self._masking(mask), **keep
+        ).logits[:, -1]
         return logits if logits.dtype == torch.float64 else logits.float()
 
-    def features(self, inputs_embeds: Tensor) -> Tensor:
+    def features(self, inputs_embeds: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the head maps to the next token's logits.
 
         Args:
             inputs_embeds: ``[item, position, embedding]``, any floating dtype.
+            mask: which positions are real, ``[item, position]``, bool; the others are padding on the left. None where
+                all are.
 
         Returns:
             ``[item, feature]``, float32 (float64 for a float64 LM); differentiable in the embeddings.
         """
         items, positions = inputs_embeds.shape[:2]
-        inputs_embeds = pad_rows(inputs_embeds, -(-_MIN_ROWS // positions))
+        rows = max(self._min_items, -(-_MIN_ROWS // positions))
+        inputs_embeds = pad_rows(inputs_embeds, rows)
+        mask = None if mask is None else pad_rows(mask, rows)
         if not self.is_linear:
-            return self._own_logits(inputs_embeds)[:items]
+            return self._own_logits(inputs_embeds, mask)[:items]
         dtype = self.model.get_input_embeddings().weight.dtype
-        hidden = self.model.base_model(inputs_embeds=inputs_embeds.to(dtype), use_cache=False).last_hidden_state
+        hidden = self.model.base_model(
+            inputs_embeds=inputs_embeds.to(dtype), use_cache=False, **self._masking(mask)
+        ).last_hidden_state
         features: Tensor = hidden[:items, -1].to(self.model.get_output_embeddings().weight.device)
         return features if features.dtype == torch.float64 else features.float()
 
@@ -131,9 +164,9 @@ class FrozenLM(nn.Module):
         items = features.shape[0]
         return F.linear(pad_rows(features.to(weight.device), _MIN_ROWS), weight, bias)[:items]
 
-    def next_token_logits(self, inputs_embeds: Tensor) -> Tensor:
-        """Next-token logits after input embeddings: ``[item, position, embedding]`` to ``[item, vocab]``."""
-        return self.logits(self.features(inputs_embeds))
+    def next_token_logits(self, inputs_embeds: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Next-token logits, ``[item, vocab]``, after input embeddings and their mask as in :meth:`features`."""
+        return self.logits(self.features(inputs_embeds, mask))
 
     def moments(self, log_p: Tensor) -> tuple[Tensor, Tensor]:
         """What a target needs in the search loop: its moments W^T p and its offset <p, b>.

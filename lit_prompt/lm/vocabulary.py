@@ -8,19 +8,24 @@ from typing import Any
 from lit_prompt.errors import InputError
 from lit_prompt.lm.load import load_tokenizer, readable_errors, source
 from lit_prompt.lm.options import LMOptions
+from lit_prompt.lm.token_bytes import TokenBytes
 
 
 class Vocabulary:
-    """Token ids and texts of an LM's output vocabulary.
+    """Token ids, texts and bytes of an LM's output vocabulary.
 
     Args:
         tokenizer: a ``transformers`` tokenizer.
         size: number of logits of the LM, which may exceed the tokenizer's length (padded vocabularies).
+        lm: hub id or local folder of the LM, where it came from one.
+        options: how that LM is loaded.
     """
 
-    def __init__(self, tokenizer: Any, size: int) -> None:
+    def __init__(self, tokenizer: Any, size: int, lm: str | None = None, options: LMOptions | None = None) -> None:
         self.tokenizer = tokenizer
         self.size = size
+        self.lm = lm
+        self.options = options or LMOptions()
 
     @classmethod
     def load(cls, lm: str, options: LMOptions) -> "Vocabulary":
@@ -28,7 +33,7 @@ class Vocabulary:
 
         Args:
             lm: hub id or local folder.
-            options: revision and trust_remote_code are used.
+            options: revision and trust_remote_code are used here; all of them are kept.
 
         Raises:
             InputError: if there is no such LM.
@@ -38,7 +43,7 @@ class Vocabulary:
         tokenizer = load_tokenizer(lm, options)
         with readable_errors(lm):
             config = AutoConfig.from_pretrained(lm, **source(lm, options))
-        return cls(tokenizer, config.get_text_config().vocab_size)
+        return cls(tokenizer, config.get_text_config().vocab_size, lm, options)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -66,8 +71,51 @@ class Vocabulary:
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text; special tokens only where the text spells them."""
+        """Token ids of a text; special tokens only where the text spells them.
+
+        Raises:
+            InputError: if it is no text (it holds half a surrogate pair).
+        """
+        _utf8(text)
         return [int(i) for i in self.tokenizer.encode(text, add_special_tokens=False)]
+
+    @cached_property
+    def _spelling(self) -> TokenBytes:
+        return TokenBytes(self.tokenizer, self.size, self._special)
+
+    @property
+    def token_bytes(self) -> list[bytes | None]:
+        """The bytes that each id adds to a text, ``size`` long.
+
+        None for special and unknown tokens and for ids without a token.
+
+        Raises:
+            InputError: if the tokenizer is of a kind whose bytes are not known (WordPiece, say).
+        """
+        return self._spelling.table
+
+    @property
+    def ids_by_bytes(self) -> dict[bytes, int]:
+        """The token of each byte string; of several, the one that the tokenizer itself uses.
+
+        Raises:
+            InputError: as for ``token_bytes``.
+        """
+        return self._spelling.ids
+
+    def continuation_ids(self, data: str | bytes) -> list[int]:
+        """Token ids of a text that goes on with another text: no space is put in front, no token is special.
+
+        The bytes of the tokens join to ``data`` as the tokenizer normalises it; where the tokens cannot spell it (a
+        character unknown to a tokenizer without byte fallback), there are no ids.
+
+        Args:
+            data: text, or bytes that need not be valid UTF-8.
+
+        Raises:
+            InputError: as for ``token_bytes`` and ``encode``.
+        """
+        return self._spelling.encode(data if isinstance(data, bytes) else _utf8(data))
 
     def text(self, token_id: int) -> str:
         """The text that a token adds after other text (`` yes``, with its space).
@@ -94,15 +142,15 @@ class Vocabulary:
         ids = self.encode(text)
         if len(ids) == 1 and (self.text(ids[0]) == text or self._is_special(ids[0], text)):
             return self._within_logits(ids[0], text)
-        # a tokenizer that puts a space before every text reaches a token without one only by its own name
-        named = self.tokenizer.get_vocab().get(text)
-        if named is not None and self.text(named) == text:
-            return self._within_logits(int(named), text)
+        # a tokenizer that puts a space before every text reaches a token without one only by its bytes
+        named = self._known_bytes.get(text.encode())
+        if named is not None:
+            return named
         pieces = [self.text(i) for i in ids]
         hint = ""
         if len(ids) == 1:
             hint = f"; the nearest token is {pieces[0]!r}"
-        elif not text.startswith(" ") and len(self.encode(" " + text)) == 1:
+        elif f" {text}".encode() in self._known_bytes:
             hint = f"; with a space before it, {' ' + text!r}, it is one token"
         raise InputError(f"{text!r} is not exactly one token of this LM: it splits into {pieces} (ids {ids}){hint}")
 
@@ -125,6 +173,13 @@ class Vocabulary:
             raise InputError(f"{where}: token id {token} is not among 0 to {self.size - 1}, the ids of this LM")
         return token
 
+    @cached_property
+    def _known_bytes(self) -> dict[bytes, int]:
+        try:
+            return self.ids_by_bytes
+        except InputError:
+            return {}
+
     def _is_special(self, token_id: int, name: str) -> bool:
         # by its name: an unknown word is the unknown token, too
         return token_id in self._special and self.tokenizer.convert_ids_to_tokens(token_id) == name
@@ -133,3 +188,10 @@ class Vocabulary:
         if token_id >= self.size:
             raise InputError(f"{text!r} is token {token_id}, but the LM has logits for {self.size} tokens only")
         return token_id
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{text!r} is no text: it holds half a surrogate pair; write the whole character") from error

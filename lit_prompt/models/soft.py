@@ -6,7 +6,6 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -15,14 +14,13 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lit_prompt.data import TargetBatch, seed_for
 from lit_prompt.errors import InputError
-from lit_prompt.functional import kl_from_moments
 from lit_prompt.lm import LMOptions
 from lit_prompt.models.base import PromptModule
+from lit_prompt.models.chunk_objective import ChunkObjective
+from lit_prompt.models.optimizers import optimizer_over_slots, optimizer_settings, refuse_coupled_slots, step_scheduler
 from lit_prompt.models.prompt_init import PromptInit, PromptInitializer
+from lit_prompt.models.trainer_checks import refuse_cut_chunks
 from lit_prompt.search import BestSoFar, ResultBank
-
-# These update each number from its own gradients, so that prompts stacked in one tensor do not touch one another.
-_ELEMENTWISE = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")
 
 
 class SoftPrompt(PromptModule):
@@ -43,8 +41,9 @@ class SoftPrompt(PromptModule):
         patience: a target is done after this many forward passes (one a step, but for LBFGS) without a better KL;
             null for never.
         max_norm: longest allowed embedding (L2); null for no limit.
-        before: fixed text before the prompt; special tokens may be spelled (``<|endoftext|>``).
-        after: fixed text between the prompt and the predicted token.
+        before: fixed text before the prompt; special tokens may be spelled (``<|endoftext|>``). A target's own text
+            takes its place.
+        after: fixed text between the prompt and the predicted token. A target's own text takes its place.
         seed: base of the seeds of the starts.
         lm: hub id or local folder of the LM; set by ``--lm``.
         lm_options: how it is loaded; set by ``--lm_options``.
@@ -82,7 +81,7 @@ class SoftPrompt(PromptModule):
         self.patience = patience
         self.max_norm = max_norm
         self._chunk: int | None = None  # the chunk that the slots hold
-        self._prepared: int | None = None  # the chunk whose moments are at hand
+        self._prepared: int | None = None  # the chunk whose objective is at hand
 
     @property
     def prompt_length(self) -> int:
@@ -92,23 +91,9 @@ class SoftPrompt(PromptModule):
     def settings(self) -> dict[str, Any]:
         """What defines the search: plain values, shown in TensorBoard and compared on resume."""
         names = ("length", "steps", "restarts", "kl_tolerance", "patience", "max_norm", "before", "after", "seed")
-        optimizer = self._probe_optimizer()
         settings = {name: getattr(self, name) for name in names}
         settings |= {f"init.{name}": value for name, value in vars(self.init).items()}
-        settings |= {"optimizer": type(optimizer).__name__, "scheduler": None}
-        settings |= {f"optimizer.{name}": value for name, value in _plain(optimizer.defaults).items()}
-        if self.scheduler is not None:
-            scheduler = self.scheduler(optimizer)
-            settings["scheduler"] = type(scheduler).__name__
-            settings |= {f"scheduler.{name}": value for name, value in _plain(scheduler.state_dict()).items()}
-        return settings
-
-    def _probe_optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer over a single number, to ask it what it is."""
-        try:
-            return self.optimizer([nn.Parameter(torch.zeros(1, 1))])
-        except (ValueError, TypeError) as error:
-            raise InputError(f"model.optimizer: {error}") from error
+        return settings | optimizer_settings(self.optimizer, self.scheduler)
 
     # ---- set-up ----
 
@@ -126,20 +111,9 @@ class SoftPrompt(PromptModule):
         if stage == "fit":
             if self._chunk is not None:
                 raise InputError("this module has searched before; make a new one for another fit")
-            self._refuse_a_cut_chunk()
+            refuse_cut_chunks(self.trainer)
         if self.init.kind == "text" and self.restarts > 1:
             raise InputError("model.init.kind text gives every restart the same start; set model.restarts to 1")
-
-    def _refuse_a_cut_chunk(self) -> None:
-        """Refuses trainer settings that end a chunk before its steps: it would count as searched."""
-        trainer = self.trainer
-        timed = any(isinstance(callback, Timer) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-        cut = trainer.max_steps != -1 or trainer.limit_train_batches not in (1.0, None)
-        if (cut or timed) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            raise InputError(
-                "trainer.max_steps, max_time and limit_train_batches would cut a chunk short; set model.steps, or stop "
-                "with Ctrl-C and go on with --run"
-            )
 
     def configure_model(self) -> None:
         """Loads the LM and makes room for a chunk of prompts and for all results."""
@@ -154,21 +128,10 @@ class SoftPrompt(PromptModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all slots, and the scheduler."""
-        probe = self._probe_optimizer()
-        couples = isinstance(probe, torch.optim.LBFGS)
-        # other optimizers see each slot as a parameter of its own; they share the stacked tensor's memory
-        together = couples or type(probe).__name__ in _ELEMENTWISE
-        self._slots = [] if together else [nn.Parameter(slot) for slot in self.prompt.data]
-        optimizer = self.optimizer(self._slots or [self.prompt])
-        if isinstance(optimizer, torch.optim.SparseAdam):
-            raise InputError("model.optimizer SparseAdam takes sparse gradients only; use torch.optim.Adam")
+        optimizer, self._slots = optimizer_over_slots(self.optimizer, self.prompt)
         scheduler = None if self.scheduler is None else self.scheduler(optimizer)
-        if (couples or isinstance(scheduler, ReduceLROnPlateau)) and len(self.prompt) > 1:
-            culprit = type(optimizer if couples else scheduler).__name__
-            raise InputError(
-                f"{culprit} makes one decision for a whole chunk, so targets would influence one another; set "
-                "data.chunk_size and model.restarts to 1"
-            )
+        if len(self.prompt) > 1:
+            refuse_coupled_slots(optimizer, scheduler)
         self._optimizer_start = deepcopy(optimizer.state_dict())
         self._scheduler_start = {} if scheduler is None else deepcopy(scheduler.state_dict())
         return optimizer if scheduler is None else ([optimizer], [scheduler])
@@ -205,14 +168,6 @@ class SoftPrompt(PromptModule):
         self.best = BestSoFar(self.prompt.detach()[: len(starts)], self.kl_tolerance, self.patience)
         self._chunk = self.current_epoch
 
-    def _prepare(self, batch: TargetBatch) -> None:
-        """What the search needs of a chunk's targets, one row a slot."""
-        moments, offset = self.lm.moments(batch.log_probs)
-        rows = torch.arange(len(batch), device=moments.device).repeat_interleave(self.restarts)
-        self._moments, self._offset = moments[rows], offset[rows]
-        self._entropy = batch.entropy.to(moments.dtype).to(moments.device)[rows]
-        self._prepared = self.current_epoch
-
     def on_train_batch_start(self, batch: TargetBatch, batch_idx: int) -> int | None:
         """Begins a chunk, and ends it (-1) when no search in it goes on."""
         if batch.index != self.data.sampler.chunk(self.current_epoch):
@@ -220,7 +175,10 @@ class SoftPrompt(PromptModule):
         if self._chunk != self.current_epoch:
             self._begin_chunk(batch)
         if self._prepared != self.current_epoch:
-            self._prepare(batch)
+            self._objective = ChunkObjective(
+                batch, self.restarts, self.length, self.lm, self.contexts, self._micro_batch
+            )
+            self._prepared = self.current_epoch
         self._index = batch.index
         return None if bool(self.best.running.any()) else -1
 
@@ -234,14 +192,7 @@ class SoftPrompt(PromptModule):
         loss = optimizer.step(self._backward)
         with torch.no_grad():
             self._project()
-        scheduler = self._scheduler()
-        if isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step(float(loss))
-        elif scheduler is not None:
-            try:
-                scheduler.step()
-            except ValueError as error:
-                raise InputError(f"model.scheduler: {error} (model.steps is {self.steps})") from error
+        step_scheduler(self._scheduler(), float(loss), self.steps)
         self.log("kl", self.progress()[1].median(), prog_bar=True, logger=False)
         share = running.cpu().double() / running.sum().cpu()
         self.best.seconds += share * (time.perf_counter() - started)
@@ -250,37 +201,14 @@ class SoftPrompt(PromptModule):
         """The summed KL of the running searches; leaves its gradient in the prompts and the KLs in the bests."""
         slots = len(self.best.kl)
         prompts = self.prompt.detach()[:slots]
-        gradient = torch.zeros_like(self.prompt)
-        kls = torch.full((slots,), torch.inf, device=prompts.device)
-
-        def part(rows: Tensor) -> None:
-            x = prompts[rows].requires_grad_()
-            with torch.enable_grad():
-                features = self.lm.features(self.in_context(x))
-                own = rows.to(self._moments.device)
-                kl = kl_from_moments(
-                    self.lm.logits(features), features, self._moments[own], self._offset[own], self._entropy[own]
-                )
-                (gradient[rows],) = torch.autograd.grad(kl.sum(), x)
-            kls[rows] = kl.detach().to(kls)
-
-        rows = self._rows()
-        if len(rows):  # LBFGS asks again after the search has ended
-            self._micro_batch.run(part, rows, restart=lambda: None)
+        kls, gradient = self._objective.kl_and_gradient(prompts, self.best.running)
         self.best.observe(kls, prompts)
+        self.prompt.grad = torch.zeros_like(self.prompt)
         # a search that met a NaN has ended; its slot must not upset an optimizer
-        self.prompt.grad = gradient.nan_to_num_(0.0, 0.0, 0.0)
-        for slot, slot_gradient in zip(self._slots, gradient, strict=False):
+        self.prompt.grad[:slots] = gradient.nan_to_num_(0.0, 0.0, 0.0)
+        for slot, slot_gradient in zip(self._slots, self.prompt.grad, strict=False):
             slot.grad = slot_gradient
         return kls[kls.isfinite()].sum()
-
-    def _rows(self) -> Tensor:
-        """Slots that go through the LM: those still running, but all of them on an accelerator.
-
-        There the rounding depends on how many there are, and so a result would on when its neighbours stop.
-        """
-        slots = torch.arange(len(self.best.kl), device=self.prompt.device)
-        return slots[self.best.running] if slots.device.type == "cpu" else slots
 
     def _project(self) -> None:
         if self.max_norm is not None:
@@ -343,8 +271,3 @@ class SoftPrompt(PromptModule):
         slots = len(state["index"]) * self.restarts
         self.best = BestSoFar(self.prompt.detach()[:slots], self.kl_tolerance, self.patience)
         self.best.load_state_dict(state["best"])
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """The entries that a configuration can hold."""
-    return {k: v for k, v in values.items() if not k.startswith("_") and isinstance(v, (int, float, str, bool))}

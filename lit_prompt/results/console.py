@@ -10,36 +10,49 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lit_prompt.results.comparisons import Comparison
 from lit_prompt.results.groups import entropy_groups
 
 console = Console(highlight=False)
 
+#: With more rows than this, a family gets one row instead of one for each entropy.
+_MOST_ROWS = 60
+
 
 def print_results(table: pa.Table) -> None:
-    """Prints KL by family and entropy.
+    """Prints KL by family and entropy; by family alone where that would be too long.
 
     Args:
         table: result records.
     """
     rows = table.to_pylist()
     found = [row for row in rows if row["kl"] is not None]
-    families = list(dict.fromkeys(row["family"] for row in found))
+    by_family: dict[str, list[dict[str, Any]]] = {}
+    for row in found:
+        by_family.setdefault(row["family"], []).append(row)
+    groups = [
+        (family, [mine[i] for i in group])
+        for family, mine in by_family.items()
+        for group in entropy_groups(np.array([row["entropy"] for row in mine]))
+    ]
+    if len(groups) > _MOST_ROWS:
+        groups = list(by_family.items())
+    several = len(by_family) > 1
     title = "KL(target || LM) in nats, recomputed from the saved prompts"
-    view = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    if len(families) > 1:
-        view.add_column("family", overflow="fold")
+    # narrow margins: a terminal of 80 columns is to show the families' names too
+    view = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0 if several else (0, 1))
+    if several:
+        view.add_column("family", overflow="fold", min_width=10)
     for name in ("entropy", "targets", "median", "10 %", "90 %", "uniform", "no prompt", "TV"):
         view.add_column(name, justify="right", no_wrap=True)
-    for family in families:
-        mine = [row for row in found if row["family"] == family]
-        for group in entropy_groups(np.array([row["entropy"] for row in mine])):
-            _add_row(view, [mine[i] for i in group], escape(family) if len(families) > 1 else None)
+    for family, group in groups:
+        _add_row(view, group, escape(family) if several else None)
     view.add_section()
     view.caption = (
         "uniform, no prompt: the same KL for the uniform distribution, for the LM unprompted; TV: total variation"
     )
     view.caption_justify = "left"
-    _add_row(view, found, "all" if len(families) > 1 else None)
+    _add_row(view, found, "all" if several else None)
     console.print(view)
     if len(found) < len(rows):
         console.print(f"{len(rows) - len(found)} of {len(rows)} targets have not been searched yet.")
@@ -55,6 +68,33 @@ def _add_row(view: Table, rows: list[dict[str, Any]], family: str | None) -> Non
     kl = [quantile("kl"), quantile("kl", 0.1), quantile("kl", 0.9)]
     others = [quantile("kl_uniform"), quantile("kl_unprompted"), quantile("tv")]
     view.add_row(*([] if family is None else [family]), span, str(len(rows)), *kl, *others)
+
+
+def print_comparisons(found: Sequence[Comparison]) -> None:
+    """Prints mean KLs against one another, with their ratio's confidence interval; nothing where there are none.
+
+    Args:
+        found: the comparisons.
+    """
+    if not found:
+        return
+    view = Table(title="Mean KL, compared", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    view.add_column("a / b", overflow="fold")
+    for name in ("n", "KL a", "KL b", "ratio", "95 % interval", "a lower"):
+        view.add_column(name, justify="right", no_wrap=True)
+    for row in found:
+        view.add_row(
+            escape(row.name),
+            str(row.count),
+            f" {row.kl:.3f}",
+            f" {row.other_kl:.3f}",
+            f" {row.ratio:.3f}",
+            f" {row.low:.3f} to {row.high:.3f}",
+            "" if row.won is None else f" {row.won} of {row.count}",
+        )
+    view.caption = "the interval is the ratio's, by bootstrap over targets (9999 resamples) or over pairs of targets"
+    view.caption_justify = "left"
+    console.print(view)
 
 
 def print_top_tokens(records: Sequence[dict[str, Any]], targets: int = 12) -> None:

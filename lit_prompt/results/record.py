@@ -1,7 +1,6 @@
 """The result record: one row a target, every number recomputed from the saved prompts."""
 
 import math
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.data import TargetBatch
+from lit_prompt.files import replaced_whole
 from lit_prompt.functional import (
     entropy,
     js_divergence,
@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
     [
         ("target_id", pa.string()),
         ("family", pa.string()),
+        ("partner_of", pa.string()),
         ("entropy", pa.float64()),
         ("kl", pa.float64()),
         ("kl_floor", pa.float64()),
@@ -46,6 +47,8 @@ SCHEMA = pa.schema(
         ("method", pa.string()),
         ("prompt_length", pa.int64()),
         ("prompt_norm", pa.float64()),
+        ("context_before", pa.string()),
+        ("context_after", pa.string()),
         ("prompt_text", pa.string()),
         ("kl_text", pa.float64()),
         ("restarts", pa.int64()),
@@ -63,7 +66,7 @@ SCHEMA = pa.schema(
 
 
 def divergence_columns(
-    batch: TargetBatch, reached: Tensor, bank: ResultBank, unprompted: Tensor | None
+    batch: TargetBatch, reached: Tensor, bank: ResultBank, unprompted: Tensor
 ) -> tuple[Columns, Tensor]:
     """The columns of the record that follow from targets, reached distributions and the bank's bookkeeping.
 
@@ -71,7 +74,7 @@ def divergence_columns(
         batch: the targets.
         reached: log-probabilities after the bank's prompts, ``[target, restart, vocab]``, float64, on CPU.
         bank: the prompts' bank; its KLs are not used, only which restarts have one.
-        unprompted: log-probabilities without a prompt, ``[1, vocab]``, or None where that means nothing.
+        unprompted: log-probabilities without a prompt, ``[target, vocab]``; NaN where that means nothing.
 
     Returns:
         The columns, and the log-probabilities of each target's best restart, ``[target, vocab]``. For a target
@@ -95,9 +98,11 @@ def divergence_columns(
     columns: Columns = {
         "target_id": batch.target_id,
         "family": batch.family,
+        "partner_of": batch.partner_of,
         "entropy": h.tolist(),
         "kl": known(kl[rows, best]),
         "kl_uniform": (math.log(log_p.shape[-1]) - h).tolist(),
+        "kl_unprompted": [None if math.isnan(x) else x for x in kl_divergence(log_p, unprompted).tolist()],
         "prompt_entropy": known(entropy(log_q)),
         "reverse_kl": known(reverse_kl_divergence(log_p, log_q)),
         "js": known(js_divergence(log_p, log_q)),
@@ -112,8 +117,6 @@ def divergence_columns(
         "stop_reason": [StopReason(int(r)).name.lower() for r in bank.reason[index, best]],
         "best_restart": best.tolist(),
     }
-    if unprompted is not None:
-        columns["kl_unprompted"] = kl_divergence(log_p, unprompted).tolist()
     return columns, log_q
 
 
@@ -126,7 +129,7 @@ def top_tokens(p: Tensor, q: Tensor, k: int = TOP_K) -> list[int]:
 
 def result_table(parts: Iterable[Columns]) -> pa.Table:
     """Joins batches of columns into a table with :data:`SCHEMA`; a column that is missing is null."""
-    tables = []
+    tables = [SCHEMA.empty_table()]
     for columns in parts:
         count = len(columns["target_id"])
         arrays = [pa.array(columns.get(f.name, [None] * count), f.type) for f in SCHEMA]
@@ -145,10 +148,6 @@ def free_path(folder: Path, name: str) -> Path:
 
 def write_parquet(table: pa.Table, path: Path) -> Path:
     """Writes a table, whole or not at all."""
-    staging = path.with_name(f".{path.name}.part")
-    try:
+    with replaced_whole(path) as staging:
         pq.write_table(table, staging)
-        os.replace(staging, path)
-    finally:
-        staging.unlink(missing_ok=True)
     return path

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import entropy as scipy_entropy
 from tokenizers import AddedToken
 
@@ -17,6 +19,7 @@ from lit_prompt.data.families import (
     UniformSubset,
     entropy_grid,
 )
+from lit_prompt.data.families.base import entropy_labels
 from lit_prompt.data.target import Target, seed_for
 from lit_prompt.errors import InputError
 from lit_prompt.lm import Vocabulary
@@ -65,8 +68,17 @@ def by_id(family, vocabulary):
     return {target.target_id: target for target in family.targets(vocabulary)}
 
 
+def dense(target):
+    return target.dense(SIZE)
+
+
 def same(a, b):
-    return a.seed == b.seed and a.metadata == b.metadata and torch.equal(a.log_probs, b.log_probs)
+    return a.seed == b.seed and a.metadata == b.metadata and torch.equal(dense(a), dense(b))
+
+
+def log_p(target):
+    """As float64 numbers over the whole vocabulary."""
+    return dense(target).double().numpy()
 
 
 @ALL
@@ -99,14 +111,14 @@ def test_names_go_into_family_and_ids(name, vocabulary):
 def test_log_probs_are_normalised_float32(name, vocabulary):
     for target in FAMILIES[name][0]().targets(vocabulary):
         assert target.log_probs.dtype == torch.float32
-        assert target.log_probs.shape == (SIZE,)
-        assert abs(np.exp(target.log_probs.double().numpy()).sum() - 1.0) < 1e-6
+        assert dense(target).shape == (SIZE,)
+        assert abs(np.exp(log_p(target)).sum() - 1.0) < 1e-6
 
 
 @ALL
 def test_the_stated_entropy_is_the_distributions(name, vocabulary):
     for target in FAMILIES[name][0]().targets(vocabulary):
-        assert target.entropy == pytest.approx(scipy_entropy(np.exp(target.log_probs.double().numpy())), abs=1e-12)
+        assert target.entropy == pytest.approx(scipy_entropy(np.exp(log_p(target))), abs=1e-12)
         assert 0.0 <= target.entropy <= LN_V + 1e-6
 
 
@@ -121,14 +133,14 @@ def test_the_wanted_entropy_is_reached(name, vocabulary):
             "dirichlet": lambda m: None,
         }[name](target.metadata)
         if wanted is not None:
-            measured = scipy_entropy(np.exp(target.log_probs.double().numpy()))
+            measured = scipy_entropy(np.exp(log_p(target)))
             assert measured == pytest.approx(wanted, abs=1e-3)
 
 
 @pytest.mark.parametrize(("make", "lowest"), [(EntropyMatched, 0.05), (Temperature, 0.0)])
 def test_the_ends_of_the_range_are_reached(make, lowest, vocabulary):
     made = targets(make(entropies=[lowest, LN_V], per_entropy=1), vocabulary)
-    measured = [scipy_entropy(np.exp(t.log_probs.double().numpy())) for t in made]
+    measured = [scipy_entropy(np.exp(log_p(t))) for t in made]
     assert measured == pytest.approx([lowest, LN_V], abs=1e-3)
 
 
@@ -145,14 +157,14 @@ def test_another_seed_makes_other_targets(name, vocabulary):
     make, _ = FAMILIES[name]
     first, second = targets(make(seed=7), vocabulary), targets(make(seed=8), vocabulary)
     assert all(a.seed != b.seed for a, b in zip(first, second, strict=True))
-    assert not all(torch.equal(a.log_probs, b.log_probs) for a, b in zip(first, second, strict=True))
+    assert not all(torch.equal(dense(a), dense(b)) for a, b in zip(first, second, strict=True))
 
 
 @ALL
 def test_targets_of_a_family_differ(name, vocabulary):
     made = targets(FAMILIES[name][0](), vocabulary)
     assert len({t.seed for t in made}) == len(made)
-    assert len({t.log_probs.numpy().tobytes() for t in made}) > len(made) / 2
+    assert len({dense(t).numpy().tobytes() for t in made}) > len(made) / 2
 
 
 @ALL
@@ -216,7 +228,7 @@ def with_reserved(tokenizer):
 def test_random_tokens_are_never_special_nor_padding(with_reserved):
     allowed = set(range(1, 320))  # 0 is <|endoftext|>, 320 <|reserved|>, the rest has no token
     for target in UniformSubset(sizes=(319,), per_size=1).targets(with_reserved):
-        assert set(target.log_probs.isfinite().nonzero().flatten().tolist()) == allowed
+        assert set(dense(target).isfinite().nonzero().flatten().tolist()) == allowed
     for target in OneHot(count=300).targets(with_reserved):
         assert target.metadata["token_id"] in allowed
 
@@ -224,7 +236,7 @@ def test_random_tokens_are_never_special_nor_padding(with_reserved):
 @pytest.mark.parametrize("k", [1, 2, 64])
 def test_uniform_subset_is_uniform_over_k_tokens(k, vocabulary):
     for target in UniformSubset(sizes=(k,), per_size=3).targets(vocabulary):
-        p = target.log_probs.double().exp()
+        p = dense(target).double().exp()
         assert int((p > 0).sum()) == k
         assert p[p > 0].tolist() == pytest.approx([1 / k] * k, rel=1e-6)
 
@@ -232,9 +244,9 @@ def test_uniform_subset_is_uniform_over_k_tokens(k, vocabulary):
 def test_one_hot_is_exact(vocabulary):
     for target in OneHot(tokens=[0, 65, SIZE - 1]).targets(vocabulary):
         token = target.metadata["token_id"]
-        assert target.log_probs[token].item() == 0.0
-        assert int(target.log_probs.isfinite().sum()) == 1
-        assert target.entropy == 0.0
+        assert dense(target)[token].item() == 0.0
+        assert int(dense(target).isfinite().sum()) == 1
+        assert str(target.entropy) == "0.0"  # not -0.0
         assert target.seed is None
 
 
@@ -279,11 +291,32 @@ def test_a_list_of_entropies_is_taken_as_it_is():
     assert entropy_grid([3.0, 0.0, LN_V], SIZE, "x") == [3.0, 0.0, LN_V]
 
 
+def test_entropies_that_three_decimals_do_not_tell_apart_have_more():
+    close = [0.1, 0.1001, 0.10012, 3.0, 2.9994]
+    labels = entropy_labels(close)
+    assert [labels[h] for h in close] == ["H0.1000", "H0.10010", "H0.10012", "H3.000", "H2.999"]
+
+
+@pytest.mark.parametrize("make", [EntropyMatched, Temperature])
+def test_a_fine_grid_has_unique_ids(make, vocabulary):
+    made = targets(make(entropies=[0.5, 0.5001, 0.50012, 3.0], per_entropy=2), vocabulary)
+    assert [t.target_id.split("/")[1] for t in made[::2]] == ["H0.5000", "H0.50010", "H0.50012", "H3.000"]
+    assert len({t.target_id for t in made}) == len({t.seed for t in made}) == 8
+
+
+@given(st.lists(st.floats(0, 12), unique=True))
+def test_labels_are_unique_and_true(entropies):
+    labels = entropy_labels(entropies)
+    assert len(set(labels.values())) == len(labels) == len(entropies)
+    assert all(float(label[1:]) == pytest.approx(h, abs=5.001e-4) for h, label in labels.items())
+
+
 # ---- errors ----
 
 ERRORS = {
     "entropy below 0": (EntropyMatched(entropies=[-0.1]), r"family random: entropy -0.1 lies outside \[0, ln\|V\|\]"),
     "entropy above ln V": (Temperature(entropies=[1.0, 5.9]), r"family temperature: entropy 5.9 .* \[0, 5.7991\]"),
+    "entropy twice": (Temperature(entropies=[1.0, 2.0, 1.0]), "entropy 1 is listed twice.* set per_entropy"),
     "entropy not a number": (Temperature(entropies=[math.nan]), "entropy nan lies outside"),
     "no entropies": (EntropyMatched(entropies=0), "entropies is 0"),
     "negative number of entropies": (Temperature(entropies=-3), "entropies is -3"),

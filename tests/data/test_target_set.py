@@ -2,14 +2,17 @@
 
 import json
 import math
+import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
 import torch
 
-from lit_prompt.data.target import Target
+from lit_prompt.data import target_table
+from lit_prompt.data.target import Rejected, Target
 from lit_prompt.data.target_set import TargetSet
 from lit_prompt.errors import InputError
 
@@ -25,9 +28,38 @@ def make(i, zeros=False):
     )
 
 
+def make_sparse(i, vocab=VOCAB, rest=0.0, **fields):
+    rng = np.random.default_rng(i)
+    ids = torch.from_numpy(rng.choice(vocab, size=1 + i % 5, replace=False))
+    weights = torch.from_numpy(rng.random(len(ids)))
+    target = Target.from_weights(f"s/{i}", "sparse", ids, weights, vocab, rest, i, number=i, note="ü\n")
+    return replace(target, **fields)
+
+
 @pytest.fixture
 def targets():
-    return [make(i, zeros=i % 2 == 1) for i in range(40)]  # more than two record batches
+    return [make(i, zeros=i % 2 == 1) for i in range(40)]
+
+
+@pytest.fixture
+def mixed():
+    """Dense and sparse ones, with and without rest, context, and partner."""
+    return [
+        make(0),
+        make_sparse(1),
+        make_sparse(2, rest=0.5, partner_of="f/0"),
+        replace(make(3, zeros=True), before="Q: ü\n", partner_of="s/1"),
+        make_sparse(4, before="", after="\tA"),
+        make_sparse(5, rest=1e-30),
+    ]
+
+
+@pytest.fixture(params=[None, 100])
+def small_blocks(request, monkeypatch):
+    """Once as it is, once with record batches of three or four rows."""
+    if request.param is not None:
+        monkeypatch.setattr(target_table, "_ELEMENTS_PER_BLOCK", request.param)
+        monkeypatch.setattr(target_table, "_ROWS_PER_BLOCK", 4)
 
 
 def write(folder, targets, vocabulary="v"):
@@ -49,6 +81,7 @@ def test_what_is_written_is_read(tmp_path, targets):
         assert targets_set.entropy.tolist() == [t.entropy for t in targets]
 
 
+@pytest.mark.usefixtures("small_blocks")
 def test_a_batch_is_exact(tmp_path, targets):
     batch = write(tmp_path / "set", targets).batch(range(len(targets)))
     assert len(batch) == len(targets)
@@ -59,6 +92,7 @@ def test_a_batch_is_exact(tmp_path, targets):
     assert (batch.log_probs == -math.inf).any()
 
 
+@pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("index", [[3], [7, 2], [39, 0, 17, 16, 15], [5, 5], range(10, 20)])
 def test_the_order_of_the_index_is_kept(index, tmp_path, targets):
     batch = write(tmp_path / "set", targets).batch(index)
@@ -81,10 +115,115 @@ def test_datasets_reads_the_folder(tmp_path, targets):
     write(tmp_path / "set", targets)
     rows = datasets.load_from_disk(str(tmp_path / "set"))
     assert rows.num_rows == len(targets)
-    assert rows.column_names == ["target_id", "family", "log_probs", "entropy", "seed", "metadata"]
+    facts = ["target_id", "family", "entropy", "seed", "partner_of", "before", "after", "metadata"]
+    assert set(rows.column_names) == {*facts, "token_ids", "log_probs", "rest_log_prob"}
     assert rows["seed"][:] == [t.seed for t in targets]
     assert [json.loads(m)["number"] for m in rows["metadata"]] == list(range(len(targets)))
     np.testing.assert_array_equal(np.array(rows[3]["log_probs"], dtype=np.float32), targets[3].log_probs.numpy())
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("index", [range(6), [4], [5, 0, 5], [2, 3], [1, 4, 2]])
+def test_sparse_targets_are_read_dense(index, tmp_path, mixed):
+    batch = write(tmp_path / "set", mixed).batch(index)
+    wanted = [mixed[i] for i in index]
+    for row, target in zip(batch.log_probs, wanted, strict=True):
+        expected = np.full(VOCAB, target.rest_log_prob, np.float32)
+        expected[slice(None) if target.token_ids is None else target.token_ids] = target.log_probs
+        np.testing.assert_array_equal(row.numpy(), expected)
+    assert batch.log_probs.dtype == torch.float32
+    assert batch.entropy.tolist() == [t.entropy for t in wanted]
+    assert batch.partner_of == [t.partner_of for t in wanted]
+    assert batch.before == [t.before for t in wanted]
+    assert batch.after == [t.after for t in wanted]
+    assert batch.metadata == [t.metadata for t in wanted]
+
+
+def test_facts_are_in_memory(tmp_path, mixed):
+    targets_set = write(tmp_path / "set", mixed)
+    assert targets_set.partner_of == [None, None, "f/0", "s/1", None, None]
+    assert targets_set.entropy.tolist() == [t.entropy for t in mixed]
+
+
+@pytest.mark.parametrize("lm", [None, "data/lms/x"])
+def test_the_lm_is_kept(lm, tmp_path, targets):
+    TargetSet.write(tmp_path / "set", targets[:1], VOCAB, "v", lm)
+    assert TargetSet(tmp_path / "set").lm == lm
+
+
+def test_sparse_targets_are_sparse_on_disk(tmp_path):
+    vocab, count = 128_000, 5000
+    written = TargetSet.write(tmp_path / "set", (make_sparse(i, vocab) for i in range(count)), vocab, "v")
+    size = sum(file.stat().st_size for file in written.folder.iterdir())
+    assert size < 200 * count  # a dense row alone has 512,000 bytes
+    rows = datasets.load_from_disk(str(written.folder))
+    assert len(rows.data.column("log_probs").chunks) < 5
+    assert len(rows.data.column("log_probs").combine_chunks().flatten()) == 3 * count
+    assert written.batch([count - 1]).log_probs.shape == (1, vocab)
+
+
+def test_dense_targets_are_written_some_at_a_time(tmp_path):
+    """A source's targets may be gone as soon as a few megabytes of others have come."""
+    vocab, made, alive = 2**16, [], []
+
+    def source():
+        for i in range(100):
+            target = Target.from_logits(f"d/{i}", "dense", torch.zeros(vocab))
+            made.append(weakref.ref(target))
+            yield target
+            del target
+            alive.append(sum(ref() is not None for ref in made))
+
+    TargetSet.write(tmp_path / "set", source(), vocab, "v")
+    assert max(alive) * vocab <= 2 * 2**20
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_the_disk_holds_a_set_once(kind, tmp_path, monkeypatch):
+    """At no time is there a second copy of the rows beside those that become the set's."""
+    sizes = []
+    rename = Path.rename
+
+    def measured(self, to):
+        sizes.append(sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file()))
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", measured)
+    many = [make(i) if kind == "dense" else make_sparse(i) for i in range(2000)]
+    final = write(tmp_path / "set", many).folder
+    assert max(sizes) <= sum(file.stat().st_size for file in final.iterdir()) + 20_000
+
+
+def test_rejected_ones_are_listed_not_stored(tmp_path, mixed):
+    rejected = [Rejected("r/0", "r", 'mass 0.1 of "0.3"'), Rejected("r/1", "r", "ü")]
+    items = [rejected[0], *mixed[:3], rejected[1], *mixed[3:]]
+    for targets_set in (write(tmp_path / "set", items), TargetSet(tmp_path / "set")):
+        assert targets_set.target_id == [t.target_id for t in mixed]
+        assert targets_set.rejected == rejected
+    assert fingerprint(tmp_path, mixed) == targets_set.fingerprint
+
+
+def test_without_rejected_ones_none_is_listed(tmp_path, targets):
+    assert write(tmp_path / "set", targets).rejected == []
+
+
+def test_only_rejected_ones_are_refused_with_the_first_reason(tmp_path):
+    items = [Rejected("r/0", "r", "mass 0.1 is too small"), Rejected("r/1", "r", "other")]
+    with pytest.raises(
+        InputError, match=r"none of the 2 targets could be made; the first, r/0: mass 0\.1 is too small"
+    ):
+        write(tmp_path / "set", items)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [
+    lambda t: replace(t, log_probs=t.log_probs[:1]),
+    lambda t: replace(t, token_ids=torch.arange(VOCAB - 1)),
+])  # fmt: skip
+def test_a_row_of_the_wrong_length_is_an_error(wrong, tmp_path):
+    with pytest.raises(ValueError, match="f/0"):
+        write(tmp_path / "set", [wrong(make(0))])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_set_may_be_moved(tmp_path, targets):
@@ -125,6 +264,32 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_any_change_changes_the_fingerprint(change, tmp_path, targets):
     assert fingerprint(tmp_path, CHANGES[change](targets)) != fingerprint(tmp_path, targets)
+
+
+def other_last_bit(values, i=0):
+    values = values.clone()
+    values[i] = torch.nextafter(values[i], torch.tensor(0.0))
+    return values
+
+
+MIXED_CHANGES = {
+    "another token": lambda t: [t[0], replace(t[1], token_ids=(t[1].token_ids + 1) % VOCAB), *t[2:]],
+    "a last bit": lambda t: [t[0], replace(t[1], log_probs=other_last_bit(t[1].log_probs)), *t[2:]],
+    "the rest": lambda t: [*t[:2], replace(t[2], rest_log_prob=t[2].rest_log_prob - 1e-7), *t[3:]],
+    "no rest": lambda t: [*t[:2], replace(t[2], rest_log_prob=-math.inf), *t[3:]],
+    "a partner": lambda t: [*t[:2], replace(t[2], partner_of="s/1"), *t[3:]],
+    "no partner": lambda t: [*t[:2], replace(t[2], partner_of=None), *t[3:]],
+    "text before": lambda t: [*t[:3], replace(t[3], before="Q: ü"), *t[4:]],
+    "no text": lambda t: [*t[:4], replace(t[4], before=None), *t[5:]],
+    "text after": lambda t: [*t[:4], replace(t[4], after="A"), *t[5:]],
+    "before for after": lambda t: [*t[:4], replace(t[4], before="\tA", after=""), *t[5:]],
+}
+
+
+@pytest.mark.parametrize("change", MIXED_CHANGES)
+def test_any_change_of_sparse_targets_changes_the_fingerprint(change, tmp_path, mixed):
+    changed = MIXED_CHANGES[change](mixed)
+    assert fingerprint(tmp_path, changed) != fingerprint(tmp_path, mixed)
 
 
 def test_another_vocabulary_changes_the_fingerprint(tmp_path, targets):
@@ -169,7 +334,7 @@ def test_missing_parents_are_made(tmp_path, targets):
     assert len(write(tmp_path / "a" / "b" / "set", targets[:2])) == 2
 
 
-@pytest.mark.parametrize("content", [None, "", "text", "{}"])
+@pytest.mark.parametrize("content", [None, "", "text", "{}", "[]", '{"format": 2}'])
 def test_a_folder_without_a_set(content, tmp_path):
     if content is not None:
         (tmp_path / "lit_prompt.json").write_text(content)
@@ -177,6 +342,27 @@ def test_a_folder_without_a_set(content, tmp_path):
         TargetSet(tmp_path)
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("version", [None, 1, 3, "2"])
+def test_a_folder_of_another_version(version, tmp_path, targets):
+    folder = write(tmp_path / "set", targets[:2]).folder
+    info = json.loads((folder / "lit_prompt.json").read_text())
+    del info["format"]
+    if version is not None:
+        info["format"] = version
+    (folder / "lit_prompt.json").write_text(json.dumps(info))
+    with pytest.raises(InputError, match="saved by another version of lit_prompt; build them again") as error:
+        TargetSet(folder)
+    assert str(folder) in str(error.value)
+
+
+def test_a_folder_without_rows(tmp_path, targets):
+    folder = write(tmp_path / "set", targets[:2]).folder
+    for file in folder.glob("*.arrow"):
+        file.unlink()
+    with pytest.raises(InputError, match="no saved set of targets"):
+        TargetSet(folder)
 
 
 def test_progress_bars_stay_as_they_were(tmp_path, targets):

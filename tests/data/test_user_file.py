@@ -1,4 +1,4 @@
-"""A user's own distributions: what is read, and one readable line for everything that is wrong."""
+"""The files of a user's own distributions: what is read, and one readable line for everything that is wrong."""
 
 import json
 import math
@@ -39,7 +39,7 @@ def read(path, vocabulary, rest="zero"):
 
 
 def probabilities(target):
-    return np.exp(target.log_probs.double().numpy())
+    return np.exp(target.dense(SIZE).double().numpy())
 
 
 def expected(mass, rest=0.0):
@@ -87,7 +87,7 @@ def test_several_jsonl_distributions_keep_their_order(tmp_path, vocabulary):
     )
     made = read(path, vocabulary)
     assert [t.target_id for t in made] == ["user/x-1", "user/b", "user/x-4"]
-    assert [int(t.log_probs.argmax()) for t in made] == [NO, A, SPACE_A]
+    assert [int(t.dense(SIZE).argmax()) for t in made] == [NO, A, SPACE_A]
 
 
 def test_several_csv_distributions_may_be_interleaved(tmp_path, vocabulary):
@@ -126,8 +126,8 @@ def test_everything_else_is_metadata_whatever_its_name(tmp_path, vocabulary):
 
 def test_a_zero_may_be_listed(tmp_path, vocabulary):
     (target,) = read(write(tmp_path, "x.jsonl", '{"probs": {"a": 1.0, "no": 0.0}}'), vocabulary)
-    assert target.log_probs[NO].item() == -math.inf
-    assert target.log_probs[A].item() == 0.0
+    assert target.dense(SIZE)[NO].item() == -math.inf
+    assert target.dense(SIZE)[A].item() == 0.0
 
 
 @pytest.mark.parametrize("each", [0.1667, 0.1666])
@@ -165,7 +165,7 @@ def test_every_token_may_be_listed(rest, tmp_path, vocabulary):
 def test_targets_are_read_one_by_one(tmp_path, vocabulary):
     path = write(tmp_path, "x.jsonl", '{"probs": {"a": 1.0}}\nbroken\n')
     made = FromFile(path).targets(vocabulary)
-    assert torch.equal(next(made).log_probs.isfinite().nonzero().flatten(), torch.tensor([A]))
+    assert torch.equal(next(made).dense(SIZE).isfinite().nonzero().flatten(), torch.tensor([A]))
     with pytest.raises(InputError, match=r"x.jsonl:2: not JSON"):
         next(made)
 
@@ -183,6 +183,21 @@ ERRORS = {
     "number of 5,000 digits": ("x.jsonl", '{"probs": {"a": ' + "1" * 5000 + "}}\n", ":1: ", "digits"),
     "no probs": ("x.jsonl", GOOD + '{"name": "b"}\n', ":2: ", 'needs "probs"'),
     "empty object": ("x.jsonl", "{}\n", ":1: ", 'needs "probs"'),
+    "probs misspelled": ("x.jsonl", '{"prob": {"a": 1.0}}\n', ":1: ", "needs \"probs\" .*; did you mean 'probs'"),
+    "strings and tokens": ("x.jsonl", PAIR + '"strings": [], "tokens": []}\n', ":1: ", 'needs "probs"'),
+    "strings and probs": ("x.jsonl", '{"strings": {"a": 1.0}, "probs": {"a": 1.0}}\n', ":1: ", 'needs "probs"'),
+    "strings without probs": ("x.jsonl", '{"strings": ["a"]}\n', ":1: ", 'needs "probs"'),
+    "string as number": ("x.jsonl", PAIR + '"strings": ["a", 2]}\n', ":1: ", '2 in "strings" is not a text'),
+    "unequal strings": ("x.jsonl", PAIR + '"strings": ["a"]}\n', ":1: ", "1 strings but 2 probabilities"),
+    "context as number": ("x.jsonl", GOOD + '{"probs": {"a": 1}, "context": 3}\n', ":2: ", '"context" is 3; give'),
+    "context as list": ("x.jsonl", '{"probs": {"a": 1}, "context": ["b"]}\n', ":1: ", "\"context\" is .'b'.; give"),
+    "context key": (
+        "x.jsonl", '{"probs": {"a": 1}, "context": {"befor": "b"}}\n', ":1: ", "\"context\" has no key 'befor'; its"
+    ),
+    "context side": (
+        "x.jsonl", '{"probs": {"a": 1}, "context": {"after": 1}}\n', ":1: ", '"after" in "context" is 1, not a text'
+    ),
+    "half a character": ("x.jsonl", '{"probs": {"\\ud800": 1}}\n', ":1: ", "half of a surrogate pair"),
     "probs without tokens": ("x.jsonl", '{"probs": [1.0]}\n', ":1: ", 'list of "tokens" or "ids"'),
     "tokens without probs": ("x.jsonl", '{"tokens": ["a"]}\n', ":1: ", 'needs "probs"'),
     "probs is a number": ("x.jsonl", '{"tokens": ["a"], "probs": 1.0}\n', ":1: ", 'needs "probs"'),
@@ -231,6 +246,15 @@ ERRORS = {
     "csv without header": ("x.csv", "a,1\n", ": ", "needs the columns prob and token"),
     "csv empty": ("x.csv", "", ": ", r"needs the columns .* has \[\]"),
     "csv header only": ("x.csv", "token,prob\n", ": ", "holds no distribution"),
+    "csv token and string": ("x.csv", "token,string,prob\na,a,1\n", ": ", "both a column token and a column string"),
+    "csv unquoted comma": ("x.csv", "token,prob,before\na,1,well, then\n", ":2: ", "more cells than there are columns"),
+    "csv other context": (
+        "x.csv", "token,prob,before\na,0.5,b\nno,0.5,c\n", ":3: ", r"before of 'x' is 'c' here but 'b' at .*x.csv:2"
+    ),
+    "csv context once": ("x.csv", "token,prob,after\na,0.5,b\nno,0.5,\n", ":3: ", "after of 'x' is empty here but"),
+    "parquet context": (
+        "x.parquet", {"token": ["a"], "prob": [1.0], "before": [3]}, ": row 1: ", "before is 3, not a text"
+    ),
     "csv id": ("x.csv", "id,prob\n1,0.5\ntwo,0.5\n", ":3: ", "id 'two' is not a whole number"),
     "csv id as fraction": ("x.csv", "id,prob\n1.5,1\n", ":2: ", "id '1.5' is not a whole number"),
     "csv short row": ("x.csv", "prob,token\n0.5,a\n0.5\n", ":3: ", "token None is not a text"),
@@ -306,5 +330,92 @@ def test_spread_refuses_a_rest_that_no_token_could_take(tmp_path, vocabulary):
 
 def test_reading_needs_no_vocabulary(tmp_path):
     (entry,) = read_distributions(write(tmp_path, *FORMATS["csv tokens"]))
-    assert (entry.name, entry.tokens, entry.probs) == ("coin", ["a", " a", "no"], ["0.25", "0.25", "0.5"])
-    assert entry.places == [f"{tmp_path / 'x.csv'}:{line}" for line in (2, 3, 4)]
+    assert (entry.name, entry.answers, entry.probs) == ("coin", ["a", " a", "no"], ["0.25", "0.25", "0.5"])
+    assert [entry.where_of(i) for i in range(3)] == [f"{tmp_path / 'x.csv'}:{line}" for line in (2, 3, 4)]
+
+
+CONTEXTS = {
+    "text": ("x.jsonl", '{"probs": {"a": 1}, "context": "b"}', ("b", None)),
+    "null": ("x.jsonl", '{"probs": {"a": 1}, "context": null}', (None, None)),
+    "before": ("x.jsonl", '{"probs": {"a": 1}, "context": {"before": "b"}}', ("b", None)),
+    "after": ("x.jsonl", '{"probs": {"a": 1}, "context": {"after": "c"}}', (None, "c")),
+    "both": ("x.jsonl", '{"probs": {"a": 1}, "context": {"before": "", "after": "c"}}', ("", "c")),
+    "none": ("x.jsonl", '{"probs": {"a": 1}, "context": {}}', (None, None)),
+    "csv": ("x.csv", "token,prob,before,after\na,0.5,\"b, c\",d\nno,0.5,\"b, c\",d\n", ("b, c", "d")),
+    "csv empty cell": ("x.csv", "token,prob,before,after\na,1,,d\n", (None, "d")),
+    "parquet": ("x.parquet", {"token": ["a"], "prob": [1.0], "before": ["b"], "after": [""]}, ("b", "")),
+    "parquet null": (
+        "x.parquet", {"token": ["a"], "prob": [1.0], "before": pa.array([None], pa.string())}, (None, None)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CONTEXTS)
+def test_contexts(case, tmp_path):
+    name, content, expected_sides = CONTEXTS[case]
+    (entry,) = read_distributions(write(tmp_path, name, content))
+    assert (entry.before, entry.after) == expected_sides
+    assert entry.metadata == {}
+
+
+def read_on(path):
+    """Reads the whole file; what could be read, and the mistakes on the way."""
+    errors = []
+    return list(read_distributions(path, errors.append)), [str(error).removeprefix(str(path)) for error in errors]
+
+
+def test_jsonl_is_read_on_after_a_mistake(tmp_path):
+    good = b'{"probs": {"a": 1.0}}\n'
+    bad = b'{"probs": \n' + b"\xff\n" + b'{"tokens": ["a", 1, 2], "probs": [1, 0, 0], "context": 3}\n' + b"[]\n"
+    entries, errors = read_on(write(tmp_path, "x.jsonl", good + bad + good))
+    assert [entry.line for entry in entries if not entry.faulty] == [1, 6]
+    assert [error[: error.index(" ")] for error in errors] == [":2:", ":3:", ":4:", ":4:", ":4:", ":5:"]
+    assert "1 in" in errors[2]
+    assert "2 in" in errors[3]
+    assert '"context" is 3' in errors[4]
+
+
+def test_rows_are_read_on_after_a_mistake(tmp_path):
+    content = "name,id,prob,before\na,1,1,x\nb,one,1,x\nb,2.5,0,y\nc,3,1,\nc,4,0,x, y\n"
+    entries, errors = read_on(write(tmp_path, "x.csv", content))
+    assert [(entry.name, entry.faulty) for entry in entries] == [("a", False), ("b", True), ("c", True)]
+    assert [error[:3] for error in errors] == [":3:", ":4:", ":6:"]
+    assert "id 'one'" in errors[0]
+    assert "before of 'b' is 'y'" in errors[1]
+    assert "more cells" in errors[2]
+
+
+def test_a_csv_file_that_breaks_off_keeps_what_came_before(tmp_path):
+    content = 'token,prob,name\na,1,one\n"a,1\n' + "no,0\n" * 40_000
+    entries, errors = read_on(write(tmp_path, "x.csv", content))
+    assert [entry.name for entry in entries] == ["one"]
+    assert len(errors) == 1
+    assert "not CSV" in errors[0]
+
+
+@pytest.mark.parametrize("name", ["absent.jsonl", "x.txt"])
+def test_what_cannot_be_read_at_all_is_reported_once(name, tmp_path):
+    (tmp_path / "x.txt").touch()
+    assert [len(found) for found in read_on(tmp_path / name)] == [0, 1]
+
+
+WARNINGS = {
+    "contxt": ("x.jsonl", '{"probs": {"a": 1}, "contxt": "b"}', [":1: 'contxt' is not read; did you mean 'context'?"]),
+    "capital": ("x.jsonl", '\n{"probs": {"a": 1}, "Name": "b"}', [":2: 'Name' is not read; did you mean 'name'?"]),
+    "token": ("x.jsonl", '{"probs": {"a": 1}, "token": 3}', [":1: 'token' is not read; did you mean 'tokens'?"]),
+    "before": ("x.jsonl", '{"probs": {"a": 1}, "before": "b"}', [":1: 'before' is not read here; write"]),
+    "facts": ("x.jsonl", '{"probs": {"a": 1}, "id": 3, "source": "s", "year": 1990, "note": "n"}', []),
+    "column": ("x.csv", "token,prob,befor\na,1,b\n", [":1: 'befor' is not read; did you mean 'before'?"]),
+    "columns": ("x.csv", "token,prob,year,id\na,1,1990,3\n", []),
+    "context column": ("x.csv", "token,prob,context\na,1,b\n", [":1: 'context' is not read; the columns for texts"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WARNINGS)
+def test_what_looks_like_a_slip_is_a_warning(case, tmp_path):
+    name, content, expected_warnings = WARNINGS[case]
+    path = write(tmp_path, name, content)
+    (entry,) = read_distributions(path)
+    assert len(entry.warnings) == len(expected_warnings)
+    for warning, start in zip(entry.warnings, expected_warnings, strict=True):
+        assert warning.startswith(f"{path}{start}")

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import softmax
 from scipy.stats import entropy as scipy_entropy
 
@@ -69,6 +71,72 @@ def test_a_row_does_not_depend_on_its_company(match, vocab):
     together = match(z, wanted)
     for rows in [[0], [5], [1, 0], [2, 0, 1], [0, 0, 0, 2]]:
         assert torch.equal(match(z[rows], wanted[rows]), together[rows]), rows
+
+
+@BOTH
+@pytest.mark.parametrize("vocab", [3, 330, 4096])
+def test_a_row_does_not_depend_on_the_size_of_blocks(match, vocab, monkeypatch):
+    z, wanted = random_logits(7, vocab), torch.linspace(0.97, 0.05, 7) * math.log(vocab)
+    whole = match(z, wanted)
+    for rows in (1, 2, 3):
+        monkeypatch.setattr(entropy_match, "_CACHED_ELEMENTS", rows * vocab)
+        assert torch.equal(match(z, wanted), whole), rows
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(2, 400), st.data())
+def test_company_never_matters(vocab, data):
+    """Rows leave when they have arrived, at steps of their own; elements stand at other places of a block then."""
+    count = data.draw(st.integers(1, 6))
+    share = st.floats(0.02, 1.0)
+    wanted = torch.tensor(data.draw(st.lists(share, min_size=count, max_size=count))) * math.log(vocab)
+    z = random_logits(count, vocab, data.draw(st.integers(0, 2**20)))
+    together = match_entropy(z, wanted)
+    alone = torch.cat([match_entropy(z[i : i + 1], wanted[i : i + 1]) for i in range(count)])
+    assert torch.equal(together, alone)
+    np.testing.assert_allclose(measured(together), wanted.numpy(), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("vocab", [2, 3, 10, 1000, 32_000, 128_000])
+def test_the_whole_range_is_hit(vocab):
+    highest = math.log(vocab) - 1e-4
+    shares = torch.linspace(0, 1, 4 if vocab > 5000 else 40, dtype=torch.float64)
+    wanted = torch.cat([0.01 + shares * (highest - 0.01), 0.01 + shares**4 * (highest - 0.01)]).unique()
+    z = match_entropy(random_logits(len(wanted), vocab), wanted)
+    stored = z.double().log_softmax(-1).float()
+    np.testing.assert_allclose(measured(stored), wanted.numpy(), rtol=0, atol=1e-3)
+
+
+def one_at_a_time(logits, wanted):
+    """The construction as it is described: autograd, float64, torch's own Adam, then Gauss-Newton."""
+    z = logits.double().requires_grad_()
+    adam, start = torch.optim.Adam([z], lr=0.1), None
+    for adams in (True, False):
+        while True:
+            h = torch.special.entr(z.softmax(-1)).sum()
+            error = h - wanted
+            start = torch.sign(error) if start is None else start
+            if error.abs() <= (0.02 if adams else 1e-4) or (adams and torch.sign(error) != start):
+                break
+            if adams:
+                adam.zero_grad()
+                (error**2).backward()
+                adam.step()
+            else:
+                (gradient,) = torch.autograd.grad(h, z)
+                step = error.detach() / gradient.square().sum() * gradient
+                z = (z.detach() - step / step.abs().max().clamp_min(1.0)).requires_grad_()
+    return z.detach()
+
+
+@pytest.mark.parametrize("wanted", [0.3, 1.0, 3.0, 4.0, 5.5])
+def test_the_descent_is_the_plain_one(wanted):
+    start = random_logits(3, 300, seed=5)
+    fast = match_entropy(start, torch.full((3,), wanted))
+    for row, logits in zip(fast, start, strict=True):
+        apart = (row.double().softmax(-1) - one_at_a_time(logits, wanted).softmax(-1)).abs().sum()
+        # where a gradient is nearly zero Adam makes much of its sign, which rounding decides
+        assert apart < 0.01
 
 
 @pytest.mark.parametrize(("match", "wanted"), [(match_entropy, 9.5), (temperature_for_entropy, 8.0)])

@@ -232,10 +232,10 @@ def test_half_precision_head_is_a_float32_product(architecture: str, dtype: str,
     assert (offset - p @ bias.double()).abs().max() < 1e-6
 
 
-def slot_results(lm: FrozenLM, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def slot_results(lm: FrozenLM, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Features, logits and the gradient of a loss that is a sum over slots."""
     x = x.clone().requires_grad_(True)
-    features = lm.features(x)
+    features = lm.features(x, mask)
     logits = lm.logits(features)
     (gradient,) = torch.autograd.grad(logits.logsumexp(-1).sum() - features.sum(), x)
     return features.detach(), logits.detach(), gradient
@@ -262,6 +262,85 @@ def test_embedded_lm_treats_a_slot_alike_in_any_company(folder: Path, length: in
 @every_architecture
 def test_tiny_lm_treats_a_slot_alike_in_any_company(architecture: str, length: int, make_lm: MakeLM) -> None:
     assert_slots_ignore_their_company(frozen(make_lm(architecture)), length)
+
+
+LENGTHS = [1, 3, 17, 33, 40, 47]  # some beyond the sliding windows of 32
+
+
+def padded(lm: FrozenLM) -> tuple[Tensor, Tensor]:
+    """Random rows of several lengths, padded on the left to 48 positions, and their mask."""
+    dtype = lm.model.get_input_embeddings().weight.dtype
+    x = torch.randn(len(LENGTHS), 48, lm.embedding_dim, generator=torch.Generator().manual_seed(6), dtype=dtype)
+    return x, torch.arange(48).unsqueeze(0) >= 48 - torch.tensor(LENGTHS).unsqueeze(1)
+
+
+@every_architecture
+def test_padded_row_gives_what_it_gives_alone(architecture: str, make_lm: MakeLM) -> None:
+    lm = frozen(make_lm(architecture))
+    x, mask = padded(lm)
+    x.requires_grad_(True)
+    features = lm.features(x, mask)
+    (gradient,) = torch.autograd.grad(lm.logits(features).logsumexp(-1).sum(), x)
+    assert torch.equal(lm.next_token_logits(x, mask), lm.logits(features))
+    assert (gradient[~mask] == 0).all()
+    for i, length in enumerate(LENGTHS):
+        alone = x.detach()[i : i + 1, -length:].clone().requires_grad_(True)
+        expected = lm.features(alone)
+        (slope,) = torch.autograd.grad(lm.logits(expected).logsumexp(-1).sum(), alone)
+        assert largest_error(features[i], expected[0]) < 1e-5
+        assert largest_error(gradient[i, -length:], slope[0]) < 1e-5
+
+
+@every_architecture
+def test_padding_can_be_anything(architecture: str, make_lm: MakeLM) -> None:
+    lm = frozen(make_lm(architecture))
+    x, mask = padded(lm)
+    other = torch.where(mask.unsqueeze(-1), x, 5 * x + 1)
+    assert torch.equal(lm.features(x, mask), lm.features(other, mask))
+
+
+@every_architecture
+def test_mask_that_hides_nothing_changes_nothing(architecture: str, make_lm: MakeLM) -> None:
+    lm = frozen(make_lm(architecture))
+    x, _ = padded(lm)
+    assert largest_error(lm.features(x, torch.ones(x.shape[:2], dtype=torch.bool)), lm.features(x)) < 1e-5
+
+
+@pytest.mark.parametrize("attention", [None, "eager"])
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, EMBEDDED_LLAMA, EMBEDDED_GPT2])
+def test_padded_row_is_alike_in_any_company(architecture: str | Path, attention: str | None, make_lm: MakeLM) -> None:
+    folder = architecture if isinstance(architecture, Path) else make_lm(architecture)
+    lm = frozen(folder, attention=attention)
+    x, mask = padded(lm)
+    together = slot_results(lm, x, mask)
+    for rows in ([0], [3], [5], [1, 2], [4, 2, 0]):
+        for name, all_rows, some in zip(
+            ("features", "logits", "gradient"), together, slot_results(lm, x[rows], mask[rows]), strict=True
+        ):
+            assert torch.equal(all_rows[rows], some), f"{name} of rows {rows}"
+
+
+@pytest.mark.parametrize("folder", [EMBEDDED_LLAMA, EMBEDDED_GPT2], ids=lambda folder: folder.name)
+def test_long_slot_is_alike_in_any_company_with_eager_attention(folder: Path) -> None:
+    assert_slots_ignore_their_company(frozen(folder, attention="eager"), 48)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+@every_architecture
+def test_padding_is_harmless_or_noticed_in_every_precision(architecture: str, dtype: str, make_lm: MakeLM) -> None:
+    lm = frozen(make_lm(architecture), dtype=dtype)
+    # eager attention takes its softmax in float32, where a row without any key is NaN under a float64 mask
+    assert lm.takes_padding == ((architecture, dtype) != ("gemma2", "float64"))
+    x, mask = padded(lm)
+    assert lm.features(x, mask).isfinite().all() == lm.takes_padding
+
+
+def test_lm_that_sees_padding_is_noticed() -> None:
+    config = transformers.RecurrentGemmaConfig(
+        **_scaled_sizes | {"lru_width": 32, "block_types": ("recurrent", "attention"), "num_key_value_heads": 1}
+    )
+    torch.manual_seed(0)
+    assert not FrozenLM(transformers.AutoModelForCausalLM.from_config(config)).takes_padding
 
 
 SCALED = {

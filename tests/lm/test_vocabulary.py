@@ -12,15 +12,6 @@ NAMES = ["tiny", "byte_level", "unigram"]
 ALL = pytest.mark.parametrize("name", NAMES)
 
 
-@pytest.fixture(scope="module")
-def vocabularies(tokenizer):
-    return {
-        "tiny": Vocabulary(tokenizer, 320),
-        "byte_level": Vocabulary.load(str(EMBEDDED_LLAMA), LMOptions()),
-        "unigram": Vocabulary.load(str(EMBEDDED_GPT2), LMOptions()),
-    }
-
-
 def named(vocabulary):
     """Ordinary tokens that have a text."""
     return [i for i in vocabulary.ordinary_ids if not vocabulary.text(i).startswith("<id ")]
@@ -75,6 +66,17 @@ def test_the_space_before_a_word_counts(name, word, vocabularies):
     assert vocabulary.text(with_space) == " " + word
 
 
+@pytest.mark.parametrize("name", ["llama2", "mistral", "gemma"])
+def test_words_with_and_without_a_space_are_found_with_byte_fallback(name, vocabularies):
+    # before a text that begins with a space, some of these tokenizers put another one
+    vocabulary = vocabularies[name]
+    names = vocabulary.tokenizer.get_vocab()
+    assert vocabulary.token_id("no,") == names["no,"]
+    assert vocabulary.token_id(" no,") == names["▁no,"]
+    assert vocabulary.token_id("  ") == names["▁▁"]
+    assert vocabulary.token_id("\n") == names["<0x0A>"]
+
+
 def test_yes_is_one_token_only_with_its_space(vocabularies):
     vocabulary = vocabularies["byte_level"]
     assert vocabulary.text(vocabulary.token_id(" yes")) == " yes"
@@ -82,6 +84,12 @@ def test_yes_is_one_token_only_with_its_space(vocabularies):
         InputError, match=r"'yes' is not exactly one .*; with a space before it, ' yes', it is one token"
     ):
         vocabulary.token_id("yes")
+
+
+@pytest.mark.parametrize("ask", ["token_id", "encode", "continuation_ids"])
+def test_half_a_character_is_no_text(ask, vocabularies):
+    with pytest.raises(InputError, match=r"^'a\\ud800' is no text: it holds half a surrogate pair"):
+        getattr(vocabularies["llama2"], ask)("a\ud800")
 
 
 @ALL
@@ -198,6 +206,15 @@ def test_load_reads_the_size_from_the_config(folder):
     assert vocabulary.size == len(vocabulary.tokenizer)
 
 
+def test_a_vocabulary_knows_which_lm_it_is_of(tokenizer):
+    options = LMOptions(dtype="float64")
+    vocabulary = Vocabulary.load(str(EMBEDDED_LLAMA), options)
+    assert vocabulary.lm == str(EMBEDDED_LLAMA)
+    assert vocabulary.options is options
+    assert Vocabulary(tokenizer, 320).lm is None
+    assert Vocabulary(tokenizer, 320).options == LMOptions()
+
+
 def test_load_names_a_folder_that_is_missing(tmp_path):
     with pytest.raises(InputError, match="--lm: no folder") as error:
         Vocabulary.load(str(tmp_path / "absent"), LMOptions())
@@ -205,7 +222,8 @@ def test_load_names_a_folder_that_is_missing(tmp_path):
 
 
 def test_fingerprints_tell_vocabularies_apart(vocabularies, tokenizer, with_reserved):
-    found = {v.fingerprint for v in [*vocabularies.values(), Vocabulary(tokenizer, 321), with_reserved]}
+    different = [vocabularies[name] for name in NAMES]
+    found = {v.fingerprint for v in [*different, Vocabulary(tokenizer, 321), with_reserved]}
     assert len(found) == 5
     assert Vocabulary(tokenizer, 320).fingerprint == vocabularies["tiny"].fingerprint
     assert all(len(f) == 16 for f in found)

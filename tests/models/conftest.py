@@ -9,12 +9,13 @@ from lit_prompt.models import SoftPrompt
 
 @pytest.fixture
 def search():
-    """Searches prompts for some families with an LM and returns the module, still attached to its trainer."""
+    """Searches prompts for families or a saved set of targets; returns the module, still attached to its trainer."""
 
-    def run(lm: Path, families: list, chunk_size: int = 64, max_epochs: int = -1, **settings) -> SoftPrompt:
+    def run(lm: Path, targets: list | Path, chunk_size: int = 64, max_epochs: int = -1, **settings) -> SoftPrompt:
         model = SoftPrompt(lm=str(lm), **settings)
+        source = {"load": targets} if isinstance(targets, Path) else {"families": targets}
         data = TargetDataModule(
-            families, chunk_size, lm=str(lm), lm_options=settings.get("lm_options"), steps=model.steps
+            chunk_size=chunk_size, lm=str(lm), lm_options=settings.get("lm_options"), steps=model.steps, **source
         )
         trainer = L.Trainer(
             accelerator="cpu",

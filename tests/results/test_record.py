@@ -31,6 +31,9 @@ def random_log_probs(seed, *shape, dtype=torch.float64):
     return z.log_softmax(-1).to(dtype)
 
 
+UNPROMPTED = random_log_probs(9, 4)
+
+
 @pytest.fixture
 def batch():
     """Dense, with zeros, one-hot, dense."""
@@ -41,7 +44,9 @@ def batch():
     log_probs[2, 7] = 0.0
     ids = [f"t{i}" for i in INDEX]
     entropy = torch.zeros(4, dtype=torch.float64)  # as stored; the record computes its own
-    return TargetBatch(INDEX, ids, ["f", "f", "g", "g"], log_probs, entropy, [{}] * 4)
+    partners = [None, "t4", None, "t2"]
+    none = [None] * 4
+    return TargetBatch(INDEX, ids, ["f", "f", "g", "g"], log_probs, entropy, [{}] * 4, partners, none, none)
 
 
 @pytest.fixture
@@ -71,7 +76,7 @@ def close(values, expected):
 
 
 def test_numbers_equal_scipys(batch, reached, bank):
-    columns, log_q = divergence_columns(batch, reached, bank, None)
+    columns, log_q = divergence_columns(batch, reached, bank, UNPROMPTED)
     p, every_q = normalised(batch.log_probs), normalised(reached)
     kl = scipy_entropy(p[:, None], every_q, axis=-1)
     best = kl.argmin(1)
@@ -93,7 +98,7 @@ def test_numbers_equal_scipys(batch, reached, bank):
 
 
 def test_overlap_of_top_tokens(batch, reached, bank):
-    columns, log_q = divergence_columns(batch, reached, bank, None)
+    columns, log_q = divergence_columns(batch, reached, bank, UNPROMPTED)
     for i in (0, 3):
         tops = [set(np.argsort(-x[i].numpy())[:10].tolist()) for x in (batch.log_probs, log_q)]
         assert columns["top10_overlap"][i] == pytest.approx(len(tops[0] & tops[1]) / 10)
@@ -101,47 +106,50 @@ def test_overlap_of_top_tokens(batch, reached, bank):
 
 
 def test_half_a_vocabulary_of_rounding_is_normalised_away(batch, reached, bank):
-    first, _ = divergence_columns(batch, reached, bank, None)
+    first, _ = divergence_columns(batch, reached, bank, UNPROMPTED)
     batch.log_probs = batch.log_probs + 0.01
-    second, _ = divergence_columns(batch, reached, bank, None)
+    second, _ = divergence_columns(batch, reached, bank, UNPROMPTED)
     np.testing.assert_allclose(second["kl"], first["kl"], rtol=1e-5)
 
 
 def test_bookkeeping_is_the_banks_at_the_batchs_positions(batch, reached, bank):
-    columns, _ = divergence_columns(batch, reached, bank, None)
+    columns, _ = divergence_columns(batch, reached, bank, UNPROMPTED)
     assert columns["target_id"] == ["t4", "t1", "t2", "t0"]
     assert columns["family"] == ["f", "f", "g", "g"]
+    assert columns["partner_of"] == [None, "t4", None, "t2"]
     assert columns["steps"] == [14, 11, 12, 10]
     assert columns["forward_passes"] == [24, 21, 22, 20]
     assert columns["seconds"] == [1.0, 0.25, 0.5, 0.0]
 
 
 def test_the_stop_reason_is_the_best_restarts(batch, reached, bank):
-    best = divergence_columns(batch, reached, bank, None)[0]["best_restart"]
+    best = divergence_columns(batch, reached, bank, UNPROMPTED)[0]["best_restart"]
     for position, restart, reason in zip(INDEX, best, list(StopReason)[2:], strict=True):
         bank.reason[position, restart] = reason
-    columns, _ = divergence_columns(batch, reached, bank, None)
+    columns, _ = divergence_columns(batch, reached, bank, UNPROMPTED)
     assert columns["stop_reason"] == ["steps", "kl_tolerance", "patience", "not_finite"]
 
 
-def test_unprompted(batch, reached, bank):
-    unprompted = random_log_probs(9, 1)
+def test_unprompted_is_each_targets_own(batch, reached, bank):
+    unprompted = random_log_probs(9, 4)
+    unprompted[2] = math.nan
     columns, _ = divergence_columns(batch, reached, bank, unprompted)
-    close(columns["kl_unprompted"], scipy_entropy(normalised(batch.log_probs), normalised(unprompted), axis=-1))
-    assert "kl_unprompted" not in divergence_columns(batch, reached, bank, None)[0]
+    expected = scipy_entropy(normalised(batch.log_probs), normalised(unprompted), axis=-1)
+    assert columns["kl_unprompted"][2] is None
+    close([columns["kl_unprompted"][i] for i in (0, 1, 3)], expected[[0, 1, 3]])
 
 
 def test_the_search_kls_are_not_used(batch, reached, bank):
-    first, _ = divergence_columns(batch, reached, bank, None)
+    first, _ = divergence_columns(batch, reached, bank, UNPROMPTED)
     bank.kl[:] = torch.rand(5, RESTARTS)
-    second, _ = divergence_columns(batch, reached, bank, None)
+    second, _ = divergence_columns(batch, reached, bank, UNPROMPTED)
     assert first == second
 
 
 def test_targets_that_were_not_searched_are_null(batch, reached, bank):
     bank.kl[[1, 0]] = math.inf
     bank.reason[[1, 0]] = StopReason.NOT_SEARCHED
-    columns, log_q = divergence_columns(batch, reached, bank, random_log_probs(9, 1))
+    columns, log_q = divergence_columns(batch, reached, bank, UNPROMPTED)
     for name in NUMBERS:
         assert [v is None for v in columns[name]] == [False, True, False, True], name
     assert [s == "not_searched" for s in columns["stop_reason"]] == [False, True, False, True]
@@ -154,7 +162,7 @@ def test_targets_that_were_not_searched_are_null(batch, reached, bank):
 def test_restarts_without_a_result_do_not_count(batch, reached, bank):
     bank.kl[:, 0] = math.inf
     reached[:, 0] = math.nan  # whatever their prompts give
-    columns, log_q = divergence_columns(batch, reached, bank, None)
+    columns, log_q = divergence_columns(batch, reached, bank, UNPROMPTED)
     kl = scipy_entropy(normalised(batch.log_probs)[:, None], normalised(reached[:, 1:]), axis=-1)
     close(columns["kl"], kl.min(1))
     assert columns["best_restart"] == (kl.argmin(1) + 1).tolist()
@@ -166,7 +174,7 @@ def test_restarts_without_a_result_do_not_count(batch, reached, bank):
 def test_one_restart_has_no_spread(batch, reached):
     bank = ResultBank(5, 1, (2, 3))
     bank.kl[:] = 1.0
-    columns, _ = divergence_columns(batch, reached[:, :1], bank, None)
+    columns, _ = divergence_columns(batch, reached[:, :1], bank, UNPROMPTED)
     assert columns["kl_restart_std"] == [0.0] * 4
     assert columns["kl_worst_restart"] == columns["kl"]
 
@@ -174,9 +182,9 @@ def test_one_restart_has_no_spread(batch, reached):
 # ---- tables and files ----
 
 WANTED = [
-    "target_id", "family", "entropy", "kl", "kl_floor", "excess", "kl_uniform", "kl_unprompted", "prompt_entropy",
-    "reverse_kl", "js", "tv", "method", "prompt_length", "prompt_text", "kl_text", "steps", "forward_passes",
-    "seconds", "stop_reason", "seed", "lm", "lm_fingerprint",
+    "target_id", "family", "partner_of", "entropy", "kl", "kl_floor", "excess", "kl_uniform", "kl_unprompted",
+    "prompt_entropy", "reverse_kl", "js", "tv", "method", "prompt_length", "context_before", "context_after",
+    "prompt_text", "kl_text", "steps", "forward_passes", "seconds", "stop_reason", "seed", "lm", "lm_fingerprint",
 ]  # fmt: skip
 
 
@@ -186,12 +194,12 @@ def test_the_schema_has_the_column(name):
 
 
 def test_columns_of_the_record_are_in_the_schema(batch, reached, bank):
-    columns, _ = divergence_columns(batch, reached, bank, random_log_probs(9, 1))
+    columns, _ = divergence_columns(batch, reached, bank, UNPROMPTED)
     assert set(columns) - set(SCHEMA.names) == {"best_restart"}
 
 
 def test_a_table_joins_batches_and_fills_with_null(batch, reached, bank):
-    columns, _ = divergence_columns(batch, reached, bank, None)
+    columns, _ = divergence_columns(batch, reached, bank, UNPROMPTED)
     table = result_table([columns, {"target_id": ["x"], "kl": [0.5]}])
     assert table.schema == SCHEMA
     assert table["target_id"].to_pylist() == ["t4", "t1", "t2", "t0", "x"]
@@ -200,8 +208,13 @@ def test_a_table_joins_batches_and_fills_with_null(batch, reached, bank):
     assert table["kl_floor"].null_count == 5
 
 
+def test_no_batch_makes_an_empty_table():
+    table = result_table([])
+    assert (table.schema, len(table)) == (SCHEMA, 0)
+
+
 def test_a_written_table_is_read_back(tmp_path, batch, reached, bank):
-    table = result_table([divergence_columns(batch, reached, bank, None)[0]])
+    table = result_table([divergence_columns(batch, reached, bank, UNPROMPTED)[0]])
     path = write_parquet(table, tmp_path / "results.parquet")
     assert pq.read_table(path).equals(table)
     assert [p.name for p in tmp_path.iterdir()] == ["results.parquet"]

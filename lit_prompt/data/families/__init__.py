@@ -4,7 +4,9 @@ from lit_prompt.data.families.base import EntropyGridFamily, TargetFamily, entro
 from lit_prompt.data.families.dirichlet import Dirichlet
 from lit_prompt.data.families.entropy_matched import EntropyMatched
 from lit_prompt.data.families.from_file import FromFile
+from lit_prompt.data.families.from_lm import FromLM
 from lit_prompt.data.families.one_hot import OneHot
+from lit_prompt.data.families.outlier import Outlier
 from lit_prompt.data.families.temperature import Temperature
 from lit_prompt.data.families.uniform_subset import UniformSubset
 
@@ -13,7 +15,9 @@ __all__ = [
     "EntropyGridFamily",
     "EntropyMatched",
     "FromFile",
+    "FromLM",
     "OneHot",
+    "Outlier",
     "TargetFamily",
     "Temperature",
     "UniformSubset",

@@ -2,12 +2,13 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from lit_prompt.data.target import Target, seed_for
+from lit_prompt.data.target import Rejected, Target, seed_for
 from lit_prompt.errors import InputError
 from lit_prompt.lm import Vocabulary
 
@@ -25,8 +26,10 @@ class TargetFamily(ABC):
         self.seed = seed
 
     @abstractmethod
-    def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
+    def targets(self, vocabulary: Vocabulary) -> Iterator[Target | Rejected]:
         """Yields the family's targets; those with random parts depend on their own seed alone.
+
+        In place of a target that cannot be made as it should be, a family yields why.
 
         Args:
             vocabulary: what the targets are distributions over.
@@ -50,8 +53,8 @@ class EntropyGridFamily(TargetFamily):
         seed: base of the seeds of the family's targets.
     """
 
-    # bounds the working memory to some hundred megabytes, whatever |V|
-    _elements_per_block = 2**22
+    # bounds the working memory to some dozen megabytes
+    _elements_per_block = 2**20
 
     def __init__(self, entropies: int | list[float], per_entropy: int, name: str, seed: int = 0) -> None:
         super().__init__(name, seed)
@@ -64,11 +67,9 @@ class EntropyGridFamily(TargetFamily):
 
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
         """Yields ``per_entropy`` targets at each entropy of the grid."""
-        wanted = [
-            (h, f"H{h:.3f}", k)
-            for h in entropy_grid(self.entropies, vocabulary.size, f"family {self.name}")
-            for k in range(self.per_entropy)
-        ]
+        entropies = entropy_grid(self.entropies, vocabulary.size, f"family {self.name}")
+        labels = entropy_labels(entropies)
+        wanted = [(h, labels[h], k) for h in entropies for k in range(self.per_entropy)]
         block = max(1, self._elements_per_block // vocabulary.size)
         for start in range(0, len(wanted), block):
             part = wanted[start : start + block]
@@ -90,7 +91,7 @@ def entropy_grid(entropies: int | Sequence[float], vocab_size: int, where: str) 
         where: named in the error.
 
     Raises:
-        InputError: if an entropy lies outside [0, ln|V|].
+        InputError: if an entropy lies outside [0, ln|V|] or is listed twice.
     """
     highest = math.log(vocab_size)
     if isinstance(entropies, int):
@@ -103,4 +104,19 @@ def entropy_grid(entropies: int | Sequence[float], vocab_size: int, where: str) 
             raise InputError(
                 f"{where}: entropy {h:g} lies outside [0, ln|V|] = [0, {highest:.4f}] nats for |V| = {vocab_size}"
             )
+    for h, count in Counter(entropies).items():
+        if count > 1:
+            raise InputError(f"{where}: entropy {h:g} is listed twice; for more targets at an entropy set per_entropy")
     return list(entropies)
+
+
+def entropy_labels(entropies: Sequence[float]) -> dict[float, str]:
+    """Names for distinct entropies in ids: ``H3.000``, with further decimals for those that three do not tell apart."""
+    labels: dict[float, str] = {}
+    decimals, alike = 3, list(entropies)
+    while alike:
+        texts = {h: f"H{h:.{decimals}f}" for h in alike}
+        uses = Counter(texts.values())
+        labels |= {h: text for h, text in texts.items() if uses[text] == 1}
+        decimals, alike = decimals + 1, [h for h in alike if h not in labels]
+    return labels

@@ -1,15 +1,17 @@
 """A user's own targets."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from lit_prompt.data.answer_ids import AnswerIds
 from lit_prompt.data.families.base import TargetFamily
 from lit_prompt.data.target import Target
-from lit_prompt.data.user_file import UserDistribution, read_distributions
+from lit_prompt.data.user_distribution import Report, UserDistribution, raise_error
+from lit_prompt.data.user_file import read_distributions
 from lit_prompt.errors import InputError
 from lit_prompt.lm import Vocabulary
 
@@ -23,6 +25,10 @@ class FromFile(TargetFamily):
     A JSONL line is ``{"name": "coin", "probs": {" heads": 0.5, " tails": 0.5}}``; lists work too, as ``tokens`` (texts)
     or ``ids`` beside ``probs``. CSV and Parquet hold a row a token with the columns ``token`` or ``id``, ``prob`` and
     ``name``. The space before a word belongs to its token.
+
+    Answers of several tokens are ``{"strings": {" very satisfied": 0.4, " not at all": 0.6}}`` (a column ``string``);
+    each stands for its first token, and those must differ. ``"context": {"before": "...", "after": "..."}`` (columns
+    ``before`` and ``after``) is the text around this target's prompt, in place of the module's.
 
     Args:
         path: the file.
@@ -38,53 +44,105 @@ class FromFile(TargetFamily):
 
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
         """Yields the file's distributions in its order."""
-        names: dict[str, str] = {}
-        for entry in read_distributions(Path(self.path)):
-            if entry.name in names:
-                raise InputError(f"{entry.where}: the name {entry.name!r} was used before, at {names[entry.name]}")
-            names[entry.name] = entry.where
-            log_probs = self._log_probs(entry, vocabulary)
-            target = Target.from_logits(f"{self.name}/{entry.name}", self.name, log_probs)
-            target.metadata.update(entry.metadata)  # its keys are the user's: "seed" or "family" may be among them
-            yield target
-        if not names:
-            raise InputError(f"{self.path}: holds no distribution")
+        yield from self.read(vocabulary, raise_error)
 
-    def _log_probs(self, entry: UserDistribution, vocabulary: Vocabulary) -> torch.Tensor:
-        probs = torch.zeros(vocabulary.size, dtype=torch.float64)
-        seen: set[int] = set()
-        if not entry.tokens:
-            raise InputError(f"{entry.where}: the distribution is empty")
-        places = entry.places or [entry.where] * len(entry.tokens)
-        for token, given, where in zip(entry.tokens, entry.probs, places, strict=True):
-            token_id = vocabulary.checked_id(token, where)
-            if token_id in seen:
-                raise InputError(f"{where}: token {token!r} is listed twice")
-            seen.add(token_id)
-            probs[token_id] = _probability(given, token, where)
-        total = float(probs.sum())
+    def read(
+        self, vocabulary: Vocabulary, report: Report, warn: Callable[[str], None] | None = None
+    ) -> Iterator[Target]:
+        """Yields those distributions of the file that are in order.
+
+        Args:
+            vocabulary: what they are distributions over.
+            report: given each mistake; where it returns, the reading goes on.
+            warn: given what looks like a slip; by default that becomes a note of its target.
+        """
+        names: dict[str, str] = {}
+        answer_ids = AnswerIds(vocabulary)
+        for entry in read_distributions(Path(self.path), report):
+            if warn is not None:
+                for warning in entry.warnings:
+                    warn(warning)
+                entry.warnings = []
+            target, errors = self._target(entry, answer_ids, vocabulary.size)
+            if entry.name in names:
+                errors.append(
+                    InputError(f"{entry.where}: the name {entry.name!r} was used before, at {names[entry.name]}")
+                )
+            names.setdefault(entry.name, entry.where)
+            for error in errors:
+                report(error)
+            if target is not None and not errors:
+                yield target
+
+    def _target(
+        self, entry: UserDistribution, answer_ids: AnswerIds, vocab_size: int
+    ) -> tuple[Target | None, list[InputError]]:
+        """The target, or None, and all that is wrong with it."""
+        errors: list[InputError] = []
+        by_id: dict[int, int | str] = {}
+        shared: dict[int, list[int | str]] = {}
+        probs: list[float] = []
+        if not entry.answers:
+            errors.append(InputError(f"{entry.where}: the distribution is empty"))
+        for i, (answer, given) in enumerate(zip(entry.answers, entry.probs, strict=True)):
+            if answer is None:
+                continue  # reported when it was read
+            where = entry.where_of(i)
+            try:
+                token_id = answer_ids(answer, entry.strings, where)
+                if token_id not in by_id:
+                    by_id[token_id] = answer
+                elif by_id[token_id] == answer or not entry.strings:
+                    raise InputError(f"{where}: {'string' if entry.strings else 'token'} {answer!r} is listed twice")
+                else:
+                    shared.setdefault(token_id, [by_id[token_id]]).append(answer)
+            except InputError as error:
+                errors.append(error)
+            try:
+                probs.append(_probability(given, answer, where))
+            except InputError as error:
+                errors.append(error)
+        if shared:
+            errors.append(answer_ids.collision(entry, shared))
+        if len(probs) == len(entry.probs) > 0 and not entry.faulty:
+            errors.extend(self._sum_error(entry, math.fsum(probs), len(by_id) == vocab_size))
+        if errors or entry.faulty:
+            return None, errors
+        rest = max(1.0 - math.fsum(probs), 0.0) if self.rest == "spread" else 0.0
+        target = Target.from_weights(
+            f"{self.name}/{entry.name}",
+            self.name,
+            torch.tensor(list(by_id)),
+            torch.tensor(probs, dtype=torch.float64),
+            vocab_size,
+            rest,
+        )
+        target.before, target.after = entry.before, entry.after
+        target.metadata = entry.metadata  # its keys are the user's: "seed" or "family" may be among them
+        notes = entry.warnings + answer_ids.notes(entry, by_id)
+        if notes:
+            own = entry.metadata.get("note")
+            target.metadata["note"] = "; ".join(notes + ([] if own is None else [str(own)]))
+        return target, errors
+
+    def _sum_error(self, entry: UserDistribution, total: float, all_listed: bool) -> list[InputError]:
         rest = 1.0 - total
-        all_listed = len(seen) == vocabulary.size
-        if rest < -SUM_TOLERANCE or ((self.rest == "zero" or all_listed) and rest > SUM_TOLERANCE):
-            hint = "" if rest < 0 or all_listed else "; to spread the rest over the other tokens set rest: spread"
-            raise InputError(
+        if rest >= -SUM_TOLERANCE and (rest <= SUM_TOLERANCE or (self.rest == "spread" and not all_listed)):
+            return []
+        hint = "" if rest < 0 or all_listed else "; to spread the rest over the other tokens set rest: spread"
+        return [
+            InputError(
                 f"{entry.where}: probabilities of {entry.name!r} sum to {total:.6g}, not to 1 "
                 f"(within {SUM_TOLERANCE}){hint}"
             )
-        if self.rest == "spread" and not all_listed:
-            unlisted = torch.ones(vocabulary.size, dtype=torch.bool)
-            unlisted[list(seen)] = False
-            probs[unlisted] = max(rest, 0.0) / int(unlisted.sum())
-        if not float(probs.sum()) > 0.0:
-            raise InputError(f"{entry.where}: all probabilities of {entry.name!r} are zero")
-        return torch.where(probs > 0, probs.log(), -math.inf)
+        ]
 
 
-def _probability(given: Any, token: int | str, where: str) -> float:
+def _probability(given: Any, answer: int | str, where: str) -> float:
     try:
         value = float(given)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{where}: probability {given!r} of {token!r} is not a number") from error
+        raise InputError(f"{where}: probability {given!r} of {answer!r} is not a number") from error
     if not 0.0 <= value <= 1.0 + SUM_TOLERANCE:
-        raise InputError(f"{where}: probability {value:g} of {token!r} is not between 0 and 1")
+        raise InputError(f"{where}: probability {value:g} of {answer!r} is not between 0 and 1")
     return value

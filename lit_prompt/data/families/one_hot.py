@@ -1,6 +1,5 @@
 """One-hot targets."""
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -30,14 +29,14 @@ class OneHot(TargetFamily):
 
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
         """Yields a target for each token."""
+        ordinary = np.array(vocabulary.ordinary_ids)
         count = self.count if self.tokens is None else len(self.tokens)
         seeds = [self.target_seed(i) if self.tokens is None else None for i in range(count)]
         for i, seed in enumerate(seeds):
             if self.tokens is None:
-                token_id = int(np.random.default_rng(seed).choice(vocabulary.ordinary_ids))
+                token_id = int(np.random.default_rng(seed).choice(ordinary))
             else:
                 token_id = vocabulary.checked_id(self.tokens[i], f"family {self.name}")
-            logits = torch.full((vocabulary.size,), -math.inf)
-            logits[token_id] = 0.0
             target_id = f"{self.name}/{i}/{vocabulary.text(token_id)}"
-            yield Target.from_logits(target_id, self.name, logits, seed, token_id=token_id)
+            ids, weights = torch.tensor([token_id]), torch.ones(1)
+            yield Target.from_weights(target_id, self.name, ids, weights, vocabulary.size, seed=seed, token_id=token_id)

@@ -1,6 +1,5 @@
 """Uniform targets over random tokens."""
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -31,13 +30,13 @@ class UniformSubset(TargetFamily):
 
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
         """Yields ``per_size`` targets for each k."""
-        available = len(vocabulary.ordinary_ids)
+        ordinary = np.array(vocabulary.ordinary_ids)
         for k in self.sizes:
-            if not 1 <= k <= available:
-                raise InputError(f"family {self.name}: {k} tokens are not among 1 to {available} ordinary tokens")
+            if not 1 <= k <= len(ordinary):
+                raise InputError(f"family {self.name}: {k} tokens are not among 1 to {len(ordinary)} ordinary tokens")
             for i in range(self.per_size):
                 seed = self.target_seed(k, i)
-                ids = np.random.default_rng(seed).choice(vocabulary.ordinary_ids, size=k, replace=False)
-                logits = torch.full((vocabulary.size,), -math.inf)
-                logits[torch.from_numpy(ids)] = 0.0
-                yield Target.from_logits(f"{self.name}/k{k}/{i}", self.name, logits, seed, k=k)
+                ids = torch.from_numpy(np.random.default_rng(seed).choice(ordinary, size=k, replace=False))
+                yield Target.from_weights(
+                    f"{self.name}/k{k}/{i}", self.name, ids, torch.ones(k), vocabulary.size, seed=seed, k=k
+                )

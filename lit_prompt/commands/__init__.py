@@ -1,0 +1,1 @@
+"""Commands beside those of the search; each is imported when it is called."""

@@ -1,0 +1,95 @@
+"""``lit_prompt targets show``: a set of targets as a table and a picture."""
+
+from pathlib import Path
+
+import numpy as np
+
+from lit_prompt.data import TargetSet, check_vocabulary
+from lit_prompt.errors import InputError
+from lit_prompt.lm import LMOptions, Vocabulary
+from lit_prompt.results.console import console
+from lit_prompt.results.figures import sorted_probabilities
+from lit_prompt.results.targets_shown import print_remarks, print_summary, print_targets
+
+_DRAWN_PER_FAMILY = 200
+_RANKS = 256
+_ROWS_PER_READ = 64
+
+
+def show_targets(
+    folder: Path, rows: int, out: Path | None, lm: str | None, revision: str | None, trust_remote_code: bool
+) -> None:
+    """Prints and draws a set of targets.
+
+    Args:
+        folder: a saved set, or a run's folder.
+        rows: targets in the table; 0 for all.
+        out: the picture; None for ``targets.png`` in the set's folder.
+        lm: LM whose tokenizer spells the tokens; None for the one that the set was built for.
+        revision: of the LM, on the hub.
+        trust_remote_code: whether the tokenizer may be a program of its own.
+
+    Raises:
+        InputError: if there is no such set, its LM is not to be had or has another vocabulary, or the named picture
+            cannot be written.
+    """
+    if rows < 0:
+        raise InputError(f"--rows is {rows}; give a number of targets, or 0 for all")
+    if out is not None and out.suffix != ".png":
+        raise InputError(f"--out: {out} must end in .png")
+    if out is not None and not out.parent.is_dir():
+        raise InputError(f"--out: no folder {out.parent}")
+    targets = TargetSet(_set_folder(folder))
+    name = lm or targets.lm
+    if name is None:
+        raise InputError(f"{targets.folder}: does not say which LM it was built for; name it with --lm")
+    try:
+        vocabulary = Vocabulary.load(name, LMOptions(revision=revision, trust_remote_code=trust_remote_code))
+    except InputError as error:
+        hint = "" if lm else f" ({targets.folder} was built for it; where it is elsewhere now, name it with --lm)"
+        raise InputError(f"{error}{hint}") from error
+    check_vocabulary(targets, vocabulary)
+    print_summary(targets)
+    print_targets(targets, vocabulary, rows)
+    print_remarks(targets.rejected, [])
+    picture = out or targets.folder / "targets.png"
+    try:
+        sorted_probabilities(*_curves(targets), title=str(folder)).savefig(picture)
+    except OSError as error:
+        message = f"{picture} cannot be written ({error.strerror})"
+        if out is not None:
+            raise InputError(f"--out: {message}") from error
+        console.print(f"no picture: {message}; name another place with --out", soft_wrap=True, markup=False)
+    else:
+        console.print(f"picture   {picture}", soft_wrap=True, markup=False)
+
+
+def _set_folder(folder: Path) -> Path:
+    """The set of a run: its own, or the one that it was started with as data.load."""
+    if (folder / "targets").is_dir():
+        return folder / "targets"
+    if (folder / "config.yaml").is_file():
+        import yaml
+
+        settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        if load := settings.get("data", {}).get("load"):
+            return Path(load)
+    return folder
+
+
+def _curves(targets: TargetSet) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Sorted probabilities of some targets of each family, ``[target, rank]``, and the ranks."""
+    ranks = np.unique(np.geomspace(1, targets.vocab_size, _RANKS).round().astype(int))
+    family = np.array(targets.family)
+    curves = {}
+    for name in dict.fromkeys(targets.family):
+        mine = np.flatnonzero(family == name)
+        # of a large family targets of every entropy, evenly spaced
+        mine = mine[np.argsort(targets.entropy.numpy()[mine], kind="stable")]
+        drawn = mine[np.linspace(0, len(mine) - 1, min(len(mine), _DRAWN_PER_FAMILY)).round().astype(int)]
+        parts = []
+        for start in range(0, len(drawn), _ROWS_PER_READ):
+            log_probs = targets.batch(drawn[start : start + _ROWS_PER_READ].tolist()).log_probs
+            parts.append(log_probs.sort(dim=1, descending=True).values.exp().numpy()[:, ranks - 1])
+        curves[name] = np.concatenate(parts)
+    return curves, ranks

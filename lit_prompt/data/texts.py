@@ -1,0 +1,90 @@
+"""Natural text: files, saved datasets and datasets of the hub, read one document at a time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lit_prompt.errors import InputError
+
+_BUILDERS = {".txt": "text", ".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+_COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """Where natural text comes from; it is streamed, never held whole.
+
+    Attributes:
+        path: a file (.txt, .jsonl, .csv, .parquet, also compressed with gz, xz, bz2 or zst), a folder written by
+            ``datasets``' save_to_disk, or the name of a dataset on the hub.
+        column: the column that holds the text.
+        config: configuration of a hub dataset.
+        split: split of a dataset.
+        unit: what counts as one text: a ``document`` (a row; a .txt file is one) or a ``paragraph`` of it; blank
+            lines separate paragraphs.
+    """
+
+    path: str
+    column: str = "text"
+    config: str | None = None
+    split: str = "train"
+    unit: Literal["document", "paragraph"] = "paragraph"
+
+    def texts(self) -> Iterator[str]:
+        """Yields the texts in their order, without empty ones.
+
+        Raises:
+            InputError: if there is no such source, or it lacks the column.
+        """
+        found = False
+        for number, row in enumerate(self._rows(), start=1):
+            document = row.get(self.column)
+            if not isinstance(document, str):
+                raise InputError(
+                    f"{self.path}: row {number} has no text in column {self.column!r}; it has {sorted(row)} "
+                    "(choose one with column)"
+                )
+            for text in document.split("\n\n") if self.unit == "paragraph" else [document]:
+                if text := text.strip():
+                    found = True
+                    yield text
+        if not found:
+            raise InputError(f"{self.path}: holds no text")
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        import datasets
+
+        try:
+            if Path(self.path).is_dir():
+                rows = datasets.load_from_disk(self.path)
+                rows = rows[self.split] if isinstance(rows, datasets.DatasetDict) else rows
+            elif Path(self.path).exists():
+                rows = datasets.load_dataset(
+                    self._builder(), data_files=self.path, split="train", streaming=True, **self._reading()
+                )
+            else:
+                self._refuse_missing_file()
+                rows = datasets.load_dataset(self.path, self.config, split=self.split, streaming=True)
+            yield from rows
+        except InputError:
+            raise
+        except Exception as error:  # datasets, pyarrow and the hub raise errors of their own
+            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise InputError(f"{self.path}: cannot be read as text ({reason[:300]})") from error
+
+    def _suffix(self) -> str:
+        suffixes = Path(self.path).suffixes
+        return suffixes[-2] if len(suffixes) > 1 and suffixes[-1] in _COMPRESSED else Path(self.path).suffix
+
+    def _builder(self) -> str:
+        if self._suffix() not in _BUILDERS:
+            raise InputError(f"{self.path}: the name must end in {', '.join(_BUILDERS)} (also compressed)")
+        return _BUILDERS[self._suffix()]
+
+    def _reading(self) -> dict[str, Any]:
+        return {"sample_by": "document"} if self._builder() == "text" else {}
+
+    def _refuse_missing_file(self) -> None:
+        if self._suffix() in _BUILDERS or self.path.startswith((".", "/", "~")) or self.path.count("/") > 1:
+            raise InputError(f"{self.path}: no such file; the path is taken from the folder you are in")

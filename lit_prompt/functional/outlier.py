@@ -1,0 +1,185 @@
+"""Distributions in which few tokens hold far more mass than the rest, at a wanted entropy."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lit_prompt.functional.divergence import entropy
+from lit_prompt.functional.entropy_match import newton_to_entropy
+from lit_prompt.functional.threads import one_thread
+
+_STEPS = 2000
+# Adam forgets within ten steps: once an entropy is met the gradient is a thousandth of what it was, and a longer
+# memory would make every step that small
+_MEMORY = 0.9
+# gradients of the least likely of 100,000 tokens are below the usual 1e-8, which would leave them where they are
+_ADAM_EPS = 1e-15
+_WEIGHT_DECAY = 0.97
+# nats; closer than this a few Gauss-Newton steps meet the entropy, which a fixed Adam step would overshoot for ever
+_HAND_OVER = 0.05
+_BISECTIONS = 100
+# nats; how far above ln|V| an entropy that was computed in float32 may lie
+_ROUNDING = 1e-5
+
+
+def max_outlier_mass(entropy: Tensor, k: int, vocab_size: int) -> Tensor:
+    r"""Largest mass m that k given tokens can hold in a distribution of entropy h over V tokens.
+
+    A distribution with mass M on the k tokens has the entropy
+
+    .. math:: H = h_b(M) + M H_k + (1 - M) H_{V-k}
+
+    with h_b the entropy of a coin and the entropies within the k tokens and within the others, at most ln k and
+    ln(V - k). So its entropy is at most that of the one that is uniform on the k and uniform on the others,
+
+    .. math:: H(M) = -M \ln\frac{M}{k} - (1 - M) \ln\frac{1 - M}{V - k},
+
+    which falls from ln V at M = k/V to ln k at M = 1. For h >= ln k let H(m) = h: the mass m is held, by that very
+    distribution, and no larger one is, as its entropy would be below h. For h < ln k all mass fits on the k tokens,
+    spread unevenly over them: m = 1. (Not every smaller mass is possible: half of it takes ln 2 nats.)
+
+    Args:
+        entropy: h in nats, ``[...]``, each in [0, ln V].
+        k: number of tokens, from 1 to V - 1.
+        vocab_size: V.
+
+    Returns:
+        ``[...]``, float64, from k/V to 1.
+
+    Raises:
+        ValueError: if k or an entropy is out of range.
+    """
+    if not 1 <= k < vocab_size:
+        raise ValueError(f"{k} outlier tokens are not among 1 to {vocab_size - 1} for {vocab_size} tokens")
+    h = entropy.double()
+    if not bool(((h >= 0) & (h <= math.log(vocab_size) + _ROUNDING)).all()):
+        raise ValueError(f"entropies are not all in [0, {math.log(vocab_size):.4f}] nats: {h.tolist()}")
+    low = torch.full_like(h, k / vocab_size)
+    high = torch.ones_like(h)
+    for _ in range(_BISECTIONS):
+        m = (low + high) / 2
+        coin = torch.special.entr(m) + torch.special.entr(1 - m)
+        too_flat = coin + m * math.log(k) + (1 - m) * math.log(vocab_size - k) > h
+        low, high = torch.where(too_flat, m, low), torch.where(too_flat, high, m)
+    return torch.where(h <= math.log(k), 1.0, low)
+
+
+@dataclass
+class OutlierDescent:
+    """What a descent reached, measured in float64.
+
+    Attributes:
+        logits: ``[item, vocab]``, float32.
+        entropy: nats, ``[item]``, float64.
+        mass: what the outlier tokens hold, ``[item]``, float64.
+        max_mass: the most that they can hold at the wanted entropy, ``[item]``, float64.
+        accepted: whether entropy and mass are as wanted, ``[item]``, bool.
+    """
+
+    logits: Tensor
+    entropy: Tensor
+    mass: Tensor
+    max_mass: Tensor
+    accepted: Tensor
+
+
+@one_thread()
+def descend_to_outliers(
+    logits: Tensor,
+    target: Tensor,
+    outlier_ids: Tensor,
+    a: float = 1.0,
+    b: float = 100.0,
+    delta: float = 0.05,
+    lr: float = 0.1,
+    tolerance: float = 1e-3,
+) -> OutlierDescent:
+    r"""Descends a (H(softmax z) - h)^2 - b M, M being the mass of the outlier tokens, from the given logits.
+
+    The construction of *outlier targets* in Distribution Prompting (Wang, Zhu and Shi, EMNLP 2025, arXiv 2505.12244),
+    which accepts an item when |H - h| <= tolerance and M >= m - delta, with m from :func:`max_outlier_mass`.
+
+    Under a small b the entropy falls first, other tokens get the mass and keep it; under a large one the descent ends
+    where the two gradients cancel, away from h. So b starts large and shrinks by 3 % in each step that finds
+    M at (1 - delta) m or more. As soon as M is there and H is near h, Gauss-Newton steps on (H - h)^2 alone meet h, and
+    the item is done unless they cost it the mass. The goal (1 - delta) m is never below m - delta; at high entropies,
+    where m itself is below delta, it still asks for outliers. The other tokens are flattened no further than this
+    takes: their random start is not lost.
+
+    All operations are elementwise or along an item's row, on one thread: an item does not depend on the others. Items
+    that are done leave the batch. Working memory is about ten times that of ``logits``.
+
+    Args:
+        logits: ``[item, vocab]``, float32, finite; the starting points, not changed.
+        target: wanted entropies h in nats, ``[item]``, each in [0, ln|V|].
+        outlier_ids: distinct tokens of each item, ``[item, k]``, int64, k < |V|.
+        a: weight of the entropy's error.
+        b: weight of the mass at the start. Adam has no scale: a and b count through their ratio.
+        delta: largest accepted shortfall of the mass.
+        lr: Adam's step size.
+        tolerance: largest accepted |H - h| in nats.
+
+    Returns:
+        The logits and whether each item is accepted. The others hold what the last of 2,000 steps reached.
+
+    Raises:
+        ValueError: if k or an entropy is out of range.
+    """
+    max_mass = max_outlier_mass(target, outlier_ids.shape[1], logits.shape[1])
+    goal = (1 - delta) * max_mass
+    reached = _descend(logits, target.to(logits), outlier_ids, goal.to(logits), a, b, lr, tolerance)
+    log_p = reached.double().log_softmax(-1)
+    h, mass = entropy(log_p), log_p.gather(1, outlier_ids).exp().sum(-1)
+    accepted = ((h - target.double()).abs() <= tolerance) & (mass >= max_mass - delta)
+    return OutlierDescent(reached, h, mass, max_mass, accepted)
+
+
+def _descend(
+    logits: Tensor, target: Tensor, ids: Tensor, goal: Tensor, a: float, b: float, lr: float, tolerance: float
+) -> Tensor:
+    """Adam until the outliers of each row hold their goal near the wanted entropy, Gauss-Newton from there."""
+    result = torch.empty_like(logits)
+    row, z = torch.arange(len(logits), device=logits.device), logits
+    first, second = torch.zeros_like(z), torch.zeros_like(z)
+    weight = torch.full_like(goal, b)
+    for step in range(1, _STEPS + 1):
+        log_p = z.log_softmax(-1)
+        p = log_p.exp()
+        h = -(p * log_p).sum(-1)
+        held = p.gather(1, ids)
+        mass = held.sum(-1)
+        weight = torch.where(mass >= goal, _WEIGHT_DECAY * weight, weight)
+        near = ((mass >= goal) & ((h - target).abs() <= _HAND_OVER)).nonzero().flatten()
+        if len(near):
+            met, good = _meet_entropy(z[near], target[near], ids[near], goal[near], tolerance)
+            near = near[good]
+            result[row[near]] = met[good]
+        # gradient of the loss: p (-2a (H - h)(log p + H) + b M), less b p for the outliers
+        gradient = log_p.add_(h.unsqueeze(-1)).mul_((-2 * a * (h - target)).unsqueeze(-1))
+        gradient.add_((weight * mass).unsqueeze(-1)).mul_(p).scatter_add_(1, ids, -weight.unsqueeze(-1) * held)
+        # both averages lack the factor (1 - memory) and Adam's correction for the first steps: together they make scale
+        first.mul_(_MEMORY).add_(gradient)
+        second.mul_(_MEMORY).add_(gradient.square_())
+        scale = (1 - _MEMORY) / (1 - _MEMORY**step)
+        z = z - (lr * scale) * first / (math.sqrt(scale) * second.sqrt()).add_(_ADAM_EPS)
+        if len(near):
+            left = torch.ones_like(row, dtype=torch.bool).index_fill_(0, near, False)
+            row, z, first, second, target, ids, goal, weight = (
+                x[left] for x in (row, z, first, second, target, ids, goal, weight)
+            )
+            if len(row) == 0:
+                return result
+    result[row] = _meet_entropy(z, target, ids, goal, tolerance)[0]
+    return result
+
+
+def _meet_entropy(z: Tensor, target: Tensor, ids: Tensor, goal: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
+    """Logits after Gauss-Newton steps on (H - h)^2, and whether entropy and goal are met, ``[item]``."""
+    z = z.clone()
+    newton_to_entropy(z, target, tolerance)
+    log_p = z.log_softmax(-1)
+    p = log_p.exp()
+    h, mass = -(p * log_p).sum(-1), p.gather(1, ids).sum(-1)
+    return z, ((h - target).abs() <= 0.5 * tolerance) & (mass >= goal)

@@ -1,0 +1,91 @@
+"""How a tokenizer writes bytes as the characters of its tokens."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+def _byte_characters() -> list[str]:
+    """The character that byte-level BPE writes for each byte: itself if printable, else one from U+0100 on."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [b for b in range(0x100) if b not in printable]
+    code = {b: b for b in printable} | {b: 0x100 + i for i, b in enumerate(others)}
+    return [chr(code[b]) for b in range(0x100)]
+
+
+_CHARACTERS = _byte_characters()
+_BYTES = {character: b for b, character in enumerate(_CHARACTERS)}
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How a tokenizer writes bytes as the characters of its tokens.
+
+    Attributes:
+        marker: the characters that stand for a space (U+2581 as a rule); empty for byte-level BPE, in which every
+            character stands for a byte.
+        byte_fallback: whether ``<0x0A>`` stands for the byte 10.
+    """
+
+    marker: str
+    byte_fallback: bool = False
+
+    @classmethod
+    def read(cls, description: dict[str, Any]) -> "Spelling | None":
+        """Reads it from a tokenizer's description (``tokenizer.json``); None where it is none of the known ones.
+
+        The decoder tells, which is what makes text of tokens.
+        """
+        model, decoder = description["model"], steps(description["decoder"])
+        # marks within words, which no byte of a text stands for; characters of a text that are bytes already
+        if model.get("end_of_word_suffix") or model.get("continuing_subword_prefix"):
+            return None
+        if _has(steps(description["normalizer"]), "ByteLevel"):
+            return None
+        if _has(decoder, "ByteLevel"):
+            return cls("")
+        byte_fallback = bool(model.get("byte_fallback")) or _has(decoder, "ByteFallback")
+        for step in decoder:
+            if step["type"] == "Metaspace":
+                return cls(step["replacement"], byte_fallback)
+            if step["type"] == "Replace" and step["content"] == " " and "String" in step["pattern"]:
+                return cls(step["pattern"]["String"], byte_fallback)
+        return None
+
+    @property
+    def byte_level(self) -> bool:
+        """Whether every character stands for a byte."""
+        return not self.marker
+
+    def bytes_of(self, token: str) -> bytes:
+        """The bytes that a token stands for."""
+        if self.byte_level:
+            # as the decoder does: a token with any other character is a text
+            return bytes(_BYTES[c] for c in token) if all(c in _BYTES for c in token) else token.encode()
+        if self.byte_fallback and (found := _BYTE_TOKEN.fullmatch(token)):
+            return bytes([int(found[1], 16)])
+        return token.replace(self.marker, " ").encode()
+
+    def characters_of(self, data: bytes) -> str:
+        """The characters that stand for bytes, in byte-level BPE."""
+        return "".join(_CHARACTERS[b] for b in data)
+
+    def text_bytes(self, text: str) -> bytes:
+        """What tokens can keep of a text: a marker in it is a space to them."""
+        return (text.replace(self.marker, " ") if self.marker else text).encode()
+
+
+def steps(component: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The steps of a normalizer, pre-tokenizer or decoder, sequences opened."""
+    if component is None:
+        return []
+    for key in ("normalizers", "pretokenizers", "decoders"):
+        if key in component:
+            return [step for part in component[key] for step in steps(part)]
+    return [component]
+
+
+def _has(found: list[dict[str, Any]], kind: str) -> bool:
+    return any(step["type"] == kind for step in found)

@@ -1,0 +1,99 @@
+"""Carrying distributions from one LM's vocabulary to another's."""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lit_prompt.lm.vocabulary import Vocabulary
+
+
+class Mapped(NamedTuple):
+    """Distributions over the target's vocabulary, and what the way there cost.
+
+    Attributes:
+        probs: ``[item, target_size]``, float64, normalised; a row is NaN where all of its mass was lost.
+        lost: probability that had no token to go to and was left out, ``[item]``, float64.
+        moved: probability that went to a token of other bytes than its own, ``[item]``, float64.
+    """
+
+    probs: Tensor
+    lost: Tensor
+    moved: Tensor
+
+
+class VocabularyMap:
+    """Where the probability of each token of one vocabulary goes in another.
+
+    Tokens are compared as bytes. A token without bytes (special, unknown, padding) loses its probability, as does one
+    for which the other vocabulary has no token; the rest is renormalised. Between two vocabularies of the same
+    tokenizer the map goes by id instead, special tokens included, and loses only what lies on padding rows.
+
+    Args:
+        source: vocabulary of the distributions.
+        target: vocabulary that they are carried to.
+        kind: ``shared_tokens``: to the token of the same bytes. ``first_piece``: to the first token in the target's
+            encoding of the token's bytes, as they go on with other text.
+
+    Attributes:
+        token_ids: token of the target for each token of the source, -1 where there is none, ``[source_size]``, int64.
+
+    Raises:
+        InputError: if a tokenizer is of a kind whose bytes are not known.
+    """
+
+    def __init__(self, source: Vocabulary, target: Vocabulary, kind: Literal["shared_tokens", "first_piece"]) -> None:
+        self.target_size = target.size
+        found, moved = _by_id(source, target) or _by_bytes(source, target, kind)
+        self.token_ids = torch.tensor(found, dtype=torch.int64)
+        kept = self.token_ids >= 0
+        self._from = kept.nonzero()[:, 0]
+        self._to = self.token_ids[kept]
+        self._lost = (~kept).nonzero()[:, 0]
+        self._moved = torch.tensor(moved, dtype=torch.int64)
+
+    def map(self, probs: Tensor) -> Mapped:
+        """Carries distributions over.
+
+        Args:
+            probs: rows that sum to 1, ``[item, source_size]``, on any device.
+
+        Returns:
+            The distributions over the target's vocabulary, lost and moved mass, on the CPU.
+        """
+        probs = probs.to("cpu", torch.float64)
+        to = self._to.expand(len(probs), -1)
+        mapped = torch.zeros(len(probs), self.target_size, dtype=torch.float64).scatter_add_(
+            1, to, probs[:, self._from]
+        )
+        return Mapped(
+            mapped / _row_sums(mapped).unsqueeze(1), _row_sums(probs[:, self._lost]), _row_sums(probs[:, self._moved])
+        )
+
+
+def _row_sums(x: Tensor) -> Tensor:
+    """Sums of rows, one at a time: the rounding of a row's must not depend on how many there are."""
+    return torch.stack([row.sum() for row in x]) if len(x) else x.new_zeros(0)
+
+
+def _by_id(source: Vocabulary, target: Vocabulary) -> tuple[list[int], list[int]] | None:
+    """For each token its own id where both vocabularies are of the same tokenizer; no token is moved."""
+    tokens = source.tokenizer.get_vocab()
+    if tokens != target.tokenizer.get_vocab():
+        return None
+    known = set(tokens.values())
+    return [i if i in known and i < target.size else -1 for i in range(source.size)], []
+
+
+def _by_bytes(source: Vocabulary, target: Vocabulary, kind: str) -> tuple[list[int], list[int]]:
+    """For each token that of the target or -1, and the tokens that are moved to one of other bytes."""
+    if kind == "shared_tokens":
+        return [-1 if data is None else target.ids_by_bytes.get(data, -1) for data in source.token_bytes], []
+    found, moved = [-1] * source.size, []
+    for token_id, data in enumerate(source.token_bytes):
+        pieces = target.continuation_ids(data) if data is not None else []
+        if pieces:
+            found[token_id] = pieces[0]
+            if target.token_bytes[pieces[0]] != data:
+                moved.append(token_id)
+    return found, moved

@@ -1,0 +1,222 @@
+"""The evaluation of prompts: every number recomputed from them, with nothing carried over from the search."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from lit_prompt.data import TargetBatch
+from lit_prompt.errors import InputError
+from lit_prompt.functional import normalize_log_probs
+from lit_prompt.lm import FrozenLM, Vocabulary
+from lit_prompt.metrics import (
+    Entropy,
+    GroupedMetrics,
+    JSDivergence,
+    KLDivergence,
+    ReverseKLDivergence,
+    TopKOverlap,
+    TotalVariation,
+    entropy_bin,
+)
+from lit_prompt.models.context import Context, Contexts, PromptRows, run_in_parts
+from lit_prompt.results.record import TOP_K, Columns, divergence_columns, top_tokens
+from lit_prompt.search import MicroBatch, ResultBank
+
+
+class PromptEvaluation(L.LightningModule):
+    """Evaluates the prompts of a bank: the steps and hooks of validate, test and predict."""
+
+    method: str
+    lm: FrozenLM
+    lm_path: str
+    seed: int
+    bank: ResultBank
+    contexts: Contexts
+
+    def __init__(self) -> None:
+        super().__init__()
+        metrics = GroupedMetrics(
+            MetricCollection(
+                {
+                    "kl": KLDivergence(),
+                    "reverse_kl": ReverseKLDivergence(),
+                    "js": JSDivergence(),
+                    "tv": TotalVariation(),
+                    "entropy": Entropy(),
+                    f"top{TOP_K}_overlap": TopKOverlap(TOP_K),
+                },
+                compute_groups=False,
+            )
+        )
+        # in a tuple, so that Lightning does not move it: evaluation is float64, on the CPU
+        self._metrics = (metrics,)
+        self._micro_batch = MicroBatch()
+
+    @property
+    @abstractmethod
+    def vocabulary(self) -> Vocabulary:
+        """The LM's vocabulary."""
+
+    @property
+    @abstractmethod
+    def prompt_length(self) -> int:
+        """Number of positions that a prompt takes."""
+
+    @abstractmethod
+    def prompt_embeddings(self, index: Sequence[int]) -> Tensor:
+        """Input embeddings of the best prompts, ``[target, restart, length, embedding]``."""
+
+    @property
+    def metrics(self) -> GroupedMetrics:
+        """Divergences and entropy of the evaluation, overall, by family and by entropy."""
+        return self._metrics[0]
+
+    def reached_log_probs(self, prompts: Tensor, contexts: Sequence[Context]) -> Tensor:
+        """Next-token log-probabilities after prompts in their contexts.
+
+        Args:
+            prompts: ``[item, length, embedding]``.
+            contexts: of each prompt.
+
+        Returns:
+            ``[item, vocab]``, float64, on CPU.
+        """
+        reached = torch.empty(len(prompts), self.lm.vocab_size, dtype=torch.float64)
+
+        def fill(part: PromptRows) -> None:
+            rows = part.rows.cpu()
+            embeddings = part.input_embeddings(self.lm, prompts[rows].to(self.lm.device))
+            logits = self.lm.next_token_logits(embeddings, part.mask)
+            reached[rows] = normalize_log_probs(logits.cpu().double())
+
+        run_in_parts(self._micro_batch, self.contexts.arrange(contexts, prompts.shape[1]), fill)
+        return reached
+
+    def unprompted_log_probs(self, contexts: Sequence[Context]) -> Tensor:
+        """What the LM gives without a prompt: after a context's texts, or after BOS where both are empty.
+
+        Args:
+            contexts: any number; equal ones are computed once.
+
+        Returns:
+            ``[context, vocab]``, float64, on CPU; NaN where there is neither text nor BOS.
+        """
+        bos = self.vocabulary.tokenizer.bos_token_id
+        alone = () if bos is None else (int(bos),)
+        shown = [context if context.ids else replace(context, before_ids=alone) for context in contexts]
+        distinct = list(dict.fromkeys(context for context in shown if context.ids))
+        no_prompt = self.lm.embed(torch.zeros(len(distinct), 0, dtype=torch.long))
+        known = dict(zip(distinct, self.reached_log_probs(no_prompt, distinct), strict=True))
+        nothing = torch.full((self.lm.vocab_size,), torch.nan, dtype=torch.float64)
+        return torch.stack([known.get(context, nothing) for context in shown])
+
+    @torch.no_grad()
+    def evaluate(self, batch: TargetBatch) -> tuple[Columns, Tensor]:
+        """Recomputes every number of some targets from their prompts, in float64.
+
+        Args:
+            batch: the targets.
+
+        Returns:
+            The columns of the result record, and the reached log-probabilities ``[target, vocab]`` of the best
+            restart (NaN for a target that was not searched).
+        """
+        prompts = self.prompt_embeddings(batch.index)
+        contexts = self.contexts.of_batch(batch)
+        restarts = prompts.shape[1]
+        in_context = [context for context in contexts for _ in range(restarts)]
+        reached = self.reached_log_probs(prompts.flatten(0, 1), in_context).unflatten(0, prompts.shape[:2])
+        columns, log_q = divergence_columns(batch, reached, self.bank, self.unprompted_log_probs(contexts))
+        best = prompts[torch.arange(len(batch)), torch.tensor(columns["best_restart"])]
+        columns["prompt_norm"] = best.norm(dim=-1).mean(-1).tolist()
+        columns["context_before"] = [context.before for context in contexts]
+        columns["context_after"] = [context.after for context in contexts]
+        constant = {
+            "method": self.method,
+            "prompt_length": self.prompt_length,
+            "seed": self.seed,
+            "lm": self.lm_path,
+            "lm_fingerprint": self.lm.fingerprint,
+        }
+        return columns | {name: [value] * len(batch) for name, value in constant.items()}, log_q
+
+    def _evaluation_step(self, batch: TargetBatch) -> Columns:
+        columns, log_q = self.evaluate(batch)
+        known = self.bank.searched[torch.tensor(batch.index)]
+        labels = [[f, entropy_bin(h)] for f, h in zip(batch.family, batch.entropy.tolist(), strict=True)]
+        if known.any():
+            self.metrics.update(
+                batch.log_probs[known].double(), log_q[known], [x for x, k in zip(labels, known, strict=True) if k]
+            )
+        return columns
+
+    def validation_step(self, batch: TargetBatch, batch_idx: int) -> Columns:
+        """Evaluates some targets; returns the columns of their result records."""
+        return self._evaluation_step(batch)
+
+    def test_step(self, batch: TargetBatch, batch_idx: int) -> Columns:
+        """Evaluates some targets; returns the columns of their result records."""
+        return self._evaluation_step(batch)
+
+    def predict_step(self, batch: TargetBatch, batch_idx: int) -> list[dict[str, Any]]:
+        """The reached distributions of some targets; see :meth:`token_records`."""
+        return self.token_records(batch)
+
+    def token_records(self, batch: TargetBatch) -> list[dict[str, Any]]:
+        """Target and reached probability of the top tokens of some targets.
+
+        Returns:
+            For each token that is among a target's ten most likely ones, in the target or as reached: target_id,
+            family, kl (nats), token_id, token, target_probability and reached_probability. Targets that were not
+            searched are left out.
+        """
+        columns, log_q = self.evaluate(batch)
+        p, q = batch.log_probs.double().exp(), log_q.exp()
+        return [
+            {
+                "target_id": target_id,
+                "family": batch.family[i],
+                "kl": columns["kl"][i],
+                "token_id": token_id,
+                "token": self.vocabulary.text(token_id),
+                "target_probability": float(p[i, token_id]),
+                "reached_probability": float(q[i, token_id]),
+            }
+            for i, target_id in enumerate(batch.target_id)
+            if columns["kl"][i] is not None
+            for token_id in top_tokens(p[i], q[i])
+        ]
+
+    def _require_results(self) -> None:
+        if not hasattr(self, "bank") or not bool(self.bank.searched.any()):
+            raise InputError("no prompt has been searched yet; name a run with --run or a checkpoint with --ckpt_path")
+        self.metrics.reset()
+
+    def on_validation_start(self) -> None:
+        """Refuses to evaluate nothing."""
+        self._require_results()
+
+    def on_test_start(self) -> None:
+        """Refuses to evaluate nothing."""
+        self._require_results()
+
+    def on_predict_start(self) -> None:
+        """Refuses to evaluate nothing."""
+        self._require_results()
+
+    def _log_metrics(self, stage: Literal["val", "test"]) -> None:
+        self.log_dict({f"{stage}/{name}": value.float() for name, value in self.metrics.compute().items()})
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the means over targets."""
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the means over targets."""
+        self._log_metrics("test")

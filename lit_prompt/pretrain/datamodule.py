@@ -1,0 +1,180 @@
+"""Text as batches of token windows."""
+
+import tempfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from lit_prompt.data import run_folder, seed_for
+from lit_prompt.data.texts import TextSource
+from lit_prompt.errors import InputError
+from lit_prompt.lm import LMOptions, load_tokenizer
+from lit_prompt.pretrain.tokenizer import TokenizerTraining, train_tokenizer
+
+_TEXTS_PER_BLOCK = 1000
+
+
+class TextDataModule(L.LightningDataModule):
+    """Text as one long stream of tokens, of which a step sees random windows and an evaluation the end.
+
+    A text is followed by the end-of-text token. The stream lies on disk. The windows of a step follow from the seed
+    and the step's number alone, so that a resumed training sees what it would have seen.
+
+    Args:
+        texts: where the text comes from.
+        tokenizer: an LM's folder or hub id, whose tokenizer is taken, or a tokenizer to be trained on the text.
+        context: tokens that a window predicts.
+        batch_size: windows in a batch.
+        held_out: share of the stream, at its end, that is kept for evaluation.
+        seed: base of the seeds of the windows.
+    """
+
+    stream: np.ndarray
+
+    def __init__(
+        self,
+        texts: TextSource,
+        tokenizer: str | TokenizerTraining = TokenizerTraining(),
+        context: int = 128,
+        batch_size: int = 16,
+        held_out: float = 0.005,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0.0 < held_out < 1.0:
+            raise InputError(f"data.held_out is {held_out:g}; it must lie between 0 and 1")
+        for name, value in (("context", context), ("batch_size", batch_size)):
+            if value < 1:
+                raise InputError(f"data.{name} is {value}; it must be at least 1")
+        self.texts = texts
+        self.tokenizer_source = tokenizer
+        self.context = context
+        self.batch_size = batch_size
+        self.held_out = held_out
+        self.seed = seed
+        self._done = 0
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+
+    def setup(self, stage: str) -> None:
+        """Trains or loads the tokenizer and writes the stream of tokens; a resumed run finds both in its folder."""
+        if hasattr(self, "stream"):
+            return
+        folder = run_folder(self.trainer) if self.trainer is not None else None
+        if folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="lit_prompt-")
+            folder = Path(self._temporary.name)
+        tokens, saved = folder / "tokens.npy", folder / "tokenizer"
+        if tokens.exists():
+            self.tokenizer = load_tokenizer(str(saved), LMOptions())
+        else:
+            self.tokenizer = self._tokenizer()
+            self._write_stream(tokens)
+            self.tokenizer.save_pretrained(saved)
+        self.stream = np.load(tokens, mmap_mode="r")
+        self._split = len(self.stream) - max(int(self.held_out * len(self.stream)), self.context + 1)
+        if self._split <= self.context:
+            raise InputError(
+                f"{self.texts.path}: {len(self.stream)} tokens are too few for windows of data.context {self.context}"
+            )
+
+    def _tokenizer(self) -> Any:
+        if isinstance(self.tokenizer_source, TokenizerTraining):
+            return train_tokenizer(self.texts.texts(), self.tokenizer_source)
+        tokenizer = load_tokenizer(self.tokenizer_source, LMOptions())
+        if tokenizer.eos_token_id is None:
+            raise InputError(f"data.tokenizer: {self.tokenizer_source} has no end-of-text token")
+        return tokenizer
+
+    def _write_stream(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        dtype = np.uint16 if len(self.tokenizer) <= 2**16 else np.uint32
+        end = self.tokenizer.eos_token_id
+        staging = path.with_name(f".{path.name}.part")
+        length = 0
+        with staging.open("wb") as sink:
+            for block in _blocks(self.texts.texts(), _TEXTS_PER_BLOCK):
+                encoded = self.tokenizer(block, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+                tokens = np.array([token for ids in encoded for token in (*ids, end)], dtype=dtype)
+                tokens.tofile(sink)
+                length += len(tokens)
+        whole = np.memmap(staging, dtype=dtype, mode="r", shape=(length,))
+        np.save(path, whole)
+        staging.unlink()
+
+    def window_batch(self, step: int) -> Tensor:
+        """The windows of a step, ``[batch_size, context + 1]``, int64."""
+        rank = self.trainer.global_rank if self.trainer is not None else 0
+        generator = np.random.default_rng(seed_for(self.seed, rank, step))
+        starts = generator.integers(0, self._split - self.context, self.batch_size)
+        return self._windows(starts)
+
+    def _windows(self, starts: Any) -> Tensor:
+        return torch.from_numpy(
+            np.stack([self.stream[start : start + self.context + 1] for start in starts]).astype(np.int64)
+        )
+
+    def train_dataloader(self) -> DataLoader[Tensor]:
+        """A batch of random windows a step."""
+        assert self.trainer is not None
+        if self.trainer.max_steps < 1:
+            raise InputError("trainer.max_steps is not set: give the number of training steps")
+        total = self.trainer.max_steps * self.trainer.accumulate_grad_batches
+        return DataLoader(_Computed(self.window_batch, total), sampler=_From(self._done, total), batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[Tensor]:
+        """The held-out end of the stream, every token predicted once."""
+        starts = range(self._split, len(self.stream) - self.context, self.context)
+        batches = [starts[i : i + self.batch_size] for i in range(0, len(starts), self.batch_size)]
+        return DataLoader(_Computed(lambda i: self._windows(batches[i]), len(batches)), batch_size=None)
+
+    def held_out_bytes_per_token(self) -> float:
+        """Bytes of text that a held-out token stands for."""
+        ids = np.asarray(self.stream[self._split :]).tolist()
+        return len(self.tokenizer.decode(ids, skip_special_tokens=True).encode()) / len(ids)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many batches the training has taken."""
+        assert self.trainer is not None
+        return {"batches": self.trainer.fit_loop.epoch_loop.batch_progress.current.ready}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on after the batches of :meth:`state_dict`."""
+        self._done = state_dict["batches"]
+
+
+class _Computed(Dataset[Tensor]):
+    """Items that follow from their number."""
+
+    def __init__(self, compute: Any, length: int) -> None:
+        self._compute, self._length = compute, length
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self._compute(index)
+
+    def __len__(self) -> int:
+        return self._length
+
+
+class _From(Sampler[int]):
+    """Counts from ``start`` to ``total``; its length is ``total``, which Lightning compares with the batch's number."""
+
+    def __init__(self, start: int, total: int) -> None:
+        self._start, self._total = start, total
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self._start, self._total))
+
+    def __len__(self) -> int:
+        return self._total
+
+
+def _blocks(texts: Iterator[str], size: int) -> Iterator[list[str]]:
+    while block := list(islice(texts, size)):
+        yield block

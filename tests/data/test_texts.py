@@ -1,0 +1,77 @@
+import gzip
+import json
+from pathlib import Path
+
+import datasets
+import pytest
+
+from lit_prompt.data.texts import TextSource
+from lit_prompt.errors import InputError
+
+DOCUMENTS = ["The first.\n\nIts second paragraph.", "  Another.  "]
+PARAGRAPHS = ["The first.", "Its second paragraph.", "Another."]
+
+
+def _jsonl(path: Path) -> Path:
+    path.write_text("".join(json.dumps({"text": text, "book": i}) + "\n" for i, text in enumerate(DOCUMENTS)))
+    return path
+
+
+def _saved(path: Path) -> Path:
+    datasets.Dataset.from_dict({"text": DOCUMENTS}).save_to_disk(str(path))
+    return path
+
+
+def _compressed(path: Path) -> Path:
+    path = path.with_name(path.name + ".gz")
+    path.write_bytes(gzip.compress(_jsonl(path.with_suffix("")).read_bytes()))
+    return path
+
+
+def _parquet(path: Path) -> Path:
+    datasets.Dataset.from_dict({"text": DOCUMENTS}).to_parquet(str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(_jsonl, "a.jsonl"), (_compressed, "a.jsonl"), (_parquet, "a.parquet"), (_saved, "folder")]
+)
+def test_every_kind_of_source_gives_the_same_texts(make, name, tmp_path):
+    path = str(make(tmp_path / name))
+    assert list(TextSource(path).texts()) == PARAGRAPHS
+    assert list(TextSource(path, unit="document").texts()) == ["The first.\n\nIts second paragraph.", "Another."]
+
+
+def test_a_text_file_is_one_document(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("One line\nand the next.\n\n\nA paragraph.\n")
+    assert list(TextSource(str(path)).texts()) == ["One line\nand the next.", "A paragraph."]
+    assert list(TextSource(str(path), unit="document").texts()) == [path.read_text().strip()]
+
+
+def test_another_column(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("body\nhello\n")
+    assert list(TextSource(str(path), column="body").texts()) == ["hello"]
+    with pytest.raises(InputError, match=r"a\.csv: row 1 has no text in column 'text'; it has \['body'\]"):
+        list(TextSource(str(path)).texts())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing.txt", None, "no such file"),
+        ("a.docx", b"x", r"must end in \.txt"),
+        ("a.jsonl", b'{"text": "x"\n{{{', "cannot be read as text"),
+        ("a.txt", b"\n\n \n", "holds no text"),
+        ("a.parquet", b"no parquet", "cannot be read as text"),
+    ],
+)
+def test_what_cannot_be_read_is_named(name, content, message, tmp_path):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        list(TextSource(str(path)).texts())
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,81 @@
+"""Tables of results: every family is told apart, however many there are."""
+
+import re
+
+import pyarrow as pa
+import pytest
+
+from lit_prompt.results.comparisons import Comparison
+from lit_prompt.results.console import print_comparisons, print_results
+from lit_prompt.results.record import SCHEMA
+
+
+def results(families, entropies, per_entropy=2):
+    return pa.Table.from_pylist(
+        [
+            {"target_id": f"{f}/{h}/{k}", "family": f, "entropy": h, "kl": 0.25 + k, "kl_uniform": 8.0 - h, "tv": 0.5}
+            for f in families
+            for h in entropies
+            for k in range(per_entropy)
+        ],
+        schema=SCHEMA,
+    )
+
+
+@pytest.fixture
+def printed(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(table):
+        print_results(table)
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_a_row_for_each_family_and_entropy(printed):
+    said = printed(results(["random", "outlier"], [1.0, 2.0, 3.0]))
+    assert re.findall(r"^ (random|outlier) +(\d.00) +2 +0.750 ", said, re.M) == [
+        (family, f"{h}.00") for family in ("random", "outlier") for h in (1, 2, 3)
+    ]
+    assert re.search(r"^ all +1.00-3.00 +12 +0.750", said, re.M)
+
+
+def test_one_family_needs_no_name(printed):
+    said = printed(results(["random"], [1.0, 2.0]))
+    assert "random" not in said
+    assert re.search(r"^ +1.00-2.00 +4 +0.750", said, re.M)
+
+
+def test_many_families_get_a_row_each(printed):
+    families = [f"f{i}" for i in range(9)]
+    said = printed(results(families, range(1, 9)))
+    assert re.findall(r"^ (f\d) +1.00-8.00 +16 ", said, re.M) == families
+    assert len(said.splitlines()) < 20
+
+
+def test_a_long_name_is_folded_not_lost(printed):
+    families = [f"other_tokenizer_outlier_{i}" for i in range(3)]
+    said = printed(results(families, [1.0]))
+    assert max(map(len, said.splitlines())) <= 80
+    first = "".join(re.findall(r"^ ([\w]+)", said[said.index("───") :], re.M))
+    assert first.startswith("".join(families))
+
+
+def test_what_was_not_searched_is_counted(printed):
+    table = results(["a"], [1.0, 2.0]).to_pylist()
+    table[0]["kl"] = None
+    assert "1 of 4 targets have not been searched yet." in printed(pa.Table.from_pylist(table, schema=SCHEMA))
+
+
+def test_comparisons_fit_into_a_terminal_and_none_prints_nothing(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    print_comparisons([])
+    assert capsys.readouterr().out == ""
+    paired = Comparison("own_lm / random, in pairs", 32, 0.0625, 2.5, 0.025, 0.01, 0.04, won=31)
+    unpaired = Comparison("random: low entropy / moderate entropy", 8, 0.5, 2.0, 0.25, 0.2, 0.3)
+    print_comparisons([paired, unpaired])
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    assert re.search(r"own_lm / random, in pairs +32 +0.062 +2.500 +0.025 +0.010 to 0.040 +31 of 32", said)
+    assert re.search(r"random: low entropy / +8 +0.500 +2.000 +0.250 +0.200 to 0.300", said)
