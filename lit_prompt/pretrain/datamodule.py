@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from lit_prompt.data import run_folder, seed_for
 from lit_prompt.data.texts import TextSource
 from lit_prompt.errors import InputError
+from lit_prompt.files import replaced_whole
 from lit_prompt.lm import LMOptions, load_tokenizer
 from lit_prompt.pretrain.tokenizer import TokenizerTraining, train_tokenizer
 
@@ -70,14 +71,16 @@ class TextDataModule(L.LightningDataModule):
         if folder is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="lit_prompt-")
             folder = Path(self._temporary.name)
-        tokens, saved = folder / "tokens.npy", folder / "tokenizer"
+        tokens, saved = folder / "tokens.bin", folder / "tokenizer"
         if tokens.exists():
-            self.tokenizer = load_tokenizer(str(saved), LMOptions())
+            from transformers import AutoTokenizer
+
+            self.tokenizer = AutoTokenizer.from_pretrained(saved)
         else:
             self.tokenizer = self._tokenizer()
-            self._write_stream(tokens)
             self.tokenizer.save_pretrained(saved)
-        self.stream = np.load(tokens, mmap_mode="r")
+            self._write_stream(tokens)
+        self.stream = np.memmap(tokens, dtype=self._dtype(), mode="r")
         self._split = len(self.stream) - max(int(self.held_out * len(self.stream)), self.context + 1)
         if self._split <= self.context:
             raise InputError(
@@ -92,21 +95,16 @@ class TextDataModule(L.LightningDataModule):
             raise InputError(f"data.tokenizer: {self.tokenizer_source} has no end-of-text token")
         return tokenizer
 
+    def _dtype(self) -> Any:
+        return np.uint16 if len(self.tokenizer) <= 2**16 else np.uint32
+
     def _write_stream(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        dtype = np.uint16 if len(self.tokenizer) <= 2**16 else np.uint32
+        dtype = self._dtype()
         end = self.tokenizer.eos_token_id
-        staging = path.with_name(f".{path.name}.part")
-        length = 0
-        with staging.open("wb") as sink:
+        with replaced_whole(path) as staging, staging.open("wb") as sink:
             for block in _blocks(self.texts.texts(), _TEXTS_PER_BLOCK):
                 encoded = self.tokenizer(block, add_special_tokens=False, return_attention_mask=False)["input_ids"]
-                tokens = np.array([token for ids in encoded for token in (*ids, end)], dtype=dtype)
-                tokens.tofile(sink)
-                length += len(tokens)
-        whole = np.memmap(staging, dtype=dtype, mode="r", shape=(length,))
-        np.save(path, whole)
-        staging.unlink()
+                np.array([token for ids in encoded for token in (*ids, end)], dtype=dtype).tofile(sink)
 
     def window_batch(self, step: int) -> Tensor:
         """The windows of a step, ``[batch_size, context + 1]``, int64."""
