@@ -86,10 +86,10 @@ def print_comparisons(found: Sequence[Comparison]) -> None:
         view.add_row(
             escape(row.name),
             str(row.count),
-            f" {row.kl:.3f}",
-            f" {row.other_kl:.3f}",
-            f" {row.ratio:.3f}",
-            f" {row.low:.3f} to {row.high:.3f}",
+            f" {row.kl:.4f}",
+            f" {row.other_kl:.4f}",
+            f" {row.ratio:.2g}",
+            f" {row.low:.2g} to {row.high:.2g}",
             "" if row.won is None else f" {row.won} of {row.count}",
         )
     view.caption = "the interval is the ratio's, by bootstrap over targets (9999 resamples) or over pairs of targets"

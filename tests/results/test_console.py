@@ -77,5 +77,5 @@ def test_comparisons_fit_into_a_terminal_and_none_prints_nothing(capsys, monkeyp
     print_comparisons([paired, unpaired])
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 80
-    assert re.search(r"own_lm / random, in pairs +32 +0.062 +2.500 +0.025 +0.010 to 0.040 +31 of 32", said)
-    assert re.search(r"random: low entropy / +8 +0.500 +2.000 +0.250 +0.200 to 0.300", said)
+    assert re.search(r"own_lm / random, in pairs +32 +0.0625 +2.5000 +0.025 +0.01 to 0.04 +31 of 32", said)
+    assert re.search(r"random: low entropy / +8 +0.5000 +2.0000 +0.25 +0.2 to 0.3", said)
