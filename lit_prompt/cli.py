@@ -1,20 +1,23 @@
 """The command line of the search: one LM for model and data, and targets from the run's folder."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import yaml
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
+from lit_prompt import search
 from lit_prompt.callbacks import ChunkProgressBar, KLCurves, ResultWriter, SearchCheckpoint, TensorBoardReport
 from lit_prompt.data import TargetDataModule, families
 from lit_prompt.lm import LMOptions
-from lit_prompt.models import PromptModule, SoftPrompt, refuse_many_devices
+from lit_prompt.models import HardPrompt, PromptModule, SoftPrompt, refuse_many_devices
 from lit_prompt.run_cli import RunCLI
 
 #: Names that a config may use without their module.
-SHORTHAND = [SoftPrompt, *(getattr(families, name) for name in families.__all__)]
+SHORTHAND = [SoftPrompt, HardPrompt, *search.SEARCHERS, *(getattr(families, name) for name in families.__all__)]
 
 
 class PromptCLI(RunCLI):
@@ -38,6 +41,7 @@ class PromptCLI(RunCLI):
     epilog = "Keys of a class: --model.help SoftPrompt, --data.families.help EntropyMatched."
 
     def __init__(self, args: ArgsType, run_folder: Path | None, name: str) -> None:
+        self._names_model = _names_model(args)
         defaults = {
             "max_epochs": -1,
             "log_every_n_steps": 1,
@@ -54,7 +58,9 @@ class PromptCLI(RunCLI):
             parser.link_arguments(key, f"model.init_args.{key}")
             parser.link_arguments(key, f"data.{key}")
         parser.link_arguments("model.init_args.steps", "data.steps")
-        parser.set_defaults({"model": {"class_path": "lit_prompt.models.SoftPrompt"}})
+        # where a config names another class, the settings of a default one would stay behind under the same names
+        if not self._names_model:
+            parser.set_defaults({"model": {"class_path": "lit_prompt.models.SoftPrompt"}})
 
     def before_instantiate_classes(self) -> None:
         """Gives a run that is gone on with the targets in its folder."""
@@ -84,3 +90,20 @@ class PromptCLI(RunCLI):
         trainer = super().instantiate_trainer(**kwargs)
         refuse_many_devices(trainer)  # before Lightning launches a process for each
         return trainer
+
+
+def _names_model(args: ArgsType) -> bool:
+    """Whether the arguments, or a config file among them, say of which class the model is."""
+    texts = [str(arg) for arg in args] if isinstance(args, list) else []
+    if any(text.split("=")[0] in ("--model", "--model.class_path") for text in texts):
+        return True
+    files = [value for text, value in pairwise(texts) if text == "--config"]
+    files += [text.removeprefix("--config=") for text in texts if text.startswith("--config=")]
+    for file in files:
+        try:
+            config = yaml.safe_load(Path(file).read_text())
+        except (OSError, ValueError, yaml.YAMLError):  # the parser says what is wrong with it
+            continue
+        if isinstance(config, dict) and isinstance(config.get("model"), dict) and "class_path" in config["model"]:
+            return True
+    return False

@@ -98,9 +98,12 @@ class ResultWriter(L.Callback):
 
 
 def _save_prompts(module: PromptModule, table: pa.Table, best_restart: list[int], path: Path) -> None:
-    """Saves each target's best prompt as float32 ``[length, embedding]`` under its id, with what it belongs to."""
+    """Saves each target's best prompt under its id, with what it belongs to.
+
+    An embedding prompt is float32 ``[length, embedding]``, a token prompt int64 ``[length]``.
+    """
     prompts = {
-        target_id: module.prompt_embeddings([i])[0, restart].contiguous()
+        target_id: module.saved_prompts([i])[0, restart].contiguous()
         for i, (target_id, restart, kl) in enumerate(
             zip(table["target_id"].to_pylist(), best_restart, table["kl"].to_pylist(), strict=True)
         )

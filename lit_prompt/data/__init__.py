@@ -2,7 +2,7 @@
 
 from lit_prompt.data.datamodule import TargetDataModule, check_vocabulary, run_folder
 from lit_prompt.data.sampler import ChunkSampler
-from lit_prompt.data.target import Rejected, Target, seed_for
+from lit_prompt.data.target import Rejected, Target
 from lit_prompt.data.target_set import TargetBatch, TargetSet
 
 __all__ = [
@@ -14,5 +14,4 @@ __all__ = [
     "TargetSet",
     "check_vocabulary",
     "run_folder",
-    "seed_for",
 ]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lit_prompt.data.target import seed_for
 from lit_prompt.data.texts import TextSource
 from lit_prompt.errors import InputError
+from lit_prompt.functional import seed_for
 
 _WORD = re.compile(r"\S+")
 

@@ -1,6 +1,5 @@
 """A target: a distribution over an LM's vocabulary that a prompt is searched for."""
 
-import hashlib
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_prompt.functional import entropy, normalize_log_probs, one_thread
-
-
-def seed_for(*parts: object) -> int:
-    """A 63-bit seed that depends on the given parts alone, the same on every machine."""
-    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
 
 
 @dataclass

@@ -12,6 +12,7 @@ from lit_prompt.functional.divergence import (
 from lit_prompt.functional.entropy_match import EntropyMatchError, match_entropy, temperature_for_entropy
 from lit_prompt.functional.objective import kl_from_moments
 from lit_prompt.functional.outlier import OutlierDescent, descend_to_outliers, max_outlier_mass
+from lit_prompt.functional.seeds import seed_for
 from lit_prompt.functional.threads import one_thread
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "normalize_log_probs",
     "one_thread",
     "reverse_kl_divergence",
+    "seed_for",
     "temperature_for_entropy",
     "top_k_overlap",
     "total_variation",

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from lit_prompt.errors import InputError
 from lit_prompt.lm.fingerprint import lm_fingerprint
+from lit_prompt.lm.prefix_cache import PrefixCache
 
 # On CPU a matrix product with fewer rows than this takes another kernel, which rounds differently (measured with MKL:
 # 12 rows or more give every row bit for bit the same result, fewer do not). Adam amplifies such differences to 1e-3
@@ -115,37 +116,92 @@ class FrozenLM(nn.Module):
         positions = {"position_ids": (mask.cumsum(1) - 1).clamp_min(0)} if self._takes_positions else {}
         return {"attention_mask": mask, **positions}
 
-    def _own_logits(self, inputs_embeds: Tensor, mask: Tensor | None = None) -> Tensor:
-        keep = {"logits_to_keep": 1} if self._keeps_logits else {}
-        dtype = self.model.get_input_embeddings().weight.dtype
-        logits: Tensor = self.model(
-            inputs_embeds=inputs_embeds.to(dtype), use_cache=False, **self._masking(mask), **keep
-        ).logits[:, -1]
-        return logits if logits.dtype == torch.float64 else logits.float()
+    def _own_logits(self, inputs_embeds: Tensor) -> Tensor:
+        return self._features(inputs_embeds, {}, every=False)
 
-    def features(self, inputs_embeds: Tensor, mask: Tensor | None = None) -> Tensor:
+    def _features(self, inputs_embeds: Tensor, arguments: dict[str, Any], every: bool) -> Tensor:
+        """Features after the last position ``[item, feature]``, or after every one ``[item, position, feature]``."""
+        inputs_embeds = inputs_embeds.to(self.model.get_input_embeddings().weight.dtype)
+        arguments = {"use_cache": False, **arguments}
+        if self.is_linear:
+            states = self.model.base_model(inputs_embeds=inputs_embeds, **arguments).last_hidden_state
+            states = states.to(self.model.get_output_embeddings().weight.device)
+        else:
+            keep = {"logits_to_keep": 1} if self._keeps_logits and not every else {}
+            states = self.model(inputs_embeds=inputs_embeds, **arguments, **keep).logits
+        features: Tensor = states if every else states[:, -1]
+        return features if features.dtype == torch.float64 else features.float()
+
+    def _fewest_items(self, positions: int) -> int:
+        return max(self._min_items, -(-_MIN_ROWS // positions))
+
+    def features(self, inputs_embeds: Tensor, mask: Tensor | None = None, every: bool = False) -> Tensor:
         """What the head maps to the next token's logits.
 
         Args:
             inputs_embeds: ``[item, position, embedding]``, any floating dtype.
             mask: which positions are real, ``[item, position]``, bool; the others are padding on the left. None where
                 all are.
+            every: after every position, not after the last alone.
 
         Returns:
-            ``[item, feature]``, float32 (float64 for a float64 LM); differentiable in the embeddings.
+            ``[item, feature]``, or ``[item, position, feature]`` after every position; float32 (float64 for a float64
+            LM); differentiable in the embeddings.
         """
         items, positions = inputs_embeds.shape[:2]
-        rows = max(self._min_items, -(-_MIN_ROWS // positions))
-        inputs_embeds = pad_rows(inputs_embeds, rows)
+        rows = self._fewest_items(positions)
         mask = None if mask is None else pad_rows(mask, rows)
-        if not self.is_linear:
-            return self._own_logits(inputs_embeds, mask)[:items]
-        dtype = self.model.get_input_embeddings().weight.dtype
-        hidden = self.model.base_model(
-            inputs_embeds=inputs_embeds.to(dtype), use_cache=False, **self._masking(mask)
-        ).last_hidden_state
-        features: Tensor = hidden[:items, -1].to(self.model.get_output_embeddings().weight.device)
-        return features if features.dtype == torch.float64 else features.float()
+        return self._features(pad_rows(inputs_embeds, rows), self._masking(mask), every)[:items]
+
+    @torch.no_grad()
+    def prefix_cache(self, ids: Tensor) -> PrefixCache:
+        """Keys and values of token sequences ``[sequence, position]``, to be gone on with."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache()
+        rows = self._fewest_items(ids.shape[1])
+        self._features(self.embed(pad_rows(ids, rows)), {"use_cache": True, "past_key_values": cache}, every=False)
+        return PrefixCache.of(cache)
+
+    @torch.no_grad()
+    def features_after(
+        self, cache: PrefixCache, sequences: Tensor, positions: int, ids: Tensor, every: bool = False
+    ) -> Tensor:
+        """Features of tokens that go on with beginnings of cached sequences.
+
+        Args:
+            cache: keys and values of the sequences.
+            sequences: which of them each item begins with, ``[item]``.
+            positions: how many positions of it, at least 1.
+            ids: the tokens after those, ``[item, position]``.
+            every: after every one of ``ids``, not after the last alone.
+
+        Returns:
+            As of :meth:`features`.
+        """
+        items, rows = len(ids), self._fewest_items(ids.shape[1])
+        past = cache.beginnings(pad_rows(sequences, rows), positions)
+        arguments = {"use_cache": True, "past_key_values": past}
+        return self._features(self.embed(pad_rows(ids, rows)), arguments, every)[:items]
+
+    @torch.no_grad()
+    def caches_prefixes(self, positions: int) -> bool:
+        """Whether tokens that go on with cached beginnings give what the whole gives, measured on a probe.
+
+        Args:
+            positions: of the whole; a window that is shorter may matter.
+        """
+        ids = (torch.arange(2 * positions, device=self.device) * 7919 % self.vocab_size).view(2, positions)
+        whole = self.features(self.embed(ids))
+        sequences = torch.tensor([1, 0], device=self.device)
+        tolerance = max(1e-4, 16 * torch.finfo(self.model.get_input_embeddings().weight.dtype).eps)
+        try:
+            cache = self.prefix_cache(ids)
+            cuts = {1, positions // 2, positions - 1} - {0}
+            parts = [self.features_after(cache, sequences, cut, ids[sequences, cut:]) for cut in cuts]
+        except (AttributeError, IndexError, TypeError, ValueError):  # no cache, or one of another kind
+            return False
+        return all(bool((part - whole[sequences]).abs().max() <= tolerance * whole.abs().max()) for part in parts)
 
     def _head(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias of the head in float32 or float64; a copy is kept when the LM's own are in half precision."""

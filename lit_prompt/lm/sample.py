@@ -7,6 +7,32 @@ import torch
 from lit_prompt.lm.vocabulary import Vocabulary
 
 
+def sample_ids(model: Any, vocabulary: Vocabulary, count: int, tokens: int, seed: int) -> torch.Tensor:
+    """Texts sampled from an LM, from its beginning-of-text token on.
+
+    Args:
+        model: a ``transformers`` causal LM.
+        vocabulary: its vocabulary.
+        count: number of texts.
+        tokens: tokens of each.
+        seed: decides the texts.
+
+    Returns:
+        ``[count, tokens]``, int64, on the model's device; what follows an end of text is padding, id 0.
+    """
+    tokenizer = vocabulary.tokenizer
+    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    start = torch.full((count, 1), 0 if begin is None else begin, device=model.device)
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        ids: torch.Tensor = model.generate(
+            start, attention_mask=torch.ones_like(start), do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
+            max_new_tokens=tokens, pad_token_id=0,
+        )[:, 1:]  # fmt: skip
+    return torch.nn.functional.pad(ids, (0, tokens - ids.shape[1]))
+
+
 def sample_text(model: Any, vocabulary: Vocabulary, tokens: int, seed: int) -> str:
     """A text sampled from an LM, from its beginning-of-text token to its end of text.
 
@@ -20,15 +46,7 @@ def sample_text(model: Any, vocabulary: Vocabulary, tokens: int, seed: int) -> s
         The text without special tokens.
     """
     tokenizer = vocabulary.tokenizer
-    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    start = torch.tensor([[0 if begin is None else begin]], device=model.device)
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        ids = model.generate(
-            start, attention_mask=torch.ones_like(start), do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
-            max_new_tokens=tokens, pad_token_id=0,
-        )[0, 1:].tolist()  # fmt: skip
+    ids = sample_ids(model, vocabulary, 1, tokens, seed)[0].tolist()
     if tokenizer.eos_token_id in ids:
         ids = ids[: ids.index(tokenizer.eos_token_id)]
     return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()

@@ -63,6 +63,11 @@ class Vocabulary:
         return sorted(i for i in self.tokenizer.get_vocab().values() if i < self.size and i not in self._special)
 
     @cached_property
+    def special_ids(self) -> list[int]:
+        """Ids of the special tokens within the LM's logits."""
+        return sorted(i for i in self._special if i < self.size)
+
+    @cached_property
     def _anchor(self) -> int:
         return int(self.tokenizer.encode("a", add_special_tokens=False)[-1])
 
@@ -78,6 +83,10 @@ class Vocabulary:
         """
         _utf8(text)
         return [int(i) for i in self.tokenizer.encode(text, add_special_tokens=False)]
+
+    def encode_all(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of many texts, as :meth:`encode` gives them, in one call."""
+        return [list(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
 
     @cached_property
     def _spelling(self) -> TokenBytes:

@@ -5,13 +5,13 @@ from typing import Any
 
 from torch import Tensor
 
-from lit_prompt.data import TargetDataModule, TargetSet
+from lit_prompt.data import TargetBatch, TargetDataModule, TargetSet
 from lit_prompt.errors import InputError
 from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary, load_causal_lm
 from lit_prompt.models.context import Contexts
 from lit_prompt.models.evaluation import PromptEvaluation
 from lit_prompt.models.trainer_checks import refuse_low_precision, refuse_many_devices
-from lit_prompt.search import ResultBank
+from lit_prompt.search import BestSoFar, ResultBank
 
 _CHECKPOINT_KEY = "lit_prompt"
 
@@ -28,6 +28,11 @@ class PromptModule(PromptEvaluation):
         seed: base of the searches' seeds.
     """
 
+    restarts: int
+    #: The chunk under search: positions of its targets, and the bests of its slots, restarts side by side.
+    _index: list[int]
+    best: BestSoFar
+
     def __init__(self, lm: str, lm_options: LMOptions | None, before: str, after: str, seed: int) -> None:
         super().__init__()
         self.lm_path = lm
@@ -38,10 +43,6 @@ class PromptModule(PromptEvaluation):
         self.strict_loading = False  # a checkpoint holds no weight: see on_save_checkpoint
 
     # ---- to be given by soft and hard prompts ----
-
-    @abstractmethod
-    def progress(self) -> tuple[list[int], Tensor]:
-        """Positions of the targets under search and their best KL so far in nats, ``[target]``, on CPU."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -83,6 +84,46 @@ class PromptModule(PromptEvaluation):
             )
         self.contexts = Contexts(self.before, self.after, self.lm, self.vocabulary)
         self.contexts.check_lengths(self.targets, self.prompt_length, self.lm_path)
+
+    def limit_epochs_to_chunks(self) -> None:
+        """An epoch is a chunk: as many epochs as there are chunks."""
+        wanted, limit = self.data.sampler.num_chunks, self.trainer.max_epochs
+        self.trainer.fit_loop.max_epochs = wanted if limit is None or limit < 0 else min(limit, wanted)
+
+    def check_chunk(self, batch: TargetBatch) -> None:
+        """Refuses targets that are not those of the epoch's chunk."""
+        if batch.index != self.data.sampler.chunk(self.current_epoch):
+            raise RuntimeError(f"epoch {self.current_epoch} was given targets {batch.index}, which are not its chunk")
+
+    def check_chunk_size(self, saved: int) -> None:
+        """Refuses to go on with chunks of another size."""
+        if saved != self.data.chunk_size:
+            raise InputError(
+                f"the checkpoint was made with data.chunk_size {saved}, this run has {self.data.chunk_size}"
+            )
+
+    def check_found_any(self, remedy: str) -> None:
+        """Refuses to end a fit that has found nothing.
+
+        Args:
+            remedy: what the user may try.
+        """
+        if not bool(self.bank.searched.any()):
+            raise InputError(f"no search gave a finite KL: the LM returns NaN or inf; {remedy}")
+
+    # ---- search ----
+
+    def progress(self) -> tuple[list[int], Tensor]:
+        """Positions of the chunk's targets and the best KL so far of each in nats, ``[target]``, on CPU."""
+        return self._index, self.best.kl.cpu().unflatten(0, (len(self._index), self.restarts)).amin(1)
+
+    def on_train_epoch_end(self) -> None:
+        """Stores the chunk's results."""
+        self.best.finish()
+        self._store()
+
+    def _store(self) -> None:
+        self.bank.put(self._index, self.best)
 
     # ---- checkpoint ----
 

@@ -72,6 +72,14 @@ class PromptEvaluation(L.LightningModule):
     def prompt_embeddings(self, index: Sequence[int]) -> Tensor:
         """Input embeddings of the best prompts, ``[target, restart, length, embedding]``."""
 
+    def saved_prompts(self, index: Sequence[int]) -> Tensor:
+        """What is saved of the best prompts, ``[target, restart, length, ...]``: their embeddings."""
+        return self.prompt_embeddings(index)
+
+    def text_columns(self, batch: TargetBatch, best_restart: Sequence[int]) -> Columns:
+        """Columns of the result record that prompts have which are text: none."""
+        return {}
+
     @property
     def metrics(self) -> GroupedMetrics:
         """Divergences and entropy of the evaluation, overall, by family and by entropy."""
@@ -135,6 +143,7 @@ class PromptEvaluation(L.LightningModule):
         columns, log_q = divergence_columns(batch, reached, self.bank, self.unprompted_log_probs(contexts))
         best = prompts[torch.arange(len(batch)), torch.tensor(columns["best_restart"])]
         columns["prompt_norm"] = best.norm(dim=-1).mean(-1).tolist()
+        columns |= self.text_columns(batch, columns["best_restart"])
         columns["context_before"] = [context.before for context in contexts]
         columns["context_after"] = [context.after for context in contexts]
         constant = {

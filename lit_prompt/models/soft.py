@@ -12,8 +12,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from lit_prompt.data import TargetBatch, seed_for
+from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
+from lit_prompt.functional import seed_for
 from lit_prompt.lm import LMOptions
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.chunk_objective import ChunkObjective
@@ -138,8 +139,7 @@ class SoftPrompt(PromptModule):
 
     def on_fit_start(self) -> None:
         """An epoch is a chunk: as many epochs as there are chunks."""
-        wanted, limit = self.data.sampler.num_chunks, self.trainer.max_epochs
-        self.trainer.fit_loop.max_epochs = wanted if limit is None or limit < 0 else min(limit, wanted)
+        self.limit_epochs_to_chunks()
 
     # ---- search ----
 
@@ -170,8 +170,7 @@ class SoftPrompt(PromptModule):
 
     def on_train_batch_start(self, batch: TargetBatch, batch_idx: int) -> int | None:
         """Begins a chunk, and ends it (-1) when no search in it goes on."""
-        if batch.index != self.data.sampler.chunk(self.current_epoch):
-            raise RuntimeError(f"epoch {self.current_epoch} was given targets {batch.index}, which are not its chunk")
+        self.check_chunk(batch)
         if self._chunk != self.current_epoch:
             self._begin_chunk(batch)
         if self._prepared != self.current_epoch:
@@ -215,25 +214,9 @@ class SoftPrompt(PromptModule):
             norm = self.prompt.norm(dim=-1, keepdim=True)
             self.prompt.mul_(self.max_norm / norm.clamp_min(self.max_norm))
 
-    def progress(self) -> tuple[list[int], Tensor]:
-        """Positions of the chunk's targets and their best KL so far in nats, ``[target]``, on CPU."""
-        return self._index, self.best.kl.cpu().unflatten(0, (len(self._index), self.restarts)).amin(1)
-
-    def on_train_epoch_end(self) -> None:
-        """Stores the chunk's results."""
-        self.best.finish()
-        self._store()
-
-    def _store(self) -> None:
-        self.bank.put(self._index, self.best)
-
     def on_train_end(self) -> None:
         """Refuses to end a fit that found nothing."""
-        if not bool(self.bank.searched.any()):
-            raise InputError(
-                "no search gave a finite KL: the LM returns NaN or inf; try --lm_options.dtype float32 or a lower "
-                "model.optimizer.lr"
-            )
+        self.check_found_any("try --lm_options.dtype float32 or a lower model.optimizer.lr")
 
     # ---- results and state ----
 
@@ -259,11 +242,7 @@ class SoftPrompt(PromptModule):
         """Goes on with the chunk of :meth:`search_state`."""
         if not state:
             return
-        if state["chunk_size"] != self.data.chunk_size:
-            raise InputError(
-                f"the checkpoint was made with data.chunk_size {state['chunk_size']}, "
-                f"this run has {self.data.chunk_size}"
-            )
+        self.check_chunk_size(state["chunk_size"])
         self._chunk, self._index = state["chunk"], state["index"]
         self._micro_batch.size = state["micro_batch"]
         with torch.no_grad():

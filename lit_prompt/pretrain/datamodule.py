@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lit_prompt.data import run_folder, seed_for
+from lit_prompt.data import run_folder
 from lit_prompt.data.texts import TextSource
 from lit_prompt.errors import InputError
 from lit_prompt.files import replaced_whole
+from lit_prompt.functional import seed_for
 from lit_prompt.lm import LMOptions, load_tokenizer
 from lit_prompt.pretrain.tokenizer import TokenizerTraining, train_tokenizer
 

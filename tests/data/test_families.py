@@ -20,8 +20,9 @@ from lit_prompt.data.families import (
     entropy_grid,
 )
 from lit_prompt.data.families.base import entropy_labels
-from lit_prompt.data.target import Target, seed_for
+from lit_prompt.data.target import Target
 from lit_prompt.errors import InputError
+from lit_prompt.functional import seed_for
 from lit_prompt.lm import Vocabulary
 
 SIZE = 330  # ten logits more than the tokenizer has tokens, as in padded LMs

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from lit_prompt.data.target import Rejected, Target, seed_for
+from lit_prompt.data.target import Rejected, Target
 from lit_prompt.errors import InputError
+from lit_prompt.functional import seed_for
 from lit_prompt.lm import Vocabulary
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_prompt.data.target import Rejected, Target, seed_for
+from lit_prompt.data.target import Rejected, Target
 from lit_prompt.errors import InputError
-from lit_prompt.functional import EntropyMatchError, descend_to_outliers, match_entropy
+from lit_prompt.functional import EntropyMatchError, descend_to_outliers, match_entropy, seed_for
 from lit_prompt.lm import Vocabulary
 
 # what is worked on at a time; the working memory is some ten times this MiB, which a CPU's cache holds

@@ -1,0 +1,46 @@
+"""Replacements of tokens in prompts."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def best_swaps(change: Tensor, current: Tensor, k: int) -> Tensor:
+    """The replacements at each position that promise the largest decrease.
+
+    Args:
+        change: first-order change of the loss, ``[prompt, length, token]``.
+        current: which token stands there now, ``[prompt, length]``; -1 where it is none of them.
+        k: how many.
+
+    Returns:
+        Tokens, best first, ``[prompt, length, k]``; fewer where there are fewer tokens. The current one is left out
+        unless there is no other.
+    """
+    others = torch.arange(change.shape[-1], device=change.device) != current.unsqueeze(-1)
+    k = min(k, max(change.shape[-1] - 1, 1))
+    return change.masked_fill(~others, torch.inf).topk(k, largest=False).indices
+
+
+def sample_swaps(ids: Tensor, choices: Tensor, width: int, swaps: int, generators: Sequence[torch.Generator]) -> Tensor:
+    """Candidates that differ from prompts in some random positions (GCG: Zou et al., 2023, arXiv 2307.15043).
+
+    Args:
+        ids: ``[prompt, length]``.
+        choices: ids that may stand at each position, ``[prompt, length, k]``.
+        width: candidates of each prompt.
+        swaps: positions that a candidate changes; at most the length.
+        generators: of each prompt, on the CPU.
+
+    Returns:
+        ``[prompt, width, length]``.
+    """
+    prompts, length, k = choices.shape
+    swaps = min(swaps, length)
+    positions = torch.stack([torch.rand(width, length, generator=g).argsort(1)[:, :swaps] for g in generators])
+    ranks = torch.stack([torch.randint(k, (width, swaps), generator=g) for g in generators])
+    positions, ranks = positions.to(ids.device), ranks.to(ids.device)
+    rows = torch.arange(prompts, device=ids.device).view(-1, 1, 1)
+    candidates = ids.unsqueeze(1).repeat(1, width, 1)
+    return candidates.scatter_(2, positions, choices[rows, positions, ranks])

@@ -1,0 +1,101 @@
+"""Greedy coordinate gradient."""
+
+import torch
+from torch import Tensor
+
+from lit_prompt.errors import InputError
+from lit_prompt.functional.swaps import best_swaps, sample_swaps
+from lit_prompt.search.searcher import Found, Searcher, SearchState
+from lit_prompt.search.token_problem import TokenProblem
+
+
+class GCG(Searcher):
+    """Greedy coordinate gradient (Zou et al., 2023, arXiv 2307.15043).
+
+    A step takes the gradient at the one-hot tokens, tries random replacements among each position's ``top_k`` most
+    promising ones, and goes on from the best, even where it is worse than before (as long as ``buffer`` is 0).
+
+    Args:
+        width: candidates that a step tries for each target.
+        top_k: replacements of each position that are drawn from.
+        n_replace: tokens that a candidate replaces.
+        n_replace_start: tokens that a candidate replaces at first; falls to ``n_replace`` over ``schedule`` steps
+            (Accelerated Coordinate Gradient, Haize Labs, 2024). null for ``n_replace``.
+        schedule: steps over which it falls.
+        buffer: prompts kept for each target; a step goes on from the best of them and puts its best candidate in the
+            place of the worst one. 0 for none.
+        momentum: share of the gradient before that is added to the present one (MAC: Zhang and Wei, 2024, arXiv
+            2405.01229).
+    """
+
+    method = "gcg"
+
+    def __init__(
+        self,
+        width: int = 512,
+        top_k: int = 256,
+        n_replace: int = 1,
+        n_replace_start: int | None = None,
+        schedule: int = 50,
+        buffer: int = 0,
+        momentum: float = 0.0,
+    ) -> None:
+        for name, value, least in (
+            ("width", width, 1),
+            ("top_k", top_k, 1),
+            ("n_replace", n_replace, 1),
+            ("n_replace_start", n_replace if n_replace_start is None else n_replace_start, n_replace),
+            ("schedule", schedule, 1),
+            ("buffer", buffer, 0),
+            ("momentum", momentum, 0),
+        ):
+            if value < least:
+                raise InputError(f"model.searcher {name} is {value}; it must be at least {least}")
+        self.width = width
+        self.top_k = top_k
+        self.n_replace = n_replace
+        self.n_replace_start = n_replace_start
+        self.schedule = schedule
+        self.buffer = buffer
+        self.momentum = momentum
+
+    def begin(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
+        """The start in the buffer; where a buffer has more places, they are free."""
+        places = max(self.buffer, 1)
+        kept = scores.new_full((len(problem), places), torch.inf)
+        kept[:, 0] = scores
+        state = {"ids": ids.unsqueeze(1).repeat(1, places, 1), "scores": kept}
+        if self.momentum:
+            state["momentum"] = torch.zeros(len(problem), problem.length, len(problem.allowed), device=problem.device)
+        return state
+
+    def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
+        """Tries ``width`` candidates for each target."""
+        rows = torch.arange(len(running), device=running.device)
+        kept, scores = state["ids"][running], state["scores"][running]
+        current = kept[rows, scores.argmin(1)]
+        change = problem.swap_gradient(current, running)
+        if self.momentum:
+            change = change + self.momentum * state["momentum"][running]
+            state["momentum"][running] = change
+        choices = problem.allowed[best_swaps(change, problem.places(current), self.top_k)]
+        generators = [problem.generator(int(t), number) for t in running]
+        candidates = sample_swaps(current, choices, self.width, self._swaps(number), generators)
+        own = running.repeat_interleave(self.width)
+        base = rows.repeat_interleave(self.width)
+        found = problem.scores(candidates.flatten(0, 1), own, problem.bases(current), base).view(-1, self.width)
+        problem.count(running, self.width + 2)
+        best, score = problem.readable.best(candidates, found)
+        ids = candidates[rows, best]
+        worst = scores.argmax(1)
+        accepted = score.isfinite() & ((score < scores[rows, worst]) | (self.buffer == 0))
+        target, place = running[accepted], worst[accepted]
+        state["ids"][target, place] = ids[accepted]
+        state["scores"][target, place] = score[accepted]
+        return Found.by(len(problem), running, ids, score)
+
+    def _swaps(self, number: int) -> int:
+        if self.n_replace_start is None:
+            return self.n_replace
+        share = max(0.0, 1.0 - number / self.schedule)
+        return self.n_replace + round(share * (self.n_replace_start - self.n_replace))

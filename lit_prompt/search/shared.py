@@ -1,0 +1,99 @@
+"""Our own search: positions by their price, and everything that is tried is tried for every target."""
+
+import torch
+from torch import Tensor
+
+from lit_prompt.errors import InputError
+from lit_prompt.functional.swaps import best_swaps
+from lit_prompt.search.searcher import Found, Searcher, SearchState
+from lit_prompt.search.token_problem import TokenProblem
+from lit_prompt.search.visited import Visited
+
+
+class SharedSearch(Searcher):
+    """Coordinate search in which targets share their candidates, and cheap positions get more of them.
+
+    A step draws single-token swaps of each target's best prompt from the first-order ranking (HotFlip, Ebrahimi et al.,
+    2018) and scores them. Three things set it apart from GCG (Zou et al., 2023, arXiv 2307.15043):
+
+    - One pass through the LM gives a prompt's KL for every target, so that each target takes the best prompt that was
+      tried for any of them.
+    - The tokens before a changed position are computed once, so that a swap of the last token costs one position and a
+      swap of the first one all of them. A position is drawn as often as it is cheap.
+    - No prompt is scored twice, and targets that do not improve any more leave their candidates to the others.
+
+    Args:
+        width: candidates of a step for each target, counted in whole prompts; swaps of late tokens cost less, so that
+            more of them are tried.
+        top_k: replacements of each position that are drawn from.
+        share: score every candidate for every target; without it a target's result does not depend on the others.
+    """
+
+    method = "shared"
+
+    def __init__(self, width: int = 32, top_k: int = 256, share: bool = True) -> None:
+        for name, value in (("width", width), ("top_k", top_k)):
+            if value < 1:
+                raise InputError(f"model.searcher {name} is {value}; it must be at least 1")
+        self.width = width
+        self.top_k = top_k
+        self.share = share
+
+    @property
+    def shares(self) -> bool:  # type: ignore[override]
+        """Whether candidates are scored for every target."""
+        return self.share
+
+    def begin(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
+        """The start of each target; nothing has been visited."""
+        return {
+            "ids": ids.clone(),
+            "scores": scores.clone(),
+            "visited": torch.zeros(0, dtype=torch.long, device=ids.device),
+        }
+
+    def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
+        """Tries new swaps for each target."""
+        current = state["ids"][running]
+        change = problem.swap_gradient(current, running)
+        choices = problem.allowed[best_swaps(change, problem.places(current), self.top_k)]
+        candidates, base = self._candidates(problem, current, choices, number, running)
+        visited = Visited(problem.length, state["visited"])
+        new = visited.new(candidates)
+        state["visited"] = visited.hashes
+        candidates, base = candidates[new], base[new]
+        problem.count(running, 2 + torch.bincount(base, minlength=len(running)).cpu())
+        bases = problem.bases(current)
+        if self.share:
+            table = problem.scores(candidates, None, bases, base)[:, running].T
+        else:
+            table = torch.full((len(running), len(candidates)), torch.inf, device=running.device)
+            table[base, torch.arange(len(candidates), device=running.device)] = problem.scores(
+                candidates, running[base], bases, base
+            )
+        best, score = problem.readable.best(
+            candidates.expand(len(running), -1, -1), table, below=state["scores"][running]
+        )
+        better = score.isfinite()
+        state["ids"][running[better]] = candidates[best[better]]
+        state["scores"][running[better]] = score[better]
+        ids = state["ids"][running]
+        return Found.by(len(problem), running, ids, torch.where(better, score, torch.inf))
+
+    def _candidates(
+        self, problem: TokenProblem, current: Tensor, choices: Tensor, number: int, running: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Swaps of each target's prompt, ``[candidate, length]``, and which target's each is, ``[candidate]``."""
+        length, k = problem.length, choices.shape[2]
+        price = torch.arange(length, 0, -1, dtype=torch.float64) + len(problem.after)
+        count = int(self.width * (length + len(problem.after)) / length * (1 / price).sum())
+        places, ranks = [], []
+        for target in running.tolist():
+            generator = problem.generator(target, number)
+            places.append(torch.multinomial(1 / price, count, replacement=True, generator=generator))
+            ranks.append(torch.randint(k, (count,), generator=generator))
+        base = torch.arange(len(running), device=current.device).repeat_interleave(count)
+        place, rank = torch.cat(places).to(current.device), torch.cat(ranks).to(current.device)
+        candidates = current[base]
+        candidates[torch.arange(len(base), device=base.device), place] = choices[base, place, rank]
+        return candidates, base

@@ -1,0 +1,68 @@
+"""Where hard prompts start."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lit_prompt.data.texts import TextSource
+from lit_prompt.search.token_problem import TokenProblem
+
+
+@dataclass(frozen=True)
+class TokenStart:
+    """Where hard prompts start.
+
+    Attributes:
+        kind: ``bank``: the best of many prompts (see :class:`lit_prompt.search.PromptBank`). ``random``: random tokens.
+            ``text``: a text's tokens, repeated or cut to the prompt's length. ``soft``: the tokens nearest to the
+            embeddings that a soft run has found.
+        text: the text for ``text``.
+        soft_run: folder of the soft run for ``soft``; ``lit_prompt test`` must have been run on it.
+        random_sequences: long sequences of random tokens in the bank.
+        sampled_texts: texts in the bank that the LM makes.
+        drawn_sequences: sequences of tokens drawn from each target in the bank.
+        texts: natural texts for the bank; null for none.
+        natural_texts: how many of them.
+    """
+
+    kind: Literal["bank", "random", "text", "soft"] = "bank"
+    text: str = " x"
+    soft_run: str | None = None
+    random_sequences: int = 32
+    sampled_texts: int = 64
+    drawn_sequences: int = 8
+    texts: TextSource | None = None
+    natural_texts: int = 64
+
+
+def random_starts(problem: TokenProblem, tries: int = 64) -> tuple[Tensor, Tensor]:
+    """Random tokens for each target, as a text that gives them again where one is found.
+
+    Args:
+        problem: the targets.
+        tries: longest search for such a text.
+
+    Returns:
+        Ids, ``[target, length]``, and their scores in nats, ``[target]``.
+    """
+    starts = []
+    for target in range(len(problem)):
+        generator = problem.generator(target, "start")
+        drawn = [problem.random_ids(2 * problem.length, generator) for _ in range(tries)]
+        starts.append(problem.readable.first(torch.stack(drawn)))
+    return scored(problem, torch.stack(starts))
+
+
+def text_starts(problem: TokenProblem, text_ids: list[int]) -> tuple[Tensor, Tensor]:
+    """A text's tokens for every target, repeated or cut to the prompt's length; see :func:`random_starts`."""
+    ids = torch.tensor(text_ids, device=problem.device).repeat(-(-problem.length // len(text_ids)))[: problem.length]
+    return scored(problem, ids.repeat(len(problem), 1))
+
+
+def scored(problem: TokenProblem, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Prompts ``[target, length]`` with the score of each for its own target in nats, ``[target]``."""
+    own = torch.arange(len(problem), device=problem.device)
+    problem.count(own, 1)
+    return ids, problem.scores(ids, own)

@@ -1,0 +1,41 @@
+"""Which token sequences a search has scored already."""
+
+import torch
+from torch import Tensor
+
+
+class Visited:
+    """Remembers token sequences by a 63-bit hash (two of a million collide with a chance of 1e-7).
+
+    Args:
+        length: tokens of a sequence.
+        hashes: of the sequences known so far, sorted, ``[sequence]``, int64.
+    """
+
+    def __init__(self, length: int, hashes: Tensor) -> None:
+        generator = torch.Generator().manual_seed(0)
+        odd = torch.randint(2**62, (length,), generator=generator) * 2 + 1
+        self._odd = odd.to(hashes.device)
+        self.hashes = hashes
+
+    def new(self, ids: Tensor) -> Tensor:
+        """Positions of the sequences ``[sequence, length]`` that were not seen before, each once, in their order.
+
+        They are remembered.
+        """
+        hashes = _mixed((_mixed(ids + 1) * self._odd).sum(1))
+        ordered, order = hashes.sort(stable=True)
+        first = torch.ones_like(ordered, dtype=torch.bool)
+        first[1:] = ordered[1:] != ordered[:-1]
+        if len(self.hashes):
+            place = torch.searchsorted(self.hashes, ordered).clamp_max(len(self.hashes) - 1)
+            first &= self.hashes[place] != ordered
+        self.hashes = torch.cat([self.hashes, ordered[first]]).sort().values
+        return order[first].sort().values
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """Spreads the bits of int64 values (the finalizer of SplitMix64, with signed shifts)."""
+    x = (x ^ (x >> 30)) * -4658895280553007687
+    x = (x ^ (x >> 27)) * -7723592293110705685
+    return x ^ (x >> 31)
