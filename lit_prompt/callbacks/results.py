@@ -14,6 +14,7 @@ from lit_prompt.models import PromptModule
 from lit_prompt.results.comparisons import comparisons
 from lit_prompt.results.console import console, print_comparisons, print_results, print_top_tokens
 from lit_prompt.results.figures import kl_against_entropy
+from lit_prompt.results.prompts_shown import print_prompts
 from lit_prompt.results.record import Columns, free_path, result_table, write_parquet
 
 
@@ -63,6 +64,7 @@ class ResultWriter(L.Callback):
         assert isinstance(pl_module, PromptModule)
         table = result_table(self._columns)
         print_results(table)
+        print_prompts(table)
         print_comparisons(comparisons(table))
         folder = run_folder(trainer)
         if folder is None:

@@ -150,10 +150,11 @@ class HardPrompt(PromptModule):
         self._allowed = torch.tensor(self.tokens.ids(self.vocabulary))
 
     def configure_callbacks(self) -> list[L.Callback]:
-        """The callback that drives the search."""
+        """What drives the search, and shows its prompts."""
+        from lit_prompt.callbacks.prompt_table import PromptTable
         from lit_prompt.callbacks.token_search import TokenSearch
 
-        return [TokenSearch()]
+        return [TokenSearch(), PromptTable()]
 
     def configure_optimizers(self) -> None:
         """None: there is nothing to optimise."""
@@ -232,6 +233,17 @@ class HardPrompt(PromptModule):
     def on_train_end(self) -> None:
         """Refuses to end a fit that found nothing."""
         self.check_found_any("try --lm_options.dtype float32, or --model.readable false if no prompt survives as text")
+
+    def best_texts(self) -> tuple[list[float], list[str]]:
+        """Score in nats and text of each of the chunk's targets' best prompt so far; empty where there is none yet."""
+        kl = self.best.kl.unflatten(0, (len(self._index), self.restarts))
+        score, restart = kl.min(1)
+        rows = torch.arange(len(self._index), device=kl.device) * self.restarts + restart
+        ids = self.best.prompts[rows].tolist()
+        batch = self.targets.batch(self._index)
+        trips = [self._round_trip(context) for context in self.contexts.of_batch(batch)]
+        texts = [trip.text(own) if s < float("inf") else "" for trip, own, s in zip(trips, ids, score, strict=True)]
+        return score.tolist(), texts
 
     # ---- results and state ----
 
