@@ -14,9 +14,9 @@ demo: $(VENV)/.installed
 	@echo "and with your own targets:"
 	@echo "  lit_prompt fit --config configs/die.yaml"
 
-# the paper's three findings on an embedded LM: a few minutes each
+# the paper's three findings on the embedded LMs: a few minutes each
 findings: $(VENV)/.installed
-	for name in entropy outliers lm_made; do \
+	for name in entropy outliers lm_made lm_made_neox; do \
 		$(BIN)/lit_prompt fit --config configs/findings/$$name.yaml && \
 		$(BIN)/lit_prompt test --run "$$(ls -dt logs/$$name/version_* | head -n 1)" || exit 1; \
 	done
