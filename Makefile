@@ -14,10 +14,14 @@ demo: $(VENV)/.installed
 	@echo "and with your own targets:"
 	@echo "  lit_prompt fit --config configs/die.yaml"
 
-# the paper's three findings on an embedded LM: a few minutes each
+# the paper's three findings on the embedded LMs: a minute or two for each search
+FINDINGS := entropy:tales-llama entropy:tales-neox entropy:tales-gpt2 \
+	outliers:tales-llama outliers:tales-neox outliers:tales-gpt2 lm_made:tales-llama lm_made_neox:tales-neox
+
 findings: $(VENV)/.installed
-	for name in entropy outliers lm_made; do \
-		$(BIN)/lit_prompt fit --config configs/findings/$$name.yaml && \
+	for pair in $(FINDINGS); do \
+		name="$${pair%:*}"; \
+		$(BIN)/lit_prompt fit --config configs/findings/$$name.yaml --lm "data/lms/$${pair#*:}" && \
 		$(BIN)/lit_prompt test --run "$$(ls -dt logs/$$name/version_* | head -n 1)" || exit 1; \
 	done
 

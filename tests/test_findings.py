@@ -1,5 +1,6 @@
 """The configs of the paper's findings, with a step or two of search on the embedded LMs."""
 
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -35,6 +36,12 @@ def test_findings_are_set_up_as_they_say(config, cli, workdir):
     for row in table.select(["target_id", "partner_of"]).to_pylist():
         if row["partner_of"] is not None:
             assert abs(entropy[row["target_id"]] - entropy[row["partner_of"]]) <= 2e-3
+
+
+def test_make_findings_runs_every_config():
+    named = re.findall(r"\b(\w+):(tales-\w+)", (REPOSITORY / "Makefile").read_text())
+    assert {name for name, _ in named} == {config.stem for config in CONFIGS}
+    assert all((REPOSITORY / "data" / "lms" / lm).is_dir() for _, lm in named)
 
 
 def test_the_same_contexts_whoever_speaks():

@@ -236,6 +236,18 @@ def test_show_tells_outlier_mass_and_partners(cli, workdir, tiny_lm):
     assert "rejected o/2: too heavy" in said
 
 
+def test_show_tells_what_the_way_from_another_vocabulary_cost(cli, workdir, tiny_lm):
+    facts = {"a": {"mass_lost": 0.25, "mass_moved": 0.0625}, "b": {"mass_lost": 0.0, "mass_cut": 0.5}}
+    made = [Target.from_logits(name, "f", torch.arange(320.0), **costs) for name, costs in facts.items()]
+    fingerprint = Vocabulary.load(str(tiny_lm), LMOptions()).fingerprint
+    TargetSet.write(workdir / "made", made, 320, fingerprint, str(tiny_lm))
+    said = cli("targets", "show", "made")
+    assert re.search(r"^ *id .* lost +moved +cut ", said, re.M)
+    assert re.search(r"^ *a .* 0\.250 +0\.062 ", said, re.M)
+    assert re.search(r"^ *b .* 0\.500 ", said, re.M)
+    assert "lost: mass without a token in this vocabulary" in said
+
+
 def test_show_prints_some_targets_of_each_family(cli, built):
     said = cli("targets", "show", built, "--rows", 4)
     assert "... and 5 more; --rows 0 shows all" in said

@@ -77,19 +77,20 @@ def _set_folder(folder: Path) -> Path:
     return folder
 
 
-def _curves(targets: TargetSet) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Sorted probabilities of some targets of each family, ``[target, rank]``, and the ranks."""
+def _curves(targets: TargetSet) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+    """Sorted probabilities ``[target, rank]`` and entropies of some targets of each family, and the ranks."""
     ranks = np.unique(np.geomspace(1, targets.vocab_size, _RANKS).round().astype(int))
     family = np.array(targets.family)
-    curves = {}
+    curves, entropy = {}, targets.entropy.numpy()
+    drawn_entropy = {}
     for name in dict.fromkeys(targets.family):
         mine = np.flatnonzero(family == name)
         # of a large family targets of every entropy, evenly spaced
-        mine = mine[np.argsort(targets.entropy.numpy()[mine], kind="stable")]
+        mine = mine[np.argsort(entropy[mine], kind="stable")]
         drawn = mine[np.linspace(0, len(mine) - 1, min(len(mine), _DRAWN_PER_FAMILY)).round().astype(int)]
         parts = []
         for start in range(0, len(drawn), _ROWS_PER_READ):
             log_probs = targets.batch(drawn[start : start + _ROWS_PER_READ].tolist()).log_probs
             parts.append(log_probs.sort(dim=1, descending=True).values.exp().numpy()[:, ranks - 1])
-        curves[name] = np.concatenate(parts)
-    return curves, ranks
+        curves[name], drawn_entropy[name] = np.concatenate(parts), entropy[drawn]
+    return curves, drawn_entropy, ranks

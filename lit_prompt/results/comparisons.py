@@ -21,6 +21,7 @@ class Comparison:
     Attributes:
         name: what is compared with what.
         count: number of targets or, in a paired comparison, of pairs.
+        other_count: number of the others.
         kl: mean KL of the first, in nats.
         other_kl: mean KL of the others, in nats.
         ratio: kl / other_kl.
@@ -31,6 +32,7 @@ class Comparison:
 
     name: str
     count: int
+    other_count: int
     kl: float
     other_kl: float
     ratio: float
@@ -93,6 +95,7 @@ def _compare(name: str, kl: NDArray[Any], other: NDArray[Any], paired: bool) -> 
     return Comparison(
         name=name,
         count=len(kl),
+        other_count=len(other),
         kl=float(kl.mean()),
         other_kl=float(other.mean()),
         ratio=float(ratio(kl, other)),

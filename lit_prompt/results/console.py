@@ -85,7 +85,7 @@ def print_comparisons(found: Sequence[Comparison]) -> None:
     for row in found:
         view.add_row(
             escape(row.name),
-            str(row.count),
+            f"{row.count}, {row.other_count}" if row.won is None else str(row.count),
             f" {row.kl:.4f}",
             f" {row.other_kl:.4f}",
             f" {row.ratio:.2g}",
@@ -93,6 +93,8 @@ def print_comparisons(found: Sequence[Comparison]) -> None:
             "" if row.won is None else f" {row.won} of {row.count}",
         )
     view.caption = "the interval is the ratio's, by bootstrap over targets (9999 resamples) or over pairs of targets"
+    if any(row.won is None for row in found):
+        view.caption += "; low, moderate, high: the lowest sixth, middle third and highest sixth of 0 to ln|V|"
     view.caption_justify = "left"
     console.print(view)
 

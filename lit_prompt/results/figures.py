@@ -1,5 +1,6 @@
 """Pictures of results."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from lit_prompt.results.groups import entropy_groups
 
 #: Smaller probabilities would take the picture's room from those that matter.
 _LEAST_DRAWN = 1e-9
-_FEWEST_FOR_MEDIAN = 5
+_PANELS_PER_ROW = 4
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,45 +74,53 @@ def _bands(h: np.ndarray, kl: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
     return x, low, middle, high
 
 
-def sorted_probabilities(curves: dict[str, np.ndarray], ranks: np.ndarray, title: str) -> "Figure":
-    """Sorted probabilities of targets, a thin line a target and a thick one for a family's median.
+def sorted_probabilities(
+    curves: dict[str, np.ndarray], entropy: dict[str, np.ndarray], ranks: np.ndarray, title: str
+) -> "Figure":
+    """Sorted probabilities of targets: a panel a family, a line a target, colored by its entropy.
 
     Args:
         curves: of each family, ``[target, rank]``; zero where a target has no more tokens.
-        ranks: the ranks of the columns, from 1, ``[rank]``.
-        title: above the axes.
+        entropy: of each family, nats, ``[target]``.
+        ranks: the ranks of the columns, from 1 to |V|, ``[rank]``.
+        title: above the panels.
 
     Returns:
         A matplotlib figure.
     """
-    figure = _figure(7.0, 4.3)
-    axes = figure.add_subplot()
-    lowest = 1.0
-    for number, (name, p) in enumerate(curves.items()):
-        color = _color(number)
-        few = len(p) < _FEWEST_FOR_MEDIAN
-        alpha = 0.9 if few else max(0.1, min(0.5, 8 / len(p)))
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+
+    columns = min(len(curves), _PANELS_PER_ROW)
+    rows = -(-len(curves) // columns)
+    figure = _figure(max(2.8 * columns, 4.2) + 0.8, 2.5 * rows + 0.6)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    # without the palest yellow, which a white page hides
+    shades = ListedColormap(colormaps["viridis_r"](np.linspace(0.1, 1.0, 256)))
+    color = ScalarMappable(Normalize(0.0, math.log(ranks[-1])), shades)
+    for axes, (name, p) in zip(panels, curves.items(), strict=False):
         shown = np.where(p > 0, p, np.nan)
         last = (p > 0).sum(1) - 1
-        ends = last < len(ranks) - 1  # where a sparse target has no more tokens
-        axes.plot(ranks, shown.T, "-", color=color, alpha=alpha, linewidth=1.2 if few else 0.7)
-        axes.plot(ranks[last[ends]], p[ends, last[ends]], "o", color=color, alpha=alpha, markersize=3)
-        middle = np.median(p, axis=0)
-        middle = np.where((middle > 0) & (not few), middle, np.nan)
-        axes.plot(ranks, middle, "-", color=color, linewidth=2.2, label=name)
-        lowest = min(lowest, float(np.nanmin(shown)))
-    axes.axhline(1 / ranks[-1], linestyle="--", color="0.6", linewidth=1, label="uniform over all")
-    axes.set(xscale="log", yscale="log", xlabel="rank of the token", ylabel="probability", title=title)
-    axes.set_ylim(max(lowest, _LEAST_DRAWN) / 2, 2)
-    axes.grid(alpha=0.25)
-    axes.legend(
-        fontsize=8,
-        framealpha=0.9,
-        title="thick: median",
-        title_fontsize=8,
-        loc="lower left",
-        ncols=1 + len(curves) // 10,
-    )
+        for line, end, shade in zip(shown, last, color.to_rgba(entropy[name]), strict=True):
+            # a dot where a sparse target has no more tokens
+            mark = "o" if end < len(ranks) - 1 else ""
+            axes.plot(
+                ranks, line, "-", marker=mark, markevery=[end], color=shade, alpha=0.6, linewidth=0.8, markersize=3
+            )
+        axes.axhline(1 / ranks[-1], linestyle="--", color="0.5", linewidth=1)
+        axes.set_title(name, fontsize=9)
+        axes.grid(alpha=0.25)
+    lowest = min(1 / ranks[-1], *(float(p[p > 0].min()) for p in curves.values()))
+    panels[0].set(xscale="log", yscale="log", xlim=(0.8, 1.25 * ranks[-1]), ylim=(max(lowest, _LEAST_DRAWN) / 2, 2))
+    for axes in panels[len(curves) :]:
+        axes.remove()
+    for axes in panels[max(len(curves) - columns, 0) : len(curves)]:
+        axes.tick_params(labelbottom=True)
+    figure.colorbar(color, ax=panels[: len(curves)].tolist(), label="entropy (nats)")
+    figure.suptitle(title)
+    figure.supxlabel("rank of the token (dashed: probability of the uniform distribution)", fontsize=9)
+    figure.supylabel("probability", fontsize=9)
     return figure
 
 

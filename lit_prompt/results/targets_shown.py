@@ -19,6 +19,14 @@ _ROWS_PER_READ = 64
 _LONGEST_TEXT = 40
 _WIDEST = 32
 _LEAST_ROOM = 30
+#: Columns of numbers, and what they mean where the name does not tell.
+_NUMBERS = {
+    "entropy": "",
+    "outliers": "mass of the outlier tokens",
+    "lost": "mass without a token in this vocabulary, left out",
+    "moved": "mass that went to the first piece of its token",
+    "cut": "mass of the tokens below the top_k, left out",
+}
 
 
 def print_summary(targets: TargetSet) -> None:
@@ -54,7 +62,7 @@ def print_remarks(rejected: Sequence[Rejected], notes: Sequence[str]) -> None:
 
 
 def print_targets(targets: TargetSet, vocabulary: Vocabulary, rows: int) -> None:
-    """Prints a row a target: id, family, entropy, outlier mass, partner, top tokens and context.
+    """Prints a row a target: id, family, entropy, outlier mass, what its making cost, partner, top tokens and context.
 
     What is empty for all of them is left out, and in a narrow terminal the family, with which an id begins.
 
@@ -75,14 +83,14 @@ def print_targets(targets: TargetSet, vocabulary: Vocabulary, rows: int) -> None
         room += width["family"] + 2
     view = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in names:
-        number = name in ("entropy", "outliers")
+        number = name in _NUMBERS
         view.add_column(name, justify="right" if number else "left", no_wrap=number, overflow="fold", max_width=_WIDEST)
     view.add_column("top tokens", overflow="fold")
     for line in lines:
         view.add_row(*(escape(line.cells[name]) for name in names), escape(_fitting(line.tokens, room) + line.context))
     console.print(view)
-    if "outliers" in names:
-        console.print("outliers: mass of the outlier tokens")
+    if meant := [f"{name}: {_NUMBERS[name]}" for name in names if _NUMBERS.get(name)]:
+        console.print("; ".join(meant), soft_wrap=True)
     if len(shown) < len(targets):
         console.print(f"... and {len(targets) - len(shown)} more; --rows 0 shows all")
 
@@ -122,18 +130,26 @@ def _lines(batch: TargetBatch, vocabulary: Vocabulary) -> list[_Line]:
             for token_id, p in zip(top.indices[i].tolist(), top.values[i].exp().tolist(), strict=True)
             if p > 0.0
         ]
-        mass = batch.metadata[i].get("outlier_mass")
+        facts = batch.metadata[i]
         cells = {
             "id": target_id,
             "family": batch.family[i],
             "entropy": f"{float(batch.entropy[i]):.3f}",
-            "outliers": f"{mass:.3f}" if isinstance(mass, float) else "",
+            "outliers": _mass(facts.get("outlier_mass")),
+            "lost": _mass(facts.get("mass_lost")),
+            "moved": _mass(facts.get("mass_moved")),
+            "cut": _mass(facts.get("mass_cut")),
             "partner of": batch.partner_of[i] or "",
         }
         sides = {"before": batch.before[i], "after": batch.after[i]}
         context = "".join(f"\n{side} {_short(text)}" for side, text in sides.items() if text is not None)
         found.append(_Line(cells, tokens, context))
     return found
+
+
+def _mass(mass: object) -> str:
+    """A mass to three digits; nothing for one that a target does not tell, or that is 0."""
+    return f"{mass:.3f}" if isinstance(mass, float) and mass > 0.0 else ""
 
 
 def _fitting(tokens: Sequence[str], room: int) -> str:

@@ -34,7 +34,7 @@ def test_pairs_against_a_bootstrap_by_hand():
     own, partner, rows = _pairs()
     (found,) = comparisons(_table(rows))
     assert found.name == "own / random, in pairs"
-    assert (found.count, found.won) == (40, 40)
+    assert (found.count, found.other_count, found.won) == (40, 40, 40)
     assert found.ratio == pytest.approx(own.mean() / partner.mean())
     draws = np.random.default_rng(1).integers(0, 40, (20000, 40))
     low, high = np.quantile(own[draws].mean(1) / partner[draws].mean(1), [0.025, 0.975])
@@ -81,6 +81,7 @@ def test_low_and_high_entropies_against_moderate_ones():
     assert high.ratio == pytest.approx(expected["high"] / expected["moderate"])
     assert low.low < low.ratio < low.high < 0.2
     assert low.won is None
+    assert (low.count, low.other_count) == (20, 20)
 
 
 def test_no_difference_is_reported_as_none():

@@ -72,10 +72,11 @@ def test_comparisons_fit_into_a_terminal_and_none_prints_nothing(capsys, monkeyp
     monkeypatch.setenv("COLUMNS", "80")
     print_comparisons([])
     assert capsys.readouterr().out == ""
-    paired = Comparison("own_lm / random, in pairs", 32, 0.0625, 2.5, 0.025, 0.01, 0.04, won=31)
-    unpaired = Comparison("random: low entropy / moderate entropy", 8, 0.5, 2.0, 0.25, 0.2, 0.3)
+    paired = Comparison("own_lm / random, in pairs", 32, 32, 0.0625, 2.5, 0.025, 0.01, 0.04, won=31)
+    unpaired = Comparison("random: low entropy / moderate entropy", 8, 16, 0.5, 2.0, 0.25, 0.2, 0.3)
     print_comparisons([paired, unpaired])
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 80
     assert re.search(r"own_lm / random, in pairs +32 +0.0625 +2.5000 +0.025 +0.01 to 0.04 +31 of 32", said)
-    assert re.search(r"random: low entropy / +8 +0.5000 +2.0000 +0.25 +0.2 to 0.3", said)
+    assert re.search(r"random: low entropy / +8, 16 +0.5000 +2.0000 +0.25 +0.2 to 0.3", said)
+    assert "low, moderate, high: the lowest sixth" in " ".join(said.split())
