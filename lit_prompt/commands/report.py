@@ -9,8 +9,8 @@ from lit_prompt.errors import InputError
 
 _USAGE = "lit_prompt report RUN [RUN ...] --out FOLDER"
 _EPILOG = """\
-A RUN is a run's folder (logs/CONFIG/version_K) that lit_prompt test has evaluated; its newest results are read, and what
-lit_prompt predict found where it has run. Name a results-K.parquet instead to report on older ones.
+A RUN is a run's folder (logs/CONFIG/version_K) that lit_prompt test has evaluated. Its newest results are read, and
+what lit_prompt predict found where it has run. Name a results-K.parquet instead to report on older ones.
 
 examples:
   lit_prompt report logs/entropy/version_0 logs/outliers/version_0 logs/lm_made/version_0 --out report

@@ -1,12 +1,13 @@
 """The claims that a report puts to the test."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
 from lit_prompt.report.findings import Finding
-from lit_prompt.report.study import Series, Study
+from lit_prompt.report.study import OUTLIER, RANDOM, Series, Study
 from lit_prompt.results.comparisons import FEWEST, Comparison, by_entropy, compare, in_pairs
 
 #: families of configs/findings and configs/paper in words; others go by their names
@@ -15,7 +16,7 @@ FAMILIES = {
     "other_lm": "another LM with its tokenizer makes",
     "other_tokenizer": "an LM with another tokenizer makes",
 }
-RANDOM, OUTLIER = "random", "outlier"
+OWN = "own_lm"
 
 
 def entropy_findings(study: Study) -> list[Finding]:
@@ -25,7 +26,9 @@ def entropy_findings(study: Study) -> list[Finding]:
         family, part = effect.first.split(": ")
         return f"{spelled(family)} of {part} are easier than those of moderate entropy"
 
-    return _findings((series, claim(e), e) for series in study.main for e in by_entropy(series.rows))
+    return _findings(
+        (series, claim(e), e) for series in study.main for e in by_entropy(series.of_family(RANDOM) or series.rows)
+    )
 
 
 def partner_findings(study: Study) -> dict[tuple[str, str], list[Finding]]:
@@ -39,6 +42,36 @@ def partner_findings(study: Study) -> dict[tuple[str, str], list[Finding]]:
     return {families: _findings(found) for families, found in effects.items()}
 
 
+def maker_findings(study: Study) -> list[Finding]:
+    """The LM's own targets against those of other LMs after the same contexts, each as a share of its random partner's.
+
+    Targets of one context differ in entropy, so that their KLs alone do not compare.
+    """
+    found = []
+    for series in study.main:
+        shares = _shares_of_random(series)
+        own = shares.pop(OWN, {})
+        for family, theirs in shares.items():
+            common = [context for context in own if context in theirs]
+            if len(common) >= FEWEST:
+                pairs = np.array([(own[context], theirs[context]) for context in common])
+                effect = compare(OWN, family, pairs[:, 0], pairs[:, 1], paired=True)
+                found.append((series, f"{spelled(OWN)} are easier than those that {FAMILIES[family]}", effect))
+    return [replace(finding, unit="KL as a share of the random partner's") for finding in _findings(found)]
+
+
+def _shares_of_random(series: Series) -> dict[str, dict[str, float]]:
+    """KL over the random partner's, by family of LM-made targets and by number of the context."""
+    by_id = {row["target_id"]: row for row in series.rows}
+    shares: dict[str, dict[str, float]] = {}
+    for partner in series.of_family(RANDOM):
+        row = by_id.get(partner["partner_of"])
+        if row is not None and row["family"] in FAMILIES and partner["kl"] > 0:
+            context = row["target_id"].removeprefix(row["family"])
+            shares.setdefault(row["family"], {})[context] = row["kl"] / partner["kl"]
+    return shares
+
+
 def length_findings(study: Study) -> list[Finding]:
     """The longest prompts against the shortest, on the targets of both."""
     found = []
@@ -50,19 +83,26 @@ def length_findings(study: Study) -> list[Finding]:
             short, long = (f(group, key=lambda series: series.length) for f in (min, max))
             if short is not long and (effect := _on_common_targets(long, short)) is not None:
                 longer, shorter = (each.label.removeprefix(f"{each.name}, ") for each in (long, short))
-                found.append((long, f"{long.name} prompts of {longer} come closer than those of {shorter}", effect))
+                found.append((long, f"{long.name}: prompts of {longer} come closer than those of {shorter}", effect))
     return _without_method(_findings(found))
 
 
 def method_findings(study: Study) -> list[Finding]:
-    """Each method against each other one, on the targets of both."""
+    """Each method against each other one, on the targets of both; claimed is what more LMs show."""
     found = []
-    order = list(dict.fromkeys(series.label for series in study.main))
-    for a, b in combinations(order, 2):
+    for names in combinations(dict.fromkeys(series.name for series in study.main), 2):
+        pairs = []
         for lm in study.lms:
-            mine = {series.label: series for series in study.on(lm, study.main)}
-            if a in mine and b in mine and (effect := _on_common_targets(mine[b], mine[a])) is not None:
-                found.append((mine[b], f"{b} prompts come closer than {a} prompts", effect))
+            mine = {series.name: series for series in study.on(lm, study.main)}
+            if all(name in mine for name in names):
+                pairs.append((mine[names[1]], mine[names[0]]))
+        effects = [_on_common_targets(*pair) for pair in pairs]
+        if 2 * sum(e is not None and e.kl > e.other_kl for e in effects) > sum(e is not None for e in effects):
+            pairs = [(first, other) for other, first in pairs]
+            effects = [_on_common_targets(*pair) for pair in pairs]
+        for (first, other), effect in zip(pairs, effects, strict=True):
+            if effect is not None:
+                found.append((first, f"{first.name} comes closer than {other.name}", effect))
     return _without_method(_findings(found))
 
 
@@ -91,4 +131,4 @@ def _findings(effects: Iterable[tuple[Series, str, Comparison]]) -> list[Finding
 
 
 def _without_method(findings: list[Finding]) -> list[Finding]:
-    return [Finding(finding.claim, "", finding.lms, finding.effects) for finding in findings]
+    return [replace(finding, method="") for finding in findings]

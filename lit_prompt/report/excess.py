@@ -1,6 +1,7 @@
 """What the certified floor says about results."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lit_prompt.report.study import Study, column
 from lit_prompt.results.comparisons import CONFIDENCE, FEWEST, RESAMPLES
@@ -12,25 +13,29 @@ _ROUNDING = 1e-6
 
 
 def excess_sentences(study: Study) -> list[str]:
-    """For each method and LM the mean excess with its confidence interval, and the share of targets at the floor."""
-    from scipy.stats import bootstrap
-
-    sentences = []
+    """Of each method the mean excess with its confidence interval, and the share of targets at the floor, LM by LM."""
+    clauses: dict[str, list[str]] = {}
     for series in study.main:
         excess = column(series.rows, "excess")
         excess = excess[~np.isnan(excess)]
-        if len(excess) < FEWEST:
-            continue
-        interval = bootstrap(
-            (excess,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", rng=0, batch=100
-        ).confidence_interval
-        at_floor = int((excess <= _REACHED).sum())
-        sentences.append(
-            f"{series.label} on {series.lm}: {excess.mean():.3f} nats above the certified floor on average (95 % "
-            f"interval {interval.low:.3f} to {interval.high:.3f}, {len(excess)} targets); {at_floor} of them "
-            f"({100 * at_floor / len(excess):.0f} %) are within {_REACHED} nats of it."
-        )
-    return sentences
+        if len(excess) >= FEWEST:
+            clauses.setdefault(series.label, []).append(f"on {series.lm} {_clause(excess)}")
+    return [
+        f"{label}: the mean KL above the certified floor is {'; '.join(found)}." for label, found in clauses.items()
+    ]
+
+
+def _clause(excess: NDArray[np.float64]) -> str:
+    from scipy.stats import bootstrap
+
+    low, high = bootstrap(
+        (excess,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", rng=0, batch=100
+    ).confidence_interval
+    reached = int((excess <= _REACHED).sum())
+    return (
+        f"{excess.mean():.4f} nats (95 % interval {low:.4f} to {high:.4f}; {reached} of {len(excess)} targets, "
+        f"{100 * reached / len(excess):.0f} %, are within {_REACHED} nats of their floor)"
+    )
 
 
 def floor_warning(study: Study) -> str | None:

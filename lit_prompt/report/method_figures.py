@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lit_prompt.report.runs import Row
-from lit_prompt.report.study import Series, Study, column
-from lit_prompt.report.style import COLORS, FAINT, INK, MARKERS, color_of, legend_below, panels, plain, points
+from lit_prompt.report.study import Series, Study, column, plain_targets
+from lit_prompt.report.style import COLORS, FAINT, INK, MARKERS, color_of, legend_below, log_axis, panels, plain, points
 from lit_prompt.results.comparisons import FEWEST
 from lit_prompt.results.figures import entropy_bands
+from lit_prompt.results.groups import entropy_groups
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,61 +20,70 @@ _X = "entropy of the target (nats)"
 _LEAST = 1e-4
 _MOST_PAIRS = 9
 _PER_ROW = 3
+#: thirds of [0, ln|V|]: name, line, from, to
+_THIRDS = (
+    ("low entropy", "o:", 0.0, 1 / 3),
+    ("moderate entropy", "o-", 1 / 3, 2 / 3),
+    ("high entropy", "o--", 2 / 3, np.inf),
+)
 
 
 def kl_by_length(study: Study) -> "Figure | None":
-    """KL against prompt length, on the targets that were searched with every length; None with one length alone."""
+    """Median KL against prompt length, of targets that were searched with every length; None with one length alone."""
     groups: dict[tuple[str, str], list[Series]] = {}
-    for series in study.series:
+    for series in sorted(study.series, key=lambda series: series.length):
         groups.setdefault((series.lm, series.name), []).append(series)
-    shown = {key: _common(group) for key, group in groups.items() if len(group) > 1}
-    shown = {key: rows for key, rows in shown.items() if len(rows[0]) >= FEWEST}
-    if not shown:
+    common = {key: _common(group) for key, group in groups.items() if len(group) > 1}
+    common = {key: rows for key, rows in common.items() if len(rows[0]) >= FEWEST}
+    if not common:
         return None
-    lms = list(dict.fromkeys(lm for lm, _ in shown))
+    lms = list(dict.fromkeys(lm for lm, _ in common))
     figure, axes = panels(lms, sharey=True)
-    colors, handles = color_of(list(dict.fromkeys(series.name for series in study.series))), {}
+    colors, handles = color_of(study.names), {}
     for panel, lm in zip(axes[0], lms, strict=True):
-        for (_, name), rows in ((key, rows) for key, rows in shown.items() if key[0] == lm):
-            lengths = [series.length for series in groups[lm, name]]
-            order = np.argsort(lengths)
-            low, middle, high = np.quantile([column(rows[i], "kl") for i in order], [0.1, 0.5, 0.9], axis=1)
-            x = np.array(lengths)[order]
-            panel.fill_between(x, low, high, color=colors[name], alpha=0.15, linewidth=0)
-            (line,) = panel.plot(x, middle, "o-", color=colors[name])
-            handles[f"{name}: median, 10 to 90 % of {len(rows[0])} targets"] = line
+        for (_, name), rows in ((key, rows) for key, rows in common.items() if key[0] == lm):
+            x = [series.length for series in groups[lm, name]]
+            share = column(rows[0], "entropy") / (column(rows[0], "entropy") + column(rows[0], "kl_uniform"))
+            for text, style, low, high in _THIRDS:
+                mine = (share >= low) & (share < high)
+                if mine.any():
+                    y = [np.median(column(each, "kl")[mine]) for each in rows]
+                    (line,) = panel.plot(x, y, style, color=colors[name], markersize=5)
+                    handles[f"{name}, {text}"] = line
             panel.set_xscale("log")
             panel.set_xticks(x, [f"{length:g}" for length in x])
             panel.minorticks_off()
-        panel.set(xlabel="tokens of the prompt", ylim=(0, None))
-    axes[0, 0].set_ylabel("KL(target || LM) (nats)")
+        panel.set(xlabel="tokens of the prompt")
+    axes[0, 0].set_ylim(0, None)
+    axes[0, 0].set_ylabel("median KL (nats)")
     legend_below(figure, handles)
     return figure
 
 
 def kl_by_seconds(study: Study) -> "Figure | None":
-    """KL against the seconds that a target took, on the targets that an LM's methods have in common."""
-    timed = [series for series in study.series if (column(series.rows, "seconds") > 0).all()]
-    if not timed:
+    """KL against the mean seconds of a target, on the targets that an LM's series share; None where none do."""
+    shown: dict[str, list[tuple[Series, list[Row]]]] = {}
+    for lm in study.lms:
+        timed = [series for series in study.on(lm) if (column(series.rows, "seconds") > 0).all()]
+        common = _common(timed) if len(timed) > 1 else []
+        if common and len(common[0]) >= FEWEST:
+            shown[lm] = list(zip(timed, common, strict=True))
+    if not shown:
         return None
-    lms = [lm for lm in study.lms if study.on(lm, timed)]
-    figure, axes = panels(lms, sharey=True, sharex=True)
-    colors, handles = color_of(list(dict.fromkeys(series.label for series in timed))), {}
-    for panel, lm in zip(axes[0], lms, strict=True):
-        mine = study.on(lm, timed)
-        common = _common(mine)
-        for number, series in enumerate(mine):
-            rows = common[number] or series.rows
-            seconds, kl = column(rows, "seconds"), column(rows, "kl")
-            points(panel, seconds, kl, colors[series.label], alpha=0.15)
-            low, middle, high = np.quantile(kl, [0.25, 0.5, 0.75])
-            x = seconds.mean()
-            panel.plot([x, x], [low, high], color=colors[series.label], linewidth=2, zorder=4)
-            handles[f"{series.label}: median, quartiles, at the mean time"] = panel.plot(
-                x, middle, MARKERS[list(colors).index(series.label) % len(MARKERS)], color=colors[series.label],
-                markersize=8, markeredgecolor="white", zorder=5,
-            )[0]  # fmt: skip
+    labels = [label for label in study.labels if any(s.label == label for mine in shown.values() for s, _ in mine)]
+    figure, axes = panels(list(shown), sharey=True, sharex=True)
+    colors, handles = color_of(study.names), {}
+    for panel, mine in zip(axes[0], shown.values(), strict=True):
+        for series, rows in mine:
+            low, middle, high = np.quantile(column(rows, "kl"), [0.25, 0.5, 0.75])
+            x, color = column(rows, "seconds").mean(), colors[series.name]
+            panel.plot([x, x], [low, high], color=color, linewidth=2, alpha=0.6)
+            (handles[series.label],) = panel.plot(
+                x, middle, MARKERS[labels.index(series.label) % len(MARKERS)], color=color, markersize=9,
+                markeredgecolor="white", linestyle="none",
+            )  # fmt: skip
         panel.set(xscale="log", xlabel="seconds of search a target")
+        log_axis(panel.xaxis)
     axes[0, 0].set_ylim(0, None)
     axes[0, 0].set_ylabel("KL(target || LM) (nats)")
     legend_below(figure, handles)
@@ -87,10 +97,10 @@ def excess_by_entropy(study: Study) -> "Figure | None":
         return None
     lms = [lm for lm in study.lms if study.on(lm, shown)]
     figure, axes = panels(lms, sharey=True)
-    colors, handles = color_of(list(dict.fromkeys(series.label for series in study.main))), {}
+    colors, handles = color_of(study.names), {}
     for panel, lm in zip(axes[0], lms, strict=True):
         for series in study.on(lm, shown):
-            rows, color = _with(series, "excess"), colors[series.label]
+            rows, color = plain_targets(_with(series, "excess")), colors[series.name]
             h, excess = column(rows, "entropy"), np.maximum(column(rows, "excess"), _LEAST)
             points(panel, h, excess, color)
             x, low, middle, high = entropy_bands(h, excess)
@@ -122,15 +132,16 @@ def parts_by_entropy(study: Study) -> "Figure | None":
     for row, label in zip(axes, labels, strict=True):
         for panel, lm in zip(row, lms, strict=True):
             for series in (each for each in study.on(lm, shown) if each.label == label):
-                rows = _with(series, *(name for name, _, _ in _PARTS))
+                rows = plain_targets(_with(series, *(name for name, _, _ in _PARTS)))
                 h = column(rows, "entropy")
-                bins = np.floor(h * 2) / 2
-                x = np.unique(bins)
+                groups = entropy_groups(h)
+                x = np.array([h[group].mean() for group in groups])
+                width = 0.8 * float(np.diff(x).min()) if len(x) > 1 else 0.4
                 below = np.zeros(len(x))
                 for name, text, color in _PARTS:
                     values = column(rows, name)
-                    part = np.array([max(values[bins == b].mean(), 0.0) for b in x])
-                    handles[text] = panel.bar(x + 0.25, part, 0.42, bottom=below, color=color)
+                    part = np.array([max(values[group].mean(), 0.0) for group in groups])
+                    handles[text] = panel.bar(x, part, width, bottom=below, color=color)
                     below += part
         row[0].set_ylabel(f"{plain(label)}: mean KL (nats)")
     for panel in axes[-1]:
@@ -166,6 +177,8 @@ def method_against_method(study: Study) -> "Figure | None":
         low, high = min(panel.get_xlim()[0], panel.get_ylim()[0]), max(panel.get_xlim()[1], panel.get_ylim()[1])
         panel.plot([low, high], [low, high], color=FAINT, linewidth=1)
         panel.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+        log_axis(panel.xaxis)
+        log_axis(panel.yaxis)
         panel.text(0.97, 0.04, f"{plain(b)} closer", transform=panel.transAxes, ha="right", fontsize=8, color=INK)
     legend_below(figure, handles)
     return figure

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lit_prompt import __version__
 from lit_prompt.files import replaced_whole
-from lit_prompt.report.findings import change, interval, p_value, verdict
+from lit_prompt.report.findings import Finding, between, change, verdict
 from lit_prompt.report.sections import sections
 from lit_prompt.report.study import Study
 from lit_prompt.report.style import report_style
@@ -22,6 +23,29 @@ PAGE = "report.html"
 #: an SVG of more bytes than this is shown as PNG
 _LARGEST_SVG = 2_000_000
 _DPI = 200
+
+
+@dataclass(frozen=True)
+class Image:
+    """A figure in the page: a data URI, and its width in pixels."""
+
+    uri: str
+    width: int
+
+
+@dataclass(frozen=True)
+class Glance:
+    """A table of findings, a row a claim.
+
+    Attributes:
+        head: the LMs, or the methods.
+        claims: findings by claim.
+        by_lm: whether a column is an LM.
+    """
+
+    head: list[str]
+    claims: dict[str, list[Finding]]
+    by_lm: bool
 
 
 def write_report(study: Study, folder: Path) -> Path:
@@ -37,7 +61,7 @@ def write_report(study: Study, folder: Path) -> Path:
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     parts = sections(study)
-    images: dict[str, str] = {}
+    images: dict[str, Image] = {}
     for section in parts:
         with report_style():
             figure = section.figure(study)
@@ -50,12 +74,13 @@ def write_report(study: Study, folder: Path) -> Path:
         loader=PackageLoader("lit_prompt.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"change": change, "interval": interval, "p_value": p_value, "verdict": verdict}
+    environment.globals |= {"between": between, "change": change, "verdict": verdict}
     page = environment.get_template("page.html.j2").render(
         study=study,
         sections=parts,
         images=images,
-        findings=[finding for section in parts for finding in section.findings],
+        by_claim=_by_claim,
+        glances=_glances([finding for section in parts for finding in section.findings], study),
         overview=overview(study),
         examples=examples(study),
         runs=runs_table(study.runs),
@@ -68,8 +93,27 @@ def write_report(study: Study, folder: Path) -> Path:
     return path
 
 
-def _saved(figure: "Figure", folder: Path, name: str) -> str:
-    """Saves a figure as PNG and PDF; returns it as a data URI."""
+def _by_claim(findings: list[Finding]) -> dict[str, list[Finding]]:
+    """Findings of one claim, method by method."""
+    claims: dict[str, list[Finding]] = {}
+    for finding in findings:
+        claims.setdefault(finding.claim, []).append(finding)
+    return claims
+
+
+def _glances(findings: list[Finding], study: Study) -> list[Glance]:
+    """What holds at a glance: by method where there are several, and by LM."""
+    methods = list(dict.fromkeys(finding.method for finding in findings if finding.method))
+    if len(methods) < 2:
+        return [Glance(study.lms, _by_claim(findings), by_lm=True)] if findings else []
+    with_method = [finding for finding in findings if finding.method]
+    without = [finding for finding in findings if not finding.method]
+    glances = [Glance(methods, _by_claim(with_method), by_lm=False), Glance(study.lms, _by_claim(without), by_lm=True)]
+    return [glance for glance in glances if glance.claims]
+
+
+def _saved(figure: "Figure", folder: Path, name: str) -> Image:
+    """Saves a figure as PNG and PDF, and turns it into an image of the page."""
     for suffix in ("png", "pdf"):
         with replaced_whole(folder / f"{name}.{suffix}") as staging:
             metadata = {"CreationDate": None} if suffix == "pdf" else None
@@ -79,4 +123,4 @@ def _saved(figure: "Figure", folder: Path, name: str) -> str:
     kind, image = "svg+xml", svg.getvalue()
     if len(image) > _LARGEST_SVG:
         kind, image = "png", (folder / f"{name}.png").read_bytes()
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+    return Image(f"data:image/{kind};base64,{base64.b64encode(image).decode()}", round(100 * figure.get_figwidth()))

@@ -1,4 +1,4 @@
-"""The sections of a report: a question, its figure, what was found, and what would be needed where there is no figure."""
+"""The sections of a report: a question, its figure, what was found, and what a figure would need."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING
 
 from lit_prompt.report import method_figures, target_figures
 from lit_prompt.report.claims import (
-    OUTLIER,
-    RANDOM,
     entropy_findings,
     length_findings,
+    maker_findings,
     method_findings,
     partner_findings,
 )
 from lit_prompt.report.excess import excess_sentences, floor_warning
 from lit_prompt.report.findings import Finding, adjusted
-from lit_prompt.report.study import Study
+from lit_prompt.report.study import OUTLIER, RANDOM, Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +47,7 @@ def sections(study: Study) -> list[Section]:
     """All sections; p-values are adjusted for all the tests of the report together."""
     partners = partner_findings(study)
     against_random = partners.pop((OUTLIER, RANDOM), [])
-    made = [finding for found in partners.values() for finding in found]
+    made = [finding for found in partners.values() for finding in found] + maker_findings(study)
     found = [
         Section(
             "kl_by_entropy", "KL and entropy", target_figures.kl_by_entropy,
@@ -68,7 +67,7 @@ def sections(study: Study) -> list[Section]:
             "by_maker", "Targets that LMs make", target_figures.by_maker,
             "Next-token distributions of LMs after natural contexts, and outlier and random targets of the same "
             "entropies. Above: KL, a point a target. Below: mean KL over that of the random partners, with its "
-            "bootstrap interval.",
+            "bootstrap interval; dotted, the 42 % that a summary of the paper reports for LMs of one architecture.",
             "Needs targets that LMs make: lit_prompt fit --config configs/findings/lm_made.yaml",
             made,
         ),
@@ -101,8 +100,9 @@ def sections(study: Study) -> list[Section]:
         ),
         Section(
             "kl_by_seconds", "KL and time", method_figures.kl_by_seconds,
-            "Seconds are a target's share of its search, batched with others; where methods share targets, these alone.",
-            "Needs results that were searched in this version; these hold no times.",
+            "Median and quartiles of the KL at the mean time of a target (its share of a search that is batched with "
+            "others), on the targets that an LM's methods have in common.",
+            "Needs runs of several methods or lengths on the same targets and LM.",
         ),
     ]  # fmt: skip
     every = iter(adjusted([finding for section in found for finding in section.findings]))

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from lit_prompt.report.runs import Row, Run
 
+#: families of targets as the paper names them
+RANDOM, OUTLIER = "random", "outlier"
 #: entropies of one target agree to this in all its results; equal ids of different targets do not
 _SAME_ENTROPY = 6
 
@@ -58,6 +60,11 @@ class Study:
         return list(dict.fromkeys(series.lm for series in self.series))
 
     @property
+    def names(self) -> list[str]:
+        """Names of the methods; one has a color of its own in all figures."""
+        return list(dict.fromkeys(series.name for series in self.series))
+
+    @property
     def labels(self) -> list[str]:
         """Labels of the methods."""
         return list(dict.fromkeys(series.label for series in self.series))
@@ -85,6 +92,12 @@ def identity(row: Row) -> tuple[str, float]:
 def column(rows: Sequence[Row], name: str) -> NDArray[np.float64]:
     """A column of numbers; NaN where there is none."""
     return np.array([np.nan if row.get(name) is None else row[name] for row in rows], dtype=np.float64)
+
+
+def plain_targets(rows: Sequence[Row]) -> list[Row]:
+    """Random targets of a grid of entropies; else random partners; else all."""
+    random = [row for row in rows if row["family"] == RANDOM]
+    return [row for row in random if row["partner_of"] is None] or random or list(rows)
 
 
 def study_of(runs: Sequence[Run]) -> Study:
@@ -153,9 +166,7 @@ def _distinct(method: str, runs: list[Run], tags: list[str], lms: dict[str, str]
         return plain
     keys = dict.fromkeys(key for run in runs for key in run.settings if key != "length")
     differ = [key for key in keys if len({str(run.settings.get(key)) for run in runs}) > 1]
-    by_settings = [
-        ", ".join([method, *(f"{key} {_short(run.settings.get(key))}" for key in differ)]) for run in runs
-    ]
+    by_settings = [", ".join([method, *(f"{key} {_short(run.settings.get(key))}" for key in differ)]) for run in runs]
     if not clash(by_settings):
         return by_settings
     return [f"{name} ({run.folder.parent.name}/{run.folder.name})" for name, run in zip(by_settings, runs, strict=True)]

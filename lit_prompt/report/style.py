@@ -8,6 +8,7 @@ from lit_prompt.results.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 #: colors that the color-blind can tell apart (Okabe and Ito); methods take them in turn
@@ -16,7 +17,7 @@ INK = "#22272e"
 FAINT = "#8b949e"
 MARKERS = "osD^vPX*"
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
@@ -78,6 +79,16 @@ def points(axes: "Axes", x: Any, y: Any, color: str, **kwargs: Any) -> None:
     """Faint points, a picture where they are too many for a vector graphic."""
     given = {"alpha": 0.35, "s": 11, "linewidths": 0} | kwargs
     axes.scatter(x, y, color=color, rasterized=len(x) > _MOST_VECTOR_POINTS, **given)
+
+
+def log_axis(axis: "Axis") -> None:
+    """Plain numbers on a logarithmic axis, between its powers of ten too where they are few."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
+    axis.set_major_formatter(lambda x, _: f"{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def legend_below(figure: "Figure", handles: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ _LONGEST_TEXT = 300
 _BASELINES = (
     ("kl_floor", "floor"),
     ("excess", "excess"),
-    ("kl_text", "after re-encoding"),
+    ("kl_text", "as text"),
     ("kl_best_natural", "best natural"),
     ("kl_best_random", "best random"),
     ("kl_unprompted", "no prompt"),
@@ -44,7 +44,9 @@ class Table:
 def overview(study: Study) -> Table:
     """A row for each LM and method: KL, and means of what to see it against, as far as it is known."""
     known = [
-        (name, head) for name, head in _BASELINES if any(row.get(name) is not None for s in study.series for row in s.rows)
+        (name, head)
+        for name, head in _BASELINES
+        if any(row.get(name) is not None for s in study.series for row in s.rows)
     ]
     rows = []
     for lm in study.lms:
@@ -54,8 +56,8 @@ def overview(study: Study) -> Table:
             cells = [lm, series.label, str(len(kl)), f"{kl.mean():.3f}", middle, f"{low} to {high}"]
             cells += [_mean(series.rows, name) for name, _ in known]
             rows.append([*cells, _mean(series.rows, "seconds", 2)])
-    head = ["LM", "method", "targets", "mean KL", "median", "10 to 90 %"]
-    return Table([*head, *(f"mean {name}" for _, name in known), "s a target"], rows, 2)
+    head = ["LM", "method", "targets", "KL", "median", "10 to 90 %"]
+    return Table([*head, *(name for _, name in known), "seconds"], rows, 2)
 
 
 def _mean(rows: Sequence[Row], name: str, digits: int = 3) -> str:
@@ -107,16 +109,16 @@ class Examples:
 
 def examples(study: Study) -> list[Examples]:
     """The best and the worst prompts of each method on each LM, by KL; by the KL of the text where there is one."""
-    tokens = {
-        (id(row)): run.tokens.get(row["target_id"], []) for run in study.runs for row in run.rows
-    }
+    tokens = {(id(row)): run.tokens.get(row["target_id"], []) for run in study.runs for row in run.rows}
     found = []
     for series in study.main:
         order = sorted(series.rows, key=_ranked_by)
         count = min(_SHOWN_PROMPTS, len(order) // 2)
         best, worst = order[:count], order[::-1][:count]
         found.append(
-            Examples(series.lm, series.label, *([_example(row, tokens[id(row)]) for row in part] for part in (best, worst)))
+            Examples(
+                series.lm, series.label, *([_example(row, tokens[id(row)]) for row in part] for part in (best, worst))
+            )
         )
     return found
 

@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lit_prompt.report.claims import OUTLIER, RANDOM
 from lit_prompt.report.runs import Row
-from lit_prompt.report.study import Series, Study, column
-from lit_prompt.report.style import COLORS, FAINT, INK, color_of, legend_below, panels, plain, points
+from lit_prompt.report.study import OUTLIER, RANDOM, Series, Study, column, plain_targets
+from lit_prompt.report.style import COLORS, FAINT, INK, color_of, legend_below, log_axis, panels, plain, points
 from lit_prompt.results.comparisons import in_pairs
 from lit_prompt.results.figures import entropy_bands
 
@@ -26,36 +25,36 @@ _Y = "KL(target || LM) (nats)"
 def kl_by_entropy(study: Study) -> "Figure":
     """KL of random targets (of all where none are random) against their entropy, with floor and KL to uniform."""
     figure, axes = panels(study.lms, sharey=True, height=3.6)
-    colors = color_of(list(dict.fromkeys(series.label for series in study.main)))
+    colors = color_of(study.names)
     handles: dict[str, Any] = {}
     for panel, lm in zip(axes[0], study.lms, strict=True):
-        mine = study.on(lm, study.main)
-        for series in mine:
-            rows = series.of_family(RANDOM) or series.rows
+        for series in study.on(lm, study.main):
+            rows = plain_targets(series.rows)
             h, kl = column(rows, "entropy"), column(rows, "kl")
-            handles[f"{series.label}: median, 10 to 90 %"] = _band(panel, h, kl, colors[series.label])
-        _references(panel, mine, handles)
-        panel.set(xlabel=_X, ylim=(0, None), xlim=(0, None))
+            handles[f"{series.label}: median, 10 to 90 %"] = _band(panel, h, kl, colors[series.name])
+        panel.set(xlabel=_X)
+    top = axes[0, 0].get_ylim()[1]
+    for panel, lm in zip(axes[0], study.lms, strict=True):
+        _references(panel, study.on(lm, study.main), handles)
+        panel.set(xlim=(0, None), ylim=(0, top))
     axes[0, 0].set_ylabel(_Y)
     legend_below(figure, handles)
     return figure
 
 
 def _references(panel: "Axes", mine: list[Series], handles: dict[str, Any]) -> None:
-    """The certified floor, and the KL to the uniform distribution as far as it does not take the room."""
+    """The certified floor, and the KL to the uniform distribution."""
     rows = {key: row for series in mine for key, row in series.by_target().items()}
-    random = [row for row in rows.values() if row["family"] == RANDOM] or list(rows.values())
+    random = plain_targets(list(rows.values()))
     h, floor = column(random, "entropy"), column(random, "kl_floor")
     known = ~np.isnan(floor)
     if known.any():
         x, _, middle, _ = entropy_bands(h[known], floor[known])
         (handles["certified floor (median)"],) = panel.plot(x, middle, "-", color=INK, linewidth=1.6, zorder=4)
-    top = panel.get_ylim()[1]
     order = np.argsort(h)
     (handles["KL to the uniform distribution"],) = panel.plot(
         h[order], column(random, "kl_uniform")[order], "--", color=FAINT, linewidth=1
     )
-    panel.set_ylim(0, top)
 
 
 def _band(axes: "Axes", h: Any, kl: Any, color: str) -> Any:
@@ -73,7 +72,7 @@ def outlier_against_random(study: Study) -> "Figure | None":
         return None
     lms = [lm for lm in study.lms if study.on(lm, shown)]
     labels = list(dict.fromkeys(series.label for series in shown))
-    figure, axes = panels(lms, rows=len(labels), height=2.9, sharex="col", sharey="row", )
+    figure, axes = panels(lms, rows=len(labels), height=2.9 if len(labels) < 3 else 2.2, sharex="col", sharey="row")
     handles: dict[str, Any] = {}
     for row, label in zip(axes, labels, strict=True):
         for panel, lm in zip(row, lms, strict=True):
@@ -83,7 +82,7 @@ def outlier_against_random(study: Study) -> "Figure | None":
                     handles[f"{name} targets: median, 10 to 90 %"] = _band(
                         panel, column(rows, "entropy"), column(rows, "kl"), color
                     )
-            panel.set_ylim(0, None)
+        row[0].set_ylim(0, None)  # of all panels of the row, once they hold everything
         row[0].set_ylabel(f"{plain(label)}: KL (nats)")
     for panel in axes[-1]:
         panel.set_xlabel(_X)
@@ -91,13 +90,14 @@ def outlier_against_random(study: Study) -> "Figure | None":
     return figure
 
 
-def _in_pairs(series: Series) -> tuple[list[Any], list[Any]]:
-    """Random and outlier targets of the same entropy: partners, or partners of the same target."""
-    of: dict[str, dict[str, Any]] = {}
+def _in_pairs(series: Series) -> tuple[list[Row], list[Row]]:
+    """Random and outlier targets of the same entropy: partners, or else partners of the same targets."""
+    of: dict[str, dict[str, Row]] = {}
     for row in series.rows:
         if row["family"] in (RANDOM, OUTLIER):
             of.setdefault(row["partner_of"] or row["target_id"], {})[row["family"]] = row
     pairs = [pair for pair in of.values() if len(pair) == 2]
+    pairs = [pair for pair in pairs if pair[OUTLIER]["partner_of"] is None] or pairs
     return [pair[RANDOM] for pair in pairs], [pair[OUTLIER] for pair in pairs]
 
 
@@ -108,15 +108,16 @@ def by_maker(study: Study) -> "Figure | None":
     if not shown:
         return None
     families = list(dict.fromkeys(row["family"] for series in shown for row in made[id(series)]))
-    rows = [family for family in families if family not in (OUTLIER, RANDOM)]
-    rows += [family for family in (OUTLIER, RANDOM) if family in families]
+    first, last = [family for family in _MAKERS if family in families], [OUTLIER, RANDOM]
+    rows = [*first, *(family for family in families if family not in first + last)]
+    rows += [family for family in last if family in families]
     lms = [lm for lm in study.lms if study.on(lm, shown)]
     figure, axes = panels(lms, rows=2, height=0.42 * len(rows) + 1.0, sharey=True, sharex="row")
-    colors, handles = color_of(list(dict.fromkeys(series.label for series in study.main))), {}
+    colors, handles = color_of(study.names), {}
     for (strips, ratios), lm in zip(axes.T, lms, strict=True):
         mine = study.on(lm, shown)
         for number, series in enumerate(mine):
-            shift, color = (number + 0.5) / len(mine) - 0.5, colors[series.label]
+            shift, color = (number + 0.5) / len(mine) - 0.5, colors[series.name]
             at = {family: y + 0.7 * shift for y, family in enumerate(rows)}
             _strips(strips, made[id(series)], at, color)
             _ratios(ratios, made[id(series)], at, color)
@@ -124,9 +125,8 @@ def by_maker(study: Study) -> "Figure | None":
         strips.set_xlabel("KL (nats); bar: median")
         ratios.axvline(1, color=INK, linewidth=1)
         handles["42 % lower (the paper's summary)"] = ratios.axvline(PAPER_RATIO, color=FAINT, linestyle=":")
-        ratios.set(xscale="log", xlabel="mean KL / that of random targets (95 % interval)")
-        ratios.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
-        ratios.xaxis.set_minor_formatter("")
+        ratios.set(xscale="log", xlabel="mean KL / that of random")
+        log_axis(ratios.xaxis)
     for panel in axes[:, 0]:
         panel.set_yticks(range(len(rows)), [plain(_MAKERS.get(family, family)) for family in rows])
         panel.set_ylim(len(rows) - 0.5, -0.5)

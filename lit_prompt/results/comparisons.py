@@ -89,7 +89,9 @@ def by_entropy(rows: Sequence[dict[str, Any]]) -> list[Comparison]:
 
 
 def in_pairs(rows: Sequence[dict[str, Any]]) -> list[Comparison]:
-    """Targets against their partners, and partners of one target against one another, family by family.
+    """Targets against their partners, family by family.
+
+    Families that are partners of one another nowhere are compared as partners of the same targets.
 
     Args:
         rows: result records with a KL.
@@ -105,10 +107,12 @@ def in_pairs(rows: Sequence[dict[str, Any]]) -> list[Comparison]:
             pairs.setdefault((of["family"], row["family"]), []).append((of["kl"], row["kl"]))
         if row["partner_of"] is not None:
             siblings.setdefault(row["partner_of"], []).append(row)
+    direct = set(pairs)
     for group in siblings.values():
         # outlier before random, as where an outlier target has a random partner
         for a, b in combinations(sorted(group, key=lambda row: row["family"]), 2):
-            pairs.setdefault((a["family"], b["family"]), []).append((a["kl"], b["kl"]))
+            if (families := (a["family"], b["family"])) not in direct:
+                pairs.setdefault(families, []).append((a["kl"], b["kl"]))
     return [
         compare(family, partner, np.array(values)[:, 0], np.array(values)[:, 1], paired=True)
         for (family, partner), values in pairs.items()
