@@ -1,5 +1,8 @@
 """What the certified floor says about results."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,16 +29,41 @@ def excess_sentences(study: Study) -> list[str]:
 
 
 def _clause(excess: NDArray[np.float64]) -> str:
-    from scipy.stats import bootstrap
-
-    low, high = bootstrap(
-        (excess,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", rng=0, batch=100
-    ).confidence_interval
+    low, high = _interval(np.mean, excess)
     reached = int((excess <= _REACHED).sum())
     return (
         f"{excess.mean():.4f} nats (95 % interval {low:.4f} to {high:.4f}; {reached} of {len(excess)} targets, "
         f"{100 * reached / len(excess):.0f} %, are within {_REACHED} nats of their floor)"
     )
+
+
+def parts_sentences(study: Study) -> list[str]:
+    """Of each method what shares of the mean KL are the output head's, the final norm's and the prompt's, LM by LM."""
+    clauses: dict[str, list[str]] = {}
+    for series in study.main:
+        parts = np.array([column(series.rows, name) for name in ("kl_floor", "excess_norm", "excess_prompt")])
+        parts = parts[:, ~np.isnan(parts).any(0)]
+        if parts.shape[1] >= FEWEST:
+            head, norm, prompt = 100 * parts.mean(1) / parts.mean(1).sum()
+            low, high = _interval(
+                lambda kl, left, axis=-1: 100 * left.mean(axis) / kl.mean(axis), parts.sum(0), parts[2]
+            )
+            clauses.setdefault(series.label, []).append(
+                f"on {series.lm} {head:.0f} % to the output head, {norm:.0f} % to the final norm and {prompt:.1f} % to "
+                f"the prompt (95 % interval {low:.1f} to {high:.1f} %; {parts.shape[1]} targets)"
+            )
+    return [f"{label}: the mean KL is due {'; '.join(found)}." for label, found in clauses.items()]
+
+
+def _interval(statistic: Callable[..., Any], *samples: NDArray[np.float64]) -> tuple[float, float]:
+    """Bootstrap confidence interval over targets."""
+    from scipy.stats import bootstrap
+
+    found = bootstrap(
+        samples, statistic, paired=True, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile",
+        vectorized=True, rng=0, batch=100,
+    ).confidence_interval  # fmt: skip
+    return float(found.low), float(found.high)
 
 
 def floor_warning(study: Study) -> str | None:

@@ -12,7 +12,7 @@ from lit_prompt.report.claims import (
     method_findings,
     partner_findings,
 )
-from lit_prompt.report.excess import excess_sentences, floor_warning
+from lit_prompt.report.excess import excess_sentences, floor_warning, parts_sentences
 from lit_prompt.report.findings import Finding, adjusted
 from lit_prompt.report.study import OUTLIER, RANDOM, Study
 
@@ -90,6 +90,7 @@ def sections(study: Study) -> list[Section]:
             "The mean KL in three parts: what the output head costs every prompt, what the final norm costs, and what "
             "the found prompt leaves.",
             "Needs results whose excess is divided into norm and prompt; these are not.",
+            remarks=parts_sentences(study),
         ),
         Section(
             "method_against_method", "Method against method", method_figures.method_against_method,
@@ -101,7 +102,8 @@ def sections(study: Study) -> list[Section]:
         Section(
             "kl_by_seconds", "KL and time", method_figures.kl_by_seconds,
             "Median and quartiles of the KL at the mean time of a target (its share of a search that is batched with "
-            "others), on the targets that an LM's methods have in common.",
+            "others), on the targets that an LM's methods have in common. Times compare where the runs had the same "
+            "machine to themselves.",
             "Needs runs of several methods or lengths on the same targets and LM.",
         ),
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from lit_prompt.report.claims import (
     method_findings,
     partner_findings,
 )
-from lit_prompt.report.excess import excess_sentences, floor_warning
+from lit_prompt.report.excess import excess_sentences, floor_warning, parts_sentences
 from lit_prompt.report.findings import Finding, adjusted, between, change, verdict
 from lit_prompt.report.runs import read_runs
 from lit_prompt.report.study import study_of
@@ -204,3 +204,13 @@ def test_excess_is_told_with_its_interval_and_impossible_floors_are_named(study)
     assert floor_warning(data) is None
     rows[3] |= {"kl_floor": rows[3]["kl"] + 0.5, "excess": -0.5}
     assert rows[3]["target_id"] in floor_warning(study(rows))
+
+
+def test_the_parts_of_a_kl_add_up(study):
+    rows = study_rows()
+    assert parts_sentences(study(rows)) == []
+    for row in rows:
+        row |= {"kl_floor": 0.7 * row["kl"], "excess_norm": 0.2 * row["kl"], "excess_prompt": 0.1 * row["kl"]}
+    (said,) = parts_sentences(study(rows))
+    assert "70 % to the output head, 20 % to the final norm and 10.0 % to the prompt" in said
+    assert "95 % interval 10.0 to 10.0 %" in said
