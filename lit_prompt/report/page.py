@@ -14,7 +14,7 @@ from lit_prompt.report.findings import Finding, between, change, verdict
 from lit_prompt.report.sections import sections
 from lit_prompt.report.study import Study
 from lit_prompt.report.style import report_style
-from lit_prompt.report.tables import examples, overview, runs_table
+from lit_prompt.report.tables import by_family, examples, overview, runs_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,6 +82,7 @@ def write_report(study: Study, folder: Path) -> Path:
         by_claim=_by_claim,
         glances=_glances([finding for section in parts for finding in section.findings], study),
         overview=overview(study),
+        by_family=by_family(study),
         examples=examples(study),
         runs=runs_table(study.runs),
         targets=len({(series.lm, key) for series in study.series for key in series.by_target()}),

@@ -68,7 +68,8 @@ def sections(study: Study) -> list[Section]:
             "Next-token distributions of LMs after natural contexts, and outlier and random targets of the same "
             "entropies. Above: KL, a point a target. Below: mean KL over that of the random partners, with its "
             "bootstrap interval; dotted, the 42 % that a summary of the paper reports for LMs of one architecture.",
-            "Needs targets that LMs make: lit_prompt fit --config configs/findings/lm_made.yaml",
+            "Needs five or more targets that an LM makes, with partners: lit_prompt fit --config "
+            "configs/findings/lm_made.yaml",
             made,
         ),
         Section(

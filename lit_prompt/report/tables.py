@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from lit_prompt.report.runs import Row, Run
-from lit_prompt.report.study import Study, column
+from lit_prompt.report.study import Study, column, identity
 
-_SHOWN_PROMPTS = 5
+_SHOWN_PROMPTS = 3
 _SHOWN_TOKENS = 4
 _LONGEST_TEXT = 300
 
@@ -58,6 +58,22 @@ def overview(study: Study) -> Table:
             rows.append([*cells, _mean(series.rows, "seconds", 2)])
     head = ["LM", "method", "targets", "KL", "median", "10 to 90 %"]
     return Table([*head, *(name for _, name in known), "seconds"], rows, 2)
+
+
+def by_family(study: Study) -> Table:
+    """A row for each LM and family, with each method's median KL."""
+    labels = study.labels
+    rows = []
+    for lm in study.lms:
+        families = dict.fromkeys(row["family"] for series in study.on(lm) for row in series.rows)
+        for family in families:
+            found = {series.label: series.of_family(family) for series in study.on(lm)}
+            targets = {identity(row) for each in found.values() for row in each}
+            h = [entropy for _, entropy in targets]
+            medians = [column(found.get(label, []), "kl") for label in labels]
+            cells = [f"{np.median(kl):.3f}" if len(kl) else "-" for kl in medians]
+            rows.append([lm, family, str(len(targets)), f"{min(h):.2f} to {max(h):.2f}", *cells])
+    return Table(["LM", "family", "targets", "entropy", *labels], rows, 2)
 
 
 def _mean(rows: Sequence[Row], name: str, digits: int = 3) -> str:

@@ -102,9 +102,9 @@ def _in_pairs(series: Series) -> tuple[list[Row], list[Row]]:
 
 
 def by_maker(study: Study) -> "Figure | None":
-    """KL by who made the targets, and its ratio to that of random targets of the same entropy; None without such."""
+    """KL by who made the targets, and its ratio to that of random targets of their entropy; None with too few pairs."""
     made = {id(series): _made_and_partners(series) for series in study.main}
-    shown = [series for series in study.main if made[id(series)]]
+    shown = [series for series in study.main if in_pairs(made[id(series)])]
     if not shown:
         return None
     families = list(dict.fromkeys(row["family"] for series in shown for row in made[id(series)]))

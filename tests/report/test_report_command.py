@@ -103,6 +103,9 @@ def test_what_is_absent_is_named_with_what_would_give_it(report, make_run, tmp_p
 def test_a_single_target_makes_a_report(report, make_run):
     page = report(make_run("a/version_0", [row("die/0", 1.79, 0.03)]))
     assert "too few targets to compare" in page.text
+    assert "tales-llama die 1 1.79 to 1.79 0.030" in page.text
+    few = [each for each in study_rows(count=2) if "own_lm" in each["target_id"]]
+    assert "five or more targets that an LM makes" in report(make_run("b/version_0", few)).text
 
 
 def test_texts_cannot_break_the_page(report, make_run):
