@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo findings test bench clean
+.PHONY: demo findings paper test bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/lit_prompt fit --config configs/demo.yaml
@@ -24,6 +24,10 @@ findings: $(VENV)/.installed
 		$(BIN)/lit_prompt fit --config configs/findings/$$name.yaml --lm "data/lms/$${pair#*:}" && \
 		$(BIN)/lit_prompt test --run "$$(ls -dt logs/$$name/version_* | head -n 1)" || exit 1; \
 	done
+
+# the paper's study on the three embedded LMs, and the report on it; goes on where it was interrupted
+paper: $(VENV)/.installed
+	benchmarks/paper.sh
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

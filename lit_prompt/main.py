@@ -20,6 +20,7 @@ commands:
   test       recompute every number from the saved prompts; writes results, prompts and a picture
   validate   the same table without writing anything
   predict    target and reached probability of each target's top tokens
+  report     one page on any number of runs: figures and findings; lit_prompt report --help
   targets    build, show or validate targets: lit_prompt targets --help
   pretrain   train a small LM, tokenizer included, from a text: lit_prompt pretrain --help
 
@@ -42,12 +43,17 @@ examples:
   lit_prompt test --run logs/demo/version_0
   lit_prompt fit --config configs/demo.yaml --lm gpt2 --model.steps 200
   lit_prompt targets validate data/targets/die.jsonl
+  lit_prompt report logs/*/version_* --out report
   tensorboard --logdir logs
 """
 
 
 #: Commands other than those of the search: the modules whose ``main`` they are.
-COMMANDS = {"targets": "lit_prompt.commands.targets", "pretrain": "lit_prompt.pretrain.cli"}
+COMMANDS = {
+    "report": "lit_prompt.commands.report",
+    "targets": "lit_prompt.commands.targets",
+    "pretrain": "lit_prompt.pretrain.cli",
+}
 
 
 def expand_run(args: Sequence[str]) -> tuple[list[str], Path | None]:

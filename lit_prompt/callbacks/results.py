@@ -80,6 +80,7 @@ class ResultWriter(L.Callback):
             return  # a checkpoint that was tested outside its run
         console.print(
             f"\nNext:\n  lit_prompt predict --run {folder}    # target and reached probability of the top tokens"
+            f"\n  lit_prompt report {folder} --out {folder / 'report'}    # figures and findings on one page"
             f"\n  tensorboard --logdir {folder.parent.parent}",
             soft_wrap=True,
         )

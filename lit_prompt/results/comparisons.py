@@ -1,17 +1,20 @@
-"""Comparisons between targets, with bootstrap confidence intervals."""
+"""Comparisons between targets, with bootstrap confidence intervals and tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-_CONFIDENCE = 0.95
-_RESAMPLES = 9999
+CONFIDENCE = 0.95
+RESAMPLES = 9999
 #: fewer values than this say too little for an interval
-_FEWEST = 5
+FEWEST = 5
+#: numbers that a bootstrap holds at a time
+_RESAMPLED_AT_ONCE = 2**21
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Comparison:
     """The mean KL of some targets against that of others.
 
     Attributes:
-        name: what is compared with what.
+        first: what is compared.
+        other: what it is compared with.
         count: number of targets or, in a paired comparison, of pairs.
         other_count: number of the others.
         kl: mean KL of the first, in nats.
@@ -27,10 +31,12 @@ class Comparison:
         ratio: kl / other_kl.
         low: lower end of the ratio's 95 % bootstrap confidence interval.
         high: upper end.
+        p: two-sided p-value of Wilcoxon's signed-rank test or, where targets are not paired, of Mann and Whitney's.
         won: pairs in which the first has the lower KL; None where targets are not paired.
     """
 
-    name: str
+    first: str
+    other: str
     count: int
     other_count: int
     kl: float
@@ -38,7 +44,13 @@ class Comparison:
     ratio: float
     low: float
     high: float
+    p: float
     won: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What is compared with what."""
+        return f"{self.first} / {self.other}{'' if self.won is None else ', in pairs'}"
 
 
 def comparisons(table: pa.Table) -> list[Comparison]:
@@ -48,15 +60,23 @@ def comparisons(table: pa.Table) -> list[Comparison]:
         table: result records.
 
     Returns:
-        For each family of a wide range of entropies, its low and its high entropies against its moderate ones; for
-        each family with partners, its targets against their partners, family by family.
+        What :func:`by_entropy` and :func:`in_pairs` find.
     """
     rows = [row for row in table.to_pylist() if row["kl"] is not None]
-    return [*_by_entropy(rows), *_with_partners(rows)]
+    return [*by_entropy(rows), *in_pairs(rows)]
 
 
-def _by_entropy(rows: Sequence[dict[str, Any]]) -> list[Comparison]:
-    """Lowest and highest sixth of [0, ln|V|] against the third in the middle."""
+def by_entropy(rows: Sequence[dict[str, Any]]) -> list[Comparison]:
+    """Low and high entropies against moderate ones, for each family of a wide range of entropies.
+
+    Low, moderate and high are the lowest sixth of [0, ln|V|], the third in its middle, and its highest sixth.
+
+    Args:
+        rows: result records with a KL.
+
+    Returns:
+        Up to two comparisons a family.
+    """
     found = []
     for family in dict.fromkeys(row["family"] for row in rows if row["partner_of"] is None):
         mine = [row for row in rows if row["family"] == family and row["partner_of"] is None]
@@ -64,42 +84,85 @@ def _by_entropy(rows: Sequence[dict[str, Any]]) -> list[Comparison]:
         kl = np.array([row["kl"] for row in mine])
         middle = kl[(share > 1 / 3) & (share < 2 / 3)]
         for name, part in (("low", kl[share < 1 / 6]), ("high", kl[share > 5 / 6])):
-            if min(len(part), len(middle)) >= _FEWEST:
-                found.append(_compare(f"{family}: {name} entropy / moderate entropy", part, middle, paired=False))
+            if min(len(part), len(middle)) >= FEWEST:
+                first, other = f"{family}: {name} entropy", "moderate entropy"
+                found.append(compare(first, other, part, middle, paired=False))
     return found
 
 
-def _with_partners(rows: Sequence[dict[str, Any]]) -> list[Comparison]:
+def in_pairs(rows: Sequence[dict[str, Any]]) -> list[Comparison]:
+    """Targets against their partners, family by family.
+
+    Families that are partners of one another nowhere are compared as partners of the same targets.
+
+    Args:
+        rows: result records with a KL.
+
+    Returns:
+        A comparison for each two families that share enough pairs.
+    """
     by_id = {row["target_id"]: row for row in rows}
     pairs: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    siblings: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if (of := by_id.get(row["partner_of"])) is not None:
             pairs.setdefault((of["family"], row["family"]), []).append((of["kl"], row["kl"]))
+        if row["partner_of"] is not None:
+            siblings.setdefault(row["partner_of"], []).append(row)
+    direct = set(pairs)
+    for group in siblings.values():
+        # outlier before random, as where an outlier target has a random partner
+        for a, b in combinations(sorted(group, key=lambda row: row["family"]), 2):
+            if (families := (a["family"], b["family"])) not in direct:
+                pairs.setdefault(families, []).append((a["kl"], b["kl"]))
     return [
-        _compare(f"{family} / {partner}, in pairs", np.array(values)[:, 0], np.array(values)[:, 1], paired=True)
+        compare(family, partner, np.array(values)[:, 0], np.array(values)[:, 1], paired=True)
         for (family, partner), values in pairs.items()
-        if len(values) >= _FEWEST
+        if len(values) >= FEWEST
     ]
 
 
-def _compare(name: str, kl: NDArray[Any], other: NDArray[Any], paired: bool) -> Comparison:
-    from scipy.stats import bootstrap
+def compare(first: str, other: str, kl: NDArray[Any], other_kl: NDArray[Any], paired: bool) -> Comparison:
+    """Compares mean KLs.
+
+    Args:
+        first: name of what is compared.
+        other: name of what it is compared with.
+        kl: nats, ``[target]``.
+        other_kl: nats, ``[target]``; in the order of ``kl`` if paired.
+        paired: whether the values of one position belong together.
+
+    Returns:
+        The comparison; a ratio to zero is NaN, and so is its interval.
+    """
+    from scipy.stats import bootstrap, mannwhitneyu, wilcoxon
 
     def ratio(x: NDArray[Any], y: NDArray[Any], axis: int = -1) -> Any:
         return x.mean(axis) / y.mean(axis)
 
-    interval = bootstrap(
-        (kl, other), ratio, paired=paired, n_resamples=_RESAMPLES, confidence_level=_CONFIDENCE, vectorized=True,
-        method="percentile", rng=0,
-    ).confidence_interval  # fmt: skip
+    value = low = high = float("nan")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if other_kl.any():
+            interval = bootstrap(
+                (kl, other_kl), ratio, paired=paired, n_resamples=RESAMPLES, confidence_level=CONFIDENCE,
+                vectorized=True, method="percentile", rng=0,
+                batch=max(_RESAMPLED_AT_ONCE // max(len(kl), len(other_kl)), 1),
+            ).confidence_interval  # fmt: skip
+            value, low, high = (float(x) for x in (ratio(kl, other_kl), interval.low, interval.high))
+    if paired:
+        p = float(wilcoxon(kl, other_kl).pvalue) if (kl != other_kl).any() else 1.0
+    else:
+        p = float(mannwhitneyu(kl, other_kl).pvalue)
     return Comparison(
-        name=name,
+        first=first,
+        other=other,
         count=len(kl),
-        other_count=len(other),
+        other_count=len(other_kl),
         kl=float(kl.mean()),
-        other_kl=float(other.mean()),
-        ratio=float(ratio(kl, other)),
-        low=float(interval.low),
-        high=float(interval.high),
-        won=int((kl < other).sum()) if paired else None,
+        other_kl=float(other_kl.mean()),
+        ratio=value,
+        low=low,
+        high=high,
+        p=p,
+        won=int((kl < other_kl).sum()) if paired else None,
     )

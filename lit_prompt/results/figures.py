@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def _figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
     """A figure that no window and no global state holds."""
     from matplotlib.figure import Figure
 
@@ -44,13 +44,13 @@ def kl_against_entropy(table: pa.Table, title: str) -> "Figure":
     rows = table.select(["family", "entropy", "kl", "kl_uniform"]).drop_null()
     family = np.array(rows["family"].to_pylist())
     h, kl, uniform = (np.array(rows[name]) for name in ("entropy", "kl", "kl_uniform"))
-    figure = _figure(7.0, 4.3)
+    figure = new_figure(7.0, 4.3)
     axes = figure.add_subplot()
     for number, name in enumerate(dict.fromkeys(family.tolist())):
         mine = family == name
         color = _color(number)
         axes.plot(h[mine], kl[mine], ".", color=color, alpha=0.45, markersize=5)
-        x, low, middle, high = _bands(h[mine], kl[mine])
+        x, low, middle, high = entropy_bands(h[mine], kl[mine])
         if len(x) > 1:
             axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
         axes.plot(x, middle, "o-", color=color, markersize=4, label=f"{name} (median, 10 to 90 %)")
@@ -66,8 +66,16 @@ def kl_against_entropy(table: pa.Table, title: str) -> "Figure":
     return figure
 
 
-def _bands(h: np.ndarray, kl: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Mean entropy and quantiles of the KL of each group of targets."""
+def entropy_bands(h: np.ndarray, kl: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Mean entropy, and the KL's 10, 50 and 90 % quantiles, of each group of targets of about the same entropy.
+
+    Args:
+        h: entropies in nats, ``[target]``.
+        kl: nats, ``[target]``.
+
+    Returns:
+        Four arrays, ``[group]``.
+    """
     groups = entropy_groups(h)
     x = np.array([h[g].mean() for g in groups])
     low, middle, high = (np.array([np.quantile(kl[g], q) for g in groups]) for q in (0.1, 0.5, 0.9))
@@ -94,7 +102,7 @@ def sorted_probabilities(
 
     columns = min(len(curves), _PANELS_PER_ROW)
     rows = -(-len(curves) // columns)
-    figure = _figure(max(2.8 * columns, 4.2) + 0.8, 2.5 * rows + 0.6)
+    figure = new_figure(max(2.8 * columns, 4.2) + 0.8, 2.5 * rows + 0.6)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     # without the palest yellow, which a white page hides
     shades = ListedColormap(colormaps["viridis_r"](np.linspace(0.1, 1.0, 256)))
@@ -134,7 +142,7 @@ def target_against_reached(records: Sequence[dict[str, Any]], title: str) -> "Fi
     Returns:
         A matplotlib figure.
     """
-    figure = _figure(7.0, 3.6)
+    figure = new_figure(7.0, 3.6)
     axes = figure.add_subplot()
     x = np.arange(len(records))
     axes.bar(x - 0.2, [r["target_probability"] for r in records], 0.4, label="target")

@@ -72,8 +72,8 @@ def test_comparisons_fit_into_a_terminal_and_none_prints_nothing(capsys, monkeyp
     monkeypatch.setenv("COLUMNS", "80")
     print_comparisons([])
     assert capsys.readouterr().out == ""
-    paired = Comparison("own_lm / random, in pairs", 32, 32, 0.0625, 2.5, 0.025, 0.01, 0.04, won=31)
-    unpaired = Comparison("random: low entropy / moderate entropy", 8, 16, 0.5, 2.0, 0.25, 0.2, 0.3)
+    paired = Comparison("own_lm", "random", 32, 32, 0.0625, 2.5, 0.025, 0.01, 0.04, 1e-6, won=31)
+    unpaired = Comparison("random: low entropy", "moderate entropy", 8, 16, 0.5, 2.0, 0.25, 0.2, 0.3, 1e-3)
     print_comparisons([paired, unpaired])
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 80

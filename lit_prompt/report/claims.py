@@ -1,0 +1,134 @@
+"""The claims that a report puts to the test."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+
+from lit_prompt.report.findings import Finding
+from lit_prompt.report.study import OUTLIER, RANDOM, Series, Study
+from lit_prompt.results.comparisons import FEWEST, Comparison, by_entropy, compare, in_pairs
+
+#: families of configs/findings and configs/paper in words; others go by their names
+FAMILIES = {
+    "own_lm": "the LM itself makes",
+    "other_lm": "another LM with its tokenizer makes",
+    "other_tokenizer": "an LM with another tokenizer makes",
+}
+OWN = "own_lm"
+
+
+def entropy_findings(study: Study) -> list[Finding]:
+    """Targets of low and of high entropy against those of moderate entropy."""
+
+    def claim(effect: Comparison) -> str:
+        family, part = effect.first.split(": ")
+        return f"{spelled(family)} of {part} are easier than those of moderate entropy"
+
+    return _findings(
+        (series, claim(e), e) for series in study.main for e in by_entropy(series.of_family(RANDOM) or series.rows)
+    )
+
+
+def partner_findings(study: Study) -> dict[tuple[str, str], list[Finding]]:
+    """Targets against their partners of the same entropy, by the two families."""
+    effects: dict[tuple[str, str], list[tuple[Series, str, Comparison]]] = {}
+    for series in study.main:
+        for effect in in_pairs(series.rows):
+            other = {RANDOM: "random ones", OUTLIER: "outlier targets"}.get(effect.other, f"{effect.other} targets")
+            claim = f"{spelled(effect.first)} are easier than {other} of the same entropy"
+            effects.setdefault((effect.first, effect.other), []).append((series, claim, effect))
+    return {families: _findings(found) for families, found in effects.items()}
+
+
+def maker_findings(study: Study) -> list[Finding]:
+    """The LM's own targets against those of other LMs after the same contexts, each as a share of its random partner's.
+
+    Targets of one context differ in entropy, so that their KLs alone do not compare.
+    """
+    found = []
+    for series in study.main:
+        shares = _shares_of_random(series)
+        own = shares.pop(OWN, {})
+        for family, theirs in shares.items():
+            common = [context for context in own if context in theirs]
+            if len(common) >= FEWEST:
+                pairs = np.array([(own[context], theirs[context]) for context in common])
+                effect = compare(OWN, family, pairs[:, 0], pairs[:, 1], paired=True)
+                found.append((series, f"{spelled(OWN)} are easier than those that {FAMILIES[family]}", effect))
+    return [replace(finding, unit="KL as a share of the random partner's") for finding in _findings(found)]
+
+
+def _shares_of_random(series: Series) -> dict[str, dict[str, float]]:
+    """KL over the random partner's, by family of LM-made targets and by number of the context."""
+    by_id = {row["target_id"]: row for row in series.rows}
+    shares: dict[str, dict[str, float]] = {}
+    for partner in series.of_family(RANDOM):
+        row = by_id.get(partner["partner_of"])
+        if row is not None and row["family"] in FAMILIES and partner["kl"] > 0:
+            context = row["target_id"].removeprefix(row["family"])
+            shares.setdefault(row["family"], {})[context] = row["kl"] / partner["kl"]
+    return shares
+
+
+def length_findings(study: Study) -> list[Finding]:
+    """The longest prompts against the shortest, on the targets of both."""
+    found = []
+    for lm in study.lms:
+        by_name: dict[str, list[Series]] = {}
+        for series in study.on(lm):
+            by_name.setdefault(series.name, []).append(series)
+        for group in by_name.values():
+            short, long = (f(group, key=lambda series: series.length) for f in (min, max))
+            if short is not long and (effect := _on_common_targets(long, short)) is not None:
+                longer, shorter = (each.label.removeprefix(f"{each.name}, ") for each in (long, short))
+                found.append((long, f"{long.name}: prompts of {longer} come closer than those of {shorter}", effect))
+    return _without_method(_findings(found))
+
+
+def method_findings(study: Study) -> list[Finding]:
+    """Each method against each other one, on the targets of both; claimed is what more LMs show."""
+    found = []
+    for names in combinations(dict.fromkeys(series.name for series in study.main), 2):
+        pairs = []
+        for lm in study.lms:
+            mine = {series.name: series for series in study.on(lm, study.main)}
+            if all(name in mine for name in names):
+                pairs.append((mine[names[1]], mine[names[0]]))
+        effects = [_on_common_targets(*pair) for pair in pairs]
+        if 2 * sum(e is not None and e.kl > e.other_kl for e in effects) > sum(e is not None for e in effects):
+            pairs = [(first, other) for other, first in pairs]
+            effects = [_on_common_targets(*pair) for pair in pairs]
+        for (first, other), effect in zip(pairs, effects, strict=True):
+            if effect is not None:
+                found.append((first, f"{first.name} comes closer than {other.name}", effect))
+    return _without_method(_findings(found))
+
+
+def spelled(family: str) -> str:
+    """A family as the subject of a sentence."""
+    return f"Targets that {FAMILIES[family]}" if family in FAMILIES else f"{family.capitalize()} targets"
+
+
+def _on_common_targets(first: Series, other: Series) -> Comparison | None:
+    mine, theirs = first.by_target(), other.by_target()
+    common = [key for key in mine if key in theirs]
+    if len(common) < FEWEST:
+        return None
+    kl, other_kl = (np.array([rows[key]["kl"] for key in common]) for rows in (mine, theirs))
+    return compare(first.label, other.label, kl, other_kl, paired=True)
+
+
+def _findings(effects: Iterable[tuple[Series, str, Comparison]]) -> list[Finding]:
+    """One finding a claim and method, over LMs."""
+    grouped: dict[tuple[str, str], Finding] = {}
+    for series, claim, effect in effects:
+        finding = grouped.setdefault((claim, series.label), Finding(claim, series.label, [], []))
+        finding.lms.append(series.lm)
+        finding.effects.append(effect)
+    return list(grouped.values())
+
+
+def _without_method(findings: list[Finding]) -> list[Finding]:
+    return [replace(finding, method="") for finding in findings]

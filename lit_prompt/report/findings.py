@@ -1,0 +1,138 @@
+"""Findings: what the numbers say about a claim, in sentences."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from lit_prompt.results.comparisons import Comparison
+
+Verdict = Literal["lower", "higher", "same", "unclear"]
+
+_SIGNIFICANT = 0.05
+#: means whose ratio is certainly in this range are the same for all that matters
+_SAME = (0.95, 1.05)
+#: greater ratios are told as multiples, up to the second
+_TWICE, _OVER = 2.0, 100
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim that the KL of some targets, or of some method, is lower than that of others, and what came out.
+
+    Attributes:
+        claim: the claim, as a sentence without its full stop.
+        method: the method's label; empty where the claim names its methods.
+        lms: names of the LMs.
+        effects: the comparison on each of them.
+        unit: what is compared.
+    """
+
+    claim: str
+    method: str
+    lms: list[str]
+    effects: list[Comparison]
+    unit: str = "KL"
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """What came out on each LM."""
+        return [verdict(effect) for effect in self.effects]
+
+    @property
+    def headline(self) -> str:
+        """What came out, in a few words."""
+        count = len(self.verdicts)
+        if len(set(self.verdicts)) > 1:
+            held = self.verdicts.count("lower")
+            return f"holds on {held} of {count} LMs" if held else f"holds on none of {count} LMs"
+        everywhere = {1: "", 2: " on both LMs"}.get(count, f" on all {count} LMs")
+        anywhere = {1: "", 2: " on either LM"}.get(count, f" on any of {count} LMs")
+        return {
+            "lower": f"holds{everywhere}",
+            "higher": f"does not hold, the opposite is so{everywhere}",
+            "same": f"does not hold, no difference of 5 %{everywhere}",
+            "unclear": f"cannot be told from these results{anywhere}",
+        }[self.verdicts[0]]
+
+    @property
+    def sentence(self) -> str:
+        """What came out, with its effects, intervals and tests; to be read after the claim."""
+        clauses = (f"on {lm} {_clause(effect)}" for lm, effect in zip(self.lms, self.effects, strict=True))
+        return f"{self.headline[0].upper()}{self.headline[1:]}. The mean {self.unit} is {'; '.join(clauses)}."
+
+    @property
+    def range(self) -> str:
+        """The least and the greatest effect over LMs."""
+        ratios = [effect.ratio for effect in self.effects]
+        return change(ratios[0]) if len(ratios) == 1 else between(min(ratios), max(ratios))
+
+    @property
+    def verdict(self) -> str:
+        """The verdict of all LMs, or "mixed"."""
+        return self.verdicts[0] if len(set(self.verdicts)) == 1 else "mixed"
+
+
+def verdict(effect: Comparison) -> Verdict:
+    """What a comparison says; interval and test must agree on a difference."""
+    if effect.p < _SIGNIFICANT and effect.high < 1:
+        return "lower"
+    if effect.p < _SIGNIFICANT and effect.low > 1:
+        return "higher"
+    if _SAME[0] <= effect.low and effect.high <= _SAME[1]:
+        return "same"
+    return "unclear"
+
+
+def adjusted(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings with p-values for all their tests together (Benjamini and Hochberg 1995)."""
+    from scipy.stats import false_discovery_control
+
+    raw = [effect.p for finding in findings for effect in finding.effects]
+    values = iter(false_discovery_control(raw).tolist() if raw else [])
+    return [
+        replace(finding, effects=[replace(effect, p=next(values)) for effect in finding.effects])
+        for finding in findings
+    ]
+
+
+def change(ratio: float) -> str:
+    """A ratio in words: 0.58 is "42 % lower"."""
+    if math.isnan(ratio):
+        return "not comparable"
+    if ratio < _TWICE:
+        return f"{_percent(ratio, _digits(ratio))} % {'lower' if ratio < 1 else 'higher'}"
+    return f"{ratio:.2g} times as high" if ratio < _OVER else f"over {_OVER} times as high"
+
+
+def between(low: float, high: float) -> str:
+    """Two ratios in words, the smaller change first."""
+    if high < 1 or 1 < low <= high < _TWICE:
+        near, far = (high, low) if high < 1 else (low, high)
+        digits = max(_digits(near), _digits(far))
+        # until the ends differ, but not beyond what a bootstrap tells
+        digits += next((more for more in range(3) if _percent(near, digits + more) != _percent(far, digits + more)), 0)
+        return f"{_percent(near, digits)} to {_percent(far, digits)} % {'lower' if high < 1 else 'higher'}"
+    return f"{change(low)} to {change(high)}"
+
+
+def _digits(ratio: float) -> int:
+    """Decimals of a change in percent; of one that leaves nearly nothing as many as tell it from nothing."""
+    if 0 < ratio <= 0.01:
+        return min(-math.floor(math.log10(100 * ratio)), 4)
+    return 0 if abs(ratio - 1) > 0.01 else 1
+
+
+def _percent(ratio: float, digits: int) -> str:
+    return f"{100 * abs(ratio - 1):.{digits}f}"
+
+
+def p_value(p: float) -> str:
+    """A p-value as it is printed."""
+    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+
+
+def _clause(effect: Comparison) -> str:
+    numbers = f"{effect.kl:.4f} against {effect.other_kl:.4f}, 95 % interval {between(effect.low, effect.high)}"
+    of = f"lower in {effect.won} of {effect.count} pairs, " if effect.won is not None else ""
+    return f"{change(effect.ratio)} ({numbers}; {of}{p_value(effect.p)})"

@@ -1,0 +1,127 @@
+"""Writes a report: one page that needs no other file, and its figures."""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from lit_prompt import __version__
+from lit_prompt.files import replaced_whole
+from lit_prompt.report.findings import Finding, between, change, verdict
+from lit_prompt.report.sections import sections
+from lit_prompt.report.study import Study
+from lit_prompt.report.style import report_style
+from lit_prompt.report.tables import by_family, examples, overview, runs_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PAGE = "report.html"
+#: an SVG of more bytes than this is shown as PNG
+_LARGEST_SVG = 2_000_000
+_DPI = 200
+
+
+@dataclass(frozen=True)
+class Image:
+    """A figure in the page: a data URI, and its width in pixels."""
+
+    uri: str
+    width: int
+
+
+@dataclass(frozen=True)
+class Glance:
+    """A table of findings, a row a claim.
+
+    Attributes:
+        head: the LMs, or the methods.
+        claims: findings by claim.
+        by_lm: whether a column is an LM.
+    """
+
+    head: list[str]
+    claims: dict[str, list[Finding]]
+    by_lm: bool
+
+
+def write_report(study: Study, folder: Path) -> Path:
+    """Writes ``report.html`` and ``figures/NAME.png`` and ``.pdf``; files of an earlier report are replaced.
+
+    Args:
+        study: what to report on.
+        folder: made if it is not there.
+
+    Returns:
+        The page.
+    """
+    figures = folder / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    parts = sections(study)
+    images: dict[str, Image] = {}
+    for section in parts:
+        with report_style():
+            figure = section.figure(study)
+            if figure is None:
+                for suffix in ("png", "pdf"):  # of an earlier report, whose data are not here
+                    (figures / f"{section.slug}.{suffix}").unlink(missing_ok=True)
+            else:
+                images[section.slug] = _saved(figure, figures, section.slug)
+    environment = Environment(
+        loader=PackageLoader("lit_prompt.report", "."), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.globals |= {"between": between, "change": change, "verdict": verdict}
+    page = environment.get_template("page.html.j2").render(
+        study=study,
+        sections=parts,
+        images=images,
+        by_claim=_by_claim,
+        glances=_glances([finding for section in parts for finding in section.findings], study),
+        overview=overview(study),
+        by_family=by_family(study),
+        examples=examples(study),
+        runs=runs_table(study.runs),
+        targets=len({(series.lm, key) for series in study.series for key in series.by_target()}),
+        version=__version__,
+    )
+    path = folder / PAGE
+    with replaced_whole(path) as staging:
+        staging.write_text(page, encoding="utf-8")
+    return path
+
+
+def _by_claim(findings: list[Finding]) -> dict[str, list[Finding]]:
+    """Findings of one claim, method by method."""
+    claims: dict[str, list[Finding]] = {}
+    for finding in findings:
+        claims.setdefault(finding.claim, []).append(finding)
+    return claims
+
+
+def _glances(findings: list[Finding], study: Study) -> list[Glance]:
+    """What holds at a glance: by method where there are several, and by LM."""
+    methods = list(dict.fromkeys(finding.method for finding in findings if finding.method))
+    if len(methods) < 2:
+        return [Glance(study.lms, _by_claim(findings), by_lm=True)] if findings else []
+    with_method = [finding for finding in findings if finding.method]
+    without = [finding for finding in findings if not finding.method]
+    glances = [Glance(methods, _by_claim(with_method), by_lm=False), Glance(study.lms, _by_claim(without), by_lm=True)]
+    return [glance for glance in glances if glance.claims]
+
+
+def _saved(figure: "Figure", folder: Path, name: str) -> Image:
+    """Saves a figure as PNG and PDF, and turns it into an image of the page."""
+    for suffix in ("png", "pdf"):
+        with replaced_whole(folder / f"{name}.{suffix}") as staging:
+            metadata = {"CreationDate": None} if suffix == "pdf" else None
+            figure.savefig(staging, format=suffix, dpi=_DPI, metadata=metadata)
+    svg = io.BytesIO()
+    figure.savefig(svg, format="svg", dpi=_DPI, metadata={"Date": None})
+    kind, image = "svg+xml", svg.getvalue()
+    if len(image) > _LARGEST_SVG:
+        kind, image = "png", (folder / f"{name}.png").read_bytes()
+    return Image(f"data:image/{kind};base64,{base64.b64encode(image).decode()}", round(100 * figure.get_figwidth()))

@@ -1,0 +1,116 @@
+"""The sections of a report: a question, its figure, what was found, and what a figure would need."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lit_prompt.report import method_figures, target_figures
+from lit_prompt.report.claims import (
+    entropy_findings,
+    length_findings,
+    maker_findings,
+    method_findings,
+    partner_findings,
+)
+from lit_prompt.report.excess import excess_sentences, floor_warning, parts_sentences
+from lit_prompt.report.findings import Finding, adjusted
+from lit_prompt.report.study import OUTLIER, RANDOM, Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass
+class Section:
+    """A part of the report.
+
+    Attributes:
+        slug: name of its anchor and of its figure's files.
+        title: the question, in a few words.
+        figure: drawn from the study; None where its data are absent.
+        caption: what the figure shows.
+        needs: what runs would give the figure.
+        findings: the claims that it puts to the test.
+        remarks: sentences that are no test of a claim.
+    """
+
+    slug: str
+    title: str
+    figure: Callable[[Study], "Figure | None"]
+    caption: str
+    needs: str
+    findings: list[Finding] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def sections(study: Study) -> list[Section]:
+    """All sections; p-values are adjusted for all the tests of the report together."""
+    partners = partner_findings(study)
+    against_random = partners.pop((OUTLIER, RANDOM), [])
+    made = [finding for found in partners.values() for finding in found] + maker_findings(study)
+    found = [
+        Section(
+            "kl_by_entropy", "KL and entropy", target_figures.kl_by_entropy,
+            "KL of random targets (of all targets where none are random). A point is a target; line and band are the "
+            "median and the 10 and 90 % quantiles at about the same entropy.",
+            "Needs targets of several entropies: lit_prompt fit --config configs/findings/entropy.yaml",
+            entropy_findings(study),
+        ),
+        Section(
+            "outlier_against_random", "Outlier tokens", target_figures.outlier_against_random,
+            "In pairs: every outlier target (few tokens hold nearly all the mass that so many tokens can hold) has a "
+            "random target of its entropy.",
+            "Needs outlier targets with partners: lit_prompt fit --config configs/findings/outliers.yaml",
+            against_random,
+        ),
+        Section(
+            "by_maker", "Targets that LMs make", target_figures.by_maker,
+            "Next-token distributions of LMs after natural contexts, and outlier and random targets of the same "
+            "entropies. Above: KL, a point a target. Below: mean KL over that of the random partners, with its "
+            "bootstrap interval; dotted, the 42 % that a summary of the paper reports for LMs of one architecture.",
+            "Needs five or more targets that an LM makes, with partners: lit_prompt fit --config "
+            "configs/findings/lm_made.yaml",
+            made,
+        ),
+        Section(
+            "kl_by_length", "Prompt length", method_figures.kl_by_length,
+            "The same targets with prompts of several lengths.",
+            "Needs runs of the same targets with several lengths: lit_prompt fit --config configs/demo.yaml "
+            "--model.length 1, then 2, 5, 10",
+            length_findings(study),
+        ),
+        Section(
+            "excess", "What is left above the floor", method_figures.excess_by_entropy,
+            "KL minus the certified floor, below which no prompt of this LM can come. Smaller values are drawn at "
+            "0.0001 nats.",
+            "Needs results with a certified floor; these hold none.",
+            remarks=excess_sentences(study),
+        ),
+        Section(
+            "parts", "Where the KL comes from", method_figures.parts_by_entropy,
+            "The mean KL in three parts: what the output head costs every prompt, what the final norm costs, and what "
+            "the found prompt leaves.",
+            "Needs results whose excess is divided into norm and prompt; these are not.",
+            remarks=parts_sentences(study),
+        ),
+        Section(
+            "method_against_method", "Method against method", method_figures.method_against_method,
+            "A point is a target; below the line the method of the vertical axis came closer. Smaller KLs are drawn at "
+            "0.0001 nats.",
+            "Needs runs of two methods on the same targets and LM: the same data.load, or the same families and seeds.",
+            method_findings(study),
+        ),
+        Section(
+            "kl_by_seconds", "KL and time", method_figures.kl_by_seconds,
+            "Median and quartiles of the KL at the mean time of a target (its share of a search that is batched with "
+            "others), on the targets that an LM's methods have in common. Times compare where the runs had the same "
+            "machine to themselves.",
+            "Needs runs of several methods or lengths on the same targets and LM.",
+        ),
+    ]  # fmt: skip
+    every = iter(adjusted([finding for section in found for finding in section.findings]))
+    for section in found:
+        section.findings = [next(every) for _ in section.findings]
+    if (warning := floor_warning(study)) is not None:
+        next(section for section in found if section.slug == "excess").remarks.insert(0, warning)
+    return found

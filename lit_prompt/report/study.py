@@ -1,0 +1,182 @@
+"""Runs put together: what was searched on which LM, and under which name it is shown."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lit_prompt.report.runs import Row, Run
+
+#: families of targets as the paper names them
+RANDOM, OUTLIER = "random", "outlier"
+#: entropies of one target agree to this in all its results; equal ids of different targets do not
+_SAME_ENTROPY = 6
+
+
+@dataclass(frozen=True)
+class Series:
+    """Results of one method, with one length of prompts, on one LM.
+
+    Attributes:
+        lm: name of the LM in the report.
+        name: name of the method, with the settings that tell it from others of the same method.
+        label: the name, with the prompts' length where there are several.
+        length: tokens of a prompt; the mean where they differ.
+        rows: result records.
+    """
+
+    lm: str
+    name: str
+    label: str
+    length: float
+    rows: list[Row]
+
+    def of_family(self, family: str) -> list[Row]:
+        """Result records of one family."""
+        return [row for row in self.rows if row["family"] == family]
+
+    def by_target(self) -> dict[tuple[str, float], Row]:
+        """Result records by what identifies a target."""
+        return {identity(row): row for row in self.rows}
+
+
+@dataclass(frozen=True)
+class Study:
+    """All results of a report.
+
+    Attributes:
+        runs: the runs that were read.
+        series: their results, by method, length and LM.
+    """
+
+    runs: list[Run]
+    series: list[Series]
+
+    @property
+    def lms(self) -> list[str]:
+        """Names of the LMs, in the runs' order."""
+        return list(dict.fromkeys(series.lm for series in self.series))
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the methods; one has a color of its own in all figures."""
+        return list(dict.fromkeys(series.name for series in self.series))
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels of the methods."""
+        return list(dict.fromkeys(series.label for series in self.series))
+
+    @property
+    def main(self) -> list[Series]:
+        """One length of each method: the one with the most results."""
+        count: dict[str, dict[str, int]] = {}
+        for series in self.series:
+            by_label = count.setdefault(series.name, {})
+            by_label[series.label] = by_label.get(series.label, 0) + len(series.rows)
+        chosen = {max(by_label, key=by_label.__getitem__) for by_label in count.values()}
+        return [series for series in self.series if series.label in chosen]
+
+    def on(self, lm: str, series: Iterable[Series] | None = None) -> list[Series]:
+        """The series of an LM, out of all or out of the given ones."""
+        return [each for each in (self.series if series is None else series) if each.lm == lm]
+
+
+def identity(row: Row) -> tuple[str, float]:
+    """What identifies a target among runs: its id and its entropy."""
+    return row["target_id"], round(row["entropy"], _SAME_ENTROPY)
+
+
+def column(rows: Sequence[Row], name: str) -> NDArray[np.float64]:
+    """A column of numbers; NaN where there is none."""
+    return np.array([np.nan if row.get(name) is None else row[name] for row in rows], dtype=np.float64)
+
+
+def plain_targets(rows: Sequence[Row]) -> list[Row]:
+    """Random targets of a grid of entropies; else random partners; else all."""
+    random = [row for row in rows if row["family"] == RANDOM]
+    return [row for row in random if row["partner_of"] is None] or random or list(rows)
+
+
+def study_of(runs: Sequence[Run]) -> Study:
+    """Puts runs together.
+
+    Runs of one method are one series on an LM if they searched different targets. Where they searched the same ones,
+    the settings that differ become part of their names; where none does, the names of their folders.
+
+    Args:
+        runs: at least one.
+    """
+    lms = _lm_names(runs)
+    parts: dict[tuple[str, str, str], list[Run]] = {}
+    for method in dict.fromkeys(run.method for run in runs):
+        mine = [run for run in runs if run.method == method]
+        lengths = [_length(run) for run in mine]
+        tags = [_tokens(length) if len(set(lengths)) > 1 else "" for length in lengths]
+        names = _distinct(method, mine, tags, lms)
+        order = sorted(range(len(mine)), key=lambda i: (names.index(names[i]), lengths[i][0]))
+        for i in order:
+            label = ", ".join(part for part in (names[i], tags[i]) if part)
+            parts.setdefault((lms[_lm_key(mine[i])], names[i], label), []).append(mine[i])
+    series = []
+    for (lm, name, label), group in parts.items():
+        rows = [row for run in group for row in run.rows]
+        series.append(Series(lm, name, label, float(np.mean([row["prompt_length"] for row in rows])), rows))
+    return Study(list(runs), series)
+
+
+def _lm_key(run: Run) -> str:
+    """The fingerprint; one LM may have several paths."""
+    return str(run.rows[0]["lm_fingerprint"] or run.rows[0]["lm"])
+
+
+def _lm_names(runs: Sequence[Run]) -> dict[str, str]:
+    """The last part of an LM's path; with the fingerprint where several have it."""
+    paths = {_lm_key(run): Path(run.rows[0]["lm"]).name for run in reversed(runs)}
+    shared = [name for name in paths.values() if list(paths.values()).count(name) > 1]
+    return {key: f"{name} ({key[-8:]})" if name in shared else name for key, name in paths.items()}
+
+
+def _length(run: Run) -> tuple[int, int]:
+    lengths = [row["prompt_length"] for row in run.rows]
+    return min(lengths), max(lengths)
+
+
+def _tokens(length: tuple[int, int]) -> str:
+    low, high = length
+    return f"{low} token{'' if low == 1 else 's'}" if low == high else f"{low} to {high} tokens"
+
+
+def _distinct(method: str, runs: list[Run], tags: list[str], lms: dict[str, str]) -> list[str]:
+    """Names under which no target occurs twice on one LM with one length."""
+
+    def clash(names: list[str]) -> bool:
+        seen: set[tuple[str, str, str, tuple[str, float]]] = set()
+        for run, name, tag in zip(runs, names, tags, strict=True):
+            mine = {(lms[_lm_key(run)], name, tag, identity(row)) for row in run.rows}
+            if mine & seen:
+                return True
+            seen |= mine
+        return False
+
+    plain = [method] * len(runs)
+    if not clash(plain):
+        return plain
+    keys = dict.fromkeys(key for run in runs for key in run.settings if key != "length")
+    differ = [key for key in keys if len({str(run.settings.get(key)) for run in runs}) > 1]
+    by_settings = [", ".join([method, *(f"{key} {_short(run.settings.get(key))}" for key in differ)]) for run in runs]
+    if not clash(by_settings):
+        return by_settings
+    return [f"{name} ({run.folder.parent.name}/{run.folder.name})" for name, run in zip(by_settings, runs, strict=True)]
+
+
+def _short(value: object) -> str:
+    """A setting in few words: of a class its name and arguments, of a group its values."""
+    if isinstance(value, dict):
+        if "class_path" in value:
+            name = str(value["class_path"]).rsplit(".", 1)[-1]
+            return f"{name} {_short(value.get('init_args') or {})}".strip()
+        return " ".join(f"{key} {_short(item)}" for key, item in value.items())
+    return str(value)

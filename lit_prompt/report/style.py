@@ -1,0 +1,103 @@
+"""The look of a report's figures."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from lit_prompt.results.figures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+#: colors that the color-blind can tell apart (Okabe and Ito); methods take them in turn
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#8C6D31")
+INK = "#22272e"
+FAINT = "#8b949e"
+MARKERS = "osD^vPX*"
+
+_STYLE: Any = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#d0d7de",
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "svg.hashsalt": "lit_prompt",  # the same file for the same numbers
+    "pdf.fonttype": 42,  # text that can be searched
+}
+#: more points than this are drawn as a picture inside of SVG and PDF
+_MOST_VECTOR_POINTS = 3000
+
+
+@contextmanager
+def report_style() -> Iterator[None]:
+    """Figures that are made and saved in the block have the report's look."""
+    from matplotlib import rc_context
+
+    with rc_context(_STYLE):
+        yield
+
+
+def color_of(names: Sequence[str]) -> dict[str, str]:
+    """A color for each name."""
+    return {name: COLORS[i % len(COLORS)] for i, name in enumerate(names)}
+
+
+def panels(titles: Sequence[str], rows: int = 1, height: float = 3.2, **kwargs: Any) -> tuple["Figure", Any]:
+    """A grid of axes, a column for each title.
+
+    Args:
+        titles: above the columns.
+        rows: number of rows.
+        height: of a row, in inches.
+        **kwargs: of ``Figure.subplots``.
+
+    Returns:
+        The figure and its axes, ``[row, column]``.
+    """
+    figure = new_figure(max(7.0, 3.4 * len(titles)), height * rows + 0.5)
+    axes = figure.subplots(rows, len(titles), squeeze=False, **kwargs)
+    for column, title in zip(axes[0], titles, strict=True):
+        column.set_title(plain(title))
+    return figure, axes
+
+
+def points(axes: "Axes", x: Any, y: Any, color: str, **kwargs: Any) -> None:
+    """Faint points, a picture where they are too many for a vector graphic."""
+    given = {"alpha": 0.35, "s": 11, "linewidths": 0} | kwargs
+    axes.scatter(x, y, color=color, rasterized=len(x) > _MOST_VECTOR_POINTS, **given)
+
+
+def log_axis(axis: "Axis") -> None:
+    """Plain numbers on a logarithmic axis, between its powers of ten too where they are few."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
+    axis.set_major_formatter(lambda x, _: f"{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def legend_below(figure: "Figure", handles: dict[str, Any]) -> None:
+    """One legend for all panels, below them."""
+    figure.legend(
+        handles.values(), [plain(label) for label in handles], loc="outside lower center", ncols=min(len(handles), 4)
+    )
+
+
+def plain(text: str) -> str:
+    """Text without formulas: a dollar sign would start one."""
+    return text.replace("$", r"\$")

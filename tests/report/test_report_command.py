@@ -1,0 +1,173 @@
+"""``lit_prompt report``: page and figures, from made-up results and from a run."""
+
+import html
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.report.conftest import row, study_rows
+
+FIGURES = [
+    "kl_by_entropy", "outlier_against_random", "by_maker", "kl_by_length", "excess", "parts", "method_against_method",
+    "kl_by_seconds",
+]  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Checks that tags are closed; collects what a browser would load, and the text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.loaded, self.tags, self.words = [], [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.loaded += [value for name, value in attrs if name in ("src", "href", "data") and value[:1] != "#"]
+        if tag not in ("meta", "link", "br", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] != ["style"]:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture
+def report(cli, tmp_path):
+    def make(*runs):
+        cli("report", *runs, "--out", tmp_path / "report")
+        return Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
+
+    return make
+
+
+def full(**columns):
+    """Results with everything that a report can show."""
+    rows = study_rows(**columns)
+    for each in rows:
+        each["kl_floor"], each["excess"] = 0.7 * each["kl"], 0.3 * each["kl"]
+        each["excess_norm"], each["excess_prompt"] = 0.1 * each["kl"], 0.2 * each["kl"]
+    return rows
+
+
+def test_everything_is_shown(report, make_run, tmp_path):
+    hard = full(method="gcg", factor=1.4, prompt_text="once upon", kl_text=1.5)
+    page = report(
+        make_run("soft/version_0", full()), make_run("soft/version_1", full(prompt_length=1, factor=1.1)),
+        make_run("hard/version_0", hard),
+        make_run("neox/version_0", full(lm="data/lms/tales-neox", lm_fingerprint="neox", seed=1)),
+    )  # fmt: skip
+    figures = tmp_path / "report" / "figures"
+    assert {path.name for path in figures.iterdir()} == {
+        f"{name}.{kind}" for name in FIGURES for kind in ("png", "pdf")
+    }
+    assert (figures / "parts.png").read_bytes().startswith(b"\x89PNG")
+    assert (figures / "parts.pdf").read_bytes().startswith(b"%PDF")
+    assert page.tags.count("img") == len(FIGURES)
+    assert all(uri.startswith(("data:image/svg+xml;base64,", "data:,")) for uri in page.loaded)
+    assert "url(" not in (tmp_path / "report" / "report.html").read_text(encoding="utf-8").split("</style>")[0]
+    assert "Not in this report" not in page.text
+    assert "once upon" in page.text
+    assert "soft comes closer than gcg" in page.text
+
+
+def test_what_is_absent_is_named_with_what_would_give_it(report, make_run, tmp_path):
+    make_run("a/version_0", study_rows())
+    (tmp_path / "report" / "figures").mkdir(parents=True)
+    (tmp_path / "report" / "figures" / "parts.png").write_text("of an earlier report")
+    page = report("logs/a/version_0")
+    absent = page.text.split("Not in this report")[1]
+    for words in (
+        "--model.length 1",
+        "certified floor",
+        "two methods on the same targets",
+        "several methods or lengths",
+    ):
+        assert words in absent
+    assert "Soft prompts have no text" in page.text
+    assert "lit_prompt predict --run RUN" in page.text
+    assert page.tags.count("img") == 3
+    assert not (tmp_path / "report" / "figures" / "parts.png").exists()
+
+
+def test_a_single_target_makes_a_report(report, make_run):
+    page = report(make_run("a/version_0", [row("die/0", 1.79, 0.03)]))
+    assert "too few targets to compare" in page.text
+    assert "tales-llama die 1 1.79 to 1.79 0.030" in page.text
+    few = [each for each in study_rows(count=2) if "own_lm" in each["target_id"]]
+    assert "five or more targets that an LM makes" in report(make_run("b/version_0", few)).text
+
+
+def test_texts_cannot_break_the_page(report, make_run):
+    evil = "<script>alert('x')</script> & \"$y$\" </td>\n\u202e"
+    names = {"lm": f"a/{evil}", "method": evil}
+    rows = [
+        row(f"{evil}/{i}", 1.0 + i, 0.1 * (i + 1), prompt_text=f"{evil}{i}", kl_text=1.0, **names) for i in range(8)
+    ]
+    tokens = [
+        {"target_id": rows[i]["target_id"], "token": evil, "target_probability": 0.5, "reached_probability": 0.25}
+        for i in range(8)
+    ]
+    page = report(make_run("a/version_0", rows, tokens=tokens))
+    assert "script" not in page.tags
+    assert "alert('x')" in page.text
+    assert r"</td>\n\u202e" in page.text  # what cannot be seen, or turns the line around, is escaped
+    # p ln(p / q)
+    assert re.search(r"0\.35", page.text)
+
+
+def test_the_same_results_give_the_same_page(report, make_run, tmp_path):
+    runs = make_run("a/version_0", study_rows(count=5)), make_run("b/version_0", study_rows(count=5, method="gcg"))
+    report(*runs)
+    files = [path for path in (tmp_path / "report").rglob("*") if path.is_file()]
+    first = {path: path.read_bytes() for path in files}
+    report(*runs)
+    assert {path: path.read_bytes() for path in files} == first
+
+
+def test_a_run_from_search_to_report(cli, workdir, tiny_lm, report):
+    config = workdir / "tiny.yaml"
+    config.write_text(
+        f"lm: {tiny_lm}\nmodel: {{class_path: SoftPrompt, init_args: {{length: 2, steps: 2}}}}\n"
+        "data:\n  families:\n    - class_path: EntropyMatched\n      init_args: {entropies: 6, per_entropy: 5}\n"
+        "    - class_path: Outlier\n      init_args: {entropies: [2.0], per_entropy: 5, k: 3}\n"
+    )
+    cli("fit", "--config", config)
+    said = cli("report", "logs/tiny/version_0", "--out", "r", code=2)
+    assert "run lit_prompt test --run logs/tiny/version_0 first" in said
+    cli("test", "--run", "logs/tiny/version_0")
+    cli("predict", "--run", "logs/tiny/version_0")
+    page = report(Path("logs/tiny/version_0"))
+    assert "Outlier targets are easier than random ones of the same entropy" in page.text
+    assert "wanted → reached" in page.text
+    assert html.escape("tiny-llama") in page.text
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ((), "the following arguments are required: RUN, --out; see lit_prompt report --help"),
+        (("here", "--out", "r"), "no run here"),
+        (("here", "--out", "file"), "--out: file is a file; name a folder"),
+        (("here", "--oout", "r"), "see lit_prompt report --help"),
+    ],
+)
+def test_mistakes_are_one_line(cli, workdir, args, said):
+    (workdir / "file").write_text("")
+    printed = cli("report", *args, code=2)
+    assert said in printed
+    assert printed.count("\n") == 1
+
+
+def test_help(cli):
+    assert "lit_prompt report RUN [RUN ...] --out FOLDER" in cli("report", "--help")
