@@ -21,6 +21,7 @@ commands:
   validate   the same table without writing anything
   predict    target and reached probability of each target's top tokens
   report     one page on any number of runs: figures and findings; lit_prompt report --help
+  shortest   the shortest prompt of each target that reaches a KL: lit_prompt shortest --help
   targets    build, show or validate targets: lit_prompt targets --help
   pretrain   train a small LM, tokenizer included, from a text: lit_prompt pretrain --help
 
@@ -29,18 +30,19 @@ most used:
   --run FOLDER             a run's folder (logs/CONFIG/version_K): its settings, targets and checkpoint
   --lm NAME_OR_PATH        hub id or local folder of the language model, for model and data at once
   --lm_options.dtype TYPE  float32 (default), bfloat16, float16, float64, auto
-  --model.length N         embeddings of a soft prompt;  --model.steps N  most steps for a target
+  --model.length N         embeddings or tokens of a prompt;  --model.steps N  most steps for a target
   --data.chunk_size N      targets that are searched at the same time
   --print_config           print the resolved settings and stop
 
 help:
   lit_prompt COMMAND --help               every key of a command
-  lit_prompt fit --model.help SoftPrompt  the keys of a class, with their meaning
+  lit_prompt fit --model.help HardPrompt  the keys of a class, with their meaning
   lit_prompt --version
 
 examples:
   lit_prompt fit --config configs/demo.yaml
   lit_prompt test --run logs/demo/version_0
+  lit_prompt fit --config configs/hard.yaml
   lit_prompt fit --config configs/demo.yaml --lm gpt2 --model.steps 200
   lit_prompt targets validate data/targets/die.jsonl
   lit_prompt report logs/*/version_* --out report
@@ -51,6 +53,7 @@ examples:
 #: Commands other than those of the search: the modules whose ``main`` they are.
 COMMANDS = {
     "report": "lit_prompt.commands.report",
+    "shortest": "lit_prompt.commands.shortest",
     "targets": "lit_prompt.commands.targets",
     "pretrain": "lit_prompt.pretrain.cli",
 }

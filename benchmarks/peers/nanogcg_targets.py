@@ -1,8 +1,8 @@
 """Runs nanoGCG for one-hot targets, in an environment of its own: ``benchmarks/hard.py`` starts it.
 
-Reads lines of JSON from standard input, ``{"target": TEXT, "steps": N, "width": N, "topk": N, "length": N,
-"seed": N}``, and answers each with ``{"seconds": S, "losses": [...], "text": TEXT}``. A loss is the cross-entropy of the
-target token, which for a one-hot target is KL(target || LM).
+Reads lines of JSON from standard input, ``{"target": TEXT, "steps": N, "width": N, "topk": N, "length": N, "seed": N}``
+each, and answers with ``{"seconds": S, "losses": [...], "text": TEXT}``. A loss is the cross-entropy of the target
+token, which for a one-hot target is KL(target || LM).
 """
 
 import json

@@ -1,13 +1,11 @@
 """``lit_prompt report``: one page on any number of runs. Help answers before anything heavy is imported."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from lit_prompt.commands.parser import CommandParser
 from lit_prompt.errors import InputError
 
-_USAGE = "lit_prompt report RUN [RUN ...] --out FOLDER"
 _EPILOG = """\
 A RUN is a run's folder (logs/CONFIG/version_K) that lit_prompt test has evaluated. Its newest results are read, and
 what lit_prompt predict found where it has run. Name a results-K.parquet instead to report on older ones.
@@ -16,12 +14,6 @@ examples:
   lit_prompt report logs/entropy/version_0 logs/outliers/version_0 logs/lm_made/version_0 --out report
   lit_prompt report logs/*/version_* --out report
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Raises what argparse would print below its usage."""
-        raise InputError(f"report: {message}; see lit_prompt report --help")
 
 
 def main(args: Sequence[str]) -> None:
@@ -33,13 +25,11 @@ def main(args: Sequence[str]) -> None:
     Raises:
         InputError: after a mistake of the user.
     """
-    parser = _Parser(
-        prog="lit_prompt report",
-        usage=_USAGE,
-        description="Writes one self-contained page on runs, FOLDER/report.html, and its figures as PNG and PDF.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = CommandParser(
+        "report",
+        "RUN [RUN ...] --out FOLDER",
+        "Writes one self-contained page on runs, FOLDER/report.html, and its figures as PNG and PDF.",
+        _EPILOG,
     )
     parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a run's folder, or a file of its results")
     parser.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="where the report goes")

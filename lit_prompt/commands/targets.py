@@ -1,11 +1,10 @@
 """``lit_prompt targets``: build, look at and check sets of targets. Help answers before anything heavy is imported."""
 
-import argparse
 import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from lit_prompt.commands.parser import CommandParser
 from lit_prompt.errors import InputError
 
 USAGE = """\
@@ -27,21 +26,11 @@ examples:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+class _Parser(CommandParser):
+    """The parser of one of the commands on targets."""
 
     def __init__(self, command: str, usage: str, description: str) -> None:
-        super().__init__(
-            prog=f"lit_prompt targets {command}",
-            usage=f"lit_prompt targets {command} {usage}",
-            description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-
-    def error(self, message: str) -> NoReturn:
-        """Raises what argparse would print below its usage."""
-        raise InputError(f"{self.prog.removeprefix('lit_prompt ')}: {message}; see {self.prog} --help")
+        super().__init__(f"targets {command}", usage, description)
 
     def add_lm(self, default: str | None, help_text: str) -> None:
         """Adds the LM's name and those of its options that a tokenizer needs."""

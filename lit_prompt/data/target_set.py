@@ -125,6 +125,20 @@ class TargetSet:
             after=rows["after"].to_pylist(),
         )
 
+    def select(self, index: Sequence[int], folder: Path) -> "TargetSet":
+        """Saves some of the targets as a set of their own.
+
+        Args:
+            index: positions in the set.
+            folder: must not exist yet.
+        """
+        index = list(index)
+        _save_dataset(self._rows.with_format(None).select(index), folder)
+        info = _read_info(self.folder)
+        digest = hashlib.sha256(json.dumps([self.fingerprint, index]).encode()).hexdigest()[:16]
+        (folder / _INFO_FILE).write_text(json.dumps(info | {"fingerprint": digest, "rejected": []}, indent=1) + "\n")
+        return TargetSet(folder)
+
     @staticmethod
     def write(
         folder: Path, targets: Iterable[Target | Rejected], vocab_size: int, vocabulary: str, lm: str | None = None
@@ -237,13 +251,19 @@ def _save_rows(stream: Path, folder: Path) -> None:
     import datasets
 
     features = target_features()
-    empty = datasets.Dataset.from_dict({name: [] for name in features}, features=features)
+    _save_dataset(datasets.Dataset.from_dict({name: [] for name in features}, features=features), folder)
+    (data,) = folder.glob("*.arrow")
+    stream.rename(data)
+
+
+def _save_dataset(rows: Any, folder: Path) -> None:
+    """Saves a dataset in one file, without a progress bar."""
+    import datasets
+
     was_enabled = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
-        empty.save_to_disk(str(folder), num_shards=1)
+        rows.save_to_disk(str(folder), num_shards=1)
     finally:
         if was_enabled:
             datasets.enable_progress_bars()
-    (data,) = folder.glob("*.arrow")
-    stream.rename(data)

@@ -15,6 +15,7 @@ from lit_prompt.lm import AllowedTokens, LMOptions
 from lit_prompt.lm.round_trip import RoundTrip
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.context import Context
+from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.models.trainer_checks import refuse_cut_chunks
 from lit_prompt.results.record import Columns
 from lit_prompt.search import (
@@ -148,6 +149,8 @@ class HardPrompt(PromptModule):
         super().configure_model()
         self.bank = ResultBank(len(self.targets), self.restarts, (self.length,), torch.long)
         self._allowed = torch.tensor(self.tokens.ids(self.vocabulary))
+        soft = self.start.kind == "soft"
+        self._soft_run = SoftRun(self.start.soft_run, self.length, self.lm) if soft else None
 
     def configure_callbacks(self) -> list[L.Callback]:
         """What drives the search, and shows its prompts."""
@@ -219,6 +222,8 @@ class HardPrompt(PromptModule):
             return PromptBank(self.start, self.vocabulary, self.searcher.shares).starts(problem)
         if self.start.kind == "text":
             return text_starts(problem, self.vocabulary.encode(self.start.text))
+        if self._soft_run is not None:
+            return self._soft_run.starts(problem)
         return random_starts(problem)
 
     def on_train_batch_start(self, batch: TargetBatch, batch_idx: int) -> int | None:
@@ -264,10 +269,23 @@ class HardPrompt(PromptModule):
         log_q = self._log_probs_after(again)
         kl = kl_divergence(batch.log_probs.double(), log_q).tolist()
         known = self.bank.searched[torch.tensor(batch.index)].tolist()
-        return {
+        columns = {} if self._soft_run is None else self._projection_columns(batch, contexts, self._soft_run)
+        return columns | {
             "prompt_text": [trip.text(own) if ok else None for trip, own, ok in zip(trips, ids, known, strict=True)],
             "kl_text": [value if ok else None for value, ok in zip(kl, known, strict=True)],
         }
+
+    def _projection_columns(self, batch: TargetBatch, contexts: list[Context], soft_run: SoftRun) -> Columns:
+        """What is lost when soft prompts become the tokens nearest to them: the better of two projections."""
+        soft = torch.stack([soft_run.embeddings(target_id) for target_id in batch.target_id])
+        allowed = self._allowed.to(self.lm.device)
+        projected = [torch.stack(soft_run.projected(target_id, self.lm, allowed)) for target_id in batch.target_id]
+        hard = self.lm.embed(torch.stack(projected, 1)).float().cpu()  # [metric, target, length, embedding]
+        kl = [
+            kl_divergence(batch.log_probs.double(), self.reached_log_probs(prompts, contexts))
+            for prompts in (soft, *hard)
+        ]
+        return {"kl_soft": kl[0].tolist(), "kl_projected": torch.minimum(kl[1], kl[2]).tolist()}
 
     def _log_probs_after(self, prompts: list[list[int]]) -> Tensor:
         """Next-token log-probabilities after whole token sequences, ``[prompt, vocab]``, float64, on CPU."""

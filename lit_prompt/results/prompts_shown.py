@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from rich import box
 from rich.markup import escape
@@ -35,5 +36,14 @@ def print_prompts(table: pa.Table) -> None:
     view.caption = f"as text: the KL when the text is pasted; the same for {kept} of {len(rows)} prompts"
     view.caption_justify = "left"
     console.print(view)
+    gaps = [row for row in rows if row["kl_soft"] is not None]
+    if gaps:
+        soft, projected, found = (
+            float(np.median([row[name] for row in gaps])) for name in ("kl_soft", "kl_projected", "kl")
+        )
+        console.print(
+            f"median KL: soft prompts {soft:.3f}, the tokens nearest to them {projected:.3f} (projection gap "
+            f"{projected - soft:.3f}), searched from there {found:.3f}"
+        )
     if len(rows) > _MOST_ROWS:
         console.print(f"... and {len(rows) - _MOST_ROWS} more in the file.")

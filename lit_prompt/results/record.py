@@ -51,6 +51,8 @@ SCHEMA = pa.schema(
         ("context_after", pa.string()),
         ("prompt_text", pa.string()),
         ("kl_text", pa.float64()),
+        ("kl_soft", pa.float64()),
+        ("kl_projected", pa.float64()),
         ("restarts", pa.int64()),
         ("kl_worst_restart", pa.float64()),
         ("kl_restart_std", pa.float64()),

@@ -1,0 +1,85 @@
+"""The prompts of a soft run, and the tokens nearest to them."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lit_prompt.errors import InputError
+from lit_prompt.functional.projection import nearest_tokens
+from lit_prompt.lm import FrozenLM
+from lit_prompt.search import TokenProblem
+from lit_prompt.search.starts import scored
+
+
+class SoftRun:
+    """Embeddings that a soft run has found, by target.
+
+    Args:
+        folder: of the run; ``lit_prompt test`` must have been run on it.
+        length: positions that the prompts must have.
+        lm: the LM that they must belong to.
+
+    Raises:
+        InputError: if there are no such prompts.
+    """
+
+    def __init__(self, folder: str | None, length: int, lm: FrozenLM) -> None:
+        if folder is None:
+            raise InputError("model.start.kind is soft, so model.start.soft_run must name the folder of a soft run")
+        found = sorted(Path(folder).glob("prompts*.safetensors"), key=lambda path: path.stat().st_mtime)
+        if not found:
+            raise InputError(
+                f"model.start.soft_run: {folder} holds no prompts; run lit_prompt test --run {folder} first"
+            )
+        self._path = found[-1]
+        try:
+            with safe_open(str(self._path), "pt") as file:
+                about = file.metadata() or {}
+                self._prompts = {target_id: file.get_tensor(target_id) for target_id in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{self._path}: cannot be read ({error})") from error
+        if about.get("lm_fingerprint") != lm.fingerprint:
+            raise InputError(f"{self._path}: these prompts belong to another LM, {about.get('lm')}; give the same --lm")
+        shapes = {tuple(prompt.shape) for prompt in self._prompts.values()}
+        if shapes != {(length, lm.embedding_dim)}:
+            raise InputError(
+                f"{self._path}: holds prompts of the shapes {sorted(shapes)}, wanted are {length} embeddings of "
+                f"{lm.embedding_dim}; give a soft run's own model.length"
+            )
+
+    def embeddings(self, target_id: str) -> Tensor:
+        """The prompt of a target, ``[length, embedding]``, float32.
+
+        Raises:
+            InputError: if the run has none.
+        """
+        if target_id not in self._prompts:
+            raise InputError(f"{self._path}: has no prompt for the target {target_id}; give both runs the same data")
+        return self._prompts[target_id]
+
+    def projected(self, target_id: str, lm: FrozenLM, allowed: Tensor) -> list[Tensor]:
+        """The allowed tokens nearest to a target's prompt, by angle and by distance, ``[length]`` each."""
+        table = lm.embed(allowed).float()
+        prompt = self.embeddings(target_id).to(table)
+        return [allowed[nearest_tokens(prompt, table, metric)] for metric in ("cosine", "euclidean")]
+
+    def starts(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
+        """The better projection of each target's prompt, one that survives as text where there is one.
+
+        Args:
+            problem: the targets.
+
+        Returns:
+            Ids, ``[target, length]``, and their scores in nats, ``[target]``.
+        """
+        rows = []
+        for target, target_id in enumerate(problem.target_ids):
+            ids = torch.stack(self.projected(target_id, problem.lm, problem.allowed))
+            ids = torch.cat([ids, problem.readable.repaired(ids)])
+            own = torch.full((len(ids),), target, device=ids.device)
+            best, score = problem.readable.best(ids.unsqueeze(0), problem.scores(ids, own).unsqueeze(0))
+            problem.count(own[:1], len(ids))
+            rows.append(ids[best[0]] if bool(score.isfinite()) else ids[0])
+        return scored(problem, torch.stack(rows))
