@@ -191,13 +191,15 @@ class FrozenLM(nn.Module):
         Args:
             positions: of the whole; a window that is shorter may matter.
         """
+        if positions < 2:
+            return False
         ids = (torch.arange(2 * positions, device=self.device) * 7919 % self.vocab_size).view(2, positions)
         whole = self.features(self.embed(ids))
         sequences = torch.tensor([1, 0], device=self.device)
         tolerance = max(1e-4, 16 * torch.finfo(self.model.get_input_embeddings().weight.dtype).eps)
         try:
             cache = self.prefix_cache(ids)
-            cuts = {1, positions // 2, positions - 1} - {0}
+            cuts = {1, positions // 2, positions - 1}
             parts = [self.features_after(cache, sequences, cut, ids[sequences, cut:]) for cut in cuts]
         except (AttributeError, IndexError, TypeError, ValueError):  # no cache, or one of another kind
             return False
