@@ -19,8 +19,8 @@ _MIN_ROWS = 16
 
 
 def pad_rows(x: Tensor, rows: int) -> Tensor:
-    """Repeats the first item until there are at least ``rows``: ``[item, ...]`` to ``[max(item, rows), ...]``."""
-    missing = rows - x.shape[0]
+    """Repeats the first item, where there is one, until there are ``rows``: ``[item, ...]`` to ``[row, ...]``."""
+    missing = rows - x.shape[0] if len(x) else 0
     return x if missing <= 0 else torch.cat([x, x[:1].expand(missing, *x.shape[1:])])
 
 
@@ -161,7 +161,7 @@ class FrozenLM(nn.Module):
         cache = DynamicCache()
         rows = self._fewest_items(ids.shape[1])
         self._features(self.embed(pad_rows(ids, rows)), {"use_cache": True, "past_key_values": cache}, every=False)
-        return PrefixCache.of(cache)
+        return PrefixCache.of(cache, len(ids))
 
     @torch.no_grad()
     def features_after(
