@@ -19,8 +19,8 @@ _MIN_ROWS = 16
 
 
 def pad_rows(x: Tensor, rows: int) -> Tensor:
-    """Repeats the first item until there are at least ``rows``: ``[item, ...]`` to ``[max(item, rows), ...]``."""
-    missing = rows - x.shape[0]
+    """Repeats the first item, where there is one, until there are ``rows``: ``[item, ...]`` to ``[row, ...]``."""
+    missing = rows - x.shape[0] if len(x) else 0
     return x if missing <= 0 else torch.cat([x, x[:1].expand(missing, *x.shape[1:])])
 
 
@@ -161,7 +161,7 @@ class FrozenLM(nn.Module):
         cache = DynamicCache()
         rows = self._fewest_items(ids.shape[1])
         self._features(self.embed(pad_rows(ids, rows)), {"use_cache": True, "past_key_values": cache}, every=False)
-        return PrefixCache.of(cache)
+        return PrefixCache.of(cache, len(ids))
 
     @torch.no_grad()
     def features_after(
@@ -191,13 +191,15 @@ class FrozenLM(nn.Module):
         Args:
             positions: of the whole; a window that is shorter may matter.
         """
+        if positions < 2:
+            return False
         ids = (torch.arange(2 * positions, device=self.device) * 7919 % self.vocab_size).view(2, positions)
         whole = self.features(self.embed(ids))
         sequences = torch.tensor([1, 0], device=self.device)
         tolerance = max(1e-4, 16 * torch.finfo(self.model.get_input_embeddings().weight.dtype).eps)
         try:
             cache = self.prefix_cache(ids)
-            cuts = {1, positions // 2, positions - 1} - {0}
+            cuts = {1, positions // 2, positions - 1}
             parts = [self.features_after(cache, sequences, cut, ids[sequences, cut:]) for cut in cuts]
         except (AttributeError, IndexError, TypeError, ValueError):  # no cache, or one of another kind
             return False

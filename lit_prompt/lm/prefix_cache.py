@@ -1,7 +1,9 @@
 """Keys and values of prompts whose beginnings are gone on with in many ways."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -16,9 +18,17 @@ class PrefixCache:
         self._layers = layers
 
     @classmethod
-    def of(cls, cache: Any) -> "PrefixCache":
-        """Takes over what a forward pass has left in a ``transformers`` cache."""
-        return cls([(layer.keys, layer.values) for layer in cache.layers])
+    def of(cls, cache: Any, sequences: int) -> "PrefixCache":
+        """Takes over what a forward pass has left of its first sequences in a ``transformers`` cache."""
+        return cls([(layer.keys[:sequences], layer.values[:sequences]) for layer in cache.layers])
+
+    @classmethod
+    def joined(cls, parts: Sequence["PrefixCache"]) -> "PrefixCache":
+        """The sequences of several caches, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        by_layer = zip(*(part._layers for part in parts), strict=True)
+        return cls([(torch.cat([k for k, _ in layer]), torch.cat([v for _, v in layer])) for layer in by_layer])
 
     def bytes_per_position(self) -> int:
         """Memory of one position of one sequence."""

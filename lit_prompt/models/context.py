@@ -208,6 +208,4 @@ def run_in_parts(micro_batch: MicroBatch, groups: Sequence[PromptRows], function
         def run(places: Tensor, group: PromptRows = group) -> None:
             function(group.part(places))
 
-        places = torch.arange(len(group), device=group.rows.device)
-        if len(places):
-            micro_batch.run(run, places, restart=lambda: None)
+        micro_batch.run(run, torch.arange(len(group), device=group.rows.device), restart=lambda: None)

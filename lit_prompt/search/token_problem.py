@@ -112,15 +112,27 @@ class TokenProblem:
 
     # ---- scores ----
 
+    @torch.no_grad()
     def bases(self, ids: Tensor) -> Bases:
         """Prepares prompts ``[base, length]`` for the scoring of their variations."""
-        cache = None
-        if self._caches:
-            cache = self.lm.prefix_cache(torch.cat([self.before.expand(len(ids), -1), ids], 1))
-        log_probs = None
-        if self.fluency:
-            log_probs = self._token_log_probs(self._features(ids), ids, -len(self.before), None)
-        return Bases(ids, cache, log_probs)
+        caches: list[PrefixCache] = []
+        log_probs: list[Tensor] = []
+
+        def prepare(part: Tensor) -> None:
+            x = ids[part]
+            if self._caches:
+                caches.append(self.lm.prefix_cache(torch.cat([self.before.expand(len(x), -1), x], 1)))
+            if self.fluency:
+                log_probs.append(self._token_log_probs(self._features(x), x, -len(self.before), None))
+
+        def restart() -> None:
+            caches.clear()
+            log_probs.clear()
+
+        self.micro_batch.run(prepare, torch.arange(len(ids), device=self.device), restart)
+        return Bases(
+            ids, PrefixCache.joined(caches) if caches else None, torch.cat(log_probs) if log_probs else None
+        )
 
     @torch.no_grad()
     def scores(
@@ -210,7 +222,7 @@ class TokenProblem:
         found = logits.gather(1, chosen.unsqueeze(1)).squeeze(1) - logits.logsumexp(-1)
         # without a text before it the first token has no likelihood
         lead = found.new_zeros(len(ids), begin) if known is None else known[:, :begin]
-        return torch.cat([lead, found.view(len(ids), -1)], 1)
+        return torch.cat([lead, found.view(len(ids), self.length - begin)], 1)
 
     @torch.no_grad()
     def scan(self, sequences: Tensor) -> Tensor:
