@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo findings paper test bench clean
+.PHONY: demo bench-peers findings paper test bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/lit_prompt fit --config configs/demo.yaml
@@ -38,6 +38,16 @@ test: $(VENV)/.installed-dev
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/soft.py
 	$(BIN)/python benchmarks/targets.py
+	$(BIN)/python benchmarks/hard.py
+
+# nanoGCG needs an older transformers than ours: an environment of its own
+bench-peers: $(VENV)/.installed $(VENV)-peers/.installed
+	$(BIN)/python benchmarks/hard.py --peer $(VENV)-peers/bin/python
+
+$(VENV)-peers/.installed:
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 nanogcg==0.3.0 'transformers<=4.47.1'
+	touch $@
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -51,4 +61,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-peers build dist .mypy_cache .pytest_cache .ruff_cache
