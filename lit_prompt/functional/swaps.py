@@ -44,3 +44,31 @@ def sample_swaps(ids: Tensor, choices: Tensor, width: int, swaps: int, generator
     rows = torch.arange(prompts, device=ids.device).view(-1, 1, 1)
     candidates = ids.unsqueeze(1).repeat(1, width, 1)
     return candidates.scatter_(2, positions, choices[rows, positions, ranks])
+
+
+def sample_blocks(
+    ids: Tensor, allowed: Tensor, width: int, swaps: int, generators: Sequence[torch.Generator]
+) -> Tensor:
+    """Candidates in which some neighbouring tokens become random ones (Andriushchenko et al., 2024, arXiv 2404.02151).
+
+    Args:
+        ids: ``[prompt, length]``.
+        allowed: ids that may stand anywhere, ``[allowed]``.
+        width: candidates of each prompt.
+        swaps: neighbours that a candidate replaces; at most the length.
+        generators: of each prompt, on the CPU.
+
+    Returns:
+        ``[prompt, width, length]``.
+    """
+    length = ids.shape[1]
+    swaps = min(swaps, length)
+    first = torch.stack([torch.randint(length - swaps + 1, (width, 1), generator=g) for g in generators])
+    places = torch.stack([torch.randint(len(allowed), (width, swaps), generator=g) for g in generators])
+    positions = (first + torch.arange(swaps)).to(ids.device)
+    return ids.unsqueeze(1).repeat(1, width, 1).scatter_(2, positions, allowed[places.to(ids.device)])
+
+
+def scheduled_swaps(step: int, first: int, last: int, steps: int) -> int:
+    """How many tokens a candidate replaces, when that falls from ``first`` to ``last`` over some steps."""
+    return last + round(max(0.0, 1.0 - step / steps) * (first - last))

@@ -51,8 +51,8 @@ class ChunkSearch:
         """
         found: list[Found | None] = []
         for part, (ids, scores) in zip(self._parts, starts, strict=True):
-            self._states.append(self._searcher.begin(part.problem, ids, scores))
             _, readable = part.problem.readable.best(ids.unsqueeze(1), scores.unsqueeze(1))
+            self._states.append(self._searcher.begin(part.problem, ids, readable))
             found.append(Found.by(len(ids), torch.arange(len(ids), device=ids.device), ids, readable))
         self._observe(found, torch.ones_like(self.best.running), seconds)
 

@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from lit_prompt.errors import InputError
-from lit_prompt.functional.swaps import best_swaps, sample_swaps
-from lit_prompt.search.searcher import Found, Searcher, SearchState
+from lit_prompt.functional.swaps import best_swaps, sample_swaps, scheduled_swaps
+from lit_prompt.search.searcher import Found, Searcher, SearchState, require_at_least
 from lit_prompt.search.token_problem import TokenProblem
 
 
@@ -40,17 +39,15 @@ class GCG(Searcher):
         buffer: int = 0,
         momentum: float = 0.0,
     ) -> None:
-        for name, value, least in (
-            ("width", width, 1),
-            ("top_k", top_k, 1),
-            ("n_replace", n_replace, 1),
-            ("n_replace_start", n_replace if n_replace_start is None else n_replace_start, n_replace),
-            ("schedule", schedule, 1),
-            ("buffer", buffer, 0),
-            ("momentum", momentum, 0),
-        ):
-            if value < least:
-                raise InputError(f"model.searcher {name} is {value}; it must be at least {least}")
+        require_at_least(
+            width=(width, 1),
+            top_k=(top_k, 1),
+            n_replace=(n_replace, 1),
+            n_replace_start=(n_replace if n_replace_start is None else n_replace_start, n_replace),
+            schedule=(schedule, 1),
+            buffer=(buffer, 0),
+            momentum=(momentum, 0),
+        )
         self.width = width
         self.top_k = top_k
         self.n_replace = n_replace
@@ -80,7 +77,9 @@ class GCG(Searcher):
             state["momentum"][running] = change
         choices = problem.allowed[best_swaps(change, problem.places(current), self.top_k)]
         generators = [problem.generator(int(t), number) for t in running]
-        candidates = sample_swaps(current, choices, self.width, self._swaps(number), generators)
+        first = self.n_replace if self.n_replace_start is None else self.n_replace_start
+        swaps = scheduled_swaps(number, first, self.n_replace, self.schedule)
+        candidates = sample_swaps(current, choices, self.width, swaps, generators)
         own = running.repeat_interleave(self.width)
         base = rows.repeat_interleave(self.width)
         found = problem.scores(candidates.flatten(0, 1), own, problem.bases(current), base).view(-1, self.width)
@@ -93,9 +92,3 @@ class GCG(Searcher):
         state["ids"][target, place] = ids[accepted]
         state["scores"][target, place] = score[accepted]
         return Found.by(len(problem), running, ids, score)
-
-    def _swaps(self, number: int) -> int:
-        if self.n_replace_start is None:
-            return self.n_replace
-        share = max(0.0, 1.0 - number / self.schedule)
-        return self.n_replace + round(share * (self.n_replace_start - self.n_replace))

@@ -6,10 +6,22 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lit_prompt.errors import InputError
 from lit_prompt.search.token_problem import TokenProblem
 
 #: Everything that a search carries from one step to the next; what a checkpoint needs for an exact resume.
 SearchState = dict[str, Tensor]
+
+
+def require_at_least(**limits: tuple[float, float]) -> None:
+    """Checks settings of a searcher, each given as its value and the least that it may be.
+
+    Raises:
+        InputError: if one is less, or not finite.
+    """
+    for name, (value, least) in limits.items():
+        if not least <= value < float("inf"):
+            raise InputError(f"model.searcher {name} is {value}; it must be at least {least}")
 
 
 class Found(NamedTuple):
@@ -61,7 +73,7 @@ class Searcher(ABC):
         Args:
             problem: the targets.
             ids: a start for each, ``[target, length]``.
-            scores: its score in nats, ``[target]``.
+            scores: its score in nats, ``[target]``; ``inf`` where it does not survive as text.
         """
 
     @abstractmethod

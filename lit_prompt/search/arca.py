@@ -1,0 +1,50 @@
+"""ARCA: coordinate ascent with averaged gradients."""
+
+import torch
+from torch import Tensor
+
+from lit_prompt.search.searcher import require_at_least
+from lit_prompt.search.sweep import Order, Sweep
+from lit_prompt.search.token_problem import TokenProblem
+
+
+class ARCA(Sweep):
+    """Coordinate ascent whose gradient is averaged over random tokens (Jones et al., 2023, arXiv 2303.04381).
+
+    The gradient at the token that stands at a position says little about distant tokens. ARCA puts random tokens in its
+    place, averages the first-order estimates that they give, and scores the tokens that promise most.
+
+    Args:
+        averaged: random tokens whose gradients are averaged.
+        num_candidates: tokens that are tried at a position.
+        order: of the positions in a sweep: first to last, last to first, or a new random one in each sweep.
+    """
+
+    method = "arca"
+
+    def __init__(self, averaged: int = 32, num_candidates: int = 32, order: Order = "forward") -> None:
+        super().__init__(order, beam_size=1)
+        require_at_least(averaged=(averaged, 1), num_candidates=(num_candidates, 1))
+        self.averaged = averaged
+        self.num_candidates = num_candidates
+
+    @property
+    def passes_to_choose(self) -> int:  # type: ignore[override]
+        """One for each random token."""
+        return self.averaged
+
+    def ends(self, problem: TokenProblem) -> bool:
+        """Only where every token is tried: other random tokens may give other candidates."""
+        return self.num_candidates >= len(problem.allowed)
+
+    def tokens(self, problem: TokenProblem, ids: Tensor, own: Tensor, positions: Tensor, number: int) -> Tensor:
+        """The tokens with the lowest averaged first-order KL."""
+        random = [problem.random_ids(self.averaged, problem.generator(t, number)) for t in own.tolist()]
+        others = ids.repeat_interleave(self.averaged, 0)
+        rows, at = torch.arange(len(others), device=ids.device), positions.repeat_interleave(self.averaged)
+        others[rows, at] = torch.cat(random)
+        embeddings = problem.lm.embed(others).float()
+        _, gradient = problem.embedding_gradient(embeddings, own.repeat_interleave(self.averaged))
+        mean = gradient[rows, at].unflatten(0, (len(ids), -1)).mean(1)
+        change = mean @ problem.lm.embed(problem.allowed).float().T
+        return problem.allowed[change.topk(min(self.num_candidates, change.shape[1]), largest=False).indices]

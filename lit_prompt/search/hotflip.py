@@ -1,0 +1,38 @@
+"""HotFlip with a beam, the search for universal triggers."""
+
+import torch
+from torch import Tensor
+
+from lit_prompt.functional.swaps import best_swaps
+from lit_prompt.search.searcher import require_at_least
+from lit_prompt.search.sweep import Order, Sweep
+from lit_prompt.search.token_problem import TokenProblem
+
+
+class HotFlip(Sweep):
+    """Gradient-ranked replacement, position by position (Wallace et al., 2019, arXiv 1908.07125).
+
+    A step tries, at one position of every prompt in the beam, the tokens that promise most by the gradient at its
+    embedding (HotFlip: Ebrahimi et al., 2018, arXiv 1712.06751), and keeps the best prompts. Sweeps over all positions
+    follow one another until one changes nothing. Distribution Prompting (Wang et al., 2025, arXiv 2505.12244) finds its
+    hard prompts so.
+
+    Args:
+        num_candidates: tokens that are tried for each prompt in the beam.
+        beam_size: prompts that are kept for each target.
+        order: of the positions in a sweep: first to last, last to first, or a new random one in each sweep.
+    """
+
+    method = "hotflip"
+    passes_to_choose = 1
+
+    def __init__(self, num_candidates: int = 100, beam_size: int = 1, order: Order = "forward") -> None:
+        super().__init__(order, beam_size)
+        require_at_least(num_candidates=(num_candidates, 1))
+        self.num_candidates = num_candidates
+
+    def tokens(self, problem: TokenProblem, ids: Tensor, own: Tensor, positions: Tensor, number: int) -> Tensor:
+        """The tokens with the lowest first-order KL."""
+        at = torch.arange(len(ids), device=ids.device), positions
+        change, current = problem.swap_gradient(ids, own)[at], problem.places(ids)[at]
+        return problem.allowed[best_swaps(change.unsqueeze(1), current.unsqueeze(1), self.num_candidates).squeeze(1)]

@@ -1,0 +1,50 @@
+"""PEZ: gradients at projected prompts."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from lit_prompt.errors import InputError
+from lit_prompt.functional.projection import nearest_tokens
+from lit_prompt.search.adam import adam_state, adam_step
+from lit_prompt.search.samples import best_sample
+from lit_prompt.search.searcher import Found, Searcher, SearchState, require_at_least
+from lit_prompt.search.token_problem import TokenProblem
+
+
+class PEZ(Searcher):
+    """Hard prompts made easy (Wen et al., 2023, arXiv 2302.03668).
+
+    A continuous prompt is projected to the nearest allowed tokens; the gradient at their embeddings moves the
+    continuous one by AdamW. The best projected prompt counts, or the one that its text gives when it is read again.
+
+    Args:
+        lr: learning rate.
+        weight_decay: of AdamW.
+        metric: what near means: the cosine of two embeddings, or their Euclidean distance.
+    """
+
+    method = "pez"
+
+    def __init__(
+        self, lr: float = 0.1, weight_decay: float = 0.1, metric: Literal["cosine", "euclidean"] = "cosine"
+    ) -> None:
+        require_at_least(lr=(lr, 0), weight_decay=(weight_decay, 0))
+        if metric not in ("cosine", "euclidean"):
+            raise InputError(f"model.searcher metric is {metric}; it must be cosine or euclidean")
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.metric = metric
+
+    def begin(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
+        """The embeddings of each target's start."""
+        return adam_state(problem.lm.embed(ids).float())
+
+    def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
+        """Projects each target's prompt, scores it, and moves the continuous one."""
+        table = problem.lm.embed(problem.allowed).float()
+        ids = problem.allowed[nearest_tokens(state["values"][running], table, self.metric)]
+        _, gradient = problem.embedding_gradient(problem.lm.embed(ids).float(), running)
+        problem.count(running, 1)
+        adam_step(state, running, gradient, number, self.lr, self.weight_decay)
+        return best_sample(problem, ids.unsqueeze(1), running)

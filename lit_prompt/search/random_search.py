@@ -1,0 +1,54 @@
+"""Random search."""
+
+import torch
+from torch import Tensor
+
+from lit_prompt.functional.swaps import sample_blocks, sample_swaps, scheduled_swaps
+from lit_prompt.search.searcher import Found, Searcher, SearchState, require_at_least
+from lit_prompt.search.token_problem import TokenProblem
+
+
+class RandomSearch(Searcher):
+    """Random replacements, kept where they are better (Andriushchenko et al., 2024, arXiv 2404.02151).
+
+    It asks for no gradient. It begins with coarse changes, of several tokens, and ends with single ones.
+
+    Args:
+        width: candidates that a step tries for each target.
+        swaps: tokens that a candidate replaces at first; falls to 1.
+        schedule: steps over which it falls.
+        contiguous: the replaced tokens are neighbours.
+    """
+
+    method = "random_search"
+
+    def __init__(self, width: int = 64, swaps: int = 4, schedule: int = 50, contiguous: bool = True) -> None:
+        require_at_least(width=(width, 1), swaps=(swaps, 1), schedule=(schedule, 1))
+        self.width = width
+        self.swaps = swaps
+        self.schedule = schedule
+        self.contiguous = contiguous
+
+    def begin(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
+        """The start of each target."""
+        return {"ids": ids.clone(), "scores": scores.clone()}
+
+    def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
+        """Tries ``width`` candidates for each target."""
+        current = state["ids"][running]
+        generators = [problem.generator(t, number) for t in running.tolist()]
+        swaps = scheduled_swaps(number, self.swaps, 1, self.schedule)
+        if self.contiguous:
+            candidates = sample_blocks(current, problem.allowed, self.width, swaps, generators)
+        else:
+            choices = problem.allowed.expand(*current.shape, -1)
+            candidates = sample_swaps(current, choices, self.width, swaps, generators)
+        rows = torch.arange(len(running), device=running.device)
+        base = rows.repeat_interleave(self.width)
+        scores = problem.scores(candidates.flatten(0, 1), running[base], problem.bases(current), base)
+        problem.count(running, self.width + 1)
+        best, score = problem.readable.best(candidates, scores.view(-1, self.width), below=state["scores"][running])
+        better = score.isfinite()
+        state["ids"][running[better]] = candidates[rows, best][better]
+        state["scores"][running[better]] = score[better]
+        return Found.by(len(problem), running, state["ids"][running], score)

@@ -1,0 +1,27 @@
+"""Prompts that a continuous search comes by, as tokens and as what their texts give."""
+
+import torch
+from torch import Tensor
+
+from lit_prompt.search.searcher import Found
+from lit_prompt.search.token_problem import TokenProblem
+
+
+def best_sample(problem: TokenProblem, samples: Tensor, running: Tensor) -> Found:
+    """Scores token prompts, and those that the tokenizer makes of their texts; few of the former survive as text.
+
+    Args:
+        problem: the targets.
+        samples: prompts for the running targets, ``[running, sample, length]``.
+        running: positions of the targets that still run, ``[running]``.
+    """
+    # a text may give fewer tokens than it was made of; written twice it gives enough
+    again = problem.readable.repaired(samples.flatten(0, 1).repeat(1, 2)).view_as(samples)
+    pool = torch.cat([samples, again], 1)
+    wanted = torch.cat([torch.ones_like(samples[:, :, 0]), (again != samples).any(2)], 1).bool()
+    rows, places = wanted.nonzero(as_tuple=True)
+    scores = torch.full(pool.shape[:2], torch.inf, device=pool.device)
+    scores[rows, places] = problem.scores(pool[rows, places], running[rows]).to(scores)
+    problem.count(running, wanted.sum(1).cpu())
+    best, score = problem.readable.best(pool, scores)
+    return Found.by(len(problem), running, pool[torch.arange(len(running), device=pool.device), best], score)
