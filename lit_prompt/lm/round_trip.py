@@ -22,7 +22,7 @@ class RoundTrip:
     def __init__(self, vocabulary: Vocabulary, before: str, after: str) -> None:
         self._vocabulary = vocabulary
         self._before, self._after = before, after
-        self._before_ids, self._after_ids = vocabulary.encode(before), vocabulary.encode(after)
+        self._before_ids, self._after_ids = vocabulary.encode(before), vocabulary.encode_after(after)
         self._start = vocabulary.decode(self._before_ids)
         self._known: dict[tuple[int, ...], bool] = {}
 

@@ -84,6 +84,20 @@ class Vocabulary:
         _utf8(text)
         return [int(i) for i in self.tokenizer.encode(text, add_special_tokens=False)]
 
+    def encode_after(self, text: str) -> list[int]:
+        """Token ids of a text that follows others: as :meth:`encode`, but no space is put in front.
+
+        Raises:
+            InputError: as for ``encode``.
+        """
+        if any(token in text for token in self.tokenizer.convert_ids_to_tokens(sorted(self._special))):
+            return self.encode(text)
+        try:
+            ids = self.continuation_ids(text)
+        except InputError:  # the tokenizer is of another kind, or the text is none
+            ids = []
+        return ids or self.encode(text)
+
     def encode_all(self, texts: list[str]) -> list[list[int]]:
         """Token ids of many texts, as :meth:`encode` gives them, in one call."""
         return [list(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []

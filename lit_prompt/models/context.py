@@ -103,7 +103,7 @@ class Contexts:
         self.default = Context(before, after, *self._ids(before, after), own=False)
 
     def _ids(self, before: str, after: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return tuple(self._vocabulary.encode(before)), tuple(self._vocabulary.encode(after))
+        return tuple(self._vocabulary.encode(before)), tuple(self._vocabulary.encode_after(after))
 
     def of(self, before: str | None, after: str | None) -> Context:
         """The context of a target whose texts, where it has its own, are these."""

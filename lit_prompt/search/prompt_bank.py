@@ -54,8 +54,9 @@ class PromptBank:
         if self._share:
             scores = problem.scores(windows)
         else:
-            scores = torch.full((len(windows), len(problem)), torch.inf, device=problem.device)
-            scores[torch.arange(len(windows)), owner] = problem.scores(windows, owner)
+            own = problem.scores(windows, owner)
+            scores = own.new_full((len(windows), len(problem)), torch.inf)
+            scores[torch.arange(len(windows)), owner] = own
         problem.count(targets, -(-len(windows) // len(problem)))
         best, score = problem.readable.best(windows.expand(len(problem), -1, -1), scores.T)
         return windows[best], score

@@ -71,10 +71,9 @@ class SharedSearch(Searcher):
         if self.share:
             table = problem.scores(candidates, None, bases, base)[:, running].T
         else:
-            table = torch.full((len(running), len(candidates)), torch.inf, device=running.device)
-            table[base, torch.arange(len(candidates), device=running.device)] = problem.scores(
-                candidates, running[base], bases, base
-            )
+            own = problem.scores(candidates, running[base], bases, base)
+            table = own.new_full((len(running), len(candidates)), torch.inf)
+            table[base, torch.arange(len(candidates), device=running.device)] = own
         best, score = problem.readable.best(
             candidates.expand(len(running), -1, -1), table, below=state["scores"][running]
         )

@@ -227,3 +227,16 @@ def test_fingerprints_tell_vocabularies_apart(vocabularies, tokenizer, with_rese
     assert len(found) == 5
     assert Vocabulary(tokenizer, 320).fingerprint == vocabularies["tiny"].fingerprint
     assert all(len(f) == 16 for f in found)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "llama2", "mistral", "gemma"])
+def test_a_text_after_another_gets_no_space_of_its_own(name, vocabularies):
+    vocabulary = vocabularies[name]
+    before = vocabulary.encode("The king")
+    for text in (" and no", "; no", "", "  two"):
+        assert vocabulary.encode("The king" + text) == before + vocabulary.encode_after(text)
+
+
+def test_special_tokens_are_read_after_another_text_too(vocabularies):
+    vocabulary = vocabularies["tiny"]
+    assert vocabulary.encode_after("<|endoftext|>") == vocabulary.special_ids

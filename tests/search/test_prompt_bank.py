@@ -1,0 +1,176 @@
+"""Starts from a bank of prompts: readable, allowed, the same every time, and better than random ones."""
+
+import pytest
+import torch
+
+from lit_prompt.data.texts import TextSource
+from lit_prompt.errors import InputError
+from lit_prompt.lm import AllowedTokens, FrozenLM, LMOptions, Vocabulary, load_causal_lm
+from lit_prompt.lm.round_trip import RoundTrip
+from lit_prompt.search import MicroBatch, PromptBank, TokenProblem, TokenStart, random_starts, text_starts
+from lit_prompt.search.starts import scored
+from tests.conftest import EMBEDDED_GPT2, EMBEDDED_LLAMA
+
+LENGTH = 6
+TEXT = "Once upon a time there was a king who had three sons, and the youngest of them was called Hans.\n\n"
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """The embedded LMs with their vocabularies, loaded once."""
+    made = {}
+
+    def get(folder=EMBEDDED_LLAMA):
+        if folder not in made:
+            options = LMOptions()
+            lm = FrozenLM(load_causal_lm(str(folder), options))
+            made[folder] = lm, Vocabulary.load(str(folder), options)
+        return made[folder]
+
+    return get
+
+
+def problem_of(lm, vocabulary, names=range(4), around=("", ""), length=LENGTH, seed=0, tokens=AllowedTokens()):
+    log_p, scale = [], [1.0, 2.0, 4.0, 8.0]
+    for name in names:
+        logits = torch.randn(lm.vocab_size, generator=torch.Generator().manual_seed(name))
+        log_p.append((scale[name % 4] * logits).log_softmax(-1))
+    log_p = torch.stack(log_p)
+    before, after = vocabulary.encode(around[0]), vocabulary.encode_after(around[1])
+    return TokenProblem(
+        lm, before, after, [f"t{i}" for i in names], log_p, -(log_p.exp() * log_p).sum(-1), length,
+        torch.tensor(tokens.ids(vocabulary)), MicroBatch(), seed, round_trip=RoundTrip(vocabulary, *around),
+    )  # fmt: skip
+
+
+def starts_of(problem, vocabulary, share=True, **settings):
+    small = {"random_sequences": 8, "sampled_texts": 8, "drawn_sequences": 4}
+    return PromptBank(TokenStart(**small | settings), vocabulary, share).starts(problem)
+
+
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("around", [("", ""), ("The king said", ""), ("", " had"), ("Yes,", " and")])
+@pytest.mark.parametrize("folder", [EMBEDDED_LLAMA, EMBEDDED_GPT2])
+def test_starts_are_readable_allowed_and_scored(loaded, folder, around, share):
+    lm, vocabulary = loaded(folder)
+    problem = problem_of(lm, vocabulary, around=around, tokens=AllowedTokens("ascii"))
+    ids, scores = starts_of(problem, vocabulary, share)
+    assert ids.shape == (4, LENGTH)
+    assert (problem.places(ids) >= 0).all()
+    assert all(RoundTrip(vocabulary, *around).survives(ids.tolist()))
+    assert (problem.scores(ids, torch.arange(4)) - scores).abs().max() <= 1e-5
+    assert problem.forward_passes.min() > 0
+
+
+def test_the_same_seed_gives_the_same_starts(loaded):
+    lm, vocabulary = loaded()
+    first, again, other = (starts_of(problem_of(lm, vocabulary, seed=s), vocabulary) for s in (0, 0, 1))
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], other[0])
+
+
+def test_without_sharing_a_start_does_not_depend_on_company(loaded):
+    lm, vocabulary = loaded()
+    ids, scores = starts_of(problem_of(lm, vocabulary, range(6)), vocabulary, share=False)
+    for names in ([3], [5, 0, 2]):
+        own_ids, own_scores = starts_of(problem_of(lm, vocabulary, names), vocabulary, share=False)
+        assert torch.equal(own_ids, ids[names])
+        assert (own_scores - scores[names]).abs().max() <= 1e-6
+
+
+def test_sharing_can_only_help(loaded):
+    lm, vocabulary = loaded()
+    alone, shared = (starts_of(problem_of(lm, vocabulary, range(6)), vocabulary, share)[1] for share in (False, True))
+    assert (shared <= alone + 1e-5).all()
+
+
+@pytest.mark.parametrize("around", [("", ""), ("The king said", " had")])
+def test_better_than_random_starts(loaded, around):
+    lm, vocabulary = loaded()
+    problem = problem_of(lm, vocabulary, range(8), around)
+    random, bank = random_starts(problem)[1], starts_of(problem, vocabulary, share=False)[1]
+    assert bank.mean() < random.mean() - 0.5
+    assert (bank <= random).sum() >= 7
+
+
+def test_each_kind_of_sequence_may_be_left_out(loaded, tmp_path):
+    lm, vocabulary = loaded()
+    (tmp_path / "tale.txt").write_text(TEXT * 30)
+    texts = TextSource(str(tmp_path / "tale.txt"))
+    little = {"random_sequences": 1, "sampled_texts": 0, "drawn_sequences": 0}
+    found = {}
+    for name, more in {
+        "little": {}, "random": {"random_sequences": 32}, "sampled": {"sampled_texts": 16},
+        "drawn": {"drawn_sequences": 8}, "natural": {"texts": texts, "natural_texts": 8},
+    }.items():  # fmt: skip
+        problem = problem_of(lm, vocabulary)
+        found[name] = starts_of(problem, vocabulary, **{**little, **more})[1]
+        assert (found[name] <= found["little"] + 1e-5).all(), name
+    assert (found["drawn"] < found["little"]).any()
+
+
+def test_natural_texts_can_be_what_is_found(loaded, tmp_path):
+    lm, vocabulary = loaded()
+    ids = vocabulary.encode(TEXT.strip() * 3)
+    (tmp_path / "tale.txt").write_text(TEXT.strip() * 3)
+    with torch.no_grad():  # what the LM says after the text's first tokens
+        log_p = lm.next_token_logits(lm.embed(torch.tensor([ids[:LENGTH]]))).log_softmax(-1)
+    problem = TokenProblem(
+        lm, (), (), ["t"], log_p, -(log_p.exp() * log_p).sum(-1), LENGTH, torch.tensor(vocabulary.ordinary_ids),
+        MicroBatch(), 0, round_trip=RoundTrip(vocabulary, "", ""),
+    )  # fmt: skip
+    found, score = starts_of(problem, vocabulary, texts=TextSource(str(tmp_path / "tale.txt")))
+    assert found[0].tolist() == ids[:LENGTH]
+    assert abs(float(score[0])) < 1e-4
+
+
+@pytest.mark.parametrize("length", [1, 2, 7])
+def test_every_length(loaded, length):
+    lm, vocabulary = loaded()
+    ids, scores = starts_of(problem_of(lm, vocabulary, length=length), vocabulary)
+    assert ids.shape == (4, length)
+    assert scores.isfinite().all()
+
+
+def test_a_prompt_that_fills_the_lm(make_lm):
+    folder = make_lm("gpt2")
+    lm, vocabulary = FrozenLM(load_causal_lm(str(folder), LMOptions())), Vocabulary.load(str(folder), LMOptions())
+    for length, around in ((64, ("", "")), (30, ("", "")), (58, (" the", " the"))):
+        _, scores = starts_of(problem_of(lm, vocabulary, length=length, around=around), vocabulary)
+        assert scores.isfinite().sum() > 0
+
+
+def test_an_lm_of_float64(make_lm):
+    folder = make_lm("llama", dtype=torch.float64)
+    options = LMOptions(dtype="float64")
+    lm, vocabulary = FrozenLM(load_causal_lm(str(folder), options)), Vocabulary.load(str(folder), options)
+    for share in (True, False):
+        _, scores = starts_of(problem_of(lm, vocabulary), vocabulary, share)
+        assert scores.dtype == torch.float64
+
+
+def test_random_starts_are_readable_and_follow_from_the_target(loaded):
+    lm, vocabulary = loaded()
+    ids, scores = random_starts(problem_of(lm, vocabulary, range(6)))
+    assert all(RoundTrip(vocabulary, "", "").survives(ids.tolist()))
+    own, own_scores = random_starts(problem_of(lm, vocabulary, [4, 1]))
+    assert torch.equal(own, ids[[4, 1]])
+    assert (own_scores - scores[[4, 1]]).abs().max() <= 1e-6
+    assert len({tuple(row) for row in ids.tolist()}) == 6
+
+
+def test_a_text_is_repeated_or_cut_to_the_length(loaded):
+    lm, vocabulary = loaded()
+    problem = problem_of(lm, vocabulary)
+    short, long = vocabulary.encode("the king"), vocabulary.encode(TEXT)
+    for text, expected in ((short, (short * LENGTH)[:LENGTH]), (long, long[:LENGTH])):
+        ids, scores = text_starts(problem, text)
+        assert ids.tolist() == [expected] * 4
+        assert torch.equal(scores, scored(problem, ids)[1])
+
+
+def test_a_missing_text_file_is_one_line(loaded):
+    lm, vocabulary = loaded()
+    with pytest.raises(InputError, match=r"nowhere\.txt: no such file"):
+        starts_of(problem_of(lm, vocabulary), vocabulary, texts=TextSource("nowhere.txt"))
