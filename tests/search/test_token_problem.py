@@ -95,7 +95,8 @@ def test_scores_are_those_of_the_model(lms, architecture, before, after, fluency
     expected = reference(lm, ids, before, after, fluency)
     tolerance = 1e-4 if fluency else 2e-5
     bases = problem.bases(base)
-    assert (bases.cache is not None) and ((bases.log_probs is not None) == bool(fluency))
+    assert bases.cache is not None
+    assert (bases.log_probs is not None) == bool(fluency)
     for scores in (problem.scores(ids), problem.scores(ids, None, bases, rows)):
         assert scores.shape == (len(ids), TARGETS)
         assert (scores - expected).abs().max() <= tolerance
