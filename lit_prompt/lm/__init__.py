@@ -1,9 +1,18 @@
 """Language models: loading, freezing, vocabulary, fingerprint."""
 
 from lit_prompt.lm.frozen import FrozenLM
+from lit_prompt.lm.geometry import output_geometry
 from lit_prompt.lm.load import load_causal_lm, load_tokenizer
 from lit_prompt.lm.options import LMOptions
 from lit_prompt.lm.vocabulary import Vocabulary
 from lit_prompt.lm.vocabulary_map import VocabularyMap
 
-__all__ = ["FrozenLM", "LMOptions", "Vocabulary", "VocabularyMap", "load_causal_lm", "load_tokenizer"]
+__all__ = [
+    "FrozenLM",
+    "LMOptions",
+    "Vocabulary",
+    "VocabularyMap",
+    "load_causal_lm",
+    "load_tokenizer",
+    "output_geometry",
+]
