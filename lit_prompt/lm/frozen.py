@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_prompt.errors import InputError
-from lit_prompt.functional.rows import MIN_ROWS, pad_rows
+from lit_prompt.functional.rows import MIN_ROWS as _MIN_ROWS
+from lit_prompt.functional.rows import pad_rows
 from lit_prompt.lm.fingerprint import lm_fingerprint
 
 
@@ -40,13 +41,13 @@ class FrozenLM(nn.Module):
         accepted = inspect.signature(model.forward).parameters
         self._keeps_logits = "logits_to_keep" in accepted
         self._takes_positions = "position_ids" in accepted
-        # eager attention is a product over items, which for a single one takes another kernel (as for MIN_ROWS)
+        # eager attention is a product over items, which for a single one takes another kernel (as for _MIN_ROWS)
         self._min_items = 2 if getattr(model.config, "_attn_implementation", None) == "eager" else 1
         probe = self.embed(torch.arange(3, device=self.device).unsqueeze(0))
         self.embedding_dim: int = probe.shape[-1]
         self.is_linear = False
         self._logit_scale = 1.0
-        logits = self.own_logits(probe)
+        logits = self._own_logits(probe)
         self.vocab_size: int = logits.shape[-1]
         if not torch.isfinite(logits).all():
             raise InputError(
@@ -92,7 +93,7 @@ class FrozenLM(nn.Module):
         tolerance = max(1e-4, 4 * torch.finfo(head.weight.dtype).eps)
         for scale in self._named_scales():
             if (scale * predicted - logits).abs().max() <= tolerance * logits.abs().max():
-                self._logit_scale = scale
+                self._logit_scale, self._head_copy = scale, None
                 return True
         return False
 
@@ -117,8 +118,7 @@ class FrozenLM(nn.Module):
         positions = {"position_ids": (mask.cumsum(1) - 1).clamp_min(0)} if self._takes_positions else {}
         return {"attention_mask": mask, **positions}
 
-    def own_logits(self, inputs_embeds: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The LM's own next-token logits, ``[item, vocab]``, after embeddings and mask as in :meth:`features`."""
+    def _own_logits(self, inputs_embeds: Tensor, mask: Tensor | None = None) -> Tensor:
         keep = {"logits_to_keep": 1} if self._keeps_logits else {}
         dtype = self.model.get_input_embeddings().weight.dtype
         logits: Tensor = self.model(
@@ -138,11 +138,11 @@ class FrozenLM(nn.Module):
             ``[item, feature]``, float32 (float64 for a float64 LM); differentiable in the embeddings.
         """
         items, positions = inputs_embeds.shape[:2]
-        rows = max(self._min_items, -(-MIN_ROWS // positions))
+        rows = max(self._min_items, -(-_MIN_ROWS // positions))
         inputs_embeds = pad_rows(inputs_embeds, rows)
         mask = None if mask is None else pad_rows(mask, rows)
         if not self.is_linear:
-            return self.own_logits(inputs_embeds, mask)[:items]
+            return self._own_logits(inputs_embeds, mask)[:items]
         dtype = self.model.get_input_embeddings().weight.dtype
         hidden = self.model.base_model(
             inputs_embeds=inputs_embeds.to(dtype), use_cache=False, **self._masking(mask)
@@ -171,7 +171,7 @@ class FrozenLM(nn.Module):
             return features
         weight, bias = self.head()
         items = features.shape[0]
-        return F.linear(pad_rows(features.to(weight.device), MIN_ROWS), weight, bias)[:items]
+        return F.linear(pad_rows(features.to(weight.device), _MIN_ROWS), weight, bias)[:items]
 
     def next_token_logits(self, inputs_embeds: Tensor, mask: Tensor | None = None) -> Tensor:
         """Next-token logits, ``[item, vocab]``, after input embeddings and their mask as in :meth:`features`."""
@@ -190,7 +190,7 @@ class FrozenLM(nn.Module):
         if not self.is_linear:
             return p, torch.zeros_like(p[:, 0])
         weight, bias = self.head()
-        p = pad_rows(p.to(weight), MIN_ROWS)
+        p = pad_rows(p.to(weight), _MIN_ROWS)
         offset = torch.zeros_like(p[:, 0]) if bias is None else p @ bias
         return (p @ weight)[: len(log_p)], offset[: len(log_p)]
 

@@ -149,7 +149,8 @@ def _check_states(head: OutputHead, features: Tensor, gain: Tensor, shift: Tenso
 
 def _check_logits(lm: FrozenLM, probe: Tensor, features: Tensor, rounding: float) -> None:
     """Checks the head on more and larger states than were at hand when the LM was loaded."""
-    logits = lm.own_logits(probe)
+    dtype = lm.model.get_input_embeddings().weight.dtype
+    logits = lm.model(inputs_embeds=probe.to(dtype), use_cache=False).logits[:, -1].to(features)
     error = (lm.logits(features) - logits).abs().amax()
     if not error <= max(1e-4, 4 * rounding) * logits.abs().amax():
         raise _unknown("its logits are not what its head gives for its last hidden state")

@@ -5,11 +5,12 @@ from typing import Any
 
 from torch import Tensor
 
-from lit_prompt.data import TargetDataModule, TargetSet
+from lit_prompt.data import TargetDataModule, TargetSet, run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary, load_causal_lm
 from lit_prompt.models.context import Contexts
 from lit_prompt.models.evaluation import PromptEvaluation
+from lit_prompt.models.floors import FILE, Floors
 from lit_prompt.models.trainer_checks import refuse_low_precision, refuse_many_devices
 from lit_prompt.search import ResultBank
 
@@ -83,6 +84,8 @@ class PromptModule(PromptEvaluation):
             )
         self.contexts = Contexts(self.before, self.after, self.lm, self.vocabulary)
         self.contexts.check_lengths(self.targets, self.prompt_length, self.lm_path)
+        folder = run_folder(self.trainer)
+        self.floors = Floors(self.lm, None if folder is None else folder / FILE)
 
     # ---- checkpoint ----
 

@@ -25,6 +25,7 @@ from lit_prompt.metrics import (
     entropy_bin,
 )
 from lit_prompt.models.context import Context, Contexts, PromptRows, run_in_parts
+from lit_prompt.models.floors import Floors, excess_columns
 from lit_prompt.results.record import TOP_K, Columns, divergence_columns, top_tokens
 from lit_prompt.search import MicroBatch, ResultBank
 
@@ -38,6 +39,7 @@ class PromptEvaluation(L.LightningModule):
     seed: int
     bank: ResultBank
     contexts: Contexts
+    floors: Floors
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,6 +135,7 @@ class PromptEvaluation(L.LightningModule):
         in_context = [context for context in contexts for _ in range(restarts)]
         reached = self.reached_log_probs(prompts.flatten(0, 1), in_context).unflatten(0, prompts.shape[:2])
         columns, log_q = divergence_columns(batch, reached, self.bank, self.unprompted_log_probs(contexts))
+        columns |= excess_columns(columns["kl"], self.floors.rows(batch))
         best = prompts[torch.arange(len(batch)), torch.tensor(columns["best_restart"])]
         columns["prompt_norm"] = best.norm(dim=-1).mean(-1).tolist()
         columns["context_before"] = [context.before for context in contexts]

@@ -37,6 +37,8 @@ SCHEMA = pa.schema(
         ("kl", pa.float64()),
         ("kl_floor", pa.float64()),
         ("excess", pa.float64()),
+        ("excess_norm", pa.float64()),
+        ("excess_prompt", pa.float64()),
         ("kl_uniform", pa.float64()),
         ("kl_unprompted", pa.float64()),
         ("prompt_entropy", pa.float64()),
