@@ -10,11 +10,11 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 from lit_prompt.callbacks import ChunkProgressBar, KLCurves, ResultWriter, SearchCheckpoint, TensorBoardReport
 from lit_prompt.data import TargetDataModule, families
 from lit_prompt.lm import LMOptions
-from lit_prompt.models import PromptModule, SoftPrompt, refuse_many_devices
+from lit_prompt.models import LiftPrompt, PromptModule, SoftPrompt, refuse_many_devices
 from lit_prompt.run_cli import RunCLI
 
 #: Names that a config may use without their module.
-SHORTHAND = [SoftPrompt, *(getattr(families, name) for name in families.__all__)]
+SHORTHAND = [LiftPrompt, SoftPrompt, *(getattr(families, name) for name in families.__all__)]
 
 
 class PromptCLI(RunCLI):

@@ -16,6 +16,7 @@ class StopReason(IntEnum):
     KL_TOLERANCE = 3
     PATIENCE = 4
     NOT_FINITE = 5
+    LIFT = 6
 
 
 class BestSoFar:
@@ -76,6 +77,10 @@ class BestSoFar:
     def finish(self) -> None:
         """Ends the searches that still run: their steps are used up."""
         self._stop(self.running, StopReason.STEPS)
+
+    def end(self, which: Tensor, reason: StopReason) -> None:
+        """Ends those of some searches ``[slot]`` that still run."""
+        self._stop(self.running & which, reason)
 
     def _stop(self, which: Tensor, reason: StopReason) -> None:
         self.reason = torch.where(which, int(reason), self.reason)
