@@ -20,6 +20,7 @@ commands:
   test       recompute every number from the saved prompts; writes results, prompts and a picture
   validate   the same table without writing anything
   predict    target and reached probability of each target's top tokens
+  floor      for every target the KL that no prompt can go below; searches nothing: lit_prompt floor --help
   targets    build, show or validate targets: lit_prompt targets --help
   pretrain   train a small LM, tokenizer included, from a text: lit_prompt pretrain --help
 
@@ -40,6 +41,8 @@ help:
 examples:
   lit_prompt fit --config configs/demo.yaml
   lit_prompt test --run logs/demo/version_0
+  lit_prompt fit --config configs/lift.yaml
+  lit_prompt floor --config configs/demo.yaml
   lit_prompt fit --config configs/demo.yaml --lm gpt2 --model.steps 200
   lit_prompt targets validate data/targets/die.jsonl
   tensorboard --logdir logs
@@ -47,7 +50,11 @@ examples:
 
 
 #: Commands other than those of the search: the modules whose ``main`` they are.
-COMMANDS = {"targets": "lit_prompt.commands.targets", "pretrain": "lit_prompt.pretrain.cli"}
+COMMANDS = {
+    "floor": "lit_prompt.commands.floor",
+    "targets": "lit_prompt.commands.targets",
+    "pretrain": "lit_prompt.pretrain.cli",
+}
 
 
 def expand_run(args: Sequence[str]) -> tuple[list[str], Path | None]:

@@ -42,7 +42,13 @@ def run(cli, workdir, tiny_lm):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["targets"], *(["targets", name, "--help"] for name in TARGETS_COMMANDS)],
+    [
+        ["--help"],
+        ["--version"],
+        ["targets"],
+        ["floor", "--help"],
+        *(["targets", name, "--help"] for name in TARGETS_COMMANDS),
+    ],
 )
 def test_help_and_version_import_nothing_heavy(arguments):
     heavy = "print(any(m in __import__('sys').modules for m in ('torch', 'lightning', 'transformers', 'yaml')))"

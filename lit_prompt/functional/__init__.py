@@ -16,6 +16,7 @@ from lit_prompt.functional.outlier import OutlierDescent, descend_to_outliers, m
 from lit_prompt.functional.output_head import OutputHead, TargetTerms
 from lit_prompt.functional.sphere import SpherePoint, kl_on_sphere
 from lit_prompt.functional.threads import one_thread
+from lit_prompt.functional.token_error import largest_errors, token_kl
 
 __all__ = [
     "EntropyMatchError",
@@ -31,12 +32,14 @@ __all__ = [
     "kl_floor",
     "kl_from_moments",
     "kl_on_sphere",
+    "largest_errors",
     "match_entropy",
     "max_outlier_mass",
     "normalize_log_probs",
     "one_thread",
     "reverse_kl_divergence",
     "temperature_for_entropy",
+    "token_kl",
     "top_k_overlap",
     "total_variation",
 ]

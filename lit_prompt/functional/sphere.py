@@ -7,10 +7,12 @@ from torch import Tensor
 
 from lit_prompt.functional.floor import Floor
 from lit_prompt.functional.output_head import OutputHead, TargetTerms
-from lit_prompt.functional.spectral_descent import spectral_descent
+from lit_prompt.functional.spectral_descent import Descent, spectral_descent
 
 # a point of the ball this close to its boundary counts as lying on it
 _ON_BOUNDARY = 1e-6
+# random starts are followed this far, and further only where they have come to a lower KL by then
+_COARSE = 100.0
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ def kl_on_sphere(
     terms: TargetTerms,
     floor: Floor,
     restarts: int = 1,
-    tolerance: float = 1e-5,
-    max_steps: int = 1000,
+    tolerance: float = 1e-4,
+    max_steps: int = 500,
     seed: int = 0,
 ) -> SpherePoint:
     """Least KL(p || q) over the sphere on which the final norm puts every state that is not tiny.
@@ -54,16 +56,33 @@ def kl_on_sphere(
     Returns:
         The best point found for each target.
     """
-    radius = head.sphere_radius
-    norm = floor.point.norm(dim=1)
-    within = (norm < head.radius * (1.0 - _ON_BOUNDARY)).nonzero().flatten()
     generator = torch.Generator().manual_seed(seed)
-    random = torch.randn(restarts, head.dim, generator=generator, dtype=torch.float64).to(floor.point)
     # every target gets the same random directions: its result must not depend on its company
-    anywhere = torch.randn(head.dim, generator=generator, dtype=torch.float64).to(floor.point)
-    first = torch.where((norm > 1e-9).unsqueeze(1), floor.point, anywhere)
-    start = torch.cat([first, *(direction.expand(len(within), -1) for direction in random)])
-    problem = torch.cat([torch.arange(len(norm), device=within.device), within.repeat(restarts)])
+    random = torch.randn(restarts + 1, head.dim, generator=generator, dtype=torch.float64).to(floor.point)
+    norm = floor.point.norm(dim=1, keepdim=True)
+    every = torch.arange(len(norm), device=norm.device)
+    start = torch.where(norm > 1e-9, floor.point, random[0])
+    found = _descend(head, terms, start, every, tolerance, max_steps)
+    kl, point, steps = found.value.clone(), found.point.clone(), found.steps.clone()
+    within = every[norm.squeeze(1) < head.radius * (1.0 - _ON_BOUNDARY)]
+    for direction in random[1:] if len(within) else ():
+        start = direction.expand(len(within), -1)
+        coarse = _descend(head, terms, start, within, _COARSE * tolerance, max_steps)
+        steps[within] += coarse.steps
+        lower = coarse.value < kl[within]
+        rows = within[lower]
+        if len(rows):
+            fine = _descend(head, terms, coarse.point[lower], rows, tolerance, max_steps)
+            kl[rows], point[rows] = fine.value, fine.point
+            steps[rows] += fine.steps
+    return SpherePoint(kl, point, steps)
+
+
+def _descend(
+    head: OutputHead, terms: TargetTerms, start: Tensor, which: Tensor, tolerance: float, max_steps: int
+) -> Descent:
+    """Descends along the sphere from one start ``[row, dim]`` for each of some targets ``[row]``."""
+    radius = head.sphere_radius
 
     def project(u: Tensor) -> Tensor:
         u = head.centre(u)
@@ -73,19 +92,11 @@ def kl_on_sphere(
         radial = (gradient * u).sum(1, keepdim=True) * u / radius**2
         return radius * (gradient - radial).norm(dim=1)
 
-    found = spectral_descent(
-        lambda u, rows: head.kl_and_gradient(u, terms.rows(problem[rows])),
+    return spectral_descent(
+        lambda u, rows: head.kl_and_gradient(u, terms.rows(which[rows])),
         project,
         along_sphere,
         start,
         tolerance,
         max_steps,
     )
-    kl, point = found.value[: len(norm)].clone(), found.point[: len(norm)].clone()
-    steps = torch.zeros_like(found.steps[: len(norm)]).index_add_(0, problem, found.steps)
-    for k in range(restarts):
-        rows = slice(len(norm) + k * len(within), len(norm) + (k + 1) * len(within))
-        better = found.value[rows] < kl[within]
-        kl[within] = torch.where(better, found.value[rows], kl[within])
-        point[within] = torch.where(better.unsqueeze(1), found.point[rows], point[within])
-    return SpherePoint(kl, point, steps)

@@ -8,6 +8,7 @@ from torch import Tensor
 from lit_prompt.data import TargetDataModule, TargetSet, run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary, load_causal_lm
+from lit_prompt.models.baselines import Baselines
 from lit_prompt.models.context import Contexts
 from lit_prompt.models.evaluation import PromptEvaluation
 from lit_prompt.models.floors import FILE, Floors
@@ -84,6 +85,7 @@ class PromptModule(PromptEvaluation):
             )
         self.contexts = Contexts(self.before, self.after, self.lm, self.vocabulary)
         self.contexts.check_lengths(self.targets, self.prompt_length, self.lm_path)
+        self.baselines = Baselines(self.lm, self.vocabulary, self.contexts, self.prompt_length, self._micro_batch)
         folder = run_folder(self.trainer)
         self.floors = Floors(self.lm, None if folder is None else folder / FILE)
 

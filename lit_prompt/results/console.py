@@ -12,6 +12,7 @@ from rich.table import Table
 
 from lit_prompt.results.comparisons import Comparison
 from lit_prompt.results.groups import entropy_groups
+from lit_prompt.results.token_errors_shown import error_lines
 
 console = Console(highlight=False)
 
@@ -115,9 +116,13 @@ def print_top_tokens(records: Sequence[dict[str, Any]], targets: int = 12) -> No
         view.add_column("token", no_wrap=True)
         view.add_column("target", justify="right")
         view.add_column("reached", justify="right")
+        view.add_column("KL", justify="right")
         for row in tokens:
             reached, wanted = row["reached_probability"], row["target_probability"]
-            view.add_row(escape(repr(row["token"])), f"{wanted:.4f}", f"{reached:.4f}")
+            view.add_row(escape(repr(row["token"])), f"{wanted:.4f}", f"{reached:.4f}", f"{row['token_kl']:.4f}")
         console.print(view)
+        for line in error_lines(tokens):
+            console.print(line, soft_wrap=True, markup=False)
+        console.print()
     if len(by_target) > targets:
         console.print(f"... and {len(by_target) - targets} more targets in the file.")

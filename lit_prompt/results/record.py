@@ -41,6 +41,8 @@ SCHEMA = pa.schema(
         ("excess_prompt", pa.float64()),
         ("kl_uniform", pa.float64()),
         ("kl_unprompted", pa.float64()),
+        ("kl_best_random", pa.float64()),
+        ("kl_best_natural", pa.float64()),
         ("prompt_entropy", pa.float64()),
         ("reverse_kl", pa.float64()),
         ("js", pa.float64()),
