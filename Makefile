@@ -30,6 +30,7 @@ test: $(VENV)/.installed-dev
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/soft.py
 	$(BIN)/python benchmarks/targets.py
+	$(BIN)/python benchmarks/floor.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

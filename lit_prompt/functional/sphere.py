@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from lit_prompt.functional.floor import Floor
+from lit_prompt.functional.lbfgs import lbfgs
 from lit_prompt.functional.output_head import OutputHead, TargetTerms
-from lit_prompt.functional.spectral_descent import Descent, spectral_descent
+from lit_prompt.functional.spectral_descent import Descent
 
 # a point of the ball this close to its boundary counts as lying on it
 _ON_BOUNDARY = 1e-6
 # random starts are followed this far, and further only where they have come to a lower KL by then
-_COARSE = 100.0
+_COARSE = 300.0
 
 
 @dataclass(frozen=True)
@@ -81,22 +82,25 @@ def kl_on_sphere(
 def _descend(
     head: OutputHead, terms: TargetTerms, start: Tensor, which: Tensor, tolerance: float, max_steps: int
 ) -> Descent:
-    """Descends along the sphere from one start ``[row, dim]`` for each of some targets ``[row]``."""
+    """Descends along the sphere from one start ``[row, dim]`` for each of some targets ``[row]``.
+
+    L-BFGS over the directions of free vectors. (Projected spectral gradients, which are the fastest over the ball, take
+    twice its steps here: the hard cases are ill-conditioned ones.)
+    """
     radius = head.sphere_radius
 
-    def project(u: Tensor) -> Tensor:
-        u = head.centre(u)
-        return u * (radius / u.norm(dim=1, keepdim=True).clamp_min(1e-30))
+    def on_sphere(x: Tensor) -> tuple[Tensor, Tensor]:
+        x = head.centre(x)
+        norm = x.norm(dim=1, keepdim=True).clamp_min(1e-30)
+        return x * (radius / norm), radius / norm
 
-    def along_sphere(u: Tensor, gradient: Tensor) -> Tensor:
-        radial = (gradient * u).sum(1, keepdim=True) * u / radius**2
-        return radius * (gradient - radial).norm(dim=1)
+    def objective(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        u, scale = on_sphere(x)
+        kl, gradient = head.kl_and_gradient(u, terms.rows(which[rows]))
+        return kl, scale * (gradient - (gradient * u).sum(1, keepdim=True) * u / radius**2)
 
-    return spectral_descent(
-        lambda u, rows: head.kl_and_gradient(u, terms.rows(which[rows])),
-        project,
-        along_sphere,
-        start,
-        tolerance,
-        max_steps,
-    )
+    def along_sphere(x: Tensor, gradient: Tensor) -> Tensor:
+        return head.centre(x).norm(dim=1) * gradient.norm(dim=1)
+
+    found = lbfgs(objective, along_sphere, on_sphere(start)[0], tolerance, max_steps)
+    return Descent(on_sphere(found.point)[0], found.value, found.gap, found.steps)
