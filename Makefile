@@ -38,6 +38,7 @@ test: $(VENV)/.installed-dev
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/soft.py
 	$(BIN)/python benchmarks/targets.py
+	$(BIN)/python benchmarks/floor.py
 	$(BIN)/python benchmarks/hard.py
 
 # nanoGCG needs an older transformers than ours: an environment of its own

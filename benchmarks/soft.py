@@ -19,10 +19,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("MKL_CBWR", "AUTO")  # as the command sets it
 
 import torch
+
+if TYPE_CHECKING:
+    from lit_prompt.models import SoftPrompt
 
 CHUNK = 64
 LENGTH = 5
@@ -49,11 +53,17 @@ def loop_seconds(lm_folder: str, log_p: torch.Tensor, steps: int) -> float:
 
 def search_seconds(lm_folder: str, targets_folder: str, steps: int) -> float:
     """Seconds of the project's own fit, Lightning included, without loading and start-up."""
+    from lit_prompt.models import SoftPrompt
+
+    return fit_seconds(SoftPrompt(length=LENGTH, steps=steps, kl_tolerance=0.0, lm=lm_folder), targets_folder)
+
+
+def fit_seconds(model: "SoftPrompt", targets_folder: str) -> float:
+    """Seconds of a module's fit."""
     import lightning as L
 
     from lit_prompt.data import TargetDataModule
     from lit_prompt.main import quiet
-    from lit_prompt.models import SoftPrompt
 
     quiet()
 
@@ -76,8 +86,8 @@ def search_seconds(lm_folder: str, targets_folder: str, steps: int) -> float:
         num_sanity_val_steps=0,
         callbacks=[clock],
     )
-    data = TargetDataModule(load=Path(targets_folder), chunk_size=CHUNK, lm=lm_folder, steps=steps)
-    trainer.fit(SoftPrompt(length=LENGTH, steps=steps, kl_tolerance=0.0, lm=lm_folder), datamodule=data)
+    data = TargetDataModule(load=Path(targets_folder), chunk_size=CHUNK, lm=model.lm_path, steps=model.steps)
+    trainer.fit(model, datamodule=data)
     return clock.seconds
 
 

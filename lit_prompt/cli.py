@@ -13,11 +13,17 @@ from lit_prompt import search
 from lit_prompt.callbacks import ChunkProgressBar, KLCurves, ResultWriter, SearchCheckpoint, TensorBoardReport
 from lit_prompt.data import TargetDataModule, families
 from lit_prompt.lm import LMOptions
-from lit_prompt.models import HardPrompt, PromptModule, SoftPrompt, refuse_many_devices
+from lit_prompt.models import HardPrompt, LiftPrompt, PromptModule, SoftPrompt, refuse_many_devices
 from lit_prompt.run_cli import RunCLI
 
 #: Names that a config may use without their module.
-SHORTHAND = [SoftPrompt, HardPrompt, *search.SEARCHERS, *(getattr(families, name) for name in families.__all__)]
+SHORTHAND = [
+    SoftPrompt,
+    LiftPrompt,
+    HardPrompt,
+    *search.SEARCHERS,
+    *(getattr(families, name) for name in families.__all__),
+]
 
 
 class PromptCLI(RunCLI):

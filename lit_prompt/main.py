@@ -22,6 +22,7 @@ commands:
   predict    target and reached probability of each target's top tokens
   report     one page on any number of runs: figures and findings; lit_prompt report --help
   shortest   the shortest prompt of each target that reaches a KL: lit_prompt shortest --help
+  floor      for every target the KL that no prompt can go below; searches nothing: lit_prompt floor --help
   targets    build, show or validate targets: lit_prompt targets --help
   pretrain   train a small LM, tokenizer included, from a text: lit_prompt pretrain --help
 
@@ -43,6 +44,8 @@ examples:
   lit_prompt fit --config configs/demo.yaml
   lit_prompt test --run logs/demo/version_0
   lit_prompt fit --config configs/hard.yaml
+  lit_prompt fit --config configs/lift.yaml
+  lit_prompt floor --config configs/demo.yaml
   lit_prompt fit --config configs/demo.yaml --lm gpt2 --model.steps 200
   lit_prompt targets validate data/targets/die.jsonl
   lit_prompt report logs/*/version_* --out report
@@ -54,6 +57,7 @@ examples:
 COMMANDS = {
     "report": "lit_prompt.commands.report",
     "shortest": "lit_prompt.commands.shortest",
+    "floor": "lit_prompt.commands.floor",
     "targets": "lit_prompt.commands.targets",
     "pretrain": "lit_prompt.pretrain.cli",
 }

@@ -47,6 +47,7 @@ def run(cli, workdir, tiny_lm):
         ["--version"],
         ["report", "--help"],
         ["targets"],
+        ["floor", "--help"],
         *(["targets", name, "--help"] for name in TARGETS_COMMANDS),
     ],
 )
@@ -104,6 +105,55 @@ def test_predict_shows_target_and_reached_probability(cli, run):
     assert all(0.0 <= row["reached_probability"] <= 1.0 for row in rows)
 
 
+def test_predict_says_which_tokens_carry_the_kl(cli, run):
+    said = cli("predict", "--run", run)
+    rows = pq.read_table(run / "predictions.parquet").to_pylist()
+    assert said.count("missing ") == said.count("excess ") == 9
+    assert all(row["token_kl"] <= row["kl"] + 1e-9 for row in rows)
+    assert all(0.0 < row["wrong_mass"] <= 1.0 for row in rows)
+
+
+def test_floors_are_kept_and_nothing_reached_is_below(cli, run):
+    kept = (run / "floors.parquet").read_bytes()
+    cli("test", "--run", run)
+    assert (run / "floors.parquet").read_bytes() == kept
+    rows = pq.read_table(run / "results.parquet").to_pylist()
+    floors = {row["target_id"]: row for row in pq.read_table(run / "floors.parquet").to_pylist()}
+    for row in rows:
+        assert row["kl_floor"] == floors[row["target_id"]]["kl_floor"]
+        assert row["excess"] == pytest.approx(row["kl"] - row["kl_floor"])
+        assert row["excess"] >= 0.0
+        assert row["kl_best_random"] >= row["kl_floor"]
+        assert row["kl_best_natural"] >= row["kl_floor"]
+
+
+def test_floor_command(cli, workdir, tiny_lm, make_lm):
+    (workdir / "small.yaml").write_text(CONFIG)
+    said = cli("floor", "--config", "small.yaml", "--lm", tiny_lm)
+    assert "logs/small/floors.parquet" in said
+    coarse = pq.read_table("logs/small/floors.parquet").to_pylist()
+    cli("floor", "--config", "small.yaml", "--lm", tiny_lm, "--tolerance", "1e-6", "--out", "fine.parquet")
+    fine = pq.read_table("fine.parquet").to_pylist()
+    assert len(fine) == len(coarse) == 9
+    assert all(0 <= b["kl_floor"] - a["kl_floor"] + 1e-9 <= 1.1e-3 for a, b in zip(coarse, fine, strict=True))
+    assert all(row["kl_sphere"] >= row["kl_floor"] for row in fine)
+    assert sorted(path.name for path in Path("logs/small").iterdir()) == ["floors.parquet"]
+    for mistake in (["--tolerance", "0"], ["--tolerance", "x"], ["--out", "fine.parquet"], ["--out", "no/x.parquet"]):
+        assert "lit_prompt: error: " in cli("floor", "--config", "small.yaml", "--lm", tiny_lm, *mistake, code=2)
+    refused = cli("floor", "--config", "small.yaml", "--lm", make_lm("gemma2"), code=2)
+    assert "no certified floor and no lift: its logits are not a linear function" in refused
+
+
+def test_an_lm_without_floors_is_searched_all_the_same(cli, workdir, make_lm):
+    (workdir / "small.yaml").write_text(CONFIG)
+    said = cli("fit", "--config", "small.yaml", "--lm", make_lm("gemma2"))
+    cli("test", "--run", "logs/small/version_0")
+    table = pq.read_table("logs/small/version_0/results.parquet")
+    assert table["kl_floor"].null_count == table["excess"].null_count == 9
+    assert table["kl"].null_count == table["kl_best_random"].null_count == 0
+    assert said.count("no certified floor") <= 1
+
+
 def test_validate_prints_and_writes_nothing(cli, run):
     before = set(run.rglob("*"))
     assert "KL(target || LM) in nats" in cli("validate", "--run", run)
@@ -124,6 +174,7 @@ def test_tensorboard_holds_every_tab(cli, run):
     figures = {f"target_against_reached/{name}" for name in ("1_best", "2_median", "3_worst")}
     assert figures | {"kl_against_entropy"} <= set(tags["images"])
     assert "config/text_summary" in tags["tensors"]
+    assert {f"error_by_token/{name}/text_summary" for name in ("1_best", "2_median", "3_worst")} <= set(tags["tensors"])
     median = pq.read_table(run / "results.parquet")["kl"].to_pylist()
     assert events.Scalars("hp/kl_median")[-1].value == pytest.approx(sorted(median)[4], abs=1e-5)
 

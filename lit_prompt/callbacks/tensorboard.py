@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lit_prompt.models import PromptModule
 from lit_prompt.results.figures import kl_against_entropy, target_against_reached
 from lit_prompt.results.record import Columns, result_table
+from lit_prompt.results.token_errors_shown import error_markdown
 
 _HP_METRICS = ("hp/kl_median", "hp/kl_mean", "hp/kl_p90")
 
@@ -74,4 +75,5 @@ class TensorBoardReport(L.Callback):
             records = module.token_records(batch)
             title = f"{name[2:]}: {batch.target_id[0]}, KL {float(kl[place]):.4f} nats"
             writer.add_figure(f"target_against_reached/{name}", target_against_reached(records, title), step)
+            writer.add_text(f"error_by_token/{name}", error_markdown(records, title), step)
         writer.flush()

@@ -3,25 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lit_prompt.cli import PromptCLI
-from lit_prompt.data import TargetDataModule
+from lit_prompt.commands.data_cli import DataCLI
 from lit_prompt.errors import InputError
 from lit_prompt.main import check_yaml, config_files
 from lit_prompt.results.console import console
 from lit_prompt.results.targets_shown import print_remarks, print_summary
-
-
-class _DataCLI(PromptCLI):
-    """Reads what ``fit`` reads, and makes the data module alone."""
-
-    def instantiate_classes(self) -> None:
-        """Leaves the LM's weights where they are: targets may be built where no LM would fit."""
-        config = self.config["fit"]
-        data = type(config)(data=config.data)
-        self.datamodule: TargetDataModule = self._parser("fit").instantiate_classes(data).data
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Runs nothing."""
 
 
 def build_targets(folder: Path, args: Sequence[str]) -> None:
@@ -38,7 +24,7 @@ def build_targets(folder: Path, args: Sequence[str]) -> None:
         raise InputError(f"--out: {folder} exists; targets are never overwritten, name another folder")
     configs = config_files(args)
     check_yaml(configs)
-    data = _DataCLI(["fit", *args], None, name="targets").datamodule
+    data = DataCLI(["fit", *args], None, name="targets").datamodule
     if data.load is not None:
         raise InputError(f"data.load is {data.load}: these targets are built already; remove it to build data.families")
     try:

@@ -10,19 +10,30 @@ from lit_prompt.functional.divergence import (
     total_variation,
 )
 from lit_prompt.functional.entropy_match import EntropyMatchError, match_entropy, temperature_for_entropy
+from lit_prompt.functional.floor import Floor, kl_floor
 from lit_prompt.functional.objective import kl_from_moments
 from lit_prompt.functional.outlier import OutlierDescent, descend_to_outliers, max_outlier_mass
+from lit_prompt.functional.output_head import OutputHead, TargetTerms
 from lit_prompt.functional.seeds import seed_for
+from lit_prompt.functional.sphere import SpherePoint, kl_on_sphere
 from lit_prompt.functional.threads import one_thread
+from lit_prompt.functional.token_error import largest_errors, token_kl
 
 __all__ = [
     "EntropyMatchError",
+    "Floor",
     "OutlierDescent",
+    "OutputHead",
+    "SpherePoint",
+    "TargetTerms",
     "descend_to_outliers",
     "entropy",
     "js_divergence",
     "kl_divergence",
+    "kl_floor",
     "kl_from_moments",
+    "kl_on_sphere",
+    "largest_errors",
     "match_entropy",
     "max_outlier_mass",
     "normalize_log_probs",
@@ -30,6 +41,7 @@ __all__ = [
     "reverse_kl_divergence",
     "seed_for",
     "temperature_for_entropy",
+    "token_kl",
     "top_k_overlap",
     "total_variation",
 ]

@@ -9,19 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_prompt.errors import InputError
+from lit_prompt.functional.rows import MIN_ROWS as _MIN_ROWS
+from lit_prompt.functional.rows import pad_rows
 from lit_prompt.lm.fingerprint import lm_fingerprint
 from lit_prompt.lm.prefix_cache import PrefixCache
-
-# On CPU a matrix product with fewer rows than this takes another kernel, which rounds differently (measured with MKL:
-# 12 rows or more give every row bit for bit the same result, fewer do not). Adam amplifies such differences to 1e-3
-# nats within some hundred steps, so smaller batches are padded: a target's result must not depend on its company.
-_MIN_ROWS = 16
-
-
-def pad_rows(x: Tensor, rows: int) -> Tensor:
-    """Repeats the first item, where there is one, until there are ``rows``: ``[item, ...]`` to ``[row, ...]``."""
-    missing = rows - x.shape[0] if len(x) else 0
-    return x if missing <= 0 else torch.cat([x, x[:1].expand(missing, *x.shape[1:])])
 
 
 class FrozenLM(nn.Module):
@@ -30,13 +21,13 @@ class FrozenLM(nn.Module):
     The LM is split into *features* (what varies with the prompt) and a linear *head* that maps them to logits in
     float32. For an LM whose logits are a linear function of the last hidden state the features are that state, and a
     target p enters the search as its moments W^T p alone. Whether this holds is measured on a probe at load time. Where
-    it does not (soft-capped or scaled logits) the features are the LM's own logits and the head is the identity.
+    it does not (soft-capped logits) the features are the LM's own logits and the head is the identity.
 
     Args:
         model: a ``transformers`` causal LM; ``inputs_embeds`` is all that is asked of it.
 
     Attributes:
-        is_linear: whether logits are head(last hidden state).
+        is_linear: whether logits are head(last hidden state), up to a constant scale.
         vocab_size: number of logits.
         embedding_dim: size of an input embedding.
         fingerprint: hash of configuration and weights.
@@ -56,6 +47,7 @@ class FrozenLM(nn.Module):
         probe = self.embed(torch.arange(3, device=self.device).unsqueeze(0))
         self.embedding_dim: int = probe.shape[-1]
         self.is_linear = False
+        self._logit_scale = 1.0
         logits = self._own_logits(probe)
         self.vocab_size: int = logits.shape[-1]
         if not torch.isfinite(logits).all():
@@ -100,7 +92,18 @@ class FrozenLM(nn.Module):
         predicted = self.logits(self.features(probe))
         # the LM rounds its logits to its own dtype, the head here does not
         tolerance = max(1e-4, 4 * torch.finfo(head.weight.dtype).eps)
-        return bool((predicted - logits).abs().max() <= tolerance * logits.abs().max())
+        for scale in self._named_scales():
+            if (scale * predicted - logits).abs().max() <= tolerance * logits.abs().max():
+                self._logit_scale, self._head_copy = scale, None
+                return True
+        return False
+
+    def _named_scales(self) -> list[float]:
+        """Scales of the logits that configurations speak of; which one is applied, if any, the probe tells."""
+        config = self.model.config.get_text_config()
+        named = (getattr(config, "logit_scale", None), getattr(config, "logits_scaling", None))
+        found = [float(value) for value in named if isinstance(value, (int, float)) and value > 0]
+        return [1.0, *(scale for value in found for scale in (value, 1.0 / value))]
 
     def embed(self, ids: Tensor) -> Tensor:
         """Input embeddings of token ids, in the LM's dtype: ``[...]`` to ``[..., embedding]``."""
@@ -205,20 +208,26 @@ class FrozenLM(nn.Module):
             return False
         return all(bool((part - whole[sequences]).abs().max() <= tolerance * whole.abs().max()) for part in parts)
 
-    def _head(self) -> tuple[Tensor, Tensor | None]:
-        """Weight and bias of the head in float32 or float64; a copy is kept when the LM's own are in half precision."""
+    def head(self) -> tuple[Tensor, Tensor | None]:
+        """Weight ``[vocab, feature]`` and bias ``[vocab]`` of the head, the logits' scale included.
+
+        In float32 or float64; a copy is kept when the LM's own are in half precision or scaled.
+        """
         head = self.model.get_output_embeddings()
-        if head.weight.dtype in (torch.float32, torch.float64):
+        if head.weight.dtype in (torch.float32, torch.float64) and self._logit_scale == 1.0:
             return head.weight, head.bias
         if self._head_copy is None or self._head_copy[0].device != head.weight.device:
-            self._head_copy = (head.weight.float(), None if head.bias is None else head.bias.float())
+            dtype = torch.float64 if head.weight.dtype == torch.float64 else torch.float32
+            weight, bias = (None if x is None else x.to(dtype) * self._logit_scale for x in (head.weight, head.bias))
+            assert weight is not None
+            self._head_copy = (weight, bias)
         return self._head_copy
 
     def logits(self, features: Tensor) -> Tensor:
         """Next-token logits from features: ``[item, feature]`` to ``[item, vocab]``, float32 or float64."""
         if not self.is_linear:
             return features
-        weight, bias = self._head()
+        weight, bias = self.head()
         items = features.shape[0]
         return F.linear(pad_rows(features.to(weight.device), _MIN_ROWS), weight, bias)[:items]
 
@@ -238,7 +247,7 @@ class FrozenLM(nn.Module):
         p = log_p.to(self.device).exp()
         if not self.is_linear:
             return p, torch.zeros_like(p[:, 0])
-        weight, bias = self._head()
+        weight, bias = self.head()
         p = pad_rows(p.to(weight), _MIN_ROWS)
         offset = torch.zeros_like(p[:, 0]) if bias is None else p @ bias
         return (p @ weight)[: len(log_p)], offset[: len(log_p)]

@@ -3,34 +3,10 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from lit_prompt.lm.frozen import FrozenLM
 from lit_prompt.lm.vocabulary import Vocabulary
-
-
-def sample_ids(model: Any, vocabulary: Vocabulary, count: int, tokens: int, seed: int) -> torch.Tensor:
-    """Texts sampled from an LM, from its beginning-of-text token on.
-
-    Args:
-        model: a ``transformers`` causal LM.
-        vocabulary: its vocabulary.
-        count: number of texts.
-        tokens: tokens of each.
-        seed: decides the texts.
-
-    Returns:
-        ``[count, tokens]``, int64, on the model's device; what follows an end of text is padding, id 0.
-    """
-    tokenizer = vocabulary.tokenizer
-    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    start = torch.full((count, 1), 0 if begin is None else begin, device=model.device)
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        ids: torch.Tensor = model.generate(
-            start, attention_mask=torch.ones_like(start), do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
-            max_new_tokens=tokens, pad_token_id=0,
-        )[:, 1:]  # fmt: skip
-    return torch.nn.functional.pad(ids, (0, tokens - ids.shape[1]))
 
 
 def sample_text(model: Any, vocabulary: Vocabulary, tokens: int, seed: int) -> str:
@@ -46,7 +22,38 @@ def sample_text(model: Any, vocabulary: Vocabulary, tokens: int, seed: int) -> s
         The text without special tokens.
     """
     tokenizer = vocabulary.tokenizer
-    ids = sample_ids(model, vocabulary, 1, tokens, seed)[0].tolist()
+    ids = _sample(model, tokenizer, 1, tokens, seed)[0].tolist()
     if tokenizer.eos_token_id in ids:
         ids = ids[: ids.index(tokenizer.eos_token_id)]
     return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+def sample_prompts(lm: FrozenLM, vocabulary: Vocabulary, count: int, length: int, seed: int) -> Tensor | None:
+    """Beginnings of texts that an LM makes up.
+
+    Args:
+        lm: the LM.
+        vocabulary: its vocabulary.
+        count: number of prompts.
+        length: tokens of each, beginning-of-text not counted.
+        seed: decides the texts.
+
+    Returns:
+        Token ids ``[prompt, length]``, on the CPU; None where the LM takes no text of this length.
+    """
+    if lm.max_length is not None and length >= lm.max_length:
+        return None
+    return _sample(lm.model, vocabulary.tokenizer, count, length, seed, min_new_tokens=length).cpu()
+
+
+def _sample(model: Any, tokenizer: Any, count: int, tokens: int, seed: int, **options: int) -> Tensor:
+    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    start = torch.full((count, 1), 0 if begin is None else begin, device=model.device)
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        ids: Tensor = model.generate(
+            start, attention_mask=torch.ones_like(start), do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
+            max_new_tokens=tokens, pad_token_id=0, **options,
+        )[:, 1:]  # fmt: skip
+    return ids

@@ -5,11 +5,13 @@ from typing import Any
 
 from torch import Tensor
 
-from lit_prompt.data import TargetBatch, TargetDataModule, TargetSet
+from lit_prompt.data import TargetBatch, TargetDataModule, TargetSet, run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary, load_causal_lm
+from lit_prompt.models.baselines import Baselines
 from lit_prompt.models.context import Contexts
 from lit_prompt.models.evaluation import PromptEvaluation
+from lit_prompt.models.floors import FILE, Floors
 from lit_prompt.models.trainer_checks import refuse_low_precision, refuse_many_devices
 from lit_prompt.search import BestSoFar, ResultBank
 
@@ -84,6 +86,9 @@ class PromptModule(PromptEvaluation):
             )
         self.contexts = Contexts(self.before, self.after, self.lm, self.vocabulary)
         self.contexts.check_lengths(self.targets, self.prompt_length, self.lm_path)
+        self.baselines = Baselines(self.lm, self.vocabulary, self.contexts, self.prompt_length, self._micro_batch)
+        folder = run_folder(self.trainer)
+        self.floors = Floors(self.lm, None if folder is None else folder / FILE)
 
     def limit_epochs_to_chunks(self) -> None:
         """An epoch is a chunk: as many epochs as there are chunks."""

@@ -57,16 +57,30 @@ class ChunkObjective:
         def add(part: PromptRows) -> None:
             x = prompts[part.rows].requires_grad_()
             with torch.enable_grad():
-                features = self._lm.features(part.input_embeddings(self._lm, x), part.mask)
-                own = part.rows.to(self._moments.device)
-                kl = kl_from_moments(
-                    self._lm.logits(features), features, self._moments[own], self._offset[own], self._entropy[own]
-                )
+                kl = self._part_kl(part, x)
                 (gradient[part.rows],) = torch.autograd.grad(kl.sum(), x)
             kls[part.rows] = kl.detach().to(kls)
 
         run_in_parts(self._micro_batch, self._groups_of(running), add)
         return kls, gradient
+
+    @torch.no_grad()
+    def kl(self, prompts: Tensor) -> Tensor:
+        """KLs of all slots' prompts ``[slot, length, embedding]``, nats, ``[slot]``."""
+        kls = torch.empty(len(prompts), device=prompts.device)
+
+        def fill(part: PromptRows) -> None:
+            kls[part.rows] = self._part_kl(part, prompts[part.rows]).to(kls)
+
+        run_in_parts(self._micro_batch, self._groups, fill)
+        return kls
+
+    def _part_kl(self, part: PromptRows, prompts: Tensor) -> Tensor:
+        features = self._lm.features(part.input_embeddings(self._lm, prompts), part.mask)
+        own = part.rows.to(self._moments.device)
+        return kl_from_moments(
+            self._lm.logits(features), features, self._moments[own], self._offset[own], self._entropy[own]
+        )
 
     def _groups_of(self, running: Tensor) -> list[PromptRows]:
         """Slots that go through the LM: those still running, but all of them on an accelerator.

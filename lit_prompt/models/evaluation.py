@@ -12,7 +12,7 @@ from torchmetrics import MetricCollection
 
 from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
-from lit_prompt.functional import normalize_log_probs
+from lit_prompt.functional import largest_errors, normalize_log_probs, token_kl, total_variation
 from lit_prompt.lm import FrozenLM, Vocabulary
 from lit_prompt.metrics import (
     Entropy,
@@ -24,7 +24,9 @@ from lit_prompt.metrics import (
     TotalVariation,
     entropy_bin,
 )
+from lit_prompt.models.baselines import Baselines
 from lit_prompt.models.context import Context, Contexts, PromptRows, run_in_parts
+from lit_prompt.models.floors import Floors, excess_columns
 from lit_prompt.results.record import TOP_K, Columns, divergence_columns, top_tokens
 from lit_prompt.search import MicroBatch, ResultBank
 
@@ -38,6 +40,8 @@ class PromptEvaluation(L.LightningModule):
     seed: int
     bank: ResultBank
     contexts: Contexts
+    floors: Floors
+    baselines: Baselines
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,6 +145,8 @@ class PromptEvaluation(L.LightningModule):
         in_context = [context for context in contexts for _ in range(restarts)]
         reached = self.reached_log_probs(prompts.flatten(0, 1), in_context).unflatten(0, prompts.shape[:2])
         columns, log_q = divergence_columns(batch, reached, self.bank, self.unprompted_log_probs(contexts))
+        columns |= self.baselines.columns(batch)
+        columns |= excess_columns(columns["kl"], self.floors.rows(batch))
         best = prompts[torch.arange(len(batch)), torch.tensor(columns["best_restart"])]
         columns["prompt_norm"] = best.norm(dim=-1).mean(-1).tolist()
         columns |= self.text_columns(batch, columns["best_restart"])
@@ -181,25 +187,30 @@ class PromptEvaluation(L.LightningModule):
         """Target and reached probability of the top tokens of some targets.
 
         Returns:
-            For each token that is among a target's ten most likely ones, in the target or as reached: target_id,
-            family, kl (nats), token_id, token, target_probability and reached_probability. Targets that were not
-            searched are left out.
+            For each token that is among a target's ten most likely ones, in the target or as reached, or among those
+            with most missing or excess mass: target_id, family, kl (nats), wrong_mass (all that is missing, which is
+            all that is too much), token_id, token, target_probability, reached_probability and token_kl (the token's
+            share of the KL, nats). Targets that were not searched are left out.
         """
         columns, log_q = self.evaluate(batch)
-        p, q = batch.log_probs.double().exp(), log_q.exp()
+        log_p = batch.log_probs.double()
+        p, q = log_p.exp(), log_q.exp()
+        shares, wrong_mass = token_kl(log_p, log_q), total_variation(log_p, log_q)
         return [
             {
                 "target_id": target_id,
                 "family": batch.family[i],
                 "kl": columns["kl"][i],
+                "wrong_mass": float(wrong_mass[i]),
                 "token_id": token_id,
                 "token": self.vocabulary.text(token_id),
                 "target_probability": float(p[i, token_id]),
                 "reached_probability": float(q[i, token_id]),
+                "token_kl": float(shares[i, token_id]),
             }
             for i, target_id in enumerate(batch.target_id)
             if columns["kl"][i] is not None
-            for token_id in top_tokens(p[i], q[i])
+            for token_id in dict.fromkeys([*top_tokens(p[i], q[i]), *largest_errors(p[i], q[i])])
         ]
 
     def _require_results(self) -> None:

@@ -18,12 +18,14 @@ class PromptInit:
 
     Attributes:
         kind: ``normal``: Gaussian entries. ``vocab``: embeddings of random ordinary tokens. ``text``: embeddings of a
-            text's tokens, repeated or cut to the prompt's length.
-        scale: standard deviation for ``normal``; null takes that of the LM's token embeddings.
+            text's tokens, repeated or cut to the prompt's length. ``lift``: as ``normal``, but for the last embedding,
+            which solves the target's problem as far as the LM's output head allows (see LiftPrompt); of several
+            restarts the first alone. An LM without that geometry starts as with ``normal``.
+        scale: standard deviation for ``normal`` and ``lift``; null takes that of the LM's token embeddings.
         text: the text for ``text``.
     """
 
-    kind: Literal["normal", "vocab", "text"] = "normal"
+    kind: Literal["normal", "vocab", "text", "lift"] = "normal"
     scale: float | None = 1.0
     text: str | None = None
 
@@ -58,7 +60,7 @@ class PromptInitializer:
     def draw(self, seed: int) -> Tensor:
         """One initial prompt, ``[length, embedding]``, float32, on CPU; the same for the same seed."""
         generator = torch.Generator().manual_seed(seed)
-        if self._init.kind == "normal":
+        if self._init.kind in ("normal", "lift"):
             return self._scale * torch.randn(self._shape, generator=generator)
         length = self._shape[0]
         if self._init.kind == "vocab":

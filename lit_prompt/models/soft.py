@@ -1,5 +1,6 @@
 """Soft prompts: free embeddings, searched by gradient descent on the KL."""
 
+import logging
 import time
 from collections.abc import Sequence
 from copy import deepcopy
@@ -18,10 +19,13 @@ from lit_prompt.functional import seed_for
 from lit_prompt.lm import LMOptions
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.chunk_objective import ChunkObjective
+from lit_prompt.models.lift import SCALES, lift, why_no_lift
 from lit_prompt.models.optimizers import optimizer_over_slots, optimizer_settings, refuse_coupled_slots, step_scheduler
 from lit_prompt.models.prompt_init import PromptInit, PromptInitializer
 from lit_prompt.models.trainer_checks import refuse_cut_chunks
 from lit_prompt.search import BestSoFar, ResultBank
+
+_log = logging.getLogger(__name__)
 
 
 class SoftPrompt(PromptModule):
@@ -81,6 +85,7 @@ class SoftPrompt(PromptModule):
         self.kl_tolerance = kl_tolerance
         self.patience = patience
         self.max_norm = max_norm
+        self.lifts = False  # whether prompts start at the lift
         self._chunk: int | None = None  # the chunk that the slots hold
         self._prepared: int | None = None  # the chunk whose objective is at hand
 
@@ -151,8 +156,15 @@ class SoftPrompt(PromptModule):
         """Brings a restored search to the device, to which Lightning moves a module after the restore."""
         if self._chunk is not None:
             self.best.to(self.prompt.device)
+        if self.init.kind == "lift":
+            why_not = why_no_lift(self.floors, self.lm.embedding_dim)
+            self.lifts = why_not is None
+            # an LM without floors has said why already
+            if why_not is not None and why_not != self.floors.why_not:
+                _log.warning("%s", why_not)
 
     def _begin_chunk(self, batch: TargetBatch) -> None:
+        started = time.perf_counter()
         starts = [
             self._initializer.draw(seed_for(self.seed, target_id, restart))
             for target_id in batch.target_id
@@ -161,12 +173,22 @@ class SoftPrompt(PromptModule):
         with torch.no_grad():
             self.prompt.zero_()
             self.prompt[: len(starts)] = torch.stack(starts).to(self.prompt)
+            if self.lifts:
+                self._lift(batch, self.prompt[: len(starts)])
             self._project()
         self.trainer.optimizers[0].load_state_dict(deepcopy(self._optimizer_start))
         if (scheduler := self._scheduler()) is not None:
             scheduler.load_state_dict(deepcopy(self._scheduler_start))
         self.best = BestSoFar(self.prompt.detach()[: len(starts)], self.kl_tolerance, self.patience)
+        if self.lifts:
+            self.best.forward_passes[:: self.restarts] += SCALES
+        self.best.seconds += (time.perf_counter() - started) / len(starts)
         self._chunk = self.current_epoch
+
+    def _lift(self, batch: TargetBatch, prompts: Tensor) -> None:
+        """Lifts the first restart of every target."""
+        objective = ChunkObjective(batch, 1, self.length, self.lm, self.contexts, self._micro_batch)
+        prompts[:: self.restarts] = lift(self.floors, batch, prompts[:: self.restarts], objective.kl, self.max_norm)
 
     def on_train_batch_start(self, batch: TargetBatch, batch_idx: int) -> int | None:
         """Begins a chunk, and ends it (-1) when no search in it goes on."""

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from lit_prompt.results.comparisons import Comparison
 from lit_prompt.results.groups import entropy_groups
+from lit_prompt.results.token_errors_shown import error_lines
 
 console = Console(highlight=False)
 
@@ -40,16 +41,17 @@ def print_results(table: pa.Table) -> None:
     several = len(by_family) > 1
     title = "KL(target || LM) in nats, recomputed from the saved prompts"
     # narrow margins: a terminal of 80 columns is to show the families' names too
-    view = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0 if several else (0, 1))
+    view = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     if several:
         view.add_column("family", overflow="fold", min_width=10)
-    for name in ("entropy", "targets", "median", "10 %", "90 %", "uniform", "no prompt", "TV"):
+    for name in ("entropy", "targets", "median", "10 %", "90 %", "floor", "uniform", "no prompt", "TV"):
         view.add_column(name, justify="right", no_wrap=True)
     for family, group in groups:
         _add_row(view, group, escape(family) if several else None)
     view.add_section()
     view.caption = (
-        "uniform, no prompt: the same KL for the uniform distribution, for the LM unprompted; TV: total variation"
+        "floor: certified, no prompt of this LM is below it; uniform, no prompt: the same KL for the uniform "
+        "distribution, for the LM unprompted; TV: total variation"
     )
     view.caption_justify = "left"
     _add_row(view, found, "all" if several else None)
@@ -66,7 +68,7 @@ def _add_row(view: Table, rows: list[dict[str, Any]], family: str | None) -> Non
     h = [row["entropy"] for row in rows]
     span = f"{min(h):.2f}" if max(h) - min(h) < 0.005 else f"{min(h):.2f}-{max(h):.2f}"
     kl = [quantile("kl"), quantile("kl", 0.1), quantile("kl", 0.9)]
-    others = [quantile("kl_uniform"), quantile("kl_unprompted"), quantile("tv")]
+    others = [quantile("kl_floor"), quantile("kl_uniform"), quantile("kl_unprompted"), quantile("tv")]
     view.add_row(*([] if family is None else [family]), span, str(len(rows)), *kl, *others)
 
 
@@ -116,9 +118,13 @@ def print_top_tokens(records: Sequence[dict[str, Any]], targets: int = 12) -> No
         view.add_column("token", no_wrap=True)
         view.add_column("target", justify="right")
         view.add_column("reached", justify="right")
+        view.add_column("KL", justify="right")
         for row in tokens:
             reached, wanted = row["reached_probability"], row["target_probability"]
-            view.add_row(escape(repr(row["token"])), f"{wanted:.4f}", f"{reached:.4f}")
+            view.add_row(escape(repr(row["token"])), f"{wanted:.4f}", f"{reached:.4f}", f"{row['token_kl']:.4f}")
         console.print(view)
+        for line in error_lines(tokens):
+            console.print(line, soft_wrap=True, markup=False)
+        console.print()
     if len(by_target) > targets:
         console.print(f"... and {len(by_target) - targets} more targets in the file.")

@@ -32,7 +32,9 @@ def _color(number: int) -> Any:
 
 
 def kl_against_entropy(table: pa.Table, title: str) -> "Figure":
-    """KL against target entropy: a point a target, median and 10 to 90 % band by entropy, KL to uniform for scale.
+    """KL against target entropy: a point a target, median and 10 to 90 % band by entropy.
+
+    Certified floors (their medians) and the KL to the uniform distribution are drawn for scale.
 
     Args:
         table: result records; targets without a KL are left out.
@@ -54,6 +56,10 @@ def kl_against_entropy(table: pa.Table, title: str) -> "Figure":
         if len(x) > 1:
             axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
         axes.plot(x, middle, "o-", color=color, markersize=4, label=f"{name} (median, 10 to 90 %)")
+    known = table.select(["entropy", "kl", "kl_floor"]).drop_null()
+    if len(known):
+        x, _, middle, _ = entropy_bands(np.array(known["entropy"]), np.array(known["kl_floor"]))
+        axes.plot(x, middle, "k:", linewidth=1.4, label="certified floor (median)")
     order = np.argsort(h)
     axes.plot(h[order], uniform[order], "--", color="0.6", linewidth=1, label="KL to the uniform distribution")
     top = max(float(kl.max()) * 1.15, 0.1) if len(kl) else 1.0

@@ -19,6 +19,7 @@ class StopReason(IntEnum):
     FORWARD_PASSES = 6
     SECONDS = 7
     EXHAUSTED = 8
+    LIFT = 9
 
 
 class BestSoFar:
@@ -110,6 +111,10 @@ class BestSoFar:
     def finish(self) -> None:
         """Ends the searches that still run: their steps are used up."""
         self._stop(self.running, StopReason.STEPS)
+
+    def end(self, which: Tensor, reason: StopReason) -> None:
+        """Ends those of some searches ``[slot]`` that still run."""
+        self._stop(self.running & which, reason)
 
     def _stop(self, which: Tensor, reason: StopReason) -> None:
         self.reason = torch.where(which, int(reason), self.reason)

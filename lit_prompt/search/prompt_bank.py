@@ -6,8 +6,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from lit_prompt.lm import Vocabulary
-from lit_prompt.lm.sample import sample_ids
+from lit_prompt.lm import Vocabulary, sample_prompts
 from lit_prompt.search.starts import TokenStart
 from lit_prompt.search.token_problem import TokenProblem
 
@@ -72,8 +71,9 @@ class PromptBank:
         generator = torch.Generator().manual_seed(problem.seed)
         yield problem.random_ids(max(init.random_sequences, 1) * width, generator).view(-1, width)
         if init.sampled_texts:
-            ids = sample_ids(problem.lm.model, self._vocabulary, init.sampled_texts, width, problem.seed)
-            yield self._only_allowed(problem, ids, generator)
+            ids = sample_prompts(problem.lm, self._vocabulary, init.sampled_texts, width, problem.seed)
+            if ids is not None:
+                yield self._only_allowed(problem, ids.to(problem.device), generator)
         if init.texts is not None:
             encoded = (self._vocabulary.encode(text) for text in init.texts.texts())
             long = list(islice((ids[:width] for ids in encoded if len(ids) >= width), init.natural_texts))

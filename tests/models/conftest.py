@@ -11,8 +11,10 @@ from lit_prompt.models import SoftPrompt
 def search():
     """Searches prompts for families or a saved set of targets; returns the module, still attached to its trainer."""
 
-    def run(lm: Path, targets: list | Path, chunk_size: int = 64, max_epochs: int = -1, **settings) -> SoftPrompt:
-        model = SoftPrompt(lm=str(lm), **settings)
+    def run(
+        lm: Path, targets: list | Path, chunk_size: int = 64, max_epochs: int = -1, kind: type = SoftPrompt, **settings
+    ) -> SoftPrompt:
+        model = kind(lm=str(lm), **settings)
         source = {"load": targets} if isinstance(targets, Path) else {"families": targets}
         data = TargetDataModule(
             chunk_size=chunk_size, lm=str(lm), lm_options=settings.get("lm_options"), steps=model.steps, **source

@@ -1,0 +1,86 @@
+"""``lit_prompt floor``: certified floors of a config's targets, without any search."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lit_prompt.errors import InputError
+
+USAGE = """\
+usage: lit_prompt floor --config FILE [--lm NAME_OR_PATH] [--tolerance NATS] [--out FILE] [--data.KEY VALUE ...]
+
+Computes, for every target of a config, a KL that no prompt of the LM can go below, soft or hard, of any length, and
+the KL that a soft prompt can reach (on the sphere to which the final norm scales every state). Nothing is searched.
+Config and overrides are those of fit; --data.load FOLDER takes targets that were built before.
+
+  --tolerance NATS  largest gap between a floor and the best one that can be certified (0.001)
+  --out FILE        the floors, a row a target (logs/CONFIG/floors.parquet; never overwritten)
+
+examples:
+  lit_prompt floor --config configs/demo.yaml
+  lit_prompt floor --config configs/demo.yaml --lm gpt2 --tolerance 1e-5
+"""
+
+
+def main(args: Sequence[str]) -> None:
+    """Runs ``lit_prompt floor``.
+
+    Args:
+        args: what follows ``floor`` on the command line.
+
+    Raises:
+        InputError: after a mistake of the user, or for an LM whose output geometry does not hold.
+    """
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--tolerance", type=float, default=1e-3)
+    parser.add_argument("--out", type=Path)
+    try:
+        known, rest = parser.parse_known_args(args)
+    except argparse.ArgumentError as error:
+        raise InputError(f"floor: {error}; see lit_prompt floor --help") from error
+    if not known.tolerance > 0:
+        raise InputError(f"--tolerance is {known.tolerance}; it must be positive")
+    if known.out is not None and (known.out.exists() or not known.out.parent.is_dir()):
+        raise InputError(f"--out: {known.out} exists already, or its folder does not")
+    _floors(known.tolerance, known.out, rest)
+
+
+def _floors(tolerance: float, out: Path | None, args: Sequence[str]) -> None:
+    import pyarrow as pa
+    import torch
+
+    from lit_prompt.commands.data_cli import DataCLI
+    from lit_prompt.lm import FrozenLM, load_causal_lm
+    from lit_prompt.main import check_yaml, config_files
+    from lit_prompt.models.floors import FILE, SCHEMA, Floors
+    from lit_prompt.results.console import console
+    from lit_prompt.results.floors_shown import print_floors
+    from lit_prompt.results.record import free_path, write_parquet
+
+    configs = config_files(args)
+    check_yaml(configs)
+    data = DataCLI(["fit", *args], None, name="floor").datamodule
+    data.setup("floor")
+    path = data.vocabulary.lm
+    assert path is not None
+    lm = FrozenLM(load_causal_lm(path, data.vocabulary.options))
+    if not lm.dispatched and torch.cuda.is_available():
+        lm.cuda()
+    floors = Floors(lm, None, tolerance)
+    if floors.why_not is not None:
+        raise InputError(f"--lm {path}: {floors.why_not}")
+    rows: list[dict[str, Any]] = []
+    for chunk in data.evaluation_dataloader():
+        with console.status(f"{len(rows)} of {len(data.targets)} floors"):
+            rows += floors.rows(chunk)
+    if out is None:
+        folder = Path("logs") / (Path(configs[-1]).stem if configs else "default")
+        folder.mkdir(parents=True, exist_ok=True)
+        out = free_path(folder, FILE)
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    print_floors(table)
+    console.print(f"floors   {write_parquet(table, out)}", soft_wrap=True, markup=False)

@@ -1,0 +1,65 @@
+"""The certified floor: a KL that no prompt can go below, whatever its kind and length."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lit_prompt.functional.output_head import OutputHead, TargetTerms
+from lit_prompt.functional.spectral_descent import spectral_descent
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Solutions of the ball problem.
+
+    Attributes:
+        lower: certified lower bound of the KL of any prompt, nats, ``[item]``, float64.
+        upper: KL at ``point``, nats, ``[item]``: how far below the ball's least KL ``lower`` can be at most.
+        point: normalised states, ``[item, dim]``, float64.
+        steps: steps of the solver, ``[item]``.
+    """
+
+    lower: Tensor
+    upper: Tensor
+    point: Tensor
+    steps: Tensor
+
+
+def kl_floor(head: OutputHead, terms: TargetTerms, tolerance: float = 1e-3, max_steps: int = 3000) -> Floor:
+    r"""Least KL(p || q) over the ball that holds every normalised last hidden state.
+
+    The problem is convex, and for a state u of the ball with gradient r the Frank-Wolfe gap
+    :math:`\langle r, u\rangle + R\|r\|` bounds how far KL(u) lies above the least one, so that KL(u) less the gap is
+    a lower bound of the KL that any prompt can have, soft or hard. It is lowered by what the rounding of the LM's
+    arithmetic can do (:attr:`OutputHead.slack`), and not below zero.
+
+    Args:
+        head: final norm and output head of the LM.
+        terms: the targets.
+        tolerance: largest gap, nats.
+        max_steps: most steps of the solver; a target that needs more has a wider gap, and a floor that holds all the
+            same.
+
+    Returns:
+        The floors.
+    """
+    radius = head.radius
+
+    def project(u: Tensor) -> Tensor:
+        u = head.centre(u)
+        return u * (radius / u.norm(dim=1, keepdim=True).clamp_min(radius))
+
+    def gap(u: Tensor, gradient: Tensor) -> Tensor:
+        return (gradient * u).sum(1) + radius * gradient.norm(dim=1)
+
+    found = spectral_descent(
+        lambda u, rows: head.kl_and_gradient(u, terms.rows(rows)),
+        project,
+        gap,
+        torch.zeros_like(terms.moments),
+        tolerance,
+        max_steps,
+    )
+    lower = (found.value - found.gap - head.slack).clamp_min(0.0)
+    return Floor(lower, found.value, found.point, found.steps)

@@ -1,0 +1,174 @@
+"""The part of an LM that no prompt can change: final norm and output head, and what they let a prompt reach."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lit_prompt.functional.divergence import normalize_log_probs
+from lit_prompt.functional.rows import pad_rows
+
+# a block of the head in float64 takes at most this much memory, and as much again for the logits that it gives
+_BLOCK_BYTES = 128 * 2**20
+_MOST_ITEMS = 512
+# evaluations take the product with the head in float32
+_LOGIT_ROUNDING = torch.finfo(torch.float32).eps
+
+
+@dataclass(frozen=True)
+class TargetTerms:
+    """What the objective needs of some targets.
+
+    Attributes:
+        moments: of the target, mapped to the normalised state, ``[item, dim]``, float64.
+        constant: <p, c> + H(p), ``[item]``, float64.
+    """
+
+    moments: Tensor
+    constant: Tensor
+
+    def rows(self, which: Tensor) -> "TargetTerms":
+        """Some of the targets."""
+        return TargetTerms(self.moments[which], self.constant[which])
+
+
+class OutputHead:
+    r"""Next-token distributions as a function of the normalised last hidden state u.
+
+    The features are ``gain u + shift`` (gain and bias of the final norm, and a projection where one follows), the
+    logits ``weight features + bias``. Whatever the prompt, :math:`\|u\| \le` :attr:`radius`, and u has mean zero
+    where the norm centres it. The objective is computed in float64 over blocks of the vocabulary, so that neither the
+    head in float64 nor a table of all probabilities is ever held.
+
+    Args:
+        weight: ``[vocab, feature]``, any floating dtype.
+        bias: ``[vocab]``, or None.
+        gain: ``[dim]`` for an elementwise gain (dim = feature), or a matrix ``[feature, dim]``.
+        shift: ``[feature]``.
+        centred: whether u has mean zero.
+        rounding: relative error of the LM's arithmetic; the machine epsilon of its dtype.
+
+    Attributes:
+        sphere_radius: sqrt(dim).
+        radius: bound of the norm of u, rounding of the LM's arithmetic included.
+        slack: how far rounding outside that bound can lower a KL, nats.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, gain: Tensor, shift: Tensor, centred: bool, rounding: float
+    ) -> None:
+        self._weight = weight
+        self._bias = bias
+        self._gain, self._shift = gain.double(), shift.double()
+        self._whole: tuple[slice, Tensor, Tensor | None] | None = None  # a head of a single block
+        self.dim = gain.shape[-1]
+        self.centred = centred
+        self.sphere_radius = math.sqrt(self.dim)
+        # an LM rounds u and its product with the gain, each by half of this
+        self.radius = self.sphere_radius * (1.0 + 2.0 * rounding)
+        self.slack = self._rounding_slack(rounding)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the head's weights are."""
+        return self._weight.device
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of logits."""
+        return self._weight.shape[0]
+
+    def _blocks(self) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+        """The head in float64, part by part."""
+        vocab, features = self._weight.shape
+        size = max(256, _BLOCK_BYTES // (8 * max(features, _MOST_ITEMS)))
+        if self._whole is None and size >= vocab:
+            self._whole = self._block(slice(0, vocab))
+        if self._whole is not None:
+            yield self._whole
+            return
+        for start in range(0, vocab, size):
+            yield self._block(slice(start, min(start + size, vocab)))
+
+    def _block(self, part: slice) -> tuple[slice, Tensor, Tensor | None]:
+        return part, self._weight[part].double(), None if self._bias is None else self._bias[part].double()
+
+    def features(self, u: Tensor) -> Tensor:
+        """Features of normalised states: ``[item, dim]`` to ``[item, feature]``, float64."""
+        return (u * self._gain if self._gain.dim() == 1 else u @ self._gain.T) + self._shift
+
+    def _pull_back(self, x: Tensor) -> Tensor:
+        """The transposed gain, and the centring: ``[item, feature]`` to ``[item, dim]``."""
+        return self.centre(x * self._gain if self._gain.dim() == 1 else x @ self._gain)
+
+    def centre(self, u: Tensor) -> Tensor:
+        """Takes the mean from ``[item, dim]`` where the norm does."""
+        return u - u.mean(-1, keepdim=True) if self.centred else u
+
+    def terms(self, log_p: Tensor) -> TargetTerms:
+        """What the objective needs of targets ``[item, vocab]``, log-probabilities of any floating dtype."""
+        moments, constant = [], []
+        for part in log_p.split(_MOST_ITEMS // 8):
+            log_part = normalize_log_probs(part.to(self.device).double())
+            p = log_part.exp()
+            features = torch.zeros(len(p), self._weight.shape[1], dtype=torch.float64, device=self.device)
+            offset = -(p * log_part.masked_fill(p == 0, 0.0)).sum(1)
+            for columns, weight, bias in self._blocks():
+                features += (pad_rows(p[:, columns]) @ weight)[: len(p)]
+                if bias is not None:
+                    offset += p[:, columns] @ bias
+            moments.append(self._pull_back(features))
+            constant.append(offset + features @ self._shift)
+        return TargetTerms(torch.cat(moments), torch.cat(constant))
+
+    def kl_and_gradient(self, u: Tensor, terms: TargetTerms) -> tuple[Tensor, Tensor]:
+        """KL(p || q) in nats at normalised states and its gradient.
+
+        Args:
+            u: ``[item, dim]``, float64.
+            terms: the targets, one for each item.
+
+        Returns:
+            ``[item]`` and ``[item, dim]``, float64.
+        """
+        kl, gradient = zip(
+            *(self._part(u[i], terms.rows(i)) for i in torch.arange(len(u), device=u.device).split(_MOST_ITEMS)),
+            strict=True,
+        )
+        return torch.cat(kl), torch.cat(gradient)
+
+    def _part(self, u: Tensor, terms: TargetTerms) -> tuple[Tensor, Tensor]:
+        h = pad_rows(self.features(u))
+        top = torch.full((len(h), 1), -math.inf, dtype=torch.float64, device=h.device)
+        total, mean = torch.zeros_like(top), torch.zeros_like(h)
+        for _, weight, bias in self._blocks():
+            z = h @ weight.T if bias is None else torch.addmm(bias, h, weight.T)
+            higher = torch.maximum(top, z.amax(1, keepdim=True))
+            q = z.sub_(higher).exp_()
+            shrink = (top - higher).exp()
+            total = total * shrink + q.sum(1, keepdim=True)
+            mean = mean * shrink + q @ weight
+            top = higher
+        log_partition = (top + total.log())[: len(u), 0]
+        gradient = self._pull_back((mean / total)[: len(u)]) - terms.moments
+        # <p, c> and <m_p, u> together are the target's mean logit
+        return log_partition - (terms.moments * u).sum(1) - terms.constant, gradient
+
+    def _rounding_slack(self, rounding: float) -> float:
+        """Bounds, by the largest change of a logit, what rounding adds outside the ball; never below 1e-6."""
+        dim = torch.ones(1, self.dim, dtype=torch.float64, device=self.device)
+        mean = (self.features(dim) - self._shift).squeeze(0)  # of the direction that centring takes away
+        matrix = self._gain.dim() == 2
+        size = self._shift.abs() + (self.radius * self._gain.norm(dim=1) if matrix else 0.0)
+        bent, norm, low, high, bias_size = 0.0, 0.0, math.inf, -math.inf, 0.0
+        for _, weight, bias in self._blocks():
+            bent = max(bent, float((weight.abs() @ size).max()))
+            along = weight @ mean
+            low, high = min(low, float(along.min())), max(high, float(along.max()))
+            rows = weight @ self._gain if matrix else weight * self._gain
+            norm = max(norm, float(rows.norm(dim=1).max()))
+            bias_size = max(bias_size, 0.0 if bias is None else float(bias.abs().max()))
+        slack = 2.0 * rounding * bent + 2.0 * _LOGIT_ROUNDING * (norm * self.radius + bent + bias_size)
+        return max(1e-6, slack + (rounding * (high - low) if self.centred else 0.0))

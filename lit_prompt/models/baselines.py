@@ -1,0 +1,96 @@
+"""What a prompt has to beat: the best of some random and of some natural prompts of its length."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lit_prompt.data import TargetBatch
+from lit_prompt.functional import seed_for
+from lit_prompt.lm import FrozenLM, Vocabulary, sample_prompts
+from lit_prompt.models.context import Context, Contexts, PromptRows, run_in_parts
+from lit_prompt.search import MicroBatch
+
+#: Prompts of each kind.
+PROMPTS = 128
+
+
+class Baselines:
+    """The least KL of random and of natural prompts: each prompt goes through the LM once and serves all targets.
+
+    Random prompts are ordinary tokens, drawn evenly; natural ones are what the LM itself writes.
+
+    Args:
+        lm: the LM.
+        vocabulary: its vocabulary.
+        contexts: what stands around the prompts.
+        length: tokens of a prompt.
+        micro_batch: how many of them go through the LM at once.
+    """
+
+    def __init__(
+        self, lm: FrozenLM, vocabulary: Vocabulary, contexts: Contexts, length: int, micro_batch: MicroBatch
+    ) -> None:
+        self._lm = lm
+        self._vocabulary = vocabulary
+        self._contexts = contexts
+        self._length = length
+        self._micro_batch = micro_batch
+        self._ids: dict[str, Tensor | None] = {}
+        self._of_default: dict[str, tuple[Tensor, Tensor]] = {}  # most targets have the module's context
+
+    def _prompts(self, kind: str) -> Tensor | None:
+        """Token ids ``[prompt, length]``; None where the LM cannot write texts of this length."""
+        if kind not in self._ids:
+            seed = seed_for("baselines", kind)
+            if kind == "natural":
+                self._ids[kind] = sample_prompts(self._lm, self._vocabulary, PROMPTS, self._length, seed)
+            else:
+                ordinary = torch.tensor(self._vocabulary.ordinary_ids)
+                generator = torch.Generator().manual_seed(seed)
+                self._ids[kind] = ordinary[torch.randint(len(ordinary), (PROMPTS, self._length), generator=generator)]
+        return self._ids[kind]
+
+    @torch.no_grad()
+    def columns(self, batch: TargetBatch) -> dict[str, list[float | None]]:
+        """``kl_best_random`` and ``kl_best_natural`` of some targets in their contexts, nats."""
+        moments, offset = (x.double() for x in self._lm.moments(batch.log_probs))
+        constant = offset + batch.entropy.to(offset)
+        of_context: dict[Context, list[int]] = {}
+        for i, context in enumerate(self._contexts.of_batch(batch)):
+            of_context.setdefault(context, []).append(i)
+        found: dict[str, list[float | None]] = {}
+        for kind in ("random", "natural"):
+            best: list[float | None] = [None] * len(batch)
+            ids = self._prompts(kind)
+            for context, targets in of_context.items() if ids is not None else ():
+                assert ids is not None
+                features, log_partition = self._states(kind, ids, context)
+                kl = log_partition.unsqueeze(1) - features @ moments[targets].T - constant[targets]
+                for i, value in zip(targets, kl.nan_to_num(nan=torch.inf).amin(0).tolist(), strict=True):
+                    best[i] = value if value < torch.inf else None
+            found[f"kl_best_{kind}"] = best
+        return found
+
+    def _states(self, kind: str, ids: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """Features ``[prompt, feature]`` and log of the partition function ``[prompt]`` after prompts, float64."""
+        if context == self._contexts.default and kind in self._of_default:
+            return self._of_default[kind]
+        contexts: Sequence[Context] = [context] * len(ids)
+        parts: dict[int, tuple[Tensor, Tensor]] = {}
+
+        def fill(part: PromptRows) -> None:
+            embeddings = part.input_embeddings(self._lm, self._lm.embed(ids[part.rows.cpu()]))
+            features = self._lm.features(embeddings, part.mask)
+            log_partition = self._lm.logits(features).double().logsumexp(-1)
+            for row, *state in zip(part.rows.tolist(), features.double(), log_partition, strict=True):
+                parts[row] = (state[0], state[1])
+
+        run_in_parts(self._micro_batch, self._contexts.arrange(contexts, self._length), fill)
+        states = (
+            torch.stack([parts[i][0] for i in range(len(ids))]),
+            torch.stack([parts[i][1] for i in range(len(ids))]),
+        )
+        if context == self._contexts.default:
+            self._of_default[kind] = states
+        return states

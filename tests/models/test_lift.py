@@ -1,0 +1,120 @@
+"""The lift against gradient search and against the floor."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from lit_prompt.data.families import EntropyMatched, OneHot
+from lit_prompt.lm import LMOptions
+from lit_prompt.models import LiftPrompt, PromptInit, SoftPrompt
+from lit_prompt.models.floors import FILE, Floors
+from lit_prompt.search import StopReason
+from tests.conftest import ARCHITECTURES, EMBEDDED_GPT2, EMBEDDED_LLAMA
+
+EVERY = [name for name in ARCHITECTURES if name not in ("gemma2", "opt")]
+FAMILIES = [EntropyMatched([0.1, 2.0, 4.0, 5.0], 2), OneHot(count=2)]
+
+
+def columns_of(module):
+    return module.evaluate(module.targets.batch(range(len(module.targets))))[0]
+
+
+@pytest.mark.parametrize("lm", [EMBEDDED_LLAMA, EMBEDDED_GPT2], ids=["llama", "gpt2"])
+def test_lift_is_no_worse_than_adam_and_at_the_floor(search, lm):
+    families = [EntropyMatched([0.1, 2.0, 5.0, 8.0], 2), OneHot(count=2)]
+    lifted = columns_of(search(lm, families, kind=LiftPrompt, steps=1))
+    adam = columns_of(search(lm, families, steps=100, kl_tolerance=0.0))
+    assert set(lifted["stop_reason"]) <= {"lift", "kl_tolerance"}
+    kl, floor = np.array(lifted["kl"]), np.array(lifted["kl_floor"])
+    assert (kl <= np.array(adam["kl"]) + 1e-5).all()
+    on_boundary = np.array(lifted["excess_norm"]) <= 1.05e-3
+    assert on_boundary.sum() >= 6
+    assert (kl - floor)[on_boundary].max() <= 1.1e-3
+    assert np.abs(lifted["excess_prompt"]).max() <= 1e-3
+    np.testing.assert_allclose(lifted["excess"], kl - floor)
+    np.testing.assert_allclose(np.array(lifted["excess_norm"]) + lifted["excess_prompt"], lifted["excess"])
+
+
+@pytest.mark.parametrize("architecture", EVERY)
+def test_lift_works_in_every_pre_norm_architecture(search, make_lm, architecture):
+    module = search(make_lm(architecture), FAMILIES, kind=LiftPrompt, steps=1)
+    assert (module.bank.reason[:, 0] != StopReason.STEPS).all()
+    assert (np.array(columns_of(module)["kl"]) <= np.array(columns_of(module)["kl_floor"]) + 0.6).all()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_lift_in_half_precision(search, tiny_lm, dtype):
+    module = search(tiny_lm, FAMILIES, kind=LiftPrompt, steps=1, lm_options=LMOptions(dtype=dtype), tolerance=0.01)
+    assert (module.bank.reason[:, 0] != StopReason.STEPS).all()
+
+
+@pytest.mark.parametrize(("architecture", "settings"), [("gemma2", {}), ("opt", {}), ("llama", {"after": " and"})])
+def test_where_the_lift_does_not_do_gradient_search_goes_on(search, make_lm, architecture, settings, caplog):
+    start = search(make_lm(architecture), FAMILIES, kind=LiftPrompt, steps=1, **settings)
+    end = search(make_lm(architecture), FAMILIES, kind=LiftPrompt, steps=40, **settings)
+    fell_back = end.bank.reason[:, 0] == StopReason.STEPS
+    assert fell_back.any()
+    assert (end.bank.kl <= start.bank.kl).all()
+    assert end.bank.kl[fell_back].mean() < start.bank.kl[fell_back].mean()
+    assert "searched by gradient descent" in caplog.text
+    if architecture != "llama":
+        assert "no lift" in caplog.text
+    columns = columns_of(end)
+    assert (columns["kl_floor"] == [None] * 10) == (architecture == "gemma2")
+    assert (columns["excess"] == [None] * 10) == (architecture == "gemma2")
+
+
+@pytest.mark.parametrize("settings", [{"max_norm": 2.0}, {"after": " and"}, {"restarts": 2}, {"length": 4}], ids=str)
+def test_lift_is_a_start_under_every_setting(search, tiny_lm, settings):
+    module = search(tiny_lm, FAMILIES, steps=30, init=PromptInit("lift"), **settings)
+    plain = search(tiny_lm, FAMILIES, steps=1, **settings)
+    assert (module.bank.kl.amin(1) <= plain.bank.kl.amin(1) + 1e-6).float().mean() >= 0.8
+    if (limit := settings.get("max_norm")) is not None:
+        assert module.bank.prompts.norm(dim=-1).max() <= limit + 1e-5
+
+
+def test_company_does_not_change_a_lift(search, tiny_lm):
+    together = search(tiny_lm, FAMILIES, kind=LiftPrompt, steps=1).bank
+    alone = search(tiny_lm, FAMILIES, 1, kind=LiftPrompt, steps=1).bank
+    assert (together.kl - alone.kl).abs().max() <= 1e-5
+    assert torch.equal(together.reason, alone.reason)
+
+
+def test_floors_are_solved_once(search, tiny_lm, tmp_path, monkeypatch):
+    module = search(tiny_lm, FAMILIES, steps=1)
+    batch = module.targets.batch(range(10))
+    first = Floors(module.lm, tmp_path / FILE).rows(batch)
+    assert pq.read_table(tmp_path / FILE)["target_id"].to_pylist() == batch.target_id
+    monkeypatch.setattr(Floors, "_solve", lambda *_: pytest.fail("solved twice"))
+    assert Floors(module.lm, tmp_path / FILE).rows(batch) == first
+
+
+def test_floors_of_another_lm_wider_ones_and_a_broken_file_are_not_used(search, tiny_lm, make_lm, tmp_path):
+    module, other = (search(lm, FAMILIES, steps=1) for lm in (tiny_lm, make_lm("gpt2")))
+    batch = module.targets.batch(range(10))
+    path = tmp_path / FILE
+    wide = Floors(module.lm, path, tolerance=0.5).rows(batch)
+    fine = Floors(module.lm, path, tolerance=1e-5).rows(batch)
+    assert any(b["kl_floor"] > a["kl_floor"] + 1e-4 for a, b in zip(wide, fine, strict=True))
+    assert all(b["kl_floor"] >= a["kl_floor"] - 1e-9 for a, b in zip(wide, fine, strict=True))
+    theirs = Floors(other.lm, path).rows(other.targets.batch(range(10)))
+    assert theirs[2]["kl_floor"] != fine[2]["kl_floor"]
+    path.write_bytes(b"no parquet")
+    assert Floors(module.lm, path, tolerance=1e-5).rows(batch) == fine
+
+
+@torch.no_grad()
+def test_baselines_are_the_best_of_their_prompts(search, tiny_lm):
+    module = search(tiny_lm, [EntropyMatched(3, 1)], steps=1, length=3, before="Once", kind=SoftPrompt)
+    batch = module.targets.batch(range(3))
+    columns = module.evaluate(batch)[0]
+    before = torch.tensor(module.vocabulary.encode("Once"))
+    p = batch.log_probs.double()
+    for kind in ("random", "natural"):
+        ids = module.baselines._prompts(kind)
+        assert ids.shape == (128, 3)
+        whole = torch.cat([before.expand(len(ids), -1), ids], 1)
+        log_q = module.lm.model(input_ids=whole).logits[:, -1].double().log_softmax(-1)
+        kl = (p.exp().unsqueeze(1) * (p.unsqueeze(1) - log_q)).sum(-1)
+        np.testing.assert_allclose(columns[f"kl_best_{kind}"], kl.amin(1), atol=1e-5)
