@@ -187,6 +187,7 @@ def quiet() -> None:
         ".*does not have many workers.*",  # the loader reads one memory-mapped chunk an epoch
         ".*in eval mode at the start of training.*",  # the LM is frozen
         ".*dataloader's?.*not resumable.*",  # every batch of an epoch is the same
+        ".*this fit will run with no optimizer.*",  # hard prompts have none
         ".*LightningCLI's args parameter.*",
         ".*LeafSpec.*",  # Lightning 2.6 with a newer torch
         ".*Total length of `list` across ranks is zero.*",  # a fit validates at its end, not in between
