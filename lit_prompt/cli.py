@@ -1,6 +1,5 @@
 """The command line of the search: one LM for model and data, and targets from the run's folder."""
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from lit_prompt import search
 from lit_prompt.callbacks import ChunkProgressBar, KLCurves, ResultWriter, SearchCheckpoint, TensorBoardReport
 from lit_prompt.data import TargetDataModule, families
 from lit_prompt.lm import LMOptions
+from lit_prompt.main import config_files
 from lit_prompt.models import HardPrompt, LiftPrompt, PromptModule, SoftPrompt, refuse_many_devices
 from lit_prompt.run_cli import RunCLI
 
@@ -99,17 +99,9 @@ class PromptCLI(RunCLI):
 
 
 def _names_model(args: ArgsType) -> bool:
-    """Whether the arguments, or a config file among them, say of which class the model is."""
+    """Whether the arguments, or a config file among them (read once by ``check_yaml``), give the model's class."""
     texts = [str(arg) for arg in args] if isinstance(args, list) else []
     if any(text.split("=")[0] in ("--model", "--model.class_path") for text in texts):
         return True
-    files = [value for text, value in pairwise(texts) if text == "--config"]
-    files += [text.removeprefix("--config=") for text in texts if text.startswith("--config=")]
-    for file in files:
-        try:
-            config = yaml.safe_load(Path(file).read_text())
-        except (OSError, ValueError, yaml.YAMLError):  # the parser says what is wrong with it
-            continue
-        if isinstance(config, dict) and isinstance(config.get("model"), dict) and "class_path" in config["model"]:
-            return True
-    return False
+    models = [yaml.safe_load(Path(file).read_text(encoding="utf-8")).get("model") for file in config_files(texts)]
+    return any(isinstance(model, str) or (isinstance(model, dict) and "class_path" in model) for model in models)

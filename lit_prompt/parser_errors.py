@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Mapping
 
-_CLASS_KEYS = ("model", "families", "optimizer", "scheduler", "callbacks", "logger")
+_CLASS_KEYS = ("model", "searcher", "families", "optimizer", "scheduler", "callbacks", "logger")
 
 
 def explain(message: str, groups: Mapping[str, type]) -> str:

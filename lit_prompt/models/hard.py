@@ -1,5 +1,6 @@
 """Hard prompts: tokens, found by a searcher that a callback drives."""
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -272,7 +273,7 @@ class HardPrompt(PromptModule):
         columns = {} if self._soft_run is None else self._projection_columns(batch, contexts, self._soft_run)
         return columns | {
             "prompt_text": [trip.text(own) if ok else None for trip, own, ok in zip(trips, ids, known, strict=True)],
-            "kl_text": [value if ok else None for value, ok in zip(kl, known, strict=True)],
+            "kl_text": [value if ok and not math.isnan(value) else None for value, ok in zip(kl, known, strict=True)],
         }
 
     def _projection_columns(self, batch: TargetBatch, contexts: list[Context], soft_run: SoftRun) -> Columns:
@@ -288,10 +289,15 @@ class HardPrompt(PromptModule):
         return {"kl_soft": kl[0].tolist(), "kl_projected": torch.minimum(kl[1], kl[2]).tolist()}
 
     def _log_probs_after(self, prompts: list[list[int]]) -> Tensor:
-        """Next-token log-probabilities after whole token sequences, ``[prompt, vocab]``, float64, on CPU."""
+        """Next-token log-probabilities after whole token sequences, ``[prompt, vocab]``, float64, on CPU.
+
+        NaN after those that are empty, or longer than the LM takes (text of what is no text can be).
+        """
         reached = torch.full((len(prompts), self.lm.vocab_size), torch.nan, dtype=torch.float64)
         nothing = Context("", "", (), (), own=False)
-        for length in {len(ids) for ids in prompts} - {0}:
+        for length in sorted({len(ids) for ids in prompts} - {0}):
+            if self.lm.max_length is not None and length > self.lm.max_length:
+                continue
             rows = [i for i, ids in enumerate(prompts) if len(ids) == length]
             embeddings = self.lm.embed(torch.tensor([prompts[i] for i in rows]))
             reached[rows] = self.reached_log_probs(embeddings, [nothing] * len(rows))

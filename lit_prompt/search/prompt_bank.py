@@ -99,7 +99,8 @@ class PromptBank:
         if len(problem.after):  # a position is followed by the sequence, not by that text
             sequences = sequences[:, : sequences.shape[1] // length * length].reshape(-1, length)
         scores = problem.scan(sequences)[:, :, targets]
-        problem.count(targets, -(-sequences.numel() // length // len(targets)))
+        # where nothing is shared, a target's budget is not to depend on its company
+        problem.count(targets, -(-sequences.numel() // length // (len(targets) if self._share else 1)))
         ends = scores.shape[1]
         best = scores.flatten(0, 1).topk(min(_RESCORED, len(scores) * ends), dim=0, largest=False).indices.T
         # some more than a prompt holds: its text may have fewer tokens

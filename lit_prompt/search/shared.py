@@ -62,8 +62,10 @@ class SharedSearch(Searcher):
         change = problem.swap_gradient(current, running)
         choices = problem.allowed[best_swaps(change, problem.places(current), self.top_k)]
         candidates, base = self._candidates(problem, current, choices, number, running, state["stale"])
-        visited = Visited(problem.length, state["visited"])
-        new = visited.new(candidates)
+        # where nothing is shared, what was tried for another target was not tried for this one
+        keys = candidates if self.share else torch.cat([candidates, running[base].unsqueeze(1)], 1)
+        visited = Visited(keys.shape[1], state["visited"])
+        new = visited.new(keys)
         state["visited"] = visited.hashes
         candidates, base = candidates[new], base[new]
         problem.count(running, 2 + torch.bincount(base, minlength=len(running)).cpu())

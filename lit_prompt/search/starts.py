@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.data.texts import TextSource
+from lit_prompt.errors import InputError
 from lit_prompt.search.token_problem import TokenProblem
 
 
@@ -56,7 +57,15 @@ def random_starts(problem: TokenProblem, tries: int = 64) -> tuple[Tensor, Tenso
 
 
 def text_starts(problem: TokenProblem, text_ids: list[int]) -> tuple[Tensor, Tensor]:
-    """A text's tokens for every target, repeated or cut to the prompt's length; see :func:`random_starts`."""
+    """A text's tokens for every target, repeated or cut to the prompt's length; see :func:`random_starts`.
+
+    Raises:
+        InputError: if the text has no token, or one that a prompt may not hold.
+    """
+    if not text_ids:
+        raise InputError("model.start.text must hold at least one token")
+    if bool((problem.places(torch.tensor(text_ids, device=problem.device)) < 0).any()):
+        raise InputError("model.start.text holds a token that model.tokens does not allow")
     ids = torch.tensor(text_ids, device=problem.device).repeat(-(-problem.length // len(text_ids)))[: problem.length]
     return scored(problem, ids.repeat(len(problem), 1))
 

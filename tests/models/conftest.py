@@ -1,19 +1,24 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import lightning as L
 import pytest
 
 from lit_prompt.data import TargetDataModule
-from lit_prompt.models import SoftPrompt
+from lit_prompt.models import HardPrompt, PromptModule, SoftPrompt
 
 
-@pytest.fixture
-def search():
-    """Searches prompts for families or a saved set of targets; returns the module, still attached to its trainer."""
+def _searches(module_class: type[PromptModule]) -> Callable[..., PromptModule]:
+    """What searches prompts for families or a saved set of targets, and returns the module."""
 
     def run(
-        lm: Path, targets: list | Path, chunk_size: int = 64, max_epochs: int = -1, kind: type = SoftPrompt, **settings
-    ) -> SoftPrompt:
+        lm: Path,
+        targets: list | Path,
+        chunk_size: int = 64,
+        max_epochs: int = -1,
+        kind: type[PromptModule] = module_class,
+        **settings,
+    ) -> PromptModule:
         model = kind(lm=str(lm), **settings)
         source = {"load": targets} if isinstance(targets, Path) else {"families": targets}
         data = TargetDataModule(
@@ -33,3 +38,15 @@ def search():
         return model
 
     return run
+
+
+@pytest.fixture
+def search() -> Callable[..., PromptModule]:
+    """Searches soft prompts; returns the module, still attached to its trainer."""
+    return _searches(SoftPrompt)
+
+
+@pytest.fixture
+def search_hard() -> Callable[..., PromptModule]:
+    """Searches hard prompts; returns the module, still attached to its trainer."""
+    return _searches(HardPrompt)

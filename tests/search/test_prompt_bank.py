@@ -48,8 +48,10 @@ def starts_of(problem, vocabulary, share=True, **settings):
     return PromptBank(TokenStart(**small | settings), vocabulary, share).starts(problem)
 
 
-@pytest.mark.parametrize("share", [True, False])
-@pytest.mark.parametrize("around", [("", ""), ("The king said", ""), ("", " had"), ("Yes,", " and")])
+@pytest.mark.parametrize(
+    ("around", "share"),
+    [(("", ""), True), (("The king said", ""), False), (("", " had"), True), (("Yes,", " and"), False)],
+)
 @pytest.mark.parametrize("folder", [EMBEDDED_LLAMA, EMBEDDED_GPT2])
 def test_starts_are_readable_allowed_and_scored(loaded, folder, around, share):
     lm, vocabulary = loaded(folder)
