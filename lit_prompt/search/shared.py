@@ -58,11 +58,19 @@ class SharedSearch(Searcher):
         change = problem.swap_gradient(current, running)
         choices = problem.allowed[best_swaps(change, problem.places(current), self.top_k)]
         candidates, base = self._candidates(problem, current, choices, number, running)
-        visited = Visited(problem.length, state["visited"])
-        new = visited.new(candidates)
+        # a sequence that was tried for one target was tried for all of them only where they share
+        own = torch.zeros_like(base) if self.share else running[base]
+        visited = Visited(problem.length + 1, state["visited"])
+        new = visited.new(torch.cat([candidates, own.unsqueeze(1)], 1))
         state["visited"] = visited.hashes
         candidates, base = candidates[new], base[new]
-        problem.count(running, 2 + torch.bincount(base, minlength=len(running)).cpu())
+        tried = torch.bincount(base, minlength=len(running))
+        problem.count(running, 2 + tried.cpu())
+        exhausted = self._exhausted(visited, current, choices, running, tried)
+        if not len(candidates):
+            return Found.by(
+                len(problem), running, current, torch.full_like(tried, torch.inf, dtype=torch.float32), exhausted
+            )
         bases = problem.bases(current)
         if self.share:
             table = problem.scores(candidates, None, bases, base)[:, running].T
@@ -78,7 +86,7 @@ class SharedSearch(Searcher):
         state["ids"][running[better]] = candidates[best[better]]
         state["scores"][running[better]] = score[better]
         ids = state["ids"][running]
-        return Found.by(len(problem), running, ids, torch.where(better, score, torch.inf))
+        return Found.by(len(problem), running, ids, torch.where(better, score, torch.inf), exhausted)
 
     def _candidates(
         self, problem: TokenProblem, current: Tensor, choices: Tensor, number: int, running: Tensor
@@ -97,3 +105,15 @@ class SharedSearch(Searcher):
         candidates = current[base]
         candidates[torch.arange(len(base), device=base.device), place] = choices[base, place, rank]
         return candidates, base
+
+    def _exhausted(self, visited: Visited, current: Tensor, choices: Tensor, running: Tensor, tried: Tensor) -> Tensor:
+        """Which targets have no swap left that was not tried, ``[running]``; where they share, all or none."""
+        length, k = choices.shape[1:]
+        places = torch.arange(length, device=current.device).repeat_interleave(k)
+        exhausted = tried == 0
+        for row in exhausted.nonzero().flatten().tolist():
+            swaps = current[row].repeat(length * k, 1)
+            swaps[torch.arange(length * k, device=current.device), places] = choices[row].flatten()
+            own = torch.full_like(places, 0 if self.share else int(running[row])).unsqueeze(1)
+            exhausted[row] = visited.known(torch.cat([swaps, own], 1)).all()
+        return exhausted.all().expand(len(exhausted)) if self.share else exhausted
