@@ -37,9 +37,9 @@ class MicroBatch:
         Raises:
             InputError: if a single row does not fit.
         """
-        while True:
+        while len(rows):
             try:
-                for part in rows.split(self.size or max(len(rows), 1)):
+                for part in rows.split(self.size or len(rows)):
                     function(part)
                 return
             except (RuntimeError, MemoryError) as error:

@@ -33,7 +33,9 @@ class ReadablePrompts:
         Returns:
             Which prompt, ``[target]``, and its score, ``inf`` where there is none.
         """
-        scores = scores.nan_to_num(nan=torch.inf, neginf=torch.inf)
+        if ids.shape[1] == 0:
+            return torch.zeros(len(ids), dtype=torch.long, device=ids.device), scores.new_full((len(ids),), torch.inf)
+        scores = scores.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=torch.inf)
         if below is not None:
             scores = scores.masked_fill(scores >= below.unsqueeze(1), torch.inf)
         order = scores.sort(dim=1, stable=True)

@@ -3,11 +3,13 @@
 import torch
 from torch import Tensor
 
-from lit_prompt.errors import InputError
 from lit_prompt.functional.swaps import best_swaps
-from lit_prompt.search.searcher import Found, Searcher, SearchState
+from lit_prompt.search.searcher import Found, Searcher, SearchState, require_at_least
 from lit_prompt.search.token_problem import TokenProblem
 from lit_prompt.search.visited import Visited
+
+# a target that has not improved for so many steps has half the candidates of one that just has
+_PATIENCE = 20
 
 
 class SharedSearch(Searcher):
@@ -31,10 +33,8 @@ class SharedSearch(Searcher):
 
     method = "shared"
 
-    def __init__(self, width: int = 32, top_k: int = 256, share: bool = True) -> None:
-        for name, value in (("width", width), ("top_k", top_k)):
-            if value < 1:
-                raise InputError(f"model.searcher {name} is {value}; it must be at least 1")
+    def __init__(self, width: int = 12, top_k: int = 256, share: bool = True) -> None:
+        require_at_least(width=(width, 1), top_k=(top_k, 1))
         self.width = width
         self.top_k = top_k
         self.share = share
@@ -49,6 +49,7 @@ class SharedSearch(Searcher):
         return {
             "ids": ids.clone(),
             "scores": scores.clone(),
+            "stale": torch.zeros_like(scores, dtype=torch.long),  # steps without a better prompt
             "visited": torch.zeros(0, dtype=torch.long, device=ids.device),
         }
 
@@ -57,7 +58,7 @@ class SharedSearch(Searcher):
         current = state["ids"][running]
         change = problem.swap_gradient(current, running)
         choices = problem.allowed[best_swaps(change, problem.places(current), self.top_k)]
-        candidates, base = self._candidates(problem, current, choices, number, running)
+        candidates, base = self._candidates(problem, current, choices, number, running, state["stale"])
         # a sequence that was tried for one target was tried for all of them only where they share
         own = torch.zeros_like(base) if self.share else running[base]
         visited = Visited(problem.length + 1, state["visited"])
@@ -67,44 +68,48 @@ class SharedSearch(Searcher):
         tried = torch.bincount(base, minlength=len(running))
         problem.count(running, 2 + tried.cpu())
         exhausted = self._exhausted(visited, current, choices, running, tried)
-        if not len(candidates):
-            return Found.by(
-                len(problem), running, current, torch.full_like(tried, torch.inf, dtype=torch.float32), exhausted
-            )
         bases = problem.bases(current)
         if self.share:
             table = problem.scores(candidates, None, bases, base)[:, running].T
         else:
-            table = torch.full((len(running), len(candidates)), torch.inf, device=running.device)
-            table[base, torch.arange(len(candidates), device=running.device)] = problem.scores(
-                candidates, running[base], bases, base
-            )
+            scores = problem.scores(candidates, running[base], bases, base)
+            table = scores.new_full((len(running), len(candidates)), torch.inf)
+            table[base, torch.arange(len(candidates), device=running.device)] = scores
         best, score = problem.readable.best(
             candidates.expand(len(running), -1, -1), table, below=state["scores"][running]
         )
         better = score.isfinite()
         state["ids"][running[better]] = candidates[best[better]]
         state["scores"][running[better]] = score[better]
+        state["stale"][running] = torch.where(better, 0, state["stale"][running] + 1)
         ids = state["ids"][running]
         return Found.by(len(problem), running, ids, torch.where(better, score, torch.inf), exhausted)
 
     def _candidates(
-        self, problem: TokenProblem, current: Tensor, choices: Tensor, number: int, running: Tensor
+        self, problem: TokenProblem, current: Tensor, choices: Tensor, number: int, running: Tensor, stale: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Swaps of each target's prompt, ``[candidate, length]``, and which target's each is, ``[candidate]``."""
         length, k = problem.length, choices.shape[2]
         price = torch.arange(length, 0, -1, dtype=torch.float64) + len(problem.after)
         count = int(self.width * (length + len(problem.after)) / length * (1 / price).sum())
+        counts = self._shares(count, stale[running].cpu())
         places, ranks = [], []
-        for target in running.tolist():
+        for target, own in zip(running.tolist(), counts, strict=True):
             generator = problem.generator(target, number)
-            places.append(torch.multinomial(1 / price, count, replacement=True, generator=generator))
-            ranks.append(torch.randint(k, (count,), generator=generator))
-        base = torch.arange(len(running), device=current.device).repeat_interleave(count)
+            places.append(torch.multinomial(1 / price, own, replacement=True, generator=generator))
+            ranks.append(torch.randint(k, (own,), generator=generator))
+        base = torch.arange(len(running)).repeat_interleave(torch.tensor(counts)).to(current.device)
         place, rank = torch.cat(places).to(current.device), torch.cat(ranks).to(current.device)
         candidates = current[base]
         candidates[torch.arange(len(base), device=base.device), place] = choices[base, place, rank]
         return candidates, base
+
+    def _shares(self, count: int, stale: Tensor) -> list[int]:
+        """Candidates of each target, ``count`` on average: fewer for one that has not improved for some steps."""
+        if not self.share:
+            return [count] * len(stale)
+        weight = (_PATIENCE / (_PATIENCE + stale)).double()
+        return [max(1, round(count * len(stale) * share)) for share in (weight / weight.sum()).tolist()]
 
     def _exhausted(self, visited: Visited, current: Tensor, choices: Tensor, running: Tensor, tried: Tensor) -> Tensor:
         """Which targets have no swap left that was not tried, ``[running]``; where they share, all or none."""
