@@ -20,8 +20,9 @@ def best_sample(problem: TokenProblem, samples: Tensor, running: Tensor) -> Foun
     pool = torch.cat([samples, again], 1)
     wanted = torch.cat([torch.ones_like(samples[:, :, 0]), (again != samples).any(2)], 1).bool()
     rows, places = wanted.nonzero(as_tuple=True)
-    scores = torch.full(pool.shape[:2], torch.inf, device=pool.device)
-    scores[rows, places] = problem.scores(pool[rows, places], running[rows]).to(scores)
+    found = problem.scores(pool[rows, places], running[rows])
+    scores = found.new_full(pool.shape[:2], torch.inf)
+    scores[rows, places] = found
     problem.count(running, wanted.sum(1).cpu())
     best, score = problem.readable.best(pool, scores)
     return Found.by(len(problem), running, pool[torch.arange(len(running), device=pool.device), best], score)

@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from lit_prompt.errors import InputError
 from lit_prompt.functional.swaps import best_swaps
-from lit_prompt.search.searcher import Found, Searcher, SearchState
+from lit_prompt.search.searcher import Found, Searcher, SearchState, require_at_least
 from lit_prompt.search.token_problem import TokenProblem
 from lit_prompt.search.visited import Visited
 
@@ -35,9 +34,7 @@ class SharedSearch(Searcher):
     method = "shared"
 
     def __init__(self, width: int = 12, top_k: int = 256, share: bool = True) -> None:
-        for name, value in (("width", width), ("top_k", top_k)):
-            if value < 1:
-                raise InputError(f"model.searcher {name} is {value}; it must be at least 1")
+        require_at_least(width=(width, 1), top_k=(top_k, 1))
         self.width = width
         self.top_k = top_k
         self.share = share
@@ -62,20 +59,22 @@ class SharedSearch(Searcher):
         change = problem.swap_gradient(current, running)
         choices = problem.allowed[best_swaps(change, problem.places(current), self.top_k)]
         candidates, base = self._candidates(problem, current, choices, number, running, state["stale"])
-        # where nothing is shared, what was tried for another target was not tried for this one
-        keys = candidates if self.share else torch.cat([candidates, running[base].unsqueeze(1)], 1)
-        visited = Visited(keys.shape[1], state["visited"])
-        new = visited.new(keys)
+        # a sequence that was tried for one target was tried for all of them only where they share
+        own = torch.zeros_like(base) if self.share else running[base]
+        visited = Visited(problem.length + 1, state["visited"])
+        new = visited.new(torch.cat([candidates, own.unsqueeze(1)], 1))
         state["visited"] = visited.hashes
         candidates, base = candidates[new], base[new]
-        problem.count(running, 2 + torch.bincount(base, minlength=len(running)).cpu())
+        tried = torch.bincount(base, minlength=len(running))
+        problem.count(running, 2 + tried.cpu())
+        exhausted = self._exhausted(visited, current, choices, running, tried)
         bases = problem.bases(current)
         if self.share:
             table = problem.scores(candidates, None, bases, base)[:, running].T
         else:
-            own = problem.scores(candidates, running[base], bases, base)
-            table = own.new_full((len(running), len(candidates)), torch.inf)
-            table[base, torch.arange(len(candidates), device=running.device)] = own
+            scores = problem.scores(candidates, running[base], bases, base)
+            table = scores.new_full((len(running), len(candidates)), torch.inf)
+            table[base, torch.arange(len(candidates), device=running.device)] = scores
         best, score = problem.readable.best(
             candidates.expand(len(running), -1, -1), table, below=state["scores"][running]
         )
@@ -84,7 +83,7 @@ class SharedSearch(Searcher):
         state["scores"][running[better]] = score[better]
         state["stale"][running] = torch.where(better, 0, state["stale"][running] + 1)
         ids = state["ids"][running]
-        return Found.by(len(problem), running, ids, torch.where(better, score, torch.inf))
+        return Found.by(len(problem), running, ids, torch.where(better, score, torch.inf), exhausted)
 
     def _candidates(
         self, problem: TokenProblem, current: Tensor, choices: Tensor, number: int, running: Tensor, stale: Tensor
@@ -111,3 +110,15 @@ class SharedSearch(Searcher):
             return [count] * len(stale)
         weight = (_PATIENCE / (_PATIENCE + stale)).double()
         return [max(1, round(count * len(stale) * share)) for share in (weight / weight.sum()).tolist()]
+
+    def _exhausted(self, visited: Visited, current: Tensor, choices: Tensor, running: Tensor, tried: Tensor) -> Tensor:
+        """Which targets have no swap left that was not tried, ``[running]``; where they share, all or none."""
+        length, k = choices.shape[1:]
+        places = torch.arange(length, device=current.device).repeat_interleave(k)
+        exhausted = tried == 0
+        for row in exhausted.nonzero().flatten().tolist():
+            swaps = current[row].repeat(length * k, 1)
+            swaps[torch.arange(length * k, device=current.device), places] = choices[row].flatten()
+            own = torch.full_like(places, 0 if self.share else int(running[row])).unsqueeze(1)
+            exhausted[row] = visited.known(torch.cat([swaps, own], 1)).all()
+        return exhausted.all().expand(len(exhausted)) if self.share else exhausted

@@ -23,15 +23,25 @@ class Visited:
 
         They are remembered.
         """
-        hashes = _mixed((_mixed(ids + 1) * self._odd).sum(1))
-        ordered, order = hashes.sort(stable=True)
+        ordered, order = self._hash(ids).sort(stable=True)
         first = torch.ones_like(ordered, dtype=torch.bool)
         first[1:] = ordered[1:] != ordered[:-1]
-        if len(self.hashes):
-            place = torch.searchsorted(self.hashes, ordered).clamp_max(len(self.hashes) - 1)
-            first &= self.hashes[place] != ordered
+        first &= ~self._knows(ordered)
         self.hashes = torch.cat([self.hashes, ordered[first]]).sort().values
         return order[first].sort().values
+
+    def known(self, ids: Tensor) -> Tensor:
+        """Which of the sequences ``[sequence, length]`` were seen before, ``[sequence]``, bool."""
+        return self._knows(self._hash(ids))
+
+    def _hash(self, ids: Tensor) -> Tensor:
+        return _mixed((_mixed(ids + 1) * self._odd).sum(1))
+
+    def _knows(self, hashes: Tensor) -> Tensor:
+        if not len(self.hashes):
+            return torch.zeros_like(hashes, dtype=torch.bool)
+        place = torch.searchsorted(self.hashes, hashes).clamp_max(len(self.hashes) - 1)
+        return self.hashes[place] == hashes
 
 
 def _mixed(x: Tensor) -> Tensor:

@@ -267,7 +267,9 @@ def test_unfinished_runs_evaluate_what_they_have(hard, tiny_lm):
 # ---- starts and fluency ----
 
 
-@pytest.mark.parametrize("start", [TokenStart("random"), TokenStart("text", text=" the king"), replace(SMALL_BANK, sampled_texts=4)])
+@pytest.mark.parametrize(
+    "start", [TokenStart("random"), TokenStart("text", text=" the king"), replace(SMALL_BANK, sampled_texts=4)]
+)
 def test_every_start(hard, tiny_lm, start):
     module = hard(tiny_lm, GRID, start=start)
     assert module.bank.kl.isfinite().all()
