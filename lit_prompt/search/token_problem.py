@@ -130,9 +130,7 @@ class TokenProblem:
             log_probs.clear()
 
         self.micro_batch.run(prepare, torch.arange(len(ids), device=self.device), restart)
-        return Bases(
-            ids, PrefixCache.joined(caches) if caches else None, torch.cat(log_probs) if log_probs else None
-        )
+        return Bases(ids, PrefixCache.joined(caches) if caches else None, torch.cat(log_probs) if log_probs else None)
 
     @torch.no_grad()
     def scores(

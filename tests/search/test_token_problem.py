@@ -95,7 +95,8 @@ def test_scores_are_those_of_the_model(lms, architecture, before, after, fluency
     expected = reference(lm, ids, before, after, fluency)
     tolerance = 1e-4 if fluency else 2e-5
     bases = problem.bases(base)
-    assert (bases.cache is not None) and ((bases.log_probs is not None) == bool(fluency))
+    assert bases.cache is not None
+    assert (bases.log_probs is not None) == bool(fluency)
     for scores in (problem.scores(ids), problem.scores(ids, None, bases, rows)):
         assert scores.shape == (len(ids), TARGETS)
         assert (scores - expected).abs().max() <= tolerance
@@ -203,7 +204,7 @@ def test_swap_gradient_is_the_slope_towards_each_allowed_token(lms):
                 kls.append(problem.embedding_gradient(x.float(), own)[0])
             slope = (kls[0] - kls[1]) / (2 * step)
             # the table gives it up to the same constant at a position
-            other = (table[ids[:, place]].float() * problem.embedding_gradient(table[ids].float(), own)[1][:, place])
+            other = table[ids[:, place]].float() * problem.embedding_gradient(table[ids].float(), own)[1][:, place]
             expected = change[:, place, choice] - other.sum(-1)
             assert torch.allclose(slope.float(), expected, rtol=2e-2, atol=2e-2)
 
@@ -316,9 +317,7 @@ def test_scan_of_whole_prompts_before_a_text_is_their_score(lms):
 
 def test_random_numbers_follow_from_target_and_name(lms):
     problem, other = problem_of(lms()), problem_of(lms())
-    assert torch.equal(
-        problem.random_ids(20, problem.generator(1, "x")), other.random_ids(20, other.generator(1, "x"))
-    )
+    assert torch.equal(problem.random_ids(20, problem.generator(1, "x")), other.random_ids(20, other.generator(1, "x")))
     assert not torch.equal(
         problem.random_ids(20, problem.generator(1, "x")), problem.random_ids(20, problem.generator(2, "x"))
     )
