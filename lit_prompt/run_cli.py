@@ -122,6 +122,19 @@ class RunCLI(LightningCLI):
         super().parse_arguments(parser, args)
         _check_checkpoint(self.config[self.config.subcommand].get("ckpt_path"), self.config.subcommand)
 
+    def instantiate_classes(self) -> None:
+        """Makes what the config names; a mistake that a class finds in its settings is told as it says it."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            # the parser tries every type that a key takes, and wraps what each says
+            cause: BaseException | None = error
+            while cause is not None:
+                if isinstance(cause, InputError):
+                    raise cause from None
+                cause = cause.__cause__
+            raise
+
     def fit(self, **kwargs: Any) -> None:
         """Runs the trainer's fit."""
         self.run("fit", **kwargs)

@@ -10,7 +10,7 @@ import scipy.stats
 import torch
 from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lit_prompt.data import TargetSet
 from lit_prompt.results.record import SCHEMA
@@ -28,6 +28,18 @@ data:
       init_args: {entropies: 3, per_entropy: 2}
     - class_path: OneHot
       init_args: {count: 3}
+"""
+
+
+HARD = """
+model:
+  class_path: HardPrompt
+  init_args: {length: 4, steps: 4, before: The king, searcher: {class_path: GCG, init_args: {width: 16}}}
+data:
+  chunk_size: 2
+  families:
+    - class_path: EntropyMatched
+      init_args: {entropies: [2.0, 4.0], per_entropy: 2}
 """
 
 
@@ -179,6 +191,56 @@ def test_tensorboard_holds_every_tab(cli, run):
     assert events.Scalars("hp/kl_median")[-1].value == pytest.approx(sorted(median)[4], abs=1e-5)
 
 
+def test_hard_prompts_from_fit_to_predict(cli, workdir, tiny_lm):
+    (workdir / "hard.yaml").write_text(HARD)
+    said = cli("fit", "--config", "hard.yaml", "--lm", tiny_lm)
+    assert "optimizer" not in said
+    run = Path("logs/hard/version_0")
+    said = cli("test", "--run", run)
+    table = pq.read_table(run / "results.parquet")
+    assert table.schema.names == SCHEMA.names
+    assert table["method"].to_pylist() == ["gcg"] * 4
+    batch = TargetSet(run / "targets").batch(range(4))
+    lm = AutoModelForCausalLM.from_pretrained(tiny_lm, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(tiny_lm)
+    with safe_open(run / "prompts.safetensors", "pt") as prompts, torch.no_grad():
+        assert prompts.metadata()["before"] == "The king"
+        for i, row in enumerate(table.to_pylist()):
+            ids = prompts.get_tensor(row["target_id"])
+            assert ids.dtype == torch.int64
+            assert ids.shape == (4,)
+            pasted = tokenizer("The king" + row["prompt_text"], add_special_tokens=False)["input_ids"]
+            assert pasted == tokenizer("The king")["input_ids"] + ids.tolist()
+            q = lm(torch.tensor([pasted])).logits[0, -1].double().softmax(-1).numpy()
+            kl = scipy.stats.entropy(batch.log_probs[i].double().exp().numpy(), q)
+            assert row["kl"] == pytest.approx(kl, abs=1e-5)
+            assert row["kl_text"] == pytest.approx(kl, abs=1e-5)
+    assert batch.target_id[0] in cli("predict", "--run", run)
+    assert {r["target_id"] for r in pq.read_table(run / "predictions.parquet").to_pylist()} == set(batch.target_id)
+    assert "KL(target || LM) in nats" in cli("validate", "--run", run)
+    assert "fit --run" not in cli("fit", "--run", run)  # nothing is left to do
+
+
+@pytest.mark.parametrize(
+    ("config", "extra", "expected"),
+    [
+        (HARD, [], ["HardPrompt", "search.GCG", "width: 16"]),
+        (HARD, ["--model.searcher.width", "7"], ["search.GCG", "width: 7"]),
+        (HARD, ["--model.searcher", "SharedSearch"], ["search.SharedSearch", "share: true"]),
+        ("model: HardPrompt\n", ["--model.length", "9"], ["HardPrompt", "length: 9", "readable: true"]),
+        ("model: {init_args: {length: 9}}\n", [], ["SoftPrompt", "length: 9"]),
+        ("data: {chunk_size: 3}\n", ["--model", "HardPrompt"], ["HardPrompt", "chunk_size: 3"]),
+        ("data: {chunk_size: 3}\n", [], ["SoftPrompt", "chunk_size: 3"]),
+    ],
+)
+def test_the_class_of_the_model(cli, workdir, config, extra, expected):
+    (workdir / "some.yaml").write_text(config)
+    said = cli("fit", "-c", "some.yaml", *extra, "--print_config")
+    for text in expected:
+        assert text in said
+    assert ("optimizer:" in said) == ("SoftPrompt" in expected)  # none of the other class's settings stays behind
+
+
 def test_overrides_and_print_config(cli, workdir, tiny_lm):
     (workdir / "small.yaml").write_text(CONFIG)
     override = ["--model.length", "2", "--model.optimizer.lr", "0.5", "--data.chunk_size", "3"]
@@ -204,6 +266,7 @@ def test_help_of_a_command_is_short_and_shows_our_keys(cli):
     assert "--data.chunk_size" in said
     assert "--lm_options.dtype" in said
     assert "kl_tolerance" in cli("fit", "--model.help", "SoftPrompt")
+    assert "restarts" in cli("fit", "--model.help", "HardPrompt")
 
 
 def test_fast_dev_run_leaves_nothing_behind(cli, workdir, tiny_lm):
@@ -220,10 +283,13 @@ def test_a_run_without_a_logger_leaves_nothing_behind(cli, workdir, tiny_lm):
 
 @pytest.mark.parametrize("config", sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml")))
 def test_every_shipped_config_runs(cli, workdir, tiny_lm, config):
-    # the user's own targets name words that the tiny tokenizer does not have
-    lm = EMBEDDED_LLAMA if config in ("die.yaml", "survey.yaml") else tiny_lm
+    # the user's own targets name words that the tiny tokenizer does not have, and its entropies end below 7 nats
+    lm = EMBEDDED_LLAMA if config in ("die.yaml", "survey.yaml", "hard.yaml") else tiny_lm
     (workdir / "data").symlink_to(REPOSITORY / "data")
-    extra = ["--data.families.init_args.entropies", "3"] if config == "hub_gpt2.yaml" else []
+    extra = {
+        "hub_gpt2.yaml": ["--data.families.init_args.entropies", "3"],
+        "hard.yaml": ["--model.searcher.width", "2", "--model.start.sampled_texts", "2"],
+    }.get(config, [])
     cli("fit", "--config", REPOSITORY / "configs" / config, "--lm", lm, "--model.steps", 3, *extra)
     run = Path("logs") / config.removesuffix(".yaml") / "version_0"
     cli("test", "--run", run)

@@ -21,6 +21,17 @@ data:
 """
 
 
+HARD = """
+model:
+  class_path: HardPrompt
+  init_args: {length: 3, steps: 2, searcher: {class_path: SharedSearch, init_args: {width: 4}}}
+data:
+  families:
+    - class_path: OneHot
+      init_args: {count: 4}
+"""
+
+
 @pytest.fixture
 def fails(cli, workdir, tiny_lm):
     """Runs a command that must fail and returns its one line."""
@@ -99,6 +110,33 @@ def test_evaluating_nothing_is_an_error(fails, command):
 def test_bad_configs(fails, workdir, text, expected):
     (workdir / "bad.yaml").write_text(text)
     assert expected in fails("fit", "--config", "bad.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (HARD.replace("SharedSearch", "SharedSerch"), "no class 'SharedSerch'; did you mean 'SharedSearch'?"),
+        (HARD.replace("width", "widht"), "SharedSearch has no key 'widht'; did you mean 'width'?"),
+        (HARD.replace("width: 4", "width: 0"), "model.searcher width is 0; it must be at least 1"),
+        (HARD.replace("width: 4", "width: some"), "'some' is not of the type int"),
+        (HARD.replace("length", "lenght"), "HardPrompt has no key 'lenght'; did you mean 'length'?"),
+        (HARD.replace("length: 3", "length: 0"), "model.length is 0; it must be at least 1"),
+        (HARD.replace("length: 3", "tokens: {allow: [zebra]}"), "model.tokens.allow: 'zebra' is not exactly one token"),
+        (HARD.replace("length: 3", "tokens: {characters: greek}"), "tokens.characters: 'greek' is not of the type"),
+        (HARD.replace("length: 3", "start: {kind: text, text: ''}"), "model.start.text must hold at least one token"),
+        (HARD.replace("length: 3", "start: {texts: {path: no.txt}}"), "no.txt: no such file"),
+    ],
+)  # fmt: skip
+def test_bad_configs_of_hard_prompts(fails, workdir, text, expected):
+    (workdir / "bad.yaml").write_text(text)
+    assert expected in fails("fit", "--config", "bad.yaml")
+
+
+def test_a_hard_search_goes_on_with_its_own_settings(cli, fails, workdir, tiny_lm):
+    (workdir / "hard.yaml").write_text(HARD)
+    cli("fit", "--config", "hard.yaml", "--lm", tiny_lm)
+    said = fails("fit", "--run", "logs/hard/version_0", "--model.searcher.width", "9")
+    assert "made with searcher.width = 4, this run has 9" in said
 
 
 @pytest.mark.parametrize(

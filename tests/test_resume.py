@@ -27,6 +27,17 @@ checkpoint: {every_n_steps: 7}
 """
 
 
+HARD = """
+model:
+  class_path: HardPrompt
+  init_args:
+    {length: 5, steps: 40, restarts: 2, searcher: {class_path: SharedSearch, init_args: {width: 12}},
+     start: {random_sequences: 4, sampled_texts: 4, drawn_sequences: 2}, before: The king}
+data: {chunk_size: 3, load: contexts}
+checkpoint: {every_n_steps: 3}
+"""
+
+
 CONTEXTS = """
 model:
   class_path: SoftPrompt
@@ -43,14 +54,35 @@ def _state(run: Path) -> dict:
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
 
 
-@pytest.mark.parametrize(("number", "chunk"), [(signal.SIGKILL, 0), (signal.SIGKILL, 1), (signal.SIGINT, 1)])
-def test_killed_and_resumed_is_bit_identical(workdir, tiny_lm, number, chunk):
-    (workdir / "r.yaml").write_text(CONFIG)
+def _write_contexts(workdir: Path, lm: Path) -> None:
+    """Saves eight targets with four texts before them and two after."""
+    vocabulary = Vocabulary.load(str(lm), LMOptions())
+    texts = [None, "Yes,", "one, two, three, four,", ""]
+    targets = []
+    for i in range(8):
+        logits = torch.randn(vocabulary.size, generator=torch.Generator().manual_seed(i))
+        targets.append(replace(Target.from_logits(f"t{i}", "random", logits), before=texts[i % 4], after=texts[i // 4]))
+    TargetSet.write(workdir / "contexts", targets, vocabulary.size, vocabulary.fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("config", "steps", "number", "chunk"),
+    [
+        (CONFIG, 120, signal.SIGKILL, 0),
+        (CONFIG, 120, signal.SIGKILL, 1),
+        (CONFIG, 120, signal.SIGINT, 1),
+        (HARD, 40, signal.SIGKILL, 1),
+    ],
+    ids=["soft-kill-0", "soft-kill-1", "soft-int-1", "hard-kill-1"],
+)
+def test_killed_and_resumed_is_bit_identical(workdir, tiny_lm, config, steps, number, chunk):
+    _write_contexts(workdir, tiny_lm)
+    (workdir / "r.yaml").write_text(config)
     fit = _command("fit", "--config", "r.yaml", "--lm", tiny_lm)
     whole, broken = (workdir / "logs" / "r" / f"version_{k}" for k in (0, 1))
     subprocess.run(fit, check=True, capture_output=True)
     process = subprocess.Popen(fit, stderr=subprocess.PIPE, text=True)
-    step = random.randint(120 * chunk + 7, 120 * chunk + 100)  # 120 steps a chunk
+    step = random.randint(steps * chunk + 7, steps * chunk + int(0.8 * steps))
     while not (broken / "checkpoints" / "last.ckpt").exists() or _state(broken)["global_step"] < step:
         assert process.poll() is None
         time.sleep(0.002)
@@ -78,13 +110,7 @@ def test_killed_and_resumed_is_bit_identical(workdir, tiny_lm, number, chunk):
 
 
 def test_resume_into_a_new_run_with_a_checkpoint(workdir, tiny_lm):
-    vocabulary = Vocabulary.load(str(tiny_lm), LMOptions())
-    texts = [None, "Yes,", "one, two, three, four,", ""]
-    targets = []
-    for i in range(8):
-        logits = torch.randn(vocabulary.size, generator=torch.Generator().manual_seed(i))
-        targets.append(replace(Target.from_logits(f"t{i}", "random", logits), before=texts[i % 4], after=texts[i // 4]))
-    TargetSet.write(workdir / "contexts", targets, vocabulary.size, vocabulary.fingerprint)
+    _write_contexts(workdir, tiny_lm)
     (workdir / "r.yaml").write_text(CONTEXTS)
     fit = _command("fit", "--config", "r.yaml", "--lm", tiny_lm)
     subprocess.run(fit, check=True, capture_output=True)
