@@ -24,6 +24,14 @@ def shown_errors() -> Iterator[None]:
         yield
     except InputError as error:
         _exit(f"lit_prompt: error: {error}", _EXIT_USER)
+    except ValueError as error:
+        # the parser wraps what a class says of its settings
+        cause = error.__cause__
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        _exit(f"lit_prompt: error: {cause}", _EXIT_USER)
     except Interrupted as stop:
         _exit(str(stop), _EXIT_INTERRUPTED)
     except KeyboardInterrupt:

@@ -84,6 +84,19 @@ def test_bad_arguments(fails, args, expected):
     assert expected in fails("fit", *args)
 
 
+@pytest.mark.parametrize(
+    ("searcher", "expected"),
+    [
+        ("{class_path: SharedSearch, init_args: {width: 0}}", "model.searcher width is 0; it must be at least 1"),
+        ("{class_path: PEZ, init_args: {lr: -1}}", "model.searcher lr is -1.0; it must be at least 0"),
+        ("{class_path: ARCA, init_args: {order: sideways}}", "order: 'sideways' is not of the type"),
+    ],
+)
+def test_bad_searchers(fails, workdir, searcher, expected):
+    (workdir / "bad.yaml").write_text(CONFIG.replace("SoftPrompt", "HardPrompt"))
+    assert expected in fails("fit", "--config", "bad.yaml", "--model.searcher", searcher)
+
+
 @pytest.mark.parametrize("command", ["test", "validate", "predict"])
 def test_evaluating_nothing_is_an_error(fails, command):
     assert f"{command} needs what a fit has found" in fails(command, "--config", "ok.yaml")

@@ -103,7 +103,7 @@ class TokenProblem:
 
     def places(self, ids: Tensor) -> Tensor:
         """Where ids stand among the allowed ones, -1 for those that do not: ``[...]`` to ``[...]``."""
-        places = torch.searchsorted(self.allowed, ids).clamp_max(len(self.allowed) - 1)
+        places = torch.searchsorted(self.allowed, ids.contiguous()).clamp_max(len(self.allowed) - 1)
         return torch.where(self.allowed[places] == ids, places, -1)
 
     def random_ids(self, count: int, generator: torch.Generator) -> Tensor:
