@@ -21,7 +21,7 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_fit_commands_parse(cli, workdir, command):
     (workdir / "configs").symlink_to(REPOSITORY / "configs")
-    assert "class_path: lit_prompt.models.SoftPrompt" in cli(*command[1:], "--print_config")
+    assert "class_path: lit_prompt.models." in cli(*command[1:], "--print_config")
 
 
 def test_files_that_it_names_exist():
