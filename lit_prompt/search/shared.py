@@ -10,6 +10,8 @@ from lit_prompt.search.visited import Visited
 
 # a target that has not improved for so many steps has half the candidates of one that just has
 _PATIENCE = 20
+# one token in so many is random in a prompt that a search goes on from when it is stuck
+_KICKED_SHARE = 5
 
 
 class SharedSearch(Searcher):
@@ -22,7 +24,8 @@ class SharedSearch(Searcher):
       tried for any of them.
     - The tokens before a changed position are computed once, so that a swap of the last token costs one position and a
       swap of the first one all of them. A position is drawn as often as it is cheap.
-    - No prompt is scored twice, and targets that do not improve any more leave their candidates to the others.
+    - No prompt is scored twice, and targets that do not improve any more leave their candidates to the others. Where
+      all of a prompt's swaps were tried, the search goes on from the best prompt with some random tokens in it.
 
     Args:
         width: candidates of a step for each target, counted in whole prompts; swaps of late tokens cost less, so that
@@ -49,6 +52,8 @@ class SharedSearch(Searcher):
         return {
             "ids": ids.clone(),
             "scores": scores.clone(),
+            "best_ids": ids.clone(),
+            "best_scores": scores.clone(),
             "stale": torch.zeros_like(scores, dtype=torch.long),  # steps without a better prompt
             "visited": torch.zeros(0, dtype=torch.long, device=ids.device),
         }
@@ -59,7 +64,6 @@ class SharedSearch(Searcher):
         change = problem.swap_gradient(current, running)
         choices = problem.allowed[best_swaps(change, problem.places(current), self.top_k)]
         candidates, base = self._candidates(problem, current, choices, number, running, state["stale"])
-        # a sequence that was tried for one target was tried for all of them only where they share
         own = torch.zeros_like(base) if self.share else running[base]
         visited = Visited(problem.length + 1, state["visited"])
         new = visited.new(torch.cat([candidates, own.unsqueeze(1)], 1))
@@ -67,7 +71,7 @@ class SharedSearch(Searcher):
         candidates, base = candidates[new], base[new]
         tried = torch.bincount(base, minlength=len(running))
         problem.count(running, 2 + tried.cpu())
-        exhausted = self._exhausted(visited, current, choices, running, tried)
+        stuck = self._stuck(visited, current, choices, running, tried)
         bases = problem.bases(current)
         if self.share:
             table = problem.scores(candidates, None, bases, base)[:, running].T
@@ -78,12 +82,17 @@ class SharedSearch(Searcher):
         best, score = problem.readable.best(
             candidates.expand(len(running), -1, -1), table, below=state["scores"][running]
         )
-        better = score.isfinite()
-        state["ids"][running[better]] = candidates[best[better]]
-        state["scores"][running[better]] = score[better]
+        moved = score.isfinite()
+        state["ids"][running[moved]] = candidates[best[moved]]
+        state["scores"][running[moved]] = score[moved]
+        better = moved & (score < state["best_scores"][running])
+        state["best_ids"][running[better]] = candidates[best[better]]
+        state["best_scores"][running[better]] = score[better]
         state["stale"][running] = torch.where(better, 0, state["stale"][running] + 1)
-        ids = state["ids"][running]
-        return Found.by(len(problem), running, ids, torch.where(better, score, torch.inf), exhausted)
+        self._kick(problem, state, running[stuck & ~moved], number)
+        done = torch.full_like(stuck, self._space_is_tried(problem, visited))
+        found = torch.where(better, score, torch.inf)
+        return Found.by(len(problem), running, state["best_ids"][running], found, done)
 
     def _candidates(
         self, problem: TokenProblem, current: Tensor, choices: Tensor, number: int, running: Tensor, stale: Tensor
@@ -111,14 +120,34 @@ class SharedSearch(Searcher):
         weight = (_PATIENCE / (_PATIENCE + stale)).double()
         return [max(1, round(count * len(stale) * share)) for share in (weight / weight.sum()).tolist()]
 
-    def _exhausted(self, visited: Visited, current: Tensor, choices: Tensor, running: Tensor, tried: Tensor) -> Tensor:
-        """Which targets have no swap left that was not tried, ``[running]``; where they share, all or none."""
+    def _stuck(self, visited: Visited, current: Tensor, choices: Tensor, running: Tensor, tried: Tensor) -> Tensor:
+        """Which targets have no swap left that was not tried, ``[running]``."""
         length, k = choices.shape[1:]
         places = torch.arange(length, device=current.device).repeat_interleave(k)
-        exhausted = tried == 0
-        for row in exhausted.nonzero().flatten().tolist():
+        stuck = tried == 0
+        for row in stuck.nonzero().flatten().tolist():
             swaps = current[row].repeat(length * k, 1)
             swaps[torch.arange(length * k, device=current.device), places] = choices[row].flatten()
-            own = torch.full_like(places, 0 if self.share else int(running[row])).unsqueeze(1)
-            exhausted[row] = visited.known(torch.cat([swaps, own], 1)).all()
-        return exhausted.all().expand(len(exhausted)) if self.share else exhausted
+            own = torch.full_like(places, self._owner(int(running[row]))).unsqueeze(1)
+            stuck[row] = visited.known(torch.cat([swaps, own], 1)).all()
+        return stuck
+
+    def _kick(self, problem: TokenProblem, state: SearchState, targets: Tensor, number: int) -> None:
+        """Lets targets go on from their best prompt with some random tokens in it (iterated local search)."""
+        swaps = max(2, problem.length // _KICKED_SHARE)
+        for target in targets.tolist():
+            generator = problem.generator(target, "kick", number)
+            ids = state["best_ids"][target].clone()
+            places = torch.randperm(problem.length, generator=generator)[:swaps].to(ids.device)
+            ids[places] = problem.random_ids(len(places), generator)
+            state["ids"][target] = ids
+            state["scores"][target] = torch.inf
+
+    def _space_is_tried(self, problem: TokenProblem, visited: Visited) -> bool:
+        """Whether every prompt there is was tried, for every target."""
+        each = len(problem.allowed) ** problem.length
+        return len(visited.hashes) >= each * (1 if self.share else len(problem))
+
+    def _owner(self, target: int) -> int:
+        # a sequence that was tried for one target was tried for all of them only where they share
+        return 0 if self.share else target
