@@ -28,7 +28,7 @@ run() { # LM NAME METHOD [options]: a run in logs/paper/LM/NAME
 }
 
 for lm in "$@"; do
-    for method in soft; do
+    for method in soft lift hotflip hard; do
         run "$lm" $method $method
     done
 done
