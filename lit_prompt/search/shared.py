@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from lit_prompt.functional.swaps import best_swaps
 from lit_prompt.search.searcher import Found, Searcher, SearchState, require_at_least
 from lit_prompt.search.token_problem import TokenProblem
 from lit_prompt.search.visited import Visited
@@ -61,8 +60,7 @@ class SharedSearch(Searcher):
     def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
         """Tries new swaps for each target."""
         current = state["ids"][running]
-        change = problem.swap_gradient(current, running)
-        choices = problem.allowed[best_swaps(change, problem.places(current), self.top_k)]
+        choices = problem.swap_choices(current, running, self.top_k)
         candidates, base = self._candidates(problem, current, choices, number, running, state["stale"])
         own = torch.zeros_like(base) if self.share else running[base]
         visited = Visited(problem.length + 1, state["visited"])

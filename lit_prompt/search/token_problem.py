@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.functional import kl_from_moments, seed_for
+from lit_prompt.functional.swaps import best_swaps
 from lit_prompt.lm import FrozenLM, PrefixCache
 from lit_prompt.lm.round_trip import RoundTrip
 from lit_prompt.search.micro_batch import MicroBatch
@@ -271,6 +272,22 @@ class TokenProblem:
 
         self.micro_batch.run(fill, torch.arange(len(own), device=self.device), restart=lambda: None)
         return kls, gradient
+
+    def swap_choices(self, ids: Tensor, own: Tensor, k: int) -> Tensor:
+        """The replacements at each position that promise the largest decrease of the KL, to first order.
+
+        Args:
+            ids: ``[prompt, length]``.
+            own: the target that each is for, ``[prompt]``.
+            k: how many.
+
+        Returns:
+            Ids, best first, ``[prompt, length, k]``.
+        """
+        row = 16 * self.length * len(self.allowed)
+        parts = torch.arange(len(own), device=self.device).split(max(1, _BYTES_PER_PART // row))
+        chosen = [best_swaps(self.swap_gradient(ids[p], own[p]), self.places(ids[p]), k) for p in parts]
+        return self.allowed[torch.cat(chosen)]
 
     def swap_gradient(self, ids: Tensor, own: Tensor) -> Tensor:
         """First-order change of each prompt's KL when a token becomes another (HotFlip, Ebrahimi et al., 2018).
