@@ -12,7 +12,9 @@ class ARCA(Sweep):
     """Coordinate ascent whose gradient is averaged over random tokens (Jones et al., 2023, arXiv 2303.04381).
 
     The gradient at the token that stands at a position says little about distant tokens. ARCA puts random tokens in its
-    place, averages the first-order estimates that they give, and scores the tokens that promise most.
+    place, averages the first-order estimates that they give, and scores the tokens that promise most. The best of them
+    is taken if it is better than what stands there. What the paper adds for prompts that are optimised together with
+    the LM's output has no part here, where one token is predicted.
 
     Args:
         averaged: random tokens whose gradients are averaged.
