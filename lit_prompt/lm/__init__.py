@@ -4,7 +4,6 @@ from lit_prompt.lm.frozen import FrozenLM
 from lit_prompt.lm.geometry import output_geometry
 from lit_prompt.lm.load import load_causal_lm, load_tokenizer
 from lit_prompt.lm.options import LMOptions
-from lit_prompt.lm.sample import sample_prompts
 from lit_prompt.lm.vocabulary import Vocabulary
 from lit_prompt.lm.vocabulary_map import VocabularyMap
 
@@ -16,5 +15,4 @@ __all__ = [
     "load_causal_lm",
     "load_tokenizer",
     "output_geometry",
-    "sample_prompts",
 ]

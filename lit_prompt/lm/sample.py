@@ -3,9 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from lit_prompt.lm.frozen import FrozenLM
 from lit_prompt.lm.vocabulary import Vocabulary
 
 
@@ -34,31 +32,3 @@ def sample_text(model: Any, vocabulary: Vocabulary, tokens: int, seed: int) -> s
     if tokenizer.eos_token_id in ids:
         ids = ids[: ids.index(tokenizer.eos_token_id)]
     return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
-
-
-def sample_prompts(lm: FrozenLM, vocabulary: Vocabulary, count: int, length: int, seed: int) -> Tensor | None:
-    """Beginnings of texts that an LM makes up.
-
-    Args:
-        lm: the LM.
-        vocabulary: its vocabulary.
-        count: number of prompts.
-        length: tokens of each, beginning-of-text not counted.
-        seed: decides the texts.
-
-    Returns:
-        Token ids ``[prompt, length]``, on the CPU; None where the LM takes no text of this length.
-    """
-    if lm.max_length is not None and length >= lm.max_length:
-        return None
-    tokenizer = vocabulary.tokenizer
-    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    start = torch.full((count, 1), 0 if begin is None else begin, device=lm.device)
-    devices = [lm.device] if lm.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        ids: Tensor = lm.model.generate(
-            start, attention_mask=torch.ones_like(start), do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
-            min_new_tokens=length, max_new_tokens=length, pad_token_id=0,
-        )[:, 1:].cpu()  # fmt: skip
-    return ids

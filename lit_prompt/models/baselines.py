@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.data import TargetBatch, seed_for
-from lit_prompt.lm import FrozenLM, Vocabulary, sample_prompts
+from lit_prompt.lm import FrozenLM, Vocabulary
 from lit_prompt.models.context import Context, Contexts, PromptRows, run_in_parts
 from lit_prompt.search import MicroBatch
 
@@ -43,12 +43,31 @@ class Baselines:
         if kind not in self._ids:
             seed = seed_for("baselines", kind)
             if kind == "natural":
-                self._ids[kind] = sample_prompts(self._lm, self._vocabulary, PROMPTS, self._length, seed)
+                self._ids[kind] = self._written(seed)
             else:
                 ordinary = torch.tensor(self._vocabulary.ordinary_ids)
                 generator = torch.Generator().manual_seed(seed)
                 self._ids[kind] = ordinary[torch.randint(len(ordinary), (PROMPTS, self._length), generator=generator)]
         return self._ids[kind]
+
+    def _written(self, seed: int) -> Tensor | None:
+        """Beginnings of texts that the LM samples, ``[prompt, length]``; None where they are too long for it."""
+        if self._lm.max_length is not None and self._length >= self._lm.max_length:
+            return None
+        tokenizer = self._vocabulary.tokenizer
+        begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        ids = torch.full((PROMPTS, 1), 0 if begin is None else begin)
+        generator = torch.Generator().manual_seed(seed)
+        probs = torch.empty(PROMPTS, self._lm.vocab_size)
+
+        def fill(rows: Tensor) -> None:
+            probs[rows] = self._lm.next_token_logits(self._lm.embed(ids[rows])).float().softmax(-1).cpu()
+
+        for _ in range(self._length):
+            # in parts that the memory holds, but drawn together: the prompts are the same whatever the parts
+            self._micro_batch.run(fill, torch.arange(PROMPTS), restart=lambda: None)
+            ids = torch.cat([ids, probs.multinomial(1, generator=generator)], 1)
+        return ids[:, 1:]
 
     @torch.no_grad()
     def columns(self, batch: TargetBatch) -> dict[str, list[float | None]]:
