@@ -12,6 +12,7 @@ from lit_prompt.lm.frozen import FrozenLM
 
 _PROBES = 8
 _POSITIONS = 3
+_AT_ONCE = 2  # what fits for a search fits here
 # the norm is also asked about states as small and as large as a prompt can make them
 _STATE_SCALES = (1e-2, 1.0, 1e2)
 
@@ -37,7 +38,8 @@ def output_geometry(lm: FrozenLM) -> OutputHead:
         raise _unknown("its logits are not a linear function of its last hidden state (they are soft-capped, say)")
     probe = _probe(lm)
     with torch.no_grad():
-        features, calls = _recorded(lm, probe)
+        first, *others = probe.split(_AT_ONCE)
+        features, calls = _recorded(lm, first)
         found = _final_norm(features, calls)
         if found is None:
             raise _unknown("its last hidden state does not come from a LayerNorm or an RMSNorm")
@@ -46,6 +48,7 @@ def output_geometry(lm: FrozenLM) -> OutputHead:
         # norms are computed in float32 even in a float64 LM
         rounding = max(torch.finfo(lm.model.get_input_embeddings().weight.dtype).eps, torch.finfo(torch.float32).eps)
         geometry = OutputHead(weight, bias, gain.to(weight.device), shift.to(weight.device), centred, rounding)
+        features = torch.cat([features, *(lm.features(part) for part in others)])
         _check_states(geometry, features.to(weight.device), gain, shift, rounding)
         _check_logits(lm, probe, features, rounding)
     return geometry
@@ -70,7 +73,7 @@ def _recorded(lm: FrozenLM, probe: Tensor) -> tuple[Tensor, list[tuple[nn.Module
 
     def record(module: nn.Module, inputs: Any, output: Any) -> None:
         if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor) and output.dim() == 3:
-            calls.append((module, inputs[0][:, -1].detach(), output[:, -1].detach()))
+            calls.append((module, inputs[0][: len(probe), -1].detach(), output[: len(probe), -1].detach()))
 
     leaves = [module for module in lm.model.modules() if not list(module.children())]
     hooks = [module.register_forward_hook(record) for module in leaves]
@@ -150,7 +153,8 @@ def _check_states(head: OutputHead, features: Tensor, gain: Tensor, shift: Tenso
 def _check_logits(lm: FrozenLM, probe: Tensor, features: Tensor, rounding: float) -> None:
     """Checks the head on more and larger states than were at hand when the LM was loaded."""
     dtype = lm.model.get_input_embeddings().weight.dtype
-    logits = lm.model(inputs_embeds=probe.to(dtype), use_cache=False).logits[:, -1].to(features)
+    parts = probe.to(dtype).split(_AT_ONCE)
+    logits = torch.cat([lm.model(inputs_embeds=part, use_cache=False).logits[:, -1] for part in parts]).to(features)
     error = (lm.logits(features) - logits).abs().amax()
     if not error <= max(1e-4, 4 * rounding) * logits.abs().amax():
         raise _unknown("its logits are not what its head gives for its last hidden state")

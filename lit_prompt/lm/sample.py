@@ -8,6 +8,9 @@ from torch import Tensor
 from lit_prompt.lm.frozen import FrozenLM
 from lit_prompt.lm.vocabulary import Vocabulary
 
+# texts that are sampled together; not fewer where memory is short, as the texts would then be others
+_BLOCK = 64
+
 
 def sample_text(model: Any, vocabulary: Vocabulary, tokens: int, seed: int) -> str:
     """A text sampled from an LM, from its beginning-of-text token to its end of text.
@@ -43,7 +46,11 @@ def sample_prompts(lm: FrozenLM, vocabulary: Vocabulary, count: int, length: int
     """
     if lm.max_length is not None and length >= lm.max_length:
         return None
-    return _sample(lm.model, vocabulary.tokenizer, count, length, seed, min_new_tokens=length).cpu()
+    blocks = [
+        _sample(lm.model, vocabulary.tokenizer, min(_BLOCK, count - start), length, seed + start, min_new_tokens=length)
+        for start in range(0, count, _BLOCK)
+    ]
+    return torch.cat(blocks).cpu()
 
 
 def _sample(model: Any, tokenizer: Any, count: int, tokens: int, seed: int, **options: int) -> Tensor:
