@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, default=Path(".venv-peers/bin/python"))
     parser.add_argument("--targets", type=int, default=16, help="of questions 1 and 2")
     parser.add_argument("--peer-steps", type=int, default=30)
-    parser.add_argument("--together", type=int, nargs="+", default=[1, 8, 16, 64])
+    parser.add_argument("--together", type=int, nargs="*", default=[1, 8, 16, 64])
     parser.add_argument("--seconds", type=float, default=4.0, help="per target, in question 3")
     parser.add_argument("--longest", type=float, default=64.0, help="seconds of one search in question 3")
     parser.add_argument("--out", type=Path, help="a file for all numbers, as JSON")
