@@ -2,8 +2,8 @@
 
 Three questions, each over the same targets, 20 tokens, the embedded LM:
 
-1. One target at a time, one-hot: candidates per second and KL of our GCG and of nanoGCG, with the same settings and
-   steps. For a one-hot target nanoGCG's loss is the KL.
+1. One target at a time, one-hot: candidates per second and KL of our GCG and of nanoGCG, with the same settings,
+   steps and tokens (ASCII). For a one-hot target nanoGCG's loss is the KL.
 2. The same targets together: how long our default search takes, per target, to reach what nanoGCG reached.
 3. One-hot, random and LM-made targets, 1, 8 and 64 together: KL against seconds and forward passes per target, of our
    default and of our GCG; what is lost against the floor, at equal time.
@@ -34,12 +34,13 @@ import torch
 from lit_prompt.data import Target, TargetDataModule, TargetSet
 from lit_prompt.data.families import EntropyMatched, FromLM, OneHot
 from lit_prompt.data.families.base import TargetFamily
-from lit_prompt.lm import LMOptions, Vocabulary
+from lit_prompt.lm import AllowedTokens, LMOptions, Vocabulary
 from lit_prompt.main import quiet
 from lit_prompt.models import HardPrompt, PromptModule, SoftPrompt
 from lit_prompt.search import GCG, Searcher, SharedSearch, TokenStart
 
 LENGTH, WIDTH, TOP_K = 20, 512, 256
+TOKENS = AllowedTokens("ascii")  # as nanoGCG has it by default
 
 
 KINDS: dict[str, Callable[[int], TargetFamily]] = {
@@ -131,9 +132,7 @@ class Bench:
         """Searches targets together; GCG starts from its " x x x", our default from its bank."""
         recorder = Recorder()
         start = TokenStart(kind="text", text=" x") if isinstance(searcher, GCG) else TokenStart()
-        model = HardPrompt(
-            LENGTH, steps, searcher, start, readable=True, kl_tolerance=0.0, max_seconds=seconds, lm=self.lm
-        )
+        model = HardPrompt(LENGTH, steps, searcher, start, TOKENS, kl_tolerance=0.0, max_seconds=seconds, lm=self.lm)
         self.fit(targets, model, steps, recorder)
         return recorder
 
