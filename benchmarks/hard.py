@@ -6,7 +6,7 @@ Three questions, each over the same targets, 20 tokens, the embedded LM:
    steps and tokens (ASCII). For a one-hot target nanoGCG's loss is the KL.
 2. The same targets together: how long our default search takes, per target, to reach what nanoGCG reached.
 3. One-hot, random and LM-made targets, 1, 8 and 64 together: KL against seconds and forward passes per target, of our
-   default and of our GCG; what is lost against the floor, at equal time.
+   default and of our GCG; the excess over the certified floor, at equal time.
 
 Targets of the methods alternate, so that a machine that slows down for a while slows all. nanoGCG needs an environment
 of its own (``make bench-peers`` makes it); without one, questions 1 and 2 are left out.
@@ -34,9 +34,10 @@ import torch
 from lit_prompt.data import Target, TargetDataModule, TargetSet
 from lit_prompt.data.families import EntropyMatched, FromLM, OneHot
 from lit_prompt.data.families.base import TargetFamily
-from lit_prompt.lm import AllowedTokens, LMOptions, Vocabulary
+from lit_prompt.lm import AllowedTokens, FrozenLM, LMOptions, Vocabulary, load_causal_lm
 from lit_prompt.main import quiet
-from lit_prompt.models import HardPrompt, PromptModule, SoftPrompt
+from lit_prompt.models import HardPrompt
+from lit_prompt.models.floors import Floors
 from lit_prompt.search import GCG, Searcher, SharedSearch, TokenStart
 
 LENGTH, WIDTH, TOP_K = 20, 512, 256
@@ -104,6 +105,7 @@ class Bench:
         self.lm = lm
         self.vocabulary = Vocabulary.load(lm, LMOptions())
         self._work = work
+        self._floor_lm = FrozenLM(load_causal_lm(lm, LMOptions()))
 
     def targets(self, kind: str, count: int) -> list[Target]:
         """Makes targets of a kind."""
@@ -116,15 +118,14 @@ class Bench:
         TargetSet.write(folder, iter(targets), self.vocabulary.size, self.vocabulary.fingerprint, self.lm)
         return folder
 
-    def fit(self, targets: Sequence[Target], model: PromptModule, steps: int, *callbacks: L.Callback) -> PromptModule:
+    def fit(self, targets: Sequence[Target], model: HardPrompt, steps: int, recorder: L.Callback) -> None:
         """Searches targets together."""
         data = TargetDataModule(load=self.save(targets), lm=self.lm, steps=steps, chunk_size=len(targets))
         trainer = L.Trainer(
             max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False, devices=1,
-            enable_model_summary=False, callbacks=list(callbacks),
+            enable_model_summary=False, callbacks=[recorder],
         )  # fmt: skip
         trainer.fit(model, datamodule=data)
-        return model
 
     def search(
         self, targets: Sequence[Target], searcher: Searcher, steps: int = 100_000, seconds: float | None = None
@@ -137,9 +138,9 @@ class Bench:
         return recorder
 
     def floors(self, targets: Sequence[Target]) -> np.ndarray:
-        """KL of the best soft prompt that 500 steps of Adam find, ``[target]``."""
-        model = self.fit(targets, SoftPrompt(steps=500, lm=self.lm), 500)
-        return model.bank.kl[:, 0].double().numpy()
+        """Certified floors, ``[target]``."""
+        rows = Floors(self._floor_lm, None).rows(TargetSet(self.save(targets)).batch(range(len(targets))))
+        return np.array([row["kl_floor"] for row in rows])
 
 
 def against_peer(bench: Bench, targets: Sequence[Target], peer: subprocess.Popen[str], steps: int) -> dict[str, Any]:
@@ -198,7 +199,7 @@ def equal_time(bench: Bench, count: int, seconds: float, grid: Sequence[float]) 
     rows = []
     for kind in KINDS:
         targets = bench.targets(kind, count)
-        floors = np.zeros(count) if kind == "one-hot" else bench.floors(targets)
+        floors = bench.floors(targets)
         curves = {
             name: bench.search(targets, searcher, seconds=seconds)
             for name, searcher in (("GCG", GCG(width=WIDTH, top_k=TOP_K)), ("default", SharedSearch()))

@@ -1,22 +1,17 @@
 """``lit_prompt floor``: certified floors of a config's targets, without any search."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lit_prompt.commands.parser import CommandParser
 from lit_prompt.errors import InputError
 
-USAGE = """\
-usage: lit_prompt floor --config FILE [--lm NAME_OR_PATH] [--tolerance NATS] [--out FILE] [--data.KEY VALUE ...]
-
+_DESCRIPTION = """\
 Computes, for every target of a config, a KL that no prompt of the LM can go below, soft or hard, of any length, and
 the KL that a soft prompt can reach (on the sphere to which the final norm scales every state). Nothing is searched.
-Config and overrides are those of fit; --data.load FOLDER takes targets that were built before.
-
-  --tolerance NATS  largest gap between a floor and the best one that can be certified (0.001)
-  --out FILE        the floors, a row a target (logs/CONFIG/floors.parquet; never overwritten)
-
+Config and overrides are those of fit; --data.load FOLDER takes targets that were built before."""
+_EPILOG = """\
 examples:
   lit_prompt floor --config configs/demo.yaml
   lit_prompt floor --config configs/demo.yaml --lm gpt2 --tolerance 1e-5
@@ -32,16 +27,21 @@ def main(args: Sequence[str]) -> None:
     Raises:
         InputError: after a mistake of the user, or for an LM whose output geometry does not hold.
     """
-    if not args or args[0] in ("-h", "--help", "help"):
-        print(USAGE, end="")
-        return
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--tolerance", type=float, default=1e-3)
-    parser.add_argument("--out", type=Path)
-    try:
-        known, rest = parser.parse_known_args(args)
-    except argparse.ArgumentError as error:
-        raise InputError(f"floor: {error}; see lit_prompt floor --help") from error
+    parser = CommandParser(
+        "floor",
+        "--config FILE [--lm NAME_OR_PATH] [--tolerance NATS] [--out FILE] [--data.KEY VALUE ...]",
+        _DESCRIPTION,
+        _EPILOG,
+    )
+    parser.add_argument(
+        "--tolerance", metavar="NATS", type=float, default=1e-3,
+        help="largest gap between a floor and the best one that can be certified (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path,
+        help="the floors, a row a target (logs/CONFIG/floors.parquet; never overwritten)",
+    )  # fmt: skip
+    known, rest = parser.parse_known_args(args)
     if not known.tolerance > 0:
         raise InputError(f"--tolerance is {known.tolerance}; it must be positive")
     if known.out is not None and (known.out.exists() or not known.out.parent.is_dir()):
