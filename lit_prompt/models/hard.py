@@ -1,8 +1,6 @@
 """Hard prompts: tokens, found by a searcher that a callback drives."""
 
-import math
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -11,14 +9,11 @@ from torch import Tensor
 
 from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
-from lit_prompt.functional import kl_divergence, seed_for
+from lit_prompt.functional import seed_for
 from lit_prompt.lm import AllowedTokens, LMOptions
-from lit_prompt.lm.round_trip import RoundTrip
-from lit_prompt.models.base import PromptModule
-from lit_prompt.models.context import Context
 from lit_prompt.models.soft_run import SoftRun
+from lit_prompt.models.token_prompts import TokenPrompts
 from lit_prompt.models.trainer_checks import refuse_cut_chunks
-from lit_prompt.results.record import Columns
 from lit_prompt.search import (
     BestSoFar,
     ChunkSearch,
@@ -34,7 +29,7 @@ from lit_prompt.search import (
 )
 
 
-class HardPrompt(PromptModule):
+class HardPrompt(TokenPrompts):
     """Searches, for every target, the tokens whose next-token distribution is closest to it in KL(target || LM).
 
     The module has no parameters: a callback, :class:`lit_prompt.callbacks.TokenSearch`, drives the searcher, a step a
@@ -149,9 +144,9 @@ class HardPrompt(PromptModule):
             return
         super().configure_model()
         self.bank = ResultBank(len(self.targets), self.restarts, (self.length,), torch.long)
-        self._allowed = torch.tensor(self.tokens.ids(self.vocabulary))
+        self.allowed = torch.tensor(self.tokens.ids(self.vocabulary))
         soft = self.start.kind == "soft"
-        self._soft_run = SoftRun(self.start.soft_run, self.length, self.lm) if soft else None
+        self.soft_run = SoftRun(self.start.soft_run, self.length, self.lm) if soft else None
 
     def configure_callbacks(self) -> list[L.Callback]:
         """What drives the search, and shows its prompts."""
@@ -206,25 +201,22 @@ class HardPrompt(PromptModule):
                     batch.log_probs[rows],
                     batch.entropy[rows],
                     self.length,
-                    self._allowed,
+                    self.allowed,
                     self._micro_batch,
                     seed_for(self.seed, restart),
                     self.fluency,
-                    self._round_trip(context) if self.readable else None,
+                    self.round_trip(context) if self.readable else None,
                 )
                 parts.append(Part(problem, (rows * self.restarts + restart).to(self.lm.device)))
         return parts
-
-    def _round_trip(self, context: Context) -> RoundTrip:
-        return RoundTrip(self.vocabulary, context.before, context.after)
 
     def _starts(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
         if self.start.kind == "bank":
             return PromptBank(self.start, self.vocabulary, self.searcher.shares).starts(problem)
         if self.start.kind == "text":
             return text_starts(problem, self.vocabulary.encode(self.start.text))
-        if self._soft_run is not None:
-            return self._soft_run.starts(problem)
+        if self.soft_run is not None:
+            return self.soft_run.starts(problem)
         return random_starts(problem)
 
     def on_train_batch_start(self, batch: TargetBatch, batch_idx: int) -> int | None:
@@ -240,68 +232,7 @@ class HardPrompt(PromptModule):
         """Refuses to end a fit that found nothing."""
         self.check_found_any("try --lm_options.dtype float32, or --model.readable false if no prompt survives as text")
 
-    def best_texts(self) -> tuple[list[float], list[str]]:
-        """Score in nats and text of each of the chunk's targets' best prompt so far; empty where there is none yet."""
-        kl = self.best.kl.unflatten(0, (len(self._index), self.restarts))
-        score, restart = kl.min(1)
-        rows = torch.arange(len(self._index), device=kl.device) * self.restarts + restart
-        ids = self.best.prompts[rows].tolist()
-        batch = self.targets.batch(self._index)
-        trips = [self._round_trip(context) for context in self.contexts.of_batch(batch)]
-        texts = [trip.text(own) if s < float("inf") else "" for trip, own, s in zip(trips, ids, score, strict=True)]
-        return score.tolist(), texts
-
-    # ---- results and state ----
-
-    def prompt_embeddings(self, index: Sequence[int]) -> Tensor:
-        """Input embeddings of the best prompts, ``[target, restart, length, embedding]``, float32."""
-        return self.lm.embed(self.bank.prompts[torch.tensor(index)]).float().cpu()
-
-    def saved_prompts(self, index: Sequence[int]) -> Tensor:
-        """Token ids of the best prompts, ``[target, restart, length]``, int64."""
-        return self.bank.prompts[torch.tensor(index)]
-
-    def text_columns(self, batch: TargetBatch, best_restart: Sequence[int]) -> Columns:
-        """The prompts' texts, and the KL of what the LM makes of them when they are decoded and encoded again."""
-        contexts = self.contexts.of_batch(batch)
-        ids = self.bank.prompts[torch.tensor(batch.index), torch.tensor(best_restart)].tolist()
-        trips = [self._round_trip(context) for context in contexts]
-        again = [trip.read_again([own])[0] for trip, own in zip(trips, ids, strict=True)]
-        log_q = self._log_probs_after(again)
-        kl = kl_divergence(batch.log_probs.double(), log_q).tolist()
-        known = self.bank.searched[torch.tensor(batch.index)].tolist()
-        columns = {} if self._soft_run is None else self._projection_columns(batch, contexts, self._soft_run)
-        return columns | {
-            "prompt_text": [trip.text(own) if ok else None for trip, own, ok in zip(trips, ids, known, strict=True)],
-            "kl_text": [value if ok and not math.isnan(value) else None for value, ok in zip(kl, known, strict=True)],
-        }
-
-    def _projection_columns(self, batch: TargetBatch, contexts: list[Context], soft_run: SoftRun) -> Columns:
-        """What is lost when soft prompts become the tokens nearest to them: the better of two projections."""
-        soft = torch.stack([soft_run.embeddings(target_id) for target_id in batch.target_id])
-        allowed = self._allowed.to(self.lm.device)
-        projected = [torch.stack(soft_run.projected(target_id, self.lm, allowed)) for target_id in batch.target_id]
-        hard = self.lm.embed(torch.stack(projected, 1)).float().cpu()  # [metric, target, length, embedding]
-        kl = [
-            kl_divergence(batch.log_probs.double(), self.reached_log_probs(prompts, contexts))
-            for prompts in (soft, *hard)
-        ]
-        return {"kl_soft": kl[0].tolist(), "kl_projected": torch.minimum(kl[1], kl[2]).tolist()}
-
-    def _log_probs_after(self, prompts: list[list[int]]) -> Tensor:
-        """Next-token log-probabilities after whole token sequences, ``[prompt, vocab]``, float64, on CPU.
-
-        NaN after those that are empty, or longer than the LM takes (text of what is no text can be).
-        """
-        reached = torch.full((len(prompts), self.lm.vocab_size), torch.nan, dtype=torch.float64)
-        nothing = Context("", "", (), (), own=False)
-        for length in sorted({len(ids) for ids in prompts} - {0}):
-            if self.lm.max_length is not None and length > self.lm.max_length:
-                continue
-            rows = [i for i, ids in enumerate(prompts) if len(ids) == length]
-            embeddings = self.lm.embed(torch.tensor([prompts[i] for i in rows]))
-            reached[rows] = self.reached_log_probs(embeddings, [nothing] * len(rows))
-        return reached
+    # ---- state ----
 
     def search_state(self) -> dict[str, Any]:
         """The bests of the chunk under way; what its search carries on is the callback's."""

@@ -129,7 +129,7 @@ def test_prompts_hold_allowed_tokens_alone(hard, tiny_lm):
     ascii_ = hard(tiny_lm, GRID, tokens=AllowedTokens("ascii"))
     assert all(text.isascii() and text.isprintable() for text in results(ascii_)["prompt_text"])
     few = hard(tiny_lm, GRID, searcher=GCG(16), tokens=AllowedTokens(allow=[" the", "a", "b", "c"]))
-    assert set(few.bank.prompts.flatten().tolist()) <= set(few._allowed.tolist())
+    assert set(few.bank.prompts.flatten().tolist()) <= set(few.allowed.tolist())
     everything = hard(tiny_lm, GRID, steps=12)
     assert not set(everything.bank.prompts.flatten().tolist()) & set(everything.vocabulary.special_ids)
 
