@@ -214,6 +214,9 @@ def equal_time(bench: Bench, count: int, seconds: float, grid: Sequence[float]) 
         }
         for moment in (m for m in grid if m <= seconds):
             excess = {name: curve.at(moment * count) - floors for name, curve in curves.items()}
+            with np.errstate(invalid="ignore"):
+                ratio = np.median(excess["default"] / excess["GCG"])
+                ratio_of_means = excess["default"].mean() / excess["GCG"].mean()
             rows.append(
                 {
                     "targets": count,
@@ -221,8 +224,8 @@ def equal_time(bench: Bench, count: int, seconds: float, grid: Sequence[float]) 
                     "seconds": moment,
                     **{f"{name}_kl": float(np.median(curve.at(moment * count))) for name, curve in curves.items()},
                     **{f"{name}_passes": curve.passes_at(moment * count) for name, curve in curves.items()},
-                    "ratio": float(np.median(excess["default"] / excess["GCG"])),
-                    "ratio_of_means": float(excess["default"].mean() / excess["GCG"].mean()),
+                    "ratio": float(ratio),
+                    "ratio_of_means": float(ratio_of_means),
                 }
             )
             print(_row(rows[-1]), flush=True)
@@ -236,10 +239,13 @@ HEADER = (
 
 
 def _row(row: dict[str, Any]) -> str:
-    return (
-        f"| {row['targets']} | {row['kind']} | {row['seconds']:g} | {row['GCG_kl']:.3f} | {row['default_kl']:.3f} | "
-        f"{row['GCG_passes']:.0f} | {row['default_passes']:.0f} | {row['ratio']:.2f} | {row['ratio_of_means']:.2f} |"
-    )
+    def shown(value: float, digits: int) -> str:
+        return f"{value:.{digits}f}" if np.isfinite(value) else "-"  # before a first step there is nothing
+
+    kl = " | ".join(shown(row[f"{name}_kl"], 3) for name in ("GCG", "default"))
+    passes = " | ".join(shown(row[f"{name}_passes"], 0) for name in ("GCG", "default"))
+    ratio = f"{shown(row['ratio'], 2)} | {shown(row['ratio_of_means'], 2)}"
+    return f"| {row['targets']} | {row['kind']} | {row['seconds']:g} | {kl} | {passes} | {ratio} |"
 
 
 def main() -> None:
