@@ -150,8 +150,9 @@ class HardPrompt(PromptModule):
         super().configure_model()
         self.bank = ResultBank(len(self.targets), self.restarts, (self.length,), torch.long)
         self._allowed = torch.tensor(self.tokens.ids(self.vocabulary))
-        soft = self.start.kind == "soft"
-        self._soft_run = SoftRun(self.start.soft_run, self.length, self.lm) if soft else None
+        self._soft_run: SoftRun | None = None
+        if self.start.kind == "soft":
+            self._soft_run = SoftRun(self.start.soft_run, self.length, self.lm, self.targets.target_id)
 
     def configure_callbacks(self) -> list[L.Callback]:
         """What drives the search, and shows its prompts."""
