@@ -44,7 +44,10 @@ class PromptCLI(RunCLI):
         "checkpoint": SearchCheckpoint,
     }
     usage = "lit_prompt COMMAND [--config FILE] [--run FOLDER] [--lm NAME_OR_PATH] [--KEY VALUE ...]"
-    epilog = "Keys of a class: --model.help SoftPrompt, --data.families.help EntropyMatched."
+    epilog = (
+        "Keys of a class: --model.help SoftPrompt, --data.families.help EntropyMatched, --model HardPrompt "
+        "--model.searcher.help GCG."
+    )
 
     def __init__(self, args: ArgsType, run_folder: Path | None, name: str) -> None:
         self._names_model = _names_model(args)

@@ -38,6 +38,7 @@ most used:
 help:
   lit_prompt COMMAND --help               every key of a command
   lit_prompt fit --model.help HardPrompt  the keys of a class, with their meaning
+  lit_prompt fit --model HardPrompt --model.searcher.help GCG
   lit_prompt --version
 
 examples:

@@ -186,7 +186,7 @@ def test_tensorboard_holds_every_tab(cli, run):
     figures = {f"target_against_reached/{name}" for name in ("1_best", "2_median", "3_worst")}
     assert figures | {"kl_against_entropy"} <= set(tags["images"])
     assert "config/text_summary" in tags["tensors"]
-    assert {f"error_by_token/{name}/text_summary" for name in ("1_best", "2_median", "3_worst")} <= set(tags["tensors"])
+    assert {f"token_errors/{name}/text_summary" for name in ("1_best", "2_median", "3_worst")} <= set(tags["tensors"])
     median = pq.read_table(run / "results.parquet")["kl"].to_pylist()
     assert events.Scalars("hp/kl_median")[-1].value == pytest.approx(sorted(median)[4], abs=1e-5)
 

@@ -15,22 +15,31 @@ _ROWS = 24
 class PromptTable(L.Callback):
     """Logs the best prompts so far as a table of texts and scores, some twenty times a chunk."""
 
+    def __init__(self) -> None:
+        self._logged: tuple[int, int] | None = None
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Logs the chunk's table when it is time."""
         assert isinstance(pl_module, HardPrompt)
-        if isinstance(trainer.logger, TensorBoardLogger) and batch_idx % max(1, pl_module.steps // _TABLES) == 0:
-            self._log(trainer.logger, trainer, pl_module, batch.target_id)
+        if batch_idx % max(1, pl_module.steps // _TABLES) == 0:
+            self._log(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Logs the table that the chunk ends with."""
         assert isinstance(pl_module, HardPrompt)
-        if isinstance(trainer.logger, TensorBoardLogger):
-            index, _ = pl_module.progress()
-            self._log(trainer.logger, trainer, pl_module, [pl_module.targets.target_id[i] for i in index])
+        if self._logged != (trainer.current_epoch, trainer.global_step):  # the last step may be one that was shown
+            self._log(trainer, pl_module)
 
-    def _log(self, logger: TensorBoardLogger, trainer: L.Trainer, module: HardPrompt, target_ids: list[str]) -> None:
-        rows = list(zip(target_ids, *module.best_texts(), strict=True))[:_ROWS]
-        name = f"prompts/chunk_{trainer.current_epoch}"
-        logger.experiment.add_text(name, prompt_table(rows), trainer.global_step)
+    def _log(self, trainer: L.Trainer, module: HardPrompt) -> None:
+        if not isinstance(trainer.logger, TensorBoardLogger):
+            return
+        self._logged = trainer.current_epoch, trainer.global_step
+        index, _ = module.progress()
+        target_ids = [module.targets.target_id[i] for i in index]
+        rows = list(zip(target_ids, *module.best_texts(), strict=True))
+        table = prompt_table(rows[:_ROWS], "KL + fluency" if module.fluency else "KL")
+        if len(rows) > _ROWS:
+            table += f"\n\n... and {len(rows) - _ROWS} more"
+        trainer.logger.experiment.add_text(f"prompts/chunk_{trainer.current_epoch}", table, trainer.global_step)

@@ -75,5 +75,5 @@ class TensorBoardReport(L.Callback):
             records = module.token_records(batch)
             title = f"{name[2:]}: {batch.target_id[0]}, KL {float(kl[place]):.4f} nats"
             writer.add_figure(f"target_against_reached/{name}", target_against_reached(records, title), step)
-            writer.add_text(f"error_by_token/{name}", error_markdown(records, title), step)
+            writer.add_text(f"token_errors/{name}", error_markdown(records, title), step)
         writer.flush()

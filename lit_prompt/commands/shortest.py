@@ -7,7 +7,8 @@ from lit_prompt.errors import InputError
 
 _EPILOG = """\
 Lengths are tried in rising order; a target that has reached the KL is left out of longer ones. Each length is a run of
-its own, which test has evaluated. All other options are those of fit.
+its own, which test has evaluated; shortest.parquet, in the last one's folder, has what each target needed. All other
+options are those of fit.
 
 example:
   lit_prompt shortest --config configs/hard.yaml --kl 2.5 --lengths 1 2 4 8 16

@@ -11,11 +11,24 @@ from rich.markup import escape
 from rich.table import Table
 
 from lit_prompt.cli import PromptCLI
-from lit_prompt.data import TargetSet
+from lit_prompt.data import TargetSet, run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.main import check_yaml, config_files, expand_run
 from lit_prompt.results.console import console
 from lit_prompt.results.record import free_path, write_parquet
+
+#: Columns of ``shortest.parquet``: entropy and KL in nats; ``length`` is null where no length reached the KL.
+SCHEMA = pa.schema(
+    [
+        ("target_id", pa.string()),
+        ("family", pa.string()),
+        ("entropy", pa.float64()),
+        ("length", pa.int64()),
+        ("kl", pa.float64()),
+        ("prompt_text", pa.string()),
+        ("run", pa.string()),
+    ]
+)
 
 _MOST_ROWS = 40
 
@@ -38,31 +51,39 @@ def find_shortest(goal: float, lengths: Sequence[int], options: Sequence[str]) -
     name = f"{Path(configs[-1]).stem}-shortest"
     found: dict[str, dict[str, Any]] = {}
     load: list[str] = []
-    for length in lengths:
-        console.rule(f"length {length}")
-        run = _fit_and_test(length, [*options, *load], name)
-        for row in pq.read_table(run / "results.parquet").to_pylist():
-            found[row["target_id"]] = _outcome(row, length, goal, run)
-        targets = TargetSet(Path(load[1]) if load else run / "targets")
-        left = [i for i, target_id in enumerate(targets.target_id) if found[target_id]["length"] is None]
-        if not left:
-            break
-        targets.select(left, run / "left")  # kept, as the next run's own targets
-        load = ["--data.load", str(run / "left")]
-    rows = list(found.values())
-    _print(rows, goal)
-    path = write_parquet(pa.Table.from_pylist(rows), free_path(run, "shortest.parquet"))
-    console.print(f"shortest   {path}", soft_wrap=True)
+    try:
+        for length in lengths:
+            console.rule(f"length {length}")
+            run, targets = _fit_and_test(length, [*options, *load], name)
+            for row in pq.read_table(run / "results.parquet").to_pylist():
+                found[row["target_id"]] = _outcome(row, length, goal, run)
+            left = [i for i, target_id in enumerate(targets.target_id) if found[target_id]["length"] is None]
+            if not left:
+                break
+            targets.select(left, run / "left")  # kept, as the next run's own targets
+            load = ["--data.load", str(run / "left")]
+    finally:  # what is found is not lost when a longer prompt cannot be searched
+        if found:
+            _print(list(found.values()), goal)
+            table = pa.Table.from_pylist(list(found.values()), SCHEMA)
+            console.print(f"shortest   {write_parquet(table, free_path(run, 'shortest.parquet'))}", soft_wrap=True)
 
 
-def _fit_and_test(length: int, options: Sequence[str], name: str) -> Path:
-    args = ["fit", *options, "--model.init_args.length", str(length)]
-    cli = PromptCLI(args, None, name=name)
-    if cli.trainer.log_dir is None or cli.trainer.logger is None:
-        raise InputError("shortest: every length keeps a run's folder; leave trainer.logger and fast_dev_run alone")
-    run = Path(cli.trainer.log_dir)
+class _KeptFit(PromptCLI):
+    """A fit whose run keeps a folder."""
+
+    def before_fit(self) -> None:
+        """Refuses a run that keeps none, before it is searched."""
+        if run_folder(self.trainer) is None:
+            raise InputError("shortest: every length keeps a run's folder; leave trainer.logger and fast_dev_run alone")
+
+
+def _fit_and_test(length: int, options: Sequence[str], name: str) -> tuple[Path, TargetSet]:
+    cli = _KeptFit(["fit", *options, "--model.init_args.length", str(length)], None, name=name)
+    run = run_folder(cli.trainer)
+    assert run is not None
     PromptCLI(*expand_run(["test", "--run", str(run)]), name=name)
-    return run
+    return run, cli.datamodule.targets
 
 
 def _outcome(row: dict[str, Any], length: int, goal: float, run: Path) -> dict[str, Any]:

@@ -145,8 +145,9 @@ class HardPrompt(TokenPrompts):
         super().configure_model()
         self.bank = ResultBank(len(self.targets), self.restarts, (self.length,), torch.long)
         self.allowed = torch.tensor(self.tokens.ids(self.vocabulary))
-        soft = self.start.kind == "soft"
-        self.soft_run = SoftRun(self.start.soft_run, self.length, self.lm) if soft else None
+        self.soft_run = None
+        if self.start.kind == "soft":
+            self.soft_run = SoftRun(self.start.soft_run, self.length, self.lm, self.targets.target_id)
 
     def configure_callbacks(self) -> list[L.Callback]:
         """What drives the search, and shows its prompts."""

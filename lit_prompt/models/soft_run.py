@@ -1,5 +1,6 @@
 """The prompts of a soft run, and the tokens nearest to them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from lit_prompt.errors import InputError
 from lit_prompt.functional.projection import nearest_tokens
 from lit_prompt.lm import FrozenLM
+from lit_prompt.results.record import newest
 from lit_prompt.search import TokenProblem
 from lit_prompt.search.starts import scored
 
@@ -20,20 +22,21 @@ class SoftRun:
         folder: of the run; ``lit_prompt test`` must have been run on it.
         length: positions that the prompts must have.
         lm: the LM that they must belong to.
+        target_ids: targets that must have one.
 
     Raises:
         InputError: if there are no such prompts.
     """
 
-    def __init__(self, folder: str | None, length: int, lm: FrozenLM) -> None:
+    def __init__(self, folder: str | None, length: int, lm: FrozenLM, target_ids: Sequence[str]) -> None:
         if folder is None:
             raise InputError("model.start.kind is soft, so model.start.soft_run must name the folder of a soft run")
-        found = sorted(Path(folder).glob("prompts*.safetensors"), key=lambda path: path.stat().st_mtime)
-        if not found:
+        found = newest(Path(folder), "prompts.safetensors")
+        if found is None:
             raise InputError(
                 f"model.start.soft_run: {folder} holds no prompts; run lit_prompt test --run {folder} first"
             )
-        self._path = found[-1]
+        self._path = found
         try:
             with safe_open(str(self._path), "pt") as file:
                 about = file.metadata() or {}
@@ -48,15 +51,14 @@ class SoftRun:
                 f"{self._path}: holds prompts of the shapes {sorted(shapes)}, wanted are {length} embeddings of "
                 f"{lm.embedding_dim}; give a soft run's own model.length"
             )
+        for target_id in target_ids:
+            if target_id not in self._prompts:
+                raise InputError(
+                    f"{self._path}: has no prompt for the target {target_id}; give both runs the same data"
+                )
 
     def embeddings(self, target_id: str) -> Tensor:
-        """The prompt of a target, ``[length, embedding]``, float32.
-
-        Raises:
-            InputError: if the run has none.
-        """
-        if target_id not in self._prompts:
-            raise InputError(f"{self._path}: has no prompt for the target {target_id}; give both runs the same data")
+        """The prompt of a target, ``[length, embedding]``, float32."""
         return self._prompts[target_id]
 
     def projected(self, target_id: str, lm: FrozenLM, allowed: Tensor) -> list[Tensor]:

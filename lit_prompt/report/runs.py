@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from lit_prompt.errors import InputError
-from lit_prompt.results.record import SCHEMA
+from lit_prompt.results.record import SCHEMA, newest
 
 Row = dict[str, Any]
 
@@ -57,19 +57,6 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
             raise InputError(_missing(path))
         runs.setdefault(results.resolve(), _read(results))
     return list(runs.values())
-
-
-def newest(folder: Path, name: str) -> Path | None:
-    """The last of ``results.parquet``, ``results-1.parquet``, ... in a folder; None if there is none."""
-    stem, suffix = Path(name).stem, Path(name).suffix
-    found: dict[int, Path] = {}
-    for path in folder.glob(f"{stem}*{suffix}"):
-        number = path.stem.removeprefix(stem).removeprefix("-")
-        if path.stem == stem:
-            found[0] = path
-        elif number.isdecimal():
-            found[int(number)] = path
-    return found[max(found)] if found else None
 
 
 def _missing(path: Path) -> str:

@@ -14,7 +14,8 @@ from lit_prompt.results.comparisons import Comparison
 from lit_prompt.results.groups import entropy_groups
 from lit_prompt.results.token_errors_shown import error_lines
 
-console = Console(highlight=False)
+# tokens are shown as they are: ":x:" is no picture
+console = Console(highlight=False, emoji=False)
 
 #: With more rows than this, a family gets one row instead of one for each entropy.
 _MOST_ROWS = 60

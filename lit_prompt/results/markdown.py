@@ -1,21 +1,25 @@
 """Tables in Markdown, as TensorBoard shows them."""
 
+import re
 from collections.abc import Iterable
 
 
-def prompt_table(rows: Iterable[tuple[str, float, str]]) -> str:
+def prompt_table(rows: Iterable[tuple[str, float, str]], score: str = "KL") -> str:
     """A table of prompts.
 
     Args:
-        rows: a target's id, the KL in nats, and the prompt's text.
+        rows: a target's id, the score in nats, and the prompt's text; a score that is not finite means no prompt yet.
+        score: what the score is.
     """
-    lines = ["| target | KL (nats) | prompt |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| {target_id} | {kl:.4f} | {code_span(text)} |" for target_id, kl, text in rows)])
+    lines = [f"| target | {score} (nats) | prompt |", "|---|---|---|"]
+    for target_id, value, text in rows:
+        found = f"{value:.4f} | {code_span(repr(text))}" if value < float("inf") else "- | -"
+        lines.append(f"| {code_span(target_id)} | {found} |")
+    return "\n".join(lines)
 
 
 def code_span(text: str) -> str:
-    """A text as it is, between backquotes, in a cell of a table."""
-    shown = repr(text)[1:-1].replace("|", "\\|")
-    runs = [len(run) for run in "".join(c if c == "`" else " " for c in shown).split()]
-    fence = "`" * (max(runs, default=0) + 1)
-    return f"{fence} {shown} {fence}" if runs else f"`{shown}`"
+    """A text as it is, but in one line, between backquotes. A pipe in it divides no cell."""
+    shown = " ".join(text.splitlines())
+    fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
+    return f"{fence} {shown} {fence}" if len(fence) > 1 else f"`{shown}`"

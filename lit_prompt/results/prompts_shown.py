@@ -29,13 +29,14 @@ def print_prompts(table: pa.Table) -> None:
     view.add_column("as text", justify="right", no_wrap=True)
     view.add_column("prompt", overflow="fold")
     for row in rows[:_MOST_ROWS]:
-        view.add_row(
-            escape(row["target_id"]), f"{row['kl']:.3f}", f"{row['kl_text']:.3f}", escape(repr(row["prompt_text"]))
-        )
-    kept = sum(abs(row["kl"] - row["kl_text"]) <= 1e-5 for row in rows)
+        as_text = "-" if row["kl_text"] is None else f"{row['kl_text']:.3f}"
+        view.add_row(escape(row["target_id"]), f"{row['kl']:.3f}", as_text, escape(repr(row["prompt_text"])))
+    kept = sum(row["kl_text"] is not None and abs(row["kl"] - row["kl_text"]) <= 1e-5 for row in rows)
     view.caption = f"as text: the KL when the text is pasted; the same for {kept} of {len(rows)} prompts"
     view.caption_justify = "left"
     console.print(view)
+    if len(rows) > _MOST_ROWS:
+        console.print(f"... and {len(rows) - _MOST_ROWS} more in the file.")
     gaps = [row for row in rows if row["kl_soft"] is not None]
     if gaps:
         soft, projected, found = (
@@ -45,5 +46,3 @@ def print_prompts(table: pa.Table) -> None:
             f"median KL: soft prompts {soft:.3f}, the tokens nearest to them {projected:.3f} (projection gap "
             f"{projected - soft:.3f}), searched from there {found:.3f}"
         )
-    if len(rows) > _MOST_ROWS:
-        console.print(f"... and {len(rows) - _MOST_ROWS} more in the file.")

@@ -152,6 +152,19 @@ def free_path(folder: Path, name: str) -> Path:
     return path
 
 
+def newest(folder: Path, name: str) -> Path | None:
+    """The last of ``results.parquet``, ``results-1.parquet``, ... in a folder; None if there is none."""
+    stem, suffix = Path(name).stem, Path(name).suffix
+    found: dict[int, Path] = {}
+    for path in folder.glob(f"{stem}*{suffix}"):
+        number = path.stem.removeprefix(stem).removeprefix("-")
+        if path.stem == stem:
+            found[0] = path
+        elif number.isdecimal():
+            found[int(number)] = path
+    return found[max(found)] if found else None
+
+
 def write_parquet(table: pa.Table, path: Path) -> Path:
     """Writes a table, whole or not at all."""
     with replaced_whole(path) as staging:

@@ -15,22 +15,28 @@ def error_lines(records: Sequence[dict[str, Any]]) -> list[str]:
     Returns:
         Lines such as ``missing 0.121:  ' fox' 0.200 to 0.079 (0.186 nats)``; none for a side without an error.
     """
-    lines = []
+    return [f"{side}:  {',  '.join(tokens)}" for side, tokens in _sides(records)]
+
+
+def error_markdown(records: Sequence[dict[str, Any]], title: str) -> str:
+    """The same as Markdown for TensorBoard, a line a token."""
+    lines = [f"**{title}**", ""]
+    for side, tokens in _sides(records):
+        # indented: a token may hold what Markdown would take for its own
+        lines += [f"    {side}", *(f"        {token}" for token in tokens)]
+    return "\n".join(lines)
+
+
+def _sides(records: Sequence[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    sides = []
     for name, sign in (("missing", 1.0), ("excess", -1.0)):
         wrong = [(sign * (r["target_probability"] - r["reached_probability"]), r) for r in records]
         wrong = sorted((pair for pair in wrong if pair[0] > 1e-6), key=lambda pair: -pair[0])[:_SHOWN]
         if wrong:
-            mass = records[0]["wrong_mass"]
             tokens = [
                 f"{r['token']!r} {r['target_probability']:.3g} to {r['reached_probability']:.3g} "
                 f"({r['token_kl']:.2g} nats)"
                 for _, r in wrong
             ]
-            lines.append(f"{name} {mass:.3f}:  {',  '.join(tokens)}")
-    return lines
-
-
-def error_markdown(records: Sequence[dict[str, Any]], title: str) -> str:
-    """The same as a Markdown list for TensorBoard."""
-    # a token may hold what Markdown would take for its own
-    return "\n".join([f"**{title}**", "", *(f"    {line}" for line in error_lines(records))])
+            sides.append((f"{name} {records[0]['wrong_mass']:.3f}", tokens))
+    return sides

@@ -374,3 +374,45 @@ def test_progress_bars_stay_as_they_were(tmp_path, targets):
             assert datasets.is_progress_bar_enabled() == state
     finally:
         (datasets.enable_progress_bars if before else datasets.disable_progress_bars)()
+
+
+# ---- some of a set ----
+
+
+@pytest.mark.parametrize("index", [[0], [1, 2, 3], [5, 0, 3], [4, 2], list(range(6))])
+def test_selected_targets_are_the_same(index, tmp_path, mixed):
+    whole = write(tmp_path / "set", mixed)
+    some = whole.select(index, tmp_path / "some")
+    expected, found = whole.batch(index), some.batch(range(len(index)))
+    assert torch.equal(found.log_probs, expected.log_probs)
+    assert torch.equal(found.entropy, expected.entropy)
+    for name in ("target_id", "family", "metadata", "partner_of", "before", "after"):
+        assert getattr(found, name) == getattr(expected, name)
+    assert (some.vocab_size, some.vocabulary, some.lm) == (whole.vocab_size, whole.vocabulary, whole.lm)
+    rows = datasets.load_from_disk(str(some.folder))
+    assert rows.features == datasets.load_from_disk(str(whole.folder)).features
+    assert [ids is None for ids in rows["token_ids"]] == [mixed[i].token_ids is None for i in index]
+
+
+def test_every_selection_has_a_fingerprint_of_its_own(tmp_path, mixed):
+    whole = write(tmp_path / "set", mixed)
+    chosen = [[0], [1], [0, 1], [1, 0], list(range(6))]
+    found = {whole.select(index, tmp_path / str(k)).fingerprint for k, index in enumerate(chosen)}
+    assert len(found | {whole.fingerprint}) == len(chosen) + 1
+    assert whole.select([0, 1], tmp_path / "again").fingerprint in found
+    other = write(tmp_path / "other", [*mixed[:5], make_sparse(5, rest=1e-29)])
+    assert other.select([0], tmp_path / "of_other").fingerprint not in found
+
+
+def test_a_selection_holds_no_more_than_it_needs(tmp_path, targets):
+    whole = write(tmp_path / "set", targets)
+    some = whole.select([3, 30], tmp_path / "some").select([1], tmp_path / "one")
+    assert some.target_id == [targets[30].target_id]
+    assert len(datasets.load_from_disk(str(some.folder))) == 1
+    sizes = [sum(file.stat().st_size for file in t.folder.glob("*.arrow")) for t in (some, whole)]
+    assert sizes[0] < sizes[1] / 3
+
+
+def test_rejected_ones_are_not_those_of_a_selection(tmp_path, mixed):
+    whole = write(tmp_path / "set", [*mixed, Rejected("r/0", "random", "no")])
+    assert whole.select([0], tmp_path / "some").rejected == []

@@ -4,9 +4,9 @@ import pyarrow as pa
 import pytest
 
 from lit_prompt.errors import InputError
-from lit_prompt.report.runs import newest, read_runs
+from lit_prompt.report.runs import read_runs
 from lit_prompt.report.study import study_of
-from lit_prompt.results.record import write_parquet
+from lit_prompt.results.record import newest, write_parquet
 from tests.report.conftest import row
 
 
