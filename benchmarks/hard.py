@@ -244,7 +244,8 @@ def _row(row: dict[str, Any]) -> str:
 
     kl = " | ".join(shown(row[f"{name}_kl"], 3) for name in ("GCG", "default"))
     passes = " | ".join(shown(row[f"{name}_passes"], 0) for name in ("GCG", "default"))
-    ratio = f"{shown(row['ratio'], 2)} | {shown(row['ratio_of_means'], 2)}"
+    started = np.isfinite([row["GCG_kl"], row["default_kl"]]).all()
+    ratio = f"{shown(row['ratio'], 2)} | {shown(row['ratio_of_means'], 2)}" if started else "- | -"
     return f"| {row['targets']} | {row['kind']} | {row['seconds']:g} | {kl} | {passes} | {ratio} |"
 
 
