@@ -12,7 +12,7 @@ from lit_prompt.models.baselines import Baselines
 from lit_prompt.models.context import Contexts
 from lit_prompt.models.evaluation import PromptEvaluation
 from lit_prompt.models.floors import FILE, Floors
-from lit_prompt.models.trainer_checks import refuse_low_precision, refuse_many_devices
+from lit_prompt.models.trainer_checks import refuse_cut_chunks, refuse_low_precision, refuse_many_devices
 from lit_prompt.search import BestSoFar, ResultBank
 
 _CHECKPOINT_KEY = "lit_prompt"
@@ -31,8 +31,10 @@ class PromptModule(PromptEvaluation):
     """
 
     restarts: int
+    steps: int
     #: The chunk under search: positions of its targets, and the bests of its slots, restarts side by side.
     _index: list[int]
+    _chunk: int | None = None  # its number; None before the first
     best: BestSoFar
 
     def __init__(self, lm: str, lm_options: LMOptions | None, before: str, after: str, seed: int) -> None:
@@ -89,6 +91,24 @@ class PromptModule(PromptEvaluation):
         self.baselines = Baselines(self.lm, self.vocabulary, self.contexts, self.prompt_length, self._micro_batch)
         folder = run_folder(self.trainer)
         self.floors = Floors(self.lm, None if folder is None else folder / FILE)
+
+    def check_search(self, stage: str, *counts: str) -> None:
+        """Refuses settings that no search can have.
+
+        Args:
+            stage: of the trainer.
+            counts: names of settings that must be at least 1, or None.
+        """
+        for name in counts:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"model.{name} is {value}; it must be at least 1")
+        if self.data.steps != self.steps:
+            raise InputError(f"data.steps is {self.data.steps} and model.steps {self.steps}; give both the same number")
+        if stage == "fit":
+            if self._chunk is not None:
+                raise InputError("this module has searched before; make a new one for another fit")
+            refuse_cut_chunks(self.trainer)
 
     def limit_epochs_to_chunks(self) -> None:
         """An epoch is a chunk: as many epochs as there are chunks."""

@@ -13,7 +13,6 @@ from lit_prompt.functional import seed_for
 from lit_prompt.lm import AllowedTokens, LMOptions
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.models.token_prompts import TokenPrompts
-from lit_prompt.models.trainer_checks import refuse_cut_chunks
 from lit_prompt.search import (
     BestSoFar,
     ChunkSearch,
@@ -93,7 +92,6 @@ class HardPrompt(TokenPrompts):
         self.max_forward_passes = max_forward_passes
         self.max_seconds = max_seconds
         self.took_step = False
-        self._chunk: int | None = None
 
     @property
     def method(self) -> str:  # type: ignore[override]
@@ -123,20 +121,11 @@ class HardPrompt(TokenPrompts):
     def setup(self, stage: str) -> None:
         """Checks the settings before anything is loaded."""
         super().setup(stage)
-        for name in ("length", "steps", "restarts", "patience", "max_forward_passes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"model.{name} is {value}; it must be at least 1")
+        self.check_search(stage, "length", "steps", "restarts", "patience", "max_forward_passes")
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise InputError(f"model.max_seconds is {self.max_seconds}; it must be positive, or null for no limit")
         if not 0 <= self.fluency < float("inf"):
             raise InputError(f"model.fluency is {self.fluency}; it must be 0 or more")
-        if self.data.steps != self.steps:
-            raise InputError(f"data.steps is {self.data.steps} and model.steps {self.steps}; give both the same number")
-        if stage == "fit":
-            if self._chunk is not None:
-                raise InputError("this module has searched before; make a new one for another fit")
-            refuse_cut_chunks(self.trainer)
 
     def configure_model(self) -> None:
         """Loads the LM and makes room for all results."""

@@ -22,7 +22,6 @@ from lit_prompt.models.chunk_objective import ChunkObjective
 from lit_prompt.models.lift import SCALES, lift, why_no_lift
 from lit_prompt.models.optimizers import optimizer_over_slots, optimizer_settings, refuse_coupled_slots, step_scheduler
 from lit_prompt.models.prompt_init import PromptInit, PromptInitializer
-from lit_prompt.models.trainer_checks import refuse_cut_chunks
 from lit_prompt.search import BestSoFar, ResultBank
 
 _log = logging.getLogger(__name__)
@@ -86,7 +85,6 @@ class SoftPrompt(PromptModule):
         self.patience = patience
         self.max_norm = max_norm
         self.lifts = False  # whether prompts start at the lift
-        self._chunk: int | None = None  # the chunk that the slots hold
         self._prepared: int | None = None  # the chunk whose objective is at hand
 
     @property
@@ -106,18 +104,9 @@ class SoftPrompt(PromptModule):
     def setup(self, stage: str) -> None:
         """Checks the settings before anything is loaded."""
         super().setup(stage)
-        for name in ("length", "steps", "restarts", "patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"model.{name} is {value}; it must be at least 1")
+        self.check_search(stage, "length", "steps", "restarts", "patience")
         if self.max_norm is not None and not self.max_norm > 0:
             raise InputError(f"model.max_norm is {self.max_norm}; it must be positive, or null for no limit")
-        if self.data.steps != self.steps:
-            raise InputError(f"data.steps is {self.data.steps} and model.steps {self.steps}; give both the same number")
-        if stage == "fit":
-            if self._chunk is not None:
-                raise InputError("this module has searched before; make a new one for another fit")
-            refuse_cut_chunks(self.trainer)
         if self.init.kind == "text" and self.restarts > 1:
             raise InputError("model.init.kind text gives every restart the same start; set model.restarts to 1")
 

@@ -48,5 +48,5 @@ class ARCA(Sweep):
         embeddings = problem.lm.embed(others).float()
         _, gradient = problem.embedding_gradient(embeddings, own.repeat_interleave(self.averaged))
         mean = gradient[rows, at].unflatten(0, (len(ids), -1)).mean(1)
-        change = mean @ problem.lm.embed(problem.allowed).float().T
+        change = problem.first_order(mean)
         return problem.allowed[change.topk(min(self.num_candidates, change.shape[1]), largest=False).indices]

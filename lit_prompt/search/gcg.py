@@ -71,11 +71,12 @@ class GCG(Searcher):
         rows = torch.arange(len(running), device=running.device)
         kept, scores = state["ids"][running], state["scores"][running]
         current = kept[rows, scores.argmin(1)]
-        change = problem.swap_gradient(current, running)
         if self.momentum:
-            change = change + self.momentum * state["momentum"][running]
+            change = problem.swap_gradient(current, running) + self.momentum * state["momentum"][running]
             state["momentum"][running] = change
-        choices = problem.allowed[best_swaps(change, problem.places(current), self.top_k)]
+            choices = problem.allowed[best_swaps(change, problem.places(current), self.top_k)]
+        else:
+            choices = problem.swap_choices(current, running, self.top_k)
         generators = [problem.generator(int(t), number) for t in running]
         first = self.n_replace if self.n_replace_start is None else self.n_replace_start
         swaps = scheduled_swaps(number, first, self.n_replace, self.schedule)

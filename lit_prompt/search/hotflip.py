@@ -34,5 +34,6 @@ class HotFlip(Sweep):
     def tokens(self, problem: TokenProblem, ids: Tensor, own: Tensor, positions: Tensor, number: int) -> Tensor:
         """The tokens with the lowest first-order KL."""
         at = torch.arange(len(ids), device=ids.device), positions
-        change, current = problem.swap_gradient(ids, own)[at], problem.places(ids)[at]
+        _, gradient = problem.embedding_gradient(problem.lm.embed(ids).float(), own)
+        change, current = problem.first_order(gradient[at]), problem.places(ids)[at]
         return problem.allowed[best_swaps(change.unsqueeze(1), current.unsqueeze(1), self.num_candidates).squeeze(1)]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.functional import kl_from_moments, seed_for
+from lit_prompt.functional.rows import pad_rows
 from lit_prompt.functional.swaps import best_swaps
 from lit_prompt.lm import FrozenLM, PrefixCache
 from lit_prompt.lm.round_trip import RoundTrip
@@ -300,5 +301,15 @@ class TokenProblem:
             ``[prompt, length, allowed]`` in nats, up to a constant for each position.
         """
         _, gradient = self.embedding_gradient(self.lm.embed(ids).float(), own)
-        table = self.lm.embed(self.allowed).float()
-        return gradient @ table.T
+        return self.first_order(gradient.flatten(0, 1)).unflatten(0, ids.shape)
+
+    def first_order(self, gradient: Tensor) -> Tensor:
+        """First-order change of the KL when each allowed token comes to where the KL has a gradient.
+
+        Args:
+            gradient: ``[row, embedding]``.
+
+        Returns:
+            ``[row, allowed]`` in nats, up to a constant for each row; a row's do not depend on how many there are.
+        """
+        return (pad_rows(gradient) @ self.lm.embed(self.allowed).float().T)[: len(gradient)]
