@@ -147,8 +147,8 @@ class Bench:
 
     def floors(self, targets: Sequence[Target]) -> np.ndarray:
         """Certified floors, ``[target]``."""
-        rows = Floors(self._floor_lm, None).rows(TargetSet(self.save(targets)).batch(range(len(targets))))
-        return np.array([row["kl_floor"] for row in rows])
+        found = Floors(self._floor_lm, None).of(TargetSet(self.save(targets)).batch(range(len(targets))))
+        return np.array([floor.kl_floor for floor in found if floor is not None])
 
 
 def against_peer(bench: Bench, targets: Sequence[Target], peer: subprocess.Popen[str], steps: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from lit_prompt.errors import InputError
 _DESCRIPTION = """\
 Computes, for every target of a config, a KL that no prompt of the LM can go below, soft or hard, of any length, and
 the KL that a soft prompt can reach (on the sphere to which the final norm scales every state). Nothing is searched.
+What a run or this command has solved before, for the same LM, is taken from logs/floors.
 Config and overrides are those of fit; --data.load FOLDER takes targets that were built before."""
 _EPILOG = """\
 examples:
@@ -56,9 +57,9 @@ def _floors(tolerance: float, out: Path | None, args: Sequence[str]) -> None:
     from lit_prompt.commands.data_cli import DataCLI
     from lit_prompt.lm import FrozenLM, load_causal_lm
     from lit_prompt.main import check_yaml, config_files
-    from lit_prompt.models.floors import FILE, SCHEMA, Floors
+    from lit_prompt.models.floors import FOLDER, Floors
     from lit_prompt.results.console import console
-    from lit_prompt.results.floors_shown import print_floors
+    from lit_prompt.results.floors_shown import SCHEMA, print_floors
     from lit_prompt.results.record import free_path, write_parquet
 
     configs = config_files(args)
@@ -70,17 +71,21 @@ def _floors(tolerance: float, out: Path | None, args: Sequence[str]) -> None:
     lm = FrozenLM(load_causal_lm(path, data.vocabulary.options))
     if not lm.dispatched and torch.cuda.is_available():
         lm.cuda()
-    floors = Floors(lm, None, tolerance)
+    floors = Floors(lm, Path("logs") / FOLDER, tolerance)
     if floors.why_not is not None:
         raise InputError(f"--lm {path}: {floors.why_not}")
     rows: list[dict[str, Any]] = []
     for chunk in data.evaluation_dataloader():
         with console.status(f"{len(rows)} of {len(data.targets)} floors"):
-            rows += floors.rows(chunk)
+            about = zip(chunk.target_id, chunk.family, chunk.entropy.tolist(), floors.of(chunk), strict=True)
+            for target_id, family, entropy, floor in about:
+                assert floor is not None
+                row = {"target_id": target_id, "family": family, "entropy": entropy, "lm": path}
+                rows.append(row | {"lm_fingerprint": lm.fingerprint} | vars(floor))
     if out is None:
         folder = Path("logs") / (Path(configs[-1]).stem if configs else "default")
         folder.mkdir(parents=True, exist_ok=True)
-        out = free_path(folder, FILE)
+        out = free_path(folder, "floors.parquet")
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     print_floors(table)
     console.print(f"floors   {write_parquet(table, out)}", soft_wrap=True, markup=False)

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from lit_prompt.functional.output_head import OutputHead, TargetTerms
+from lit_prompt.functional.row_descent import Descent
 from lit_prompt.functional.spectral_descent import spectral_descent
+from lit_prompt.functional.two_precisions import in_two_precisions
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ def kl_floor(head: OutputHead, terms: TargetTerms, tolerance: float = 1e-3, max_
         head: final norm and output head of the LM.
         terms: the targets.
         tolerance: largest gap, nats.
-        max_steps: most steps of the solver; a target that needs more has a wider gap, and a floor that holds all the
-            same.
+        max_steps: most steps of the solver, with float32 and with float64 products each; a target that needs more has
+            a wider gap, and a floor that holds all the same.
 
     Returns:
         The floors.
@@ -53,13 +55,17 @@ def kl_floor(head: OutputHead, terms: TargetTerms, tolerance: float = 1e-3, max_
     def gap(u: Tensor, gradient: Tensor) -> Tensor:
         return (gradient * u).sum(1) + radius * gradient.norm(dim=1)
 
-    found = spectral_descent(
-        lambda u, rows: head.kl_and_gradient(u, terms.rows(rows)),
-        project,
-        gap,
-        torch.zeros_like(terms.moments),
-        tolerance,
-        max_steps,
-    )
+    def solve(products: torch.dtype, start: Tensor, tolerance: float, rounding: float) -> Descent:
+        return spectral_descent(
+            lambda u, rows: head.kl_and_gradient(u, terms.rows(rows), products),
+            project,
+            gap,
+            start,
+            tolerance,
+            max_steps,
+            rounding,
+        )
+
+    found = in_two_precisions(solve, torch.zeros_like(terms.moments), tolerance, head.float32_gap)
     lower = (found.value - found.gap - head.slack).clamp_min(0.0)
     return Floor(lower, found.value, found.point, found.steps)

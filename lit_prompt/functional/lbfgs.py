@@ -5,19 +5,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lit_prompt.functional.spectral_descent import Descent
+from lit_prompt.functional.row_descent import Descent, Objective, Rows, backtrack, descend
 
 _MEMORY = 8
-_SUFFICIENT = 1e-4
-_MOST_HALVINGS = 40
+_CUT = 0.3
 
 
 def lbfgs(
-    objective: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    objective: Objective,
     gap: Callable[[Tensor, Tensor], Tensor],
     start: Tensor,
     tolerance: float,
     max_steps: int,
+    rounding: float,
 ) -> Descent:
     """Minimises an unconstrained objective from one start for each of many problems.
 
@@ -25,79 +25,50 @@ def lbfgs(
     curvature pairs, step lengths and end; torch.optim.LBFGS would take all problems for one.
 
     Args:
-        objective: takes points ``[row, dim]`` and the problems that they belong to ``[row]``; gives values ``[row]``
-            and gradients ``[row, dim]``.
+        objective: of the problems.
         gap: takes points and gradients; gives what is to become small ``[row]``.
         start: ``[item, dim]``, float64.
         tolerance: a problem ends when its gap is at most this.
         max_steps: it ends after this many steps whatever its gap.
+        rounding: relative error of the objective's values.
 
     Returns:
         The last points.
     """
-    rows = torch.arange(len(start), device=start.device)
-    x = start
-    value, gradient = objective(x, rows)
-    pairs: list[tuple[Tensor, Tensor]] = []
-    end = Descent(x.clone(), value.clone(), torch.full_like(value, torch.inf), torch.zeros_like(rows))
-    for step in range(max_steps + 1):
-        measure = gap(x, gradient)
-        end.point[rows], end.value[rows], end.gap[rows], end.steps[rows] = x, value, measure, step
-        going = ~(measure <= tolerance)
-        if not going.all():
-            rows, x, value, gradient = (t[going] for t in (rows, x, value, gradient))
-            pairs = [(moved[going], turned[going]) for moved, turned in pairs]
-        if len(rows) == 0 or step == max_steps:
-            return end
-        direction = -_apply_inverse_hessian(gradient, pairs)
-        slope = (direction * gradient).sum(1)
-        uphill = ~(slope < 0.0)
-        direction = torch.where(uphill.unsqueeze(1), -gradient, direction)
-        slope = torch.where(uphill, -(gradient * gradient).sum(1), slope)
-        new, new_value, new_gradient = _backtrack(objective, rows, x, value, direction, slope)
-        pairs = [*pairs, (new - x, new_gradient - gradient)][-_MEMORY:]
-        x, value, gradient = new, new_value, new_gradient
-    return end
+
+    def step(rows: Rows, number: int) -> Rows:
+        moved, turned = rows.memory
+        direction = -_apply_inverse_hessian(rows.gradient, moved, turned)
+        uphill = ~((direction * rows.gradient).sum(1, keepdim=True) < 0.0)
+        direction = torch.where(uphill, -rows.gradient, direction)
+
+        def trial(which: Tensor, length: Tensor) -> Tensor:
+            return rows.point[which] + length.unsqueeze(1) * direction[which]
+
+        ones = torch.ones_like(rows.value)
+        point, value, gradient = backtrack(objective, rows, trial, ones, rows.value, _CUT, rounding)
+        moved = torch.cat([moved[:, 1:], (point - rows.point).unsqueeze(1)], 1)
+        turned = torch.cat([turned[:, 1:], (gradient - rows.gradient).unsqueeze(1)], 1)
+        return Rows(rows.problem, point, value, gradient, (moved, turned))
+
+    every = torch.arange(len(start), device=start.device)
+    value, gradient = objective(start, every)
+    nothing = start.new_zeros(len(start), _MEMORY, start.shape[1])  # pairs without curvature count for nothing
+    return descend(Rows(every, start, value, gradient, (nothing, nothing)), step, gap, tolerance, max_steps)
 
 
-def _apply_inverse_hessian(gradient: Tensor, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """The two-loop recursion; pairs without curvature are passed over, row by row."""
-    found, seen = gradient, []
-    for moved, turned in reversed(pairs):
-        curvature = (moved * turned).sum(1, keepdim=True)
-        inverse = torch.where(curvature > 1e-16, 1.0 / curvature, 0.0)
-        share = inverse * (moved * found).sum(1, keepdim=True)
-        found = found - share * turned
-        seen.append((inverse, share))
-    scale = 1.0 / gradient.norm(dim=1, keepdim=True).clamp_min(1e-30)
-    if pairs:
-        moved, turned = pairs[-1]
-        curvature, size = (moved * turned).sum(1, keepdim=True), (turned * turned).sum(1, keepdim=True)
-        scale = torch.where(curvature > 1e-16, curvature / size, scale)
+def _apply_inverse_hessian(gradient: Tensor, moved: Tensor, turned: Tensor) -> Tensor:
+    """The two-loop recursion over pairs ``[row, pair, dim]``; those without curvature are passed over, row by row."""
+    curvature = (moved * turned).sum(2, keepdim=True)
+    inverse = torch.where(curvature > 1e-16, 1.0 / curvature, 0.0)
+    found, shares = gradient, []
+    for pair in reversed(range(moved.shape[1])):
+        share = inverse[:, pair] * (moved[:, pair] * found).sum(1, keepdim=True)
+        found = found - share * turned[:, pair]
+        shares.append(share)
+    last, size = curvature[:, -1], (turned[:, -1] ** 2).sum(1, keepdim=True)
+    scale = torch.where(last > 1e-16, last / size, 1.0 / gradient.norm(dim=1, keepdim=True).clamp_min(1e-30))
     found = found * scale
-    for (moved, turned), (inverse, share) in zip(pairs, reversed(seen), strict=True):
-        found = found + (share - inverse * (turned * found).sum(1, keepdim=True)) * moved
+    for pair, share in enumerate(reversed(shares)):
+        found = found + (share - inverse[:, pair] * (turned[:, pair] * found).sum(1, keepdim=True)) * moved[:, pair]
     return found
-
-
-def _backtrack(
-    objective: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-    rows: Tensor,
-    x: Tensor,
-    value: Tensor,
-    direction: Tensor,
-    slope: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Shortens the steps that do not lower the value enough."""
-    length = torch.ones_like(value)
-    new = x + direction
-    new_value, gradient = objective(new, rows)
-    rounding = 1e-14 * value.abs().clamp_min(1.0)
-    for _ in range(_MOST_HALVINGS):
-        high = (~(new_value <= value + _SUFFICIENT * length * slope + rounding)).nonzero().flatten()
-        if len(high) == 0:
-            break
-        length[high] *= 0.3
-        new[high] = x[high] + length[high].unsqueeze(1) * direction[high]
-        new_value[high], gradient[high] = objective(new[high], rows[high])
-    return new, new_value, gradient

@@ -39,8 +39,9 @@ class OutputHead:
 
     The features are ``gain u + shift`` (gain and bias of the final norm, and a projection where one follows), the
     logits ``weight features + bias``. Whatever the prompt, :math:`\|u\| \le` :attr:`radius`, and u has mean zero
-    where the norm centres it. The objective is computed in float64 over blocks of the vocabulary, so that neither the
-    head in float64 nor a table of all probabilities is ever held.
+    where the norm centres it. The objective is computed over blocks of the vocabulary, so that neither the head in
+    another dtype than its own nor a table of all probabilities is ever held. Sums are float64; products with the head
+    are float64 unless float32 is asked for, which is several times as fast and does for all but a certificate.
 
     Args:
         weight: ``[vocab, feature]``, any floating dtype.
@@ -54,6 +55,7 @@ class OutputHead:
         sphere_radius: sqrt(dim).
         radius: bound of the norm of u, rounding of the LM's arithmetic included.
         slack: how far rounding outside that bound can lower a KL, nats.
+        float32_gap: gaps that are no larger, in nats, may be rounding where products are float32.
     """
 
     def __init__(
@@ -68,7 +70,8 @@ class OutputHead:
         self.sphere_radius = math.sqrt(self.dim)
         # an LM rounds u and its product with the gain, each by half of this
         self.radius = self.sphere_radius * (1.0 + 2.0 * rounding)
-        self.slack = self._rounding_slack(rounding)
+        self.slack, norm = self._rounding_slack(rounding)
+        self.float32_gap = 8.0 * torch.finfo(torch.float32).eps * norm * self.radius
 
     @property
     def device(self) -> torch.device:
@@ -80,20 +83,20 @@ class OutputHead:
         """Number of logits."""
         return self._weight.shape[0]
 
-    def _blocks(self) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-        """The head in float64, part by part."""
+    def _blocks(self, dtype: torch.dtype = torch.float64) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+        """The head in some dtype, part by part."""
         vocab, features = self._weight.shape
         size = max(256, _BLOCK_BYTES // (8 * max(features, _MOST_ITEMS)))
-        if self._whole is None and size >= vocab:
-            self._whole = self._block(slice(0, vocab))
-        if self._whole is not None:
-            yield self._whole
+        if size < vocab or dtype != torch.float64:
+            for start in range(0, vocab, size):
+                yield self._block(slice(start, min(start + size, vocab)), dtype)
             return
-        for start in range(0, vocab, size):
-            yield self._block(slice(start, min(start + size, vocab)))
+        if self._whole is None:
+            self._whole = self._block(slice(0, vocab), dtype)
+        yield self._whole
 
-    def _block(self, part: slice) -> tuple[slice, Tensor, Tensor | None]:
-        return part, self._weight[part].double(), None if self._bias is None else self._bias[part].double()
+    def _block(self, part: slice, dtype: torch.dtype) -> tuple[slice, Tensor, Tensor | None]:
+        return part, self._weight[part].to(dtype), None if self._bias is None else self._bias[part].to(dtype)
 
     def features(self, u: Tensor) -> Tensor:
         """Features of normalised states: ``[item, dim]`` to ``[item, feature]``, float64."""
@@ -123,32 +126,39 @@ class OutputHead:
             constant.append(offset + features @ self._shift)
         return TargetTerms(torch.cat(moments), torch.cat(constant))
 
-    def kl_and_gradient(self, u: Tensor, terms: TargetTerms) -> tuple[Tensor, Tensor]:
+    def kl_and_gradient(
+        self, u: Tensor, terms: TargetTerms, products: torch.dtype = torch.float64
+    ) -> tuple[Tensor, Tensor]:
         """KL(p || q) in nats at normalised states and its gradient.
 
         Args:
             u: ``[item, dim]``, float64.
             terms: the targets, one for each item.
+            products: dtype of the products with the head, float64 or float32.
 
         Returns:
             ``[item]`` and ``[item, dim]``, float64.
         """
         kl, gradient = zip(
-            *(self._part(u[i], terms.rows(i)) for i in torch.arange(len(u), device=u.device).split(_MOST_ITEMS)),
+            *(
+                self._part(u[i], terms.rows(i), products)
+                for i in torch.arange(len(u), device=u.device).split(_MOST_ITEMS)
+            ),
             strict=True,
         )
         return torch.cat(kl), torch.cat(gradient)
 
-    def _part(self, u: Tensor, terms: TargetTerms) -> tuple[Tensor, Tensor]:
-        h = pad_rows(self.features(u))
-        top = torch.full((len(h), 1), -math.inf, dtype=torch.float64, device=h.device)
-        total, mean = torch.zeros_like(top), torch.zeros_like(h)
-        for _, weight, bias in self._blocks():
+    def _part(self, u: Tensor, terms: TargetTerms, products: torch.dtype) -> tuple[Tensor, Tensor]:
+        features = pad_rows(self.features(u))
+        h = features.to(products)
+        top = torch.full((len(h), 1), -math.inf, dtype=products, device=h.device)
+        total, mean = features.new_zeros(len(h), 1), torch.zeros_like(features)
+        for _, weight, bias in self._blocks(products):
             z = h @ weight.T if bias is None else torch.addmm(bias, h, weight.T)
             higher = torch.maximum(top, z.amax(1, keepdim=True))
             q = z.sub_(higher).exp_()
-            shrink = (top - higher).exp()
-            total = total * shrink + q.sum(1, keepdim=True)
+            shrink = (top.double() - higher).exp()
+            total = total * shrink + q.sum(1, keepdim=True, dtype=torch.float64)
             mean = mean * shrink + q @ weight
             top = higher
         log_partition = (top + total.log())[: len(u), 0]
@@ -156,8 +166,11 @@ class OutputHead:
         # <p, c> and <m_p, u> together are the target's mean logit
         return log_partition - (terms.moments * u).sum(1) - terms.constant, gradient
 
-    def _rounding_slack(self, rounding: float) -> float:
-        """Bounds, by the largest change of a logit, what rounding adds outside the ball; never below 1e-6."""
+    def _rounding_slack(self, rounding: float) -> tuple[float, float]:
+        """Bounds, by the largest change of a logit, what rounding adds outside the ball; never below 1e-6.
+
+        Beside it the length of the longest row of weight times gain.
+        """
         dim = torch.ones(1, self.dim, dtype=torch.float64, device=self.device)
         mean = (self.features(dim) - self._shift).squeeze(0)  # of the direction that centring takes away
         matrix = self._gain.dim() == 2
@@ -171,4 +184,4 @@ class OutputHead:
             norm = max(norm, float(rows.norm(dim=1).max()))
             bias_size = max(bias_size, 0.0 if bias is None else float(bias.abs().max()))
         slack = 2.0 * rounding * bent + 2.0 * _LOGIT_ROUNDING * (norm * self.radius + bent + bias_size)
-        return max(1e-6, slack + (rounding * (high - low) if self.centred else 0.0))
+        return max(1e-6, slack + (rounding * (high - low) if self.centred else 0.0)), norm

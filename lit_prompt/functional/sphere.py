@@ -8,12 +8,13 @@ from torch import Tensor
 from lit_prompt.functional.floor import Floor
 from lit_prompt.functional.lbfgs import lbfgs
 from lit_prompt.functional.output_head import OutputHead, TargetTerms
-from lit_prompt.functional.spectral_descent import Descent
+from lit_prompt.functional.row_descent import Descent
+from lit_prompt.functional.two_precisions import in_two_precisions
 
 # a point of the ball this close to its boundary counts as lying on it
 _ON_BOUNDARY = 1e-6
 # random starts are followed this far, and further only where they have come to a lower KL by then
-_COARSE = 300.0
+_COARSE = 30.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def kl_on_sphere(
     terms: TargetTerms,
     floor: Floor,
     restarts: int = 1,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-3,
     max_steps: int = 500,
     seed: int = 0,
 ) -> SpherePoint:
@@ -51,7 +52,7 @@ def kl_on_sphere(
         floor: their solutions in the ball.
         restarts: random starts for each target whose ball solution lies within the ball.
         tolerance: a search ends when the gradient along the sphere, times the radius, is at most this, nats.
-        max_steps: it ends after so many steps in any case.
+        max_steps: it ends after so many steps in any case, with float32 and with float64 products each.
         seed: of the random starts.
 
     Returns:
@@ -94,13 +95,16 @@ def _descend(
         norm = x.norm(dim=1, keepdim=True).clamp_min(1e-30)
         return x * (radius / norm), radius / norm
 
-    def objective(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        u, scale = on_sphere(x)
-        kl, gradient = head.kl_and_gradient(u, terms.rows(which[rows]))
-        return kl, scale * (gradient - (gradient * u).sum(1, keepdim=True) * u / radius**2)
-
     def along_sphere(x: Tensor, gradient: Tensor) -> Tensor:
         return head.centre(x).norm(dim=1) * gradient.norm(dim=1)
 
-    found = lbfgs(objective, along_sphere, on_sphere(start)[0], tolerance, max_steps)
+    def solve(products: torch.dtype, start: Tensor, tolerance: float, rounding: float) -> Descent:
+        def objective(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+            u, scale = on_sphere(x)
+            kl, gradient = head.kl_and_gradient(u, terms.rows(which[rows]), products)
+            return kl, scale * (gradient - (gradient * u).sum(1, keepdim=True) * u / radius**2)
+
+        return lbfgs(objective, along_sphere, on_sphere(start)[0], tolerance, max_steps, rounding)
+
+    found = in_two_precisions(solve, start, tolerance, head.float32_gap)
     return Descent(on_sphere(found.point)[0], found.value, found.gap, found.steps)

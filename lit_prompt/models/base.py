@@ -1,6 +1,7 @@
 """What soft and hard prompts have in common: the frozen LM, the contexts, the checkpoint's identity."""
 
 from abc import abstractmethod
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -11,7 +12,7 @@ from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary, load_causal_lm
 from lit_prompt.models.baselines import Baselines
 from lit_prompt.models.context import Contexts
 from lit_prompt.models.evaluation import PromptEvaluation
-from lit_prompt.models.floors import FILE, Floors
+from lit_prompt.models.floors import FOLDER, Floors
 from lit_prompt.models.trainer_checks import refuse_cut_chunks, refuse_low_precision, refuse_many_devices
 from lit_prompt.search import BestSoFar, ResultBank
 
@@ -89,8 +90,14 @@ class PromptModule(PromptEvaluation):
         self.contexts = Contexts(self.before, self.after, self.lm, self.vocabulary)
         self.contexts.check_lengths(self.targets, self.prompt_length, self.lm_path)
         self.baselines = Baselines(self.lm, self.vocabulary, self.contexts, self.prompt_length, self._micro_batch)
-        folder = run_folder(self.trainer)
-        self.floors = Floors(self.lm, None if folder is None else folder / FILE)
+        self.floors = Floors(self.lm, self._floors_folder())
+
+    def _floors_folder(self) -> Path | None:
+        """Where all runs beside this one keep their floors; None for a run that keeps nothing."""
+        logger = self.trainer.logger
+        if run_folder(self.trainer) is None or logger is None or logger.save_dir is None:
+            return None
+        return Path(logger.save_dir) / FOLDER
 
     def check_search(self, stage: str, *counts: str) -> None:
         """Refuses settings that no search can have.

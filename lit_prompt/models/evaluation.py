@@ -146,7 +146,7 @@ class PromptEvaluation(L.LightningModule):
         reached = self.reached_log_probs(prompts.flatten(0, 1), in_context).unflatten(0, prompts.shape[:2])
         columns, log_q = divergence_columns(batch, reached, self.bank, self.unprompted_log_probs(contexts))
         columns |= self.baselines.columns(batch)
-        columns |= excess_columns(columns["kl"], self.floors.rows(batch))
+        columns |= excess_columns(columns["kl"], self.floors.of(batch))
         best = prompts[torch.arange(len(batch)), torch.tensor(columns["best_restart"])]
         columns["prompt_norm"] = best.norm(dim=-1).mean(-1).tolist()
         columns |= self.text_columns(batch, columns["best_restart"])

@@ -11,6 +11,19 @@ from rich.table import Table
 from lit_prompt.results.console import console
 from lit_prompt.results.groups import entropy_groups
 
+#: Columns of ``floors.parquet``; KLs in nats, as in :class:`lit_prompt.models.floor_cache.KnownFloor`.
+SCHEMA = pa.schema(
+    [
+        ("target_id", pa.string()),
+        ("family", pa.string()),
+        ("entropy", pa.float64()),
+        ("kl_floor", pa.float64()),
+        ("kl_ball", pa.float64()),
+        ("kl_sphere", pa.float64()),
+        ("lm", pa.string()),
+        ("lm_fingerprint", pa.string()),
+    ]
+)
 _NUMBERS = ("kl_floor", "kl_ball", "kl_sphere")
 
 
@@ -18,7 +31,7 @@ def print_floors(table: pa.Table) -> None:
     """Prints floors and sphere values by family and entropy.
 
     Args:
-        table: rows of :data:`lit_prompt.models.floors.SCHEMA`.
+        table: rows of :data:`SCHEMA`.
     """
     rows = table.to_pylist()
     view = Table(

@@ -139,7 +139,7 @@ def test_blocks_of_the_vocabulary_do_not_matter(monkeypatch):
 
 
 def test_company_does_not_change_a_floor(monkeypatch):
-    head, log_p = make_head(vocab=200, dim=24, centred=True), targets(200)
+    head, log_p = make_head(vocab=200, dim=24, centred=True), torch.cat([targets(200, seed) for seed in range(4)])
     terms = head.terms(log_p)
     together, sphere = kl_floor(head, terms), kl_on_sphere(head, terms, kl_floor(head, terms))
     monkeypatch.setattr(output_head, "_MOST_ITEMS", 16)

@@ -1,14 +1,13 @@
 """The lift against gradient search and against the floor."""
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 
 from lit_prompt.data.families import EntropyMatched, OneHot
 from lit_prompt.lm import LMOptions
-from lit_prompt.models import LiftPrompt, PromptInit, SoftPrompt
-from lit_prompt.models.floors import FILE, Floors
+from lit_prompt.models import LiftPrompt, PromptInit, SoftPrompt, floor_cache
+from lit_prompt.models.floors import Floors
 from lit_prompt.search import StopReason
 from tests.conftest import ARCHITECTURES, EMBEDDED_GPT2, EMBEDDED_LLAMA
 
@@ -81,27 +80,50 @@ def test_company_does_not_change_a_lift(search, tiny_lm):
     assert torch.equal(together.reason, alone.reason)
 
 
-def test_floors_are_solved_once(search, tiny_lm, tmp_path, monkeypatch):
+def test_floors_are_solved_once_for_all_runs_of_an_lm(search, tiny_lm, tmp_path, monkeypatch):
     module = search(tiny_lm, FAMILIES, steps=1)
-    batch = module.targets.batch(range(10))
-    first = Floors(module.lm, tmp_path / FILE).rows(batch)
-    assert pq.read_table(tmp_path / FILE)["target_id"].to_pylist() == batch.target_id
+    some, every = module.targets.batch(range(6)), module.targets.batch(range(10))
+    other_run = Floors(module.lm, tmp_path)
+    first = Floors(module.lm, tmp_path).of(some)
+    whole = other_run.of(every)  # had read the cache before there was anything in it
+    assert [floor.kl_floor for floor in whole[:6]] == pytest.approx([floor.kl_floor for floor in first], abs=1e-9)
+    assert [path.name for path in tmp_path.iterdir()] == [f"{module.lm.fingerprint}.parquet"]
     monkeypatch.setattr(Floors, "_solve", lambda *_: pytest.fail("solved twice"))
-    assert Floors(module.lm, tmp_path / FILE).rows(batch) == first
+    assert Floors(module.lm, tmp_path).of(every) == whole
 
 
 def test_floors_of_another_lm_wider_ones_and_a_broken_file_are_not_used(search, tiny_lm, make_lm, tmp_path):
     module, other = (search(lm, FAMILIES, steps=1) for lm in (tiny_lm, make_lm("gpt2")))
     batch = module.targets.batch(range(10))
-    path = tmp_path / FILE
-    wide = Floors(module.lm, path, tolerance=0.5).rows(batch)
-    fine = Floors(module.lm, path, tolerance=1e-5).rows(batch)
-    assert any(b["kl_floor"] > a["kl_floor"] + 1e-4 for a, b in zip(wide, fine, strict=True))
-    assert all(b["kl_floor"] >= a["kl_floor"] - 1e-9 for a, b in zip(wide, fine, strict=True))
-    theirs = Floors(other.lm, path).rows(other.targets.batch(range(10)))
-    assert theirs[2]["kl_floor"] != fine[2]["kl_floor"]
-    path.write_bytes(b"no parquet")
-    assert Floors(module.lm, path, tolerance=1e-5).rows(batch) == fine
+    wide = Floors(module.lm, tmp_path, tolerance=0.5).of(batch)
+    fine = Floors(module.lm, tmp_path, tolerance=1e-5).of(batch)
+    assert any(b.kl_floor > a.kl_floor + 1e-4 for a, b in zip(wide, fine, strict=True))
+    assert all(b.kl_floor >= a.kl_floor - 1e-9 for a, b in zip(wide, fine, strict=True))
+    assert Floors(module.lm, tmp_path, tolerance=0.5).of(batch) == fine
+    theirs = Floors(other.lm, tmp_path).of(other.targets.batch(range(10)))
+    assert theirs[2].kl_floor != fine[2].kl_floor
+    (tmp_path / f"{module.lm.fingerprint}.parquet").write_bytes(b"no parquet")
+    assert Floors(module.lm, tmp_path, tolerance=1e-5).of(batch) == fine
+
+
+def test_floors_that_another_version_solved_are_not_used(search, tiny_lm, tmp_path, monkeypatch):
+    module = search(tiny_lm, FAMILIES, steps=1)
+    batch = module.targets.batch(range(10))
+    Floors(module.lm, tmp_path).of(batch)
+    newer = floor_cache._SCHEMA.with_metadata({"lit_prompt": "newer"})
+    monkeypatch.setattr(floor_cache, "_SCHEMA", newer)
+    solved = []
+    monkeypatch.setattr(Floors, "_solve", lambda self, batch, keys, which: solved.extend(which))
+    Floors(module.lm, tmp_path).of(batch)
+    assert solved == list(range(10))
+
+
+def test_a_search_goes_on_where_floors_cannot_be_kept(search, tiny_lm, tmp_path, caplog):
+    module = search(tiny_lm, FAMILIES, steps=1)
+    (tmp_path / "file").write_text("")
+    kept = Floors(module.lm, None).of(module.targets.batch(range(10)))
+    assert Floors(module.lm, tmp_path / "file").of(module.targets.batch(range(10))) == kept
+    assert caplog.text.count("floors are not kept") == 1
 
 
 @torch.no_grad()

@@ -1,0 +1,90 @@
+"""Floors that some run has solved already, for all runs with the same LM."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lit_prompt import __version__
+from lit_prompt.files import replaced_whole
+
+_log = logging.getLogger(__name__)
+
+# another version may solve otherwise
+_SCHEMA = pa.schema(
+    [
+        ("fingerprint", pa.string()),
+        ("kl_floor", pa.float64()),
+        ("kl_ball", pa.float64()),
+        ("kl_sphere", pa.float64()),
+    ],
+    {"lit_prompt": __version__},
+)
+
+
+@dataclass(frozen=True)
+class KnownFloor:
+    """What is known of a distribution, nats.
+
+    Attributes:
+        kl_floor: certified lower bound.
+        kl_ball: reached within the ball: the floor is at most this far from its best value.
+        kl_sphere: least KL found on the sphere: what a soft prompt can reach.
+    """
+
+    kl_floor: float
+    kl_ball: float
+    kl_sphere: float
+
+    @property
+    def gap(self) -> float:
+        """How far the floor can be from its best value."""
+        return self.kl_ball - self.kl_floor
+
+
+class FloorCache:
+    """Known floors under the fingerprints of their distributions, in memory and in a file.
+
+    Args:
+        path: file that other processes may read and write, too; None to keep floors in memory alone.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._known = {} if path is None else _read(path)
+
+    def get(self, fingerprint: str) -> KnownFloor | None:
+        """The floor of a distribution."""
+        return self._known.get(fingerprint)
+
+    def put(self, found: dict[str, KnownFloor]) -> None:
+        """Keeps floors, along with those that other processes have written meanwhile; the narrower gap stays."""
+        self._known = _narrower(self._known, found)
+        if self._path is None:
+            return
+        self._known = _narrower(self._known, _read(self._path))
+        rows = [{"fingerprint": key, **vars(floor)} for key, floor in self._known.items()]
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with replaced_whole(self._path) as staging:
+                pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), staging)
+        except OSError as error:  # no reason to stop a search
+            _log.warning("floors are not kept: %s cannot be written (%s)", self._path, error.strerror)
+            self._path = None
+
+
+def _narrower(known: dict[str, KnownFloor], found: dict[str, KnownFloor]) -> dict[str, KnownFloor]:
+    return known | {key: floor for key, floor in found.items() if key not in known or floor.gap < known[key].gap}
+
+
+def _read(path: Path) -> dict[str, KnownFloor]:
+    """Floors of a file; none where it is no such file, as it can be made again."""
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid):
+        return {}
+    if not table.schema.equals(_SCHEMA, check_metadata=True):
+        return {}
+    return {row.pop("fingerprint"): KnownFloor(**row) for row in table.to_pylist()}
