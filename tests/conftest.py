@@ -55,6 +55,11 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
         max_position_embeddings=64, word_embed_proj_dim=16, bos_token_id=0, eos_token_id=0, pad_token_id=0,
         do_layer_norm_before=True,
     ),
+    "post_norm": lambda: transformers.OPTConfig(
+        vocab_size=VOCABULARY, hidden_size=32, ffn_dim=64, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=64, word_embed_proj_dim=32, bos_token_id=0, eos_token_id=0, pad_token_id=0,
+        do_layer_norm_before=False,
+    ),
     "gemma": lambda: transformers.GemmaConfig(**_GROUPED),
     "gemma2": lambda: transformers.Gemma2Config(**_GROUPED, query_pre_attn_scalar=8, sliding_window=32),
     "gemma3": lambda: transformers.Gemma3TextConfig(**_GROUPED, query_pre_attn_scalar=8, sliding_window=32),
