@@ -32,7 +32,7 @@ def time_lm(folder: str, count: int) -> None:
     """Prints a row for an LM."""
     from lit_prompt.data import TargetSet
     from lit_prompt.data.families import EntropyMatched
-    from lit_prompt.functional import kl_floor
+    from lit_prompt.functional import kl_floor, kl_on_sphere
     from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary, load_causal_lm, output_geometry
     from lit_prompt.models import LiftPrompt, SoftPrompt
 
@@ -44,8 +44,10 @@ def time_lm(folder: str, count: int) -> None:
         log_p = targets.batch(range(len(targets))).log_probs
         head = output_geometry(FrozenLM(load_causal_lm(folder, LMOptions())))
         started = time.perf_counter()
-        floor = kl_floor(head, head.terms(log_p))
+        terms = head.terms(log_p)
+        floor = kl_floor(head, terms)
         floor_seconds = time.perf_counter() - started
+        sphere = kl_on_sphere(head, terms, floor)
         lift = LiftPrompt(lm=folder, steps=1)
         lift_seconds = fit_seconds(lift, str(path))
         soft_seconds = search_seconds(folder, str(path), _TIMED_STEPS) * STEPS / _TIMED_STEPS
@@ -55,8 +57,9 @@ def time_lm(folder: str, count: int) -> None:
         fit_seconds(soft, str(path))
     kl, other = lift.bank.kl[:, 0], soft.bank.kl[:, 0]
     seconds = [x / count for x in (floor_seconds, lift_seconds, soft_seconds)]
+    steps = [float(found.steps.float().mean()) for found in (floor, sphere)]
     print(
-        f"{Path(folder).name:12s}   {seconds[0]:7.4f} {float(floor.steps.float().mean()):6.0f}   {seconds[1]:7.4f}   "
+        f"{Path(folder).name:12s}   {seconds[0]:7.4f} {steps[0]:6.0f}   {seconds[1]:7.4f} {sum(steps):6.0f}   "
         f"{seconds[2]:7.3f}   {loop:7.2f}   {seconds[2] / seconds[1]:8.1f}   {loop / seconds[1]:8.1f}   "
         f"{float(kl.mean()):7.4f}   {float(other.mean()):7.4f}   {int((kl <= other + 1e-5).sum())} of {count}",
         flush=True,
@@ -108,10 +111,12 @@ def main() -> None:
     )
     parser.add_argument("--heads", nargs="*", default=["4096x256", "32000x1024", "128256x2048"])
     parser.add_argument("--targets", type=int, default=64)
-    parser.add_argument("--head-targets", type=int, default=8)
+    parser.add_argument("--head-targets", type=int, default=16)
     arguments = parser.parse_args()
     print(f"{arguments.targets} targets, seconds a target, {torch.get_num_threads()} threads")
-    print("LM             floor   steps    lift   Adam 500     loop   Adam/lift  loop/lift  KL lift  KL Adam  lower")
+    print(
+        "LM             floor   steps    lift   steps   Adam 500     loop   Adam/lift  loop/lift  KL lift  KL Adam  lower"
+    )
     for lm in arguments.lms:
         time_lm(lm, arguments.targets)
     print(f"\n{arguments.head_targets} targets, seconds a target, heads alone")

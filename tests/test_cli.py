@@ -190,6 +190,9 @@ def test_tensorboard_holds_every_tab(cli, run):
     assert {f"token_errors/{name}/text_summary" for name in ("1_best", "2_median", "3_worst")} <= set(tags["tensors"])
     median = pq.read_table(run / "results.parquet")["kl"].to_pylist()
     assert events.Scalars("hp/kl_median")[-1].value == pytest.approx(sorted(median)[4], abs=1e-5)
+    steps = [event.step for event in events.Scalars("hp/kl_median")]
+    assert len(set(steps[-2:])) == 1
+    assert steps[-1] > 0  # the test's point lies where the fit's does
 
 
 def test_hard_prompts_from_fit_to_predict(cli, workdir, tiny_lm):

@@ -20,6 +20,11 @@ class TensorBoardReport(L.Callback):
 
     def __init__(self) -> None:
         self._columns: list[Columns] = []
+        self._searched_steps = 0
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keeps the step of the search: a test has none of its own, and its points belong at the curves' end."""
+        self._searched_steps = checkpoint["global_step"]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Opens the hyperparameters tab; the metrics follow at the end."""
@@ -53,7 +58,7 @@ class TensorBoardReport(L.Callback):
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Shows what the test found."""
         if isinstance(trainer.logger, TensorBoardLogger) and isinstance(pl_module, PromptModule):
-            self._show(trainer.logger, pl_module, self._columns, trainer.global_step)
+            self._show(trainer.logger, pl_module, self._columns, self._searched_steps)
 
     def _show(self, logger: TensorBoardLogger, module: PromptModule, columns: list[Columns], step: int) -> None:
         table = result_table(columns)
