@@ -136,8 +136,13 @@ class RunCLI(LightningCLI):
             raise
 
     def fit(self, **kwargs: Any) -> None:
-        """Runs the trainer's fit."""
-        self.run("fit", **kwargs)
+        """Runs the trainer's fit; a new run that is refused before it has computed anything leaves no folder."""
+        try:
+            self.run("fit", **kwargs)
+        except InputError:
+            if self._run_folder is None and isinstance(self.trainer.logger, TensorBoardLogger):
+                _remove_if_empty(Path(self.trainer.logger.log_dir))
+            raise
 
     def run(self, command: str, **kwargs: Any) -> None:
         """Calls the trainer.
@@ -189,6 +194,17 @@ def _run_logger(run_folder: Path | None, name: str) -> TensorBoardLogger:
             "trainer.logger"
         ) from error
     return logger
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Removes a run's folder that holds TensorBoard's events alone."""
+    if not folder.is_dir():
+        return
+    files = list(folder.iterdir())
+    if all(file.name.startswith("events.out.tfevents.") for file in files):
+        for file in files:
+            file.unlink()
+        folder.rmdir()
 
 
 def _check_checkpoint(path: Any, subcommand: str) -> None:

@@ -287,3 +287,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on(cli, workdir, tiny_lm, monkeypatch):
     monkeypatch.undo()
     monkeypatch.chdir(workdir)
     assert "lit_prompt test --run logs/ok/version_0" in cli("fit", "--run", "logs/ok/version_0")
+
+
+def test_a_fit_that_is_refused_at_once_leaves_no_version_behind(fails, workdir):
+    (workdir / "file.yaml").write_text(CONFIG.replace("OneHot", "FromFile").replace("count: 4", "path: none.jsonl"))
+    assert "none.jsonl: no such file" in fails("fit", "--config", "file.yaml")
+    assert not list(workdir.glob("logs/file/*"))
