@@ -59,9 +59,9 @@ def time_lm(folder: str, count: int) -> None:
     seconds = [x / count for x in (floor_seconds, lift_seconds, soft_seconds)]
     steps = [float(found.steps.float().mean()) for found in (floor, sphere)]
     print(
-        f"{Path(folder).name:12s}   {seconds[0]:7.4f} {steps[0]:6.0f}   {seconds[1]:7.4f} {sum(steps):6.0f}   "
-        f"{seconds[2]:7.3f}   {loop:7.2f}   {seconds[2] / seconds[1]:8.1f}   {loop / seconds[1]:8.1f}   "
-        f"{float(kl.mean()):7.4f}   {float(other.mean()):7.4f}   {int((kl <= other + 1e-5).sum())} of {count}",
+        f"{Path(folder).name:12s}  {seconds[0]:7.4f} {steps[0]:6.0f}   {seconds[1]:7.4f} {sum(steps):6.0f}   "
+        f"{seconds[2]:7.3f}  {loop:6.2f}   {seconds[2] / seconds[1]:8.1f}   {loop / seconds[1]:8.1f}  "
+        f"{float(kl.mean()):7.4f}  {float(other.mean()):7.4f}  {int((kl <= other + 1e-5).sum())} of {count}",
         flush=True,
     )
 
@@ -115,7 +115,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"{arguments.targets} targets, seconds a target, {torch.get_num_threads()} threads")
     print(
-        "LM             floor   steps    lift   steps   Adam 500     loop   Adam/lift  loop/lift  KL lift  KL Adam  lower"
+        "LM              floor  steps      lift  steps  Adam 500    loop  Adam/lift  loop/lift  KL lift  KL Adam  lower"
     )
     for lm in arguments.lms:
         time_lm(lm, arguments.targets)
