@@ -1,6 +1,7 @@
 """Files that are whole or not there."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ def replaced_whole(path: Path) -> Iterator[Path]:
 
     After an error in the block ``path`` is as it was, and nothing is left beside it.
     """
-    staging = path.with_name(f".{path.name}.part")
+    staging = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # two processes may write one file
     try:
         yield staging
         os.replace(staging, path)

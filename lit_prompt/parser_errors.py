@@ -26,6 +26,8 @@ def explain(message: str, groups: Mapping[str, type]) -> str:
         return f"{where}: {owner[-1].rpartition('.')[2]} has no key {found[1]!r}{nearest}"
     if found := re.search(r"does not accept option '([\w.]+)'", message):
         return f"unknown key {found[1]!r}{_nearest(found[1], _keys(groups))}"
+    if found := re.search(r"unrecognized arguments: --(\d+\.[\w.]+)", message):
+        return f"unknown option ending in .{found[1]}; a list (data.families, say) is changed in the config file"
     if found := re.search(r"unrecognized arguments: --([\w.]+)", message):
         return f"unknown option --{found[1]}{_nearest(found[1], _keys(groups))}"
     if found := re.search(r"Expected a (.+?)\. Got value: (.+)", message):

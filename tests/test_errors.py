@@ -71,6 +71,10 @@ def fails(cli, workdir, tiny_lm):
         (["--config", "ok.yaml", "--trainer.precision", "bf16-mixed"], "trainer.precision must stay 32-true"),
         (["--config", "ok.yaml", "--trainer.devices", "2"], "a run uses one device"),
         (["--config", "ok.yaml", "--data.chunk_size", "0"], "data.chunk_size is 0"),
+        (
+            ["--config", "ok.yaml", "--data.families.0.init_args.count", "5"],
+            "unknown option ending in .0.init_args.count; a list (data.families, say) is changed",
+        ),
         (["--config", "ok.yaml", "--trainer.max_steps", "2"], "would cut a chunk short"),
         (["--config", "ok.yaml", "--trainer.max_time", "00:00:00:02"], "would cut a chunk short"),
         (["--config", "ok.yaml", "--model.optimizer.lr", "abc"], "'abc' is not of the type"),

@@ -1,5 +1,6 @@
 """``lit_prompt floor``: certified floors of a config's targets, without any search."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,8 @@ def main(args: Sequence[str]) -> None:
     known, rest = parser.parse_known_args(args)
     if not known.tolerance > 0:
         raise InputError(f"--tolerance is {known.tolerance}; it must be positive")
-    if known.out is not None and (known.out.exists() or not known.out.parent.is_dir()):
-        raise InputError(f"--out: {known.out} exists already, or its folder does not")
+    if known.out is not None and known.out.exists():
+        raise InputError(f"--out: {known.out} exists; floors are never overwritten, name another file")
     _floors(known.tolerance, known.out, rest)
 
 
@@ -64,6 +65,9 @@ def _floors(tolerance: float, out: Path | None, args: Sequence[str]) -> None:
 
     configs = config_files(args)
     check_yaml(configs)
+    if out is None:
+        out = free_path(Path("logs") / (Path(configs[-1]).stem if configs else "default"), "floors.parquet")
+    _check_place(out)
     data = DataCLI(["fit", *args], None, name="floor").datamodule
     data.setup("floor")
     path = data.vocabulary.lm
@@ -82,10 +86,14 @@ def _floors(tolerance: float, out: Path | None, args: Sequence[str]) -> None:
                 assert floor is not None
                 row = {"target_id": target_id, "family": family, "entropy": entropy, "lm": path}
                 rows.append(row | {"lm_fingerprint": lm.fingerprint} | vars(floor))
-    if out is None:
-        folder = Path("logs") / (Path(configs[-1]).stem if configs else "default")
-        folder.mkdir(parents=True, exist_ok=True)
-        out = free_path(folder, "floors.parquet")
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     print_floors(table)
+    out.parent.mkdir(parents=True, exist_ok=True)
     console.print(f"floors   {write_parquet(table, out)}", soft_wrap=True, markup=False)
+
+
+def _check_place(out: Path) -> None:
+    """Refuses a file that could not be written once the floors are there."""
+    place = next(folder for folder in out.absolute().parents if folder.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise InputError(f"--out: {out} cannot be written: {place} is no folder that can be written to")

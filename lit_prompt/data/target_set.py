@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,12 @@ class TargetBatch:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @cached_property
+    def fingerprints(self) -> list[str]:
+        """SHA-256 over each distribution, 16 hexadecimal digits: what a target is, whatever its id."""
+        rows = self.log_probs.contiguous().numpy()
+        return [hashlib.sha256(row.tobytes()).hexdigest()[:16] for row in rows]
 
 
 class TargetSet:

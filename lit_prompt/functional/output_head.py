@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,6 +16,10 @@ _BLOCK_BYTES = 128 * 2**20
 _MOST_ITEMS = 512
 # evaluations take the product with the head in float32
 _LOGIT_ROUNDING = torch.finfo(torch.float32).eps
+# recovered states leave the ball by one rounding where the norm is sound, by hundreds before a floor is in danger
+_ROUNDINGS = 16.0
+# gains that are smaller, as a share of the largest, do not let a state be seen
+_SEEN = 1e-3
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class OutputHead:
         self._bias = bias
         self._gain, self._shift = gain.double(), shift.double()
         self._whole: tuple[slice, Tensor, Tensor | None] | None = None  # a head of a single block
+        self._rounding = rounding
         self.dim = gain.shape[-1]
         self.centred = centred
         self.sphere_radius = math.sqrt(self.dim)
@@ -101,6 +107,36 @@ class OutputHead:
     def features(self, u: Tensor) -> Tensor:
         """Features of normalised states: ``[item, dim]`` to ``[item, feature]``, float64."""
         return (u * self._gain if self._gain.dim() == 1 else u @ self._gain.T) + self._shift
+
+    def contains(self, features: Tensor) -> Tensor:
+        """Whether features come from states of the ball, up to rounding, as far as the gain lets them be seen.
+
+        A norm keeps its output there, whatever a prompt does, unless its own arithmetic fails: a LayerNorm whose input
+        has a mean 10^5 times its spread and more takes away the wrong mean. No floor bounds what such a prompt reaches.
+
+        Args:
+            features: of an LM, ``[item, feature]``.
+
+        Returns:
+            ``[item]``, bool; False where a feature is not finite.
+        """
+        given = features.to(self.device).double()
+        if self._gain.dim() == 2:
+            u = (given - self._shift) @ self._gain_inverse.T  # the shortest state that gives the features
+            blur, whole = (self._gain_inverse.abs() @ self._shift.abs()).norm(), False
+        else:
+            seen = self._gain.abs() > _SEEN * self._gain.abs().max()
+            u = (given - self._shift)[:, seen] / self._gain[seen]
+            blur, whole = (self._shift[seen] / self._gain[seen]).norm(), bool(seen.all())
+        tolerance = _ROUNDINGS * self._rounding
+        inside = u.norm(dim=1) <= self.sphere_radius * (1.0 + tolerance) + tolerance * blur
+        if self.centred and whole:
+            inside &= u.mean(1).abs() <= tolerance * (1.0 + blur / self.sphere_radius)
+        return inside
+
+    @cached_property
+    def _gain_inverse(self) -> Tensor:
+        return torch.linalg.pinv(self._gain)
 
     def _pull_back(self, x: Tensor) -> Tensor:
         """The transposed gain, and the centring: ``[item, feature]`` to ``[item, dim]``."""

@@ -99,16 +99,22 @@ class PromptEvaluation(L.LightningModule):
         Returns:
             ``[item, vocab]``, float64, on CPU.
         """
+        return self._reached(prompts, contexts)[0]
+
+    def _reached(self, prompts: Tensor, contexts: Sequence[Context]) -> tuple[Tensor, Tensor]:
+        """Log-probabilities as of :meth:`reached_log_probs`, and whether floors hold for them, ``[item]``, bool."""
         reached = torch.empty(len(prompts), self.lm.vocab_size, dtype=torch.float64)
+        bounded = torch.zeros(len(prompts), dtype=torch.bool)
 
         def fill(part: PromptRows) -> None:
             rows = part.rows.cpu()
             embeddings = part.input_embeddings(self.lm, prompts[rows].to(self.lm.device))
-            logits = self.lm.next_token_logits(embeddings, part.mask)
-            reached[rows] = normalize_log_probs(logits.cpu().double())
+            features = self.lm.features(embeddings, part.mask)
+            bounded[rows] = self.floors.hold_for(features)
+            reached[rows] = normalize_log_probs(self.lm.logits(features).cpu().double())
 
         run_in_parts(self._micro_batch, self.contexts.arrange(contexts, prompts.shape[1]), fill)
-        return reached
+        return reached, bounded
 
     def unprompted_log_probs(self, contexts: Sequence[Context]) -> Tensor:
         """What the LM gives without a prompt: after a context's texts, or after BOS where both are empty.
@@ -143,11 +149,12 @@ class PromptEvaluation(L.LightningModule):
         contexts = self.contexts.of_batch(batch)
         restarts = prompts.shape[1]
         in_context = [context for context in contexts for _ in range(restarts)]
-        reached = self.reached_log_probs(prompts.flatten(0, 1), in_context).unflatten(0, prompts.shape[:2])
+        reached, bounded = (x.unflatten(0, prompts.shape[:2]) for x in self._reached(prompts.flatten(0, 1), in_context))
         columns, log_q = divergence_columns(batch, reached, self.bank, self.unprompted_log_probs(contexts))
         columns |= self.baselines.columns(batch)
-        columns |= excess_columns(columns["kl"], self.floors.of(batch))
-        best = prompts[torch.arange(len(batch)), torch.tensor(columns["best_restart"])]
+        rows, best_restart = torch.arange(len(batch)), torch.tensor(columns["best_restart"])
+        columns |= excess_columns(columns["kl"], self.floors.of(batch), bounded[rows, best_restart].tolist())
+        best = prompts[rows, best_restart]
         columns["prompt_norm"] = best.norm(dim=-1).mean(-1).tolist()
         columns |= self.text_columns(batch, columns["best_restart"])
         columns["context_before"] = [context.before for context in contexts]

@@ -1,6 +1,5 @@
 """Certified floors of targets, solved once for each LM and distribution."""
 
-import hashlib
 import logging
 from functools import cached_property
 from pathlib import Path
@@ -64,7 +63,7 @@ class Floors:
         """Floors of some targets; None where there is none."""
         if self.head is None:
             return [None] * len(batch)
-        keys = [_fingerprint(row) for row in batch.log_probs]
+        keys = batch.fingerprints
         missing = [i for i, key in enumerate(keys) if not self._is_known(key)]
         if missing:
             self._solve(batch, keys, missing)
@@ -73,6 +72,12 @@ class Floors:
     def _is_known(self, key: str) -> bool:
         known = self._cache.get(key)
         return known is not None and known.gap <= self._widest
+
+    def hold_for(self, features: Tensor) -> Tensor:
+        """Whether floors bound what an LM gives for features ``[item, feature]``: ``[item]``, bool, on CPU."""
+        if self.head is None:
+            return torch.zeros(len(features), dtype=torch.bool)
+        return self.head.contains(features).cpu()
 
     def sphere_points(self, batch: TargetBatch) -> tuple[Tensor, Tensor]:
         """Where on the sphere some targets have their least KL.
@@ -88,7 +93,7 @@ class Floors:
         """
         if self.why_not is not None:
             raise InputError(self.why_not)
-        keys = [_fingerprint(row) for row in batch.log_probs]
+        keys = batch.fingerprints
         if self._points[0] != keys:
             self._solve(batch, keys, list(range(len(keys))))
         known = [self._cache.get(key) for key in keys]
@@ -104,17 +109,15 @@ class Floors:
         self._cache.put({keys[i]: KnownFloor(*value) for i, value in zip(which, values, strict=True)})
 
 
-def _fingerprint(log_probs: Tensor) -> str:
-    """SHA-256 over a distribution ``[vocab]``, 16 hexadecimal digits."""
-    return hashlib.sha256(log_probs.contiguous().numpy().tobytes()).hexdigest()[:16]
-
-
-def excess_columns(kl: list[float | None], floors: list[KnownFloor | None]) -> dict[str, list[float | None]]:
+def excess_columns(
+    kl: list[float | None], floors: list[KnownFloor | None], bounded: list[bool]
+) -> dict[str, list[float | None]]:
     """How far above their floors some KLs are, and what the norm and the prompt add to it.
 
     Args:
         kl: nats, None for a target that was not searched.
         floors: of :meth:`Floors.of`.
+        bounded: whether they hold for the prompts (:meth:`Floors.hold_for`).
 
     Returns:
         ``kl_floor`` (what the output head costs), ``excess``, ``excess_norm`` (the sphere's value less the floor: what
@@ -125,6 +128,15 @@ def excess_columns(kl: list[float | None], floors: list[KnownFloor | None]) -> d
     def less(a: float | None, b: float | None) -> float | None:
         return None if a is None or b is None else a - b
 
+    lost = [value is not None and not holds for value, holds in zip(kl, bounded, strict=True)]
+    if any(lost):
+        _log.warning(
+            "no floor holds for %d of %d prompts: their last hidden states are so far from zero that the arithmetic of "
+            "the LM's final norm fails",
+            sum(lost),
+            len(lost),
+        )
+    floors = [None if is_lost else known for known, is_lost in zip(floors, lost, strict=True)]
     floor = [None if known is None else known.kl_floor for known in floors]
     sphere = [None if known is None else known.kl_sphere for known in floors]
     return {

@@ -1,5 +1,6 @@
 """The lift: a soft prompt whose last embedding is the solution of the sphere problem, scaled up."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -50,7 +51,7 @@ def lift(
         The prompts with the last embedding of lowest KL; unchanged where no scale gives a finite one.
     """
     states = floors.sphere_points(batch)[0].to(prompts)
-    grid = scale_grid(float(states.norm(dim=1).max()), max_norm)
+    grid = scale_grid(math.sqrt(states.shape[1]), max_norm)
     tried = [torch.cat([prompts[:, :-1], scale * states.unsqueeze(1)], 1) for scale in grid]
     kl = torch.stack([score(candidate) for candidate in tried]).nan_to_num(nan=torch.inf)
     good_enough = kl <= kl.amin(0) + _AS_GOOD

@@ -8,7 +8,7 @@ import numpy as np
 
 from lit_prompt.report.findings import Finding
 from lit_prompt.report.study import OUTLIER, RANDOM, Series, Study
-from lit_prompt.results.comparisons import FEWEST, Comparison, by_entropy, compare, in_pairs
+from lit_prompt.results.comparisons import FEWEST, Comparison, by_entropy, compare, in_pairs, with_partners
 
 #: families of configs/findings and configs/paper in words; others go by their names
 FAMILIES = {
@@ -60,14 +60,12 @@ def maker_findings(study: Study) -> list[Finding]:
     return [replace(finding, unit="KL as a share of the random partner's") for finding in _findings(found)]
 
 
-def _shares_of_random(series: Series) -> dict[str, dict[str, float]]:
-    """KL over the random partner's, by family of LM-made targets and by number of the context."""
-    by_id = {row["target_id"]: row for row in series.rows}
-    shares: dict[str, dict[str, float]] = {}
-    for partner in series.of_family(RANDOM):
-        row = by_id.get(partner["partner_of"])
-        if row is not None and row["family"] in FAMILIES and partner["kl"] > 0:
-            context = row["target_id"].removeprefix(row["family"])
+def _shares_of_random(series: Series) -> dict[str, dict[tuple[str, str], float]]:
+    """KL over the random partner's, by family of LM-made targets and by run and number of the context."""
+    shares: dict[str, dict[tuple[str, str], float]] = {}
+    for row, partner in with_partners(series.rows):
+        if row["family"] in FAMILIES and partner["family"] == RANDOM and partner["kl"] > 0:
+            context = row["run"], row["target_id"].removeprefix(row["family"])
             shares.setdefault(row["family"], {})[context] = row["kl"] / partner["kl"]
     return shares
 

@@ -72,7 +72,7 @@ def floor_warning(study: Study) -> str | None:
     below = column(rows, "kl") < column(rows, "kl_floor") - _ROUNDING
     if not below.any():
         return None
-    worst = min((row for row, is_below in zip(rows, below, strict=True) if is_below), key=lambda r: r["excess"])
+    worst = max((r for r, is_below in zip(rows, below, strict=True) if is_below), key=lambda r: r["kl_floor"] - r["kl"])
     return (
         f"{int(below.sum())} results are below their floor, {worst['target_id']} the most: {worst['kl']:.6f} against "
         f"{worst['kl_floor']:.6f} nats. A certified floor excludes this; do not trust these floors."

@@ -1,5 +1,6 @@
 """Reads the results of runs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,19 @@ from lit_prompt.results.record import SCHEMA, newest
 
 Row = dict[str, Any]
 
-_NEEDED = ("target_id", "family", "partner_of", "entropy", "kl", "kl_uniform", "method", "prompt_length", "lm")
+#: columns that no row may lack, and those that may be null
+_FILLED = ("target_id", "family", "entropy", "kl_uniform", "method", "prompt_length", "lm")
+_NEEDED = (*_FILLED, "partner_of", "kl")
+#: what the page shows of token records
+_TOKENS = pa.schema(
+    [
+        ("target_id", pa.string()),
+        ("token", pa.string()),
+        ("target_probability", pa.float64()),
+        ("reached_probability", pa.float64()),
+        ("token_kl", pa.float64()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -24,7 +37,9 @@ class Run:
     Attributes:
         folder: the run's.
         results: the file that was read.
-        rows: result records of the targets that were searched; columns that the file lacks are None.
+        rows: result records of the targets that were searched; columns that the file lacks are None. A column ``run``
+            tells those of one run from another's with the same ids.
+        not_finite: targets that are left out, as their KL is infinite or not a number.
         settings: ``model.init_args`` of the run, without the LM; empty where the folder has no config.
         tokens: token records of ``predict`` by target id; empty where there is no predictions.parquet.
     """
@@ -32,6 +47,7 @@ class Run:
     folder: Path
     results: Path
     rows: list[Row]
+    not_finite: int
     settings: dict[str, Any]
     tokens: dict[str, list[Row]]
 
@@ -69,26 +85,41 @@ def _missing(path: Path) -> str:
 
 def _read(results: Path) -> Run:
     folder = results.parent
-    table = _table(results)
-    missing = [name for name in _NEEDED if name not in table.column_names]
-    if missing:
-        raise InputError(f"report: {results} is no file of results (it has no column {missing[0]})")
+    table = _table(results, SCHEMA, _NEEDED, _FILLED)
     absent = dict.fromkeys(name for name in SCHEMA.names if name not in table.column_names)
-    rows = [absent | row for row in table.to_pylist() if row["kl"] is not None]
-    if not rows:
+    searched = [absent | row | {"run": str(results)} for row in table.to_pylist() if row["kl"] is not None]
+    if not searched:
         raise InputError(f"report: {results} holds no target that was searched; run lit_prompt fit --run {folder}")
+    rows = [row for row in searched if math.isfinite(row["kl"])]
+    if not rows:
+        raise InputError(f"report: {results} holds no KL that is finite; search again with another start or precision")
     tokens: dict[str, list[Row]] = {}
     if (predictions := newest(folder, "predictions.parquet")) is not None:
-        for token in _table(predictions).to_pylist():
+        for token in _table(predictions, _TOKENS, _TOKENS.names, _TOKENS.names).to_pylist():
             tokens.setdefault(token["target_id"], []).append(token)
-    return Run(folder, results, rows, _settings(folder / "config.yaml"), tokens)
+    return Run(folder, results, rows, len(searched) - len(rows), _settings(folder / "config.yaml"), tokens)
 
 
-def _table(path: Path) -> pa.Table:
+def _table(path: Path, schema: pa.Schema, needed: Sequence[str], filled: Sequence[str]) -> pa.Table:
+    """The columns of a file that a schema knows, with its types; what is missing or of another type is refused."""
     try:
-        return pq.read_table(path)
+        table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"report: {path} cannot be read ({' '.join(str(error).split())})") from error
+    if missing := [name for name in needed if name not in table.column_names]:
+        raise InputError(f"report: {path} was not written by test or predict (it has no column {missing[0]})")
+    columns = {}
+    for field in schema:
+        if field.name not in table.column_names:
+            continue
+        column = table[field.name]
+        try:
+            columns[field.name] = column.cast(field.type)
+        except pa.ArrowException as error:
+            raise InputError(f"report: {path}: column {field.name} is {column.type}, not {field.type}") from error
+        if field.name in filled and column.null_count:
+            raise InputError(f"report: {path}: column {field.name} is empty in {column.null_count} rows")
+    return pa.table(columns)
 
 
 def _settings(config: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Runs put together: what was searched on which LM, and under which name it is shown."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ from lit_prompt.report.runs import Row, Run
 
 #: families of targets as the paper names them
 RANDOM, OUTLIER = "random", "outlier"
-#: entropies of one target agree to this in all its results; equal ids of different targets do not
+#: where results hold no fingerprint of the target: entropies of one target agree to this in all its results
 _SAME_ENTROPY = 6
+
+Identity = tuple[str, str | float]
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Series:
         """Result records of one family."""
         return [row for row in self.rows if row["family"] == family]
 
-    def by_target(self) -> dict[tuple[str, float], Row]:
+    def by_target(self) -> dict[Identity, Row]:
         """Result records by what identifies a target."""
         return {identity(row): row for row in self.rows}
 
@@ -71,22 +74,25 @@ class Study:
 
     @property
     def main(self) -> list[Series]:
-        """One length of each method: the one with the most results."""
-        count: dict[str, dict[str, int]] = {}
+        """One length of each method on each LM: the one with the most results on all LMs, of those that it has."""
+        count = Counter[str]()
         for series in self.series:
-            by_label = count.setdefault(series.name, {})
-            by_label[series.label] = by_label.get(series.label, 0) + len(series.rows)
-        chosen = {max(by_label, key=by_label.__getitem__) for by_label in count.values()}
-        return [series for series in self.series if series.label in chosen]
+            count[series.label] += len(series.rows)
+        chosen: dict[tuple[str, str], Series] = {}
+        for series in self.series:
+            key = series.lm, series.name
+            if key not in chosen or count[series.label] > count[chosen[key].label]:
+                chosen[key] = series
+        return [series for series in self.series if series is chosen[series.lm, series.name]]
 
     def on(self, lm: str, series: Iterable[Series] | None = None) -> list[Series]:
         """The series of an LM, out of all or out of the given ones."""
         return [each for each in (self.series if series is None else series) if each.lm == lm]
 
 
-def identity(row: Row) -> tuple[str, float]:
-    """What identifies a target among runs: its id and its entropy."""
-    return row["target_id"], round(row["entropy"], _SAME_ENTROPY)
+def identity(row: Row) -> Identity:
+    """What identifies a target among runs: its id and its distribution."""
+    return row["target_id"], row["target_fingerprint"] or round(row["entropy"], _SAME_ENTROPY)
 
 
 def column(rows: Sequence[Row], name: str) -> NDArray[np.float64]:
@@ -153,7 +159,7 @@ def _distinct(method: str, runs: list[Run], tags: list[str], lms: dict[str, str]
     """Names under which no target occurs twice on one LM with one length."""
 
     def clash(names: list[str]) -> bool:
-        seen: set[tuple[str, str, str, tuple[str, float]]] = set()
+        seen: set[tuple[str, str, str, Identity]] = set()
         for run, name, tag in zip(runs, names, tags, strict=True):
             mine = {(lms[_lm_key(run)], name, tag, identity(row)) for row in run.rows}
             if mine & seen:

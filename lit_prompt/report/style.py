@@ -93,9 +93,13 @@ def log_axis(axis: "Axis") -> None:
 
 def legend_below(figure: "Figure", handles: dict[str, Any]) -> None:
     """One legend for all panels, below them."""
-    figure.legend(
-        handles.values(), [plain(label) for label in handles], loc="outside lower center", ncols=min(len(handles), 4)
-    )
+    for columns in range(min(len(handles), 4), 0, -1):
+        legend = figure.legend(
+            handles.values(), [plain(label) for label in handles], loc="outside lower center", ncols=columns
+        )
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
 
 
 def plain(text: str) -> str:

@@ -1,6 +1,5 @@
 """The tables of a report: methods with their baselines, the best and the worst prompts, the runs."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,11 +67,11 @@ def by_family(study: Study) -> Table:
         families = dict.fromkeys(row["family"] for series in study.on(lm) for row in series.rows)
         for family in families:
             found = {series.label: series.of_family(family) for series in study.on(lm)}
-            targets = {identity(row) for each in found.values() for row in each}
-            h = [entropy for _, entropy in targets]
+            entropies = {identity(row): row["entropy"] for each in found.values() for row in each}
+            h = entropies.values()
             medians = [column(found.get(label, []), "kl") for label in labels]
             cells = [f"{np.median(kl):.3f}" if len(kl) else "-" for kl in medians]
-            rows.append([lm, family, str(len(targets)), f"{min(h):.2f} to {max(h):.2f}", *cells])
+            rows.append([lm, family, str(len(h)), f"{min(h):.2f} to {max(h):.2f}", *cells])
     return Table(["LM", "family", "targets", "entropy", *labels], rows, 2)
 
 
@@ -150,22 +149,16 @@ def _example(row: Row, tokens: list[Row]) -> Example:
     if row.get("kl_floor") is not None:
         numbers.append(f"floor {row['kl_floor']:.4f}")
     wanted = sorted(tokens, key=lambda t: -t["target_probability"])[:_SHOWN_TOKENS]
-    missing = sorted((t for t in tokens if _carried(t) > 0), key=lambda t: -_carried(t))[:_SHOWN_TOKENS]
+    missing = sorted((t for t in tokens if _gained(t) < 0), key=lambda t: -t["token_kl"])[:_SHOWN_TOKENS]
     surplus = sorted((t for t in tokens if _gained(t) > 0), key=lambda t: -_gained(t))[:_SHOWN_TOKENS]
     return Example(
         target=row["target_id"],
         numbers=", ".join(numbers),
         prompt=_visible(row["prompt_text"] or ""),
         wanted=[f"{_token(t)} {t['target_probability']:.2g} → {t['reached_probability']:.2g}" for t in wanted],
-        missing=[f"{_token(t)} {_carried(t):.2g}" for t in missing],
+        missing=[f"{_token(t)} {t['token_kl']:.2g}" for t in missing],
         surplus=[f"{_token(t)} +{_gained(t):.2g}" for t in surplus],
     )
-
-
-def _carried(token: Row) -> float:
-    """Nats of the KL that a token carries: p ln(p / q)."""
-    p, q = token["target_probability"], token["reached_probability"]
-    return p * math.log(p / q) if p > 0 and q > 0 else math.inf if p > 0 else 0.0
 
 
 def _gained(token: Row) -> float:
@@ -190,6 +183,8 @@ def runs_table(runs: Sequence[Run]) -> Table:
         for row in run.rows:
             families[row["family"]] = families.get(row["family"], 0) + 1
         counts = ", ".join(f"{count} {family}" for family, count in families.items())
+        if run.not_finite:
+            counts += f"; left out: {run.not_finite} whose KL is not finite"
         rows.append([str(run.results), str(run.rows[0]["lm"]), run.method, counts, _settings(run.settings)])
     return Table(["results", "LM", "method", "targets", "settings"], rows, 5)
 

@@ -7,7 +7,7 @@ import numpy as np
 from lit_prompt.report.runs import Row
 from lit_prompt.report.study import OUTLIER, RANDOM, Series, Study, column, plain_targets
 from lit_prompt.report.style import COLORS, FAINT, INK, color_of, legend_below, log_axis, panels, plain, points
-from lit_prompt.results.comparisons import in_pairs
+from lit_prompt.results.comparisons import in_pairs, with_partners
 from lit_prompt.results.figures import entropy_bands
 
 if TYPE_CHECKING:
@@ -92,10 +92,10 @@ def outlier_against_random(study: Study) -> "Figure | None":
 
 def _in_pairs(series: Series) -> tuple[list[Row], list[Row]]:
     """Random and outlier targets of the same entropy: partners, or else partners of the same targets."""
-    of: dict[str, dict[str, Row]] = {}
+    of: dict[tuple[str, str], dict[str, Row]] = {}
     for row in series.rows:
         if row["family"] in (RANDOM, OUTLIER):
-            of.setdefault(row["partner_of"] or row["target_id"], {})[row["family"]] = row
+            of.setdefault((row["run"], row["partner_of"] or row["target_id"]), {})[row["family"]] = row
     pairs = [pair for pair in of.values() if len(pair) == 2]
     pairs = [pair for pair in pairs if pair[OUTLIER]["partner_of"] is None] or pairs
     return [pair[RANDOM] for pair in pairs], [pair[OUTLIER] for pair in pairs]
@@ -136,10 +136,13 @@ def by_maker(study: Study) -> "Figure | None":
 
 def _made_and_partners(series: Series) -> list[Row]:
     """Targets with random partners, but for outlier targets, and all their partners."""
-    by_id = {row["target_id"]: row for row in series.rows}
-    partners = [by_id.get(row["partner_of"]) for row in series.of_family(RANDOM)]
-    made = {row["target_id"] for row in partners if row is not None and row["family"] != OUTLIER}
-    return [row for row in series.rows if row["target_id"] in made or row["partner_of"] in made]
+    pairs = with_partners(series.rows)
+    made = {
+        (row["run"], row["target_id"])
+        for row, partner in pairs
+        if partner["family"] == RANDOM and row["family"] != OUTLIER
+    }
+    return [row for row in series.rows if {(row["run"], row["target_id"]), (row["run"], row["partner_of"])} & made]
 
 
 def _strips(panel: "Axes", rows: list[Row], at: dict[str, float], color: str) -> None:

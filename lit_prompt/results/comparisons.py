@@ -1,5 +1,6 @@
 """Comparisons between targets, with bootstrap confidence intervals and tests."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -62,7 +63,7 @@ def comparisons(table: pa.Table) -> list[Comparison]:
     Returns:
         What :func:`by_entropy` and :func:`in_pairs` find.
     """
-    rows = [row for row in table.to_pylist() if row["kl"] is not None]
+    rows = [row for row in table.to_pylist() if row["kl"] is not None and math.isfinite(row["kl"])]
     return [*by_entropy(rows), *in_pairs(rows)]
 
 
@@ -90,6 +91,17 @@ def by_entropy(rows: Sequence[dict[str, Any]]) -> list[Comparison]:
     return found
 
 
+def with_partners(rows: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Targets with their partners, a pair for each partner.
+
+    Args:
+        rows: result records; of several runs, which may have equal ids for different targets, with a column ``run``.
+    """
+    by_id = {(row.get("run"), row["target_id"]): row for row in rows}
+    pairs = ((by_id.get((row.get("run"), row["partner_of"])), row) for row in rows)
+    return [(of, row) for of, row in pairs if of is not None]
+
+
 def in_pairs(rows: Sequence[dict[str, Any]]) -> list[Comparison]:
     """Targets against their partners, family by family.
 
@@ -101,14 +113,13 @@ def in_pairs(rows: Sequence[dict[str, Any]]) -> list[Comparison]:
     Returns:
         A comparison for each two families that share enough pairs.
     """
-    by_id = {row["target_id"]: row for row in rows}
     pairs: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    siblings: dict[str, list[dict[str, Any]]] = {}
+    for of, row in with_partners(rows):
+        pairs.setdefault((of["family"], row["family"]), []).append((of["kl"], row["kl"]))
+    siblings: dict[tuple[Any, str], list[dict[str, Any]]] = {}
     for row in rows:
-        if (of := by_id.get(row["partner_of"])) is not None:
-            pairs.setdefault((of["family"], row["family"]), []).append((of["kl"], row["kl"]))
         if row["partner_of"] is not None:
-            siblings.setdefault(row["partner_of"], []).append(row)
+            siblings.setdefault((row.get("run"), row["partner_of"]), []).append(row)
     direct = set(pairs)
     for group in siblings.values():
         # outlier before random, as where an outlier target has a random partner

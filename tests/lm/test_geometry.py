@@ -9,7 +9,7 @@ import transformers
 from lit_prompt.errors import InputError
 from lit_prompt.functional import kl_divergence, kl_floor, kl_on_sphere
 from lit_prompt.lm import FrozenLM, LMOptions, load_causal_lm, output_geometry
-from tests.conftest import ARCHITECTURES, VOCABULARY
+from tests.conftest import ARCHITECTURES, EMBEDDED_GPT2, VOCABULARY
 
 WITH_GEOMETRY = [name for name in ARCHITECTURES if name != "gemma2"]
 DTYPES = ["float32", "bfloat16", "float16", "float64"]
@@ -73,10 +73,32 @@ def test_no_prompt_gets_below_the_floor(architecture, dtype, make_lm):
         aimed = aimed + 0.05 * torch.randn(len(aimed), width, generator=generator)
         aimed = torch.cat([scale * aimed for scale in (1.0, 10.0, 100.0)]).unsqueeze(1).expand(-1, length, -1)
         for prompts in (lm.embed(ids), soft, aimed):
-            q = lm.next_token_logits(prompts).double()
+            features = lm.features(prompts)
+            assert head.contains(features).all()
+            q = lm.logits(features).double()
             kl = torch.cat([kl_divergence(log_p.unsqueeze(1), part.unsqueeze(0)) for part in q.split(200)], 1)
             least = torch.minimum(least, kl.nan_to_num(nan=math.inf).amin(1))
     assert (floor.lower <= (least - 1e-6).clamp_min(0.0)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@torch.no_grad()
+def test_a_prompt_that_breaks_a_layer_norms_arithmetic_is_told_from_the_others(dtype):
+    lm = frozen(EMBEDDED_GPT2, dtype)
+    head = output_geometry(lm)
+    generator = torch.Generator().manual_seed(0)
+    # all embeddings nearly the same number: the norm has to find a small spread under a huge mean
+    means = torch.logspace(0, 15, 61).repeat_interleave(8).view(-1, 1, 1)
+    prompts = means * (1.0 + 0.05 * torch.rand(means.shape, generator=generator)) * torch.ones(lm.embedding_dim)
+    prompts[1::2] += torch.randn(len(prompts) // 2, 1, lm.embedding_dim, generator=generator)
+    features = lm.features(prompts)
+    features = features[features.isfinite().all(1)]
+    reached = lm.logits(features).double().log_softmax(1)
+    floor, contained = kl_floor(head, head.terms(reached)).lower, head.contains(features)
+    assert floor[contained].amax() <= 1e-6
+    if dtype in ("float32", "bfloat16"):
+        assert floor[~contained].amax() > 0.01
+    assert not head.contains(torch.full_like(features[:1], math.nan)).any()
 
 
 @pytest.mark.parametrize("architecture", WITH_GEOMETRY)

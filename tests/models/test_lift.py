@@ -128,6 +128,18 @@ def test_a_search_goes_on_where_floors_cannot_be_kept(search, tiny_lm, tmp_path,
     assert caplog.text.count("floors are not kept") == 1
 
 
+def test_a_prompt_that_breaks_the_final_norms_arithmetic_has_no_floor(search, make_lm, caplog):
+    module = search(make_lm("gpt2"), [EntropyMatched(3, 1)], steps=1, kind=SoftPrompt)
+    batch = module.targets.batch(range(3))
+    sound = module.evaluate(batch)[0]
+    module.bank.prompts[1] += 1e6
+    columns = module.evaluate(batch)[0]
+    for name in ("kl_floor", "excess", "excess_norm", "excess_prompt"):
+        assert columns[name][1] is None
+        assert columns[name][::2] == sound[name][::2] != [None, None]
+    assert "no floor holds for 1 of 3 prompts" in caplog.text
+
+
 @torch.no_grad()
 def test_baselines_are_the_best_of_their_prompts(search, tiny_lm):
     module = search(tiny_lm, [EntropyMatched(3, 1)], steps=1, length=3, before="Once", kind=SoftPrompt)

@@ -1,12 +1,17 @@
 """``lit_prompt report``: page and figures, from made-up results and from a run."""
 
 import html
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from lit_prompt.report.method_figures import excess_by_entropy
+from lit_prompt.report.runs import read_runs
+from lit_prompt.report.study import study_of
+from lit_prompt.report.target_figures import kl_by_entropy, outlier_against_random
 from tests.report.conftest import row, study_rows
 
 FIGURES = [
@@ -115,15 +120,23 @@ def test_texts_cannot_break_the_page(report, make_run):
         row(f"{evil}/{i}", 1.0 + i, 0.1 * (i + 1), prompt_text=f"{evil}{i}", kl_text=1.0, **names) for i in range(8)
     ]
     tokens = [
-        {"target_id": rows[i]["target_id"], "token": evil, "target_probability": 0.5, "reached_probability": 0.25}
+        {
+            "target_id": rows[i]["target_id"],
+            "token": evil,
+            "target_probability": p,
+            "reached_probability": q,
+            "token_kl": p * math.log(p / q) + q - p,
+        }
         for i in range(8)
+        for p, q in ((0.5, 0.25), (0.25, 0.5))
     ]
     page = report(make_run("a/version_0", rows, tokens=tokens))
     assert "script" not in page.tags
     assert "alert('x')" in page.text
     assert r"</td>\n\u202e" in page.text  # what cannot be seen, or turns the line around, is escaped
-    # p ln(p / q)
-    assert re.search(r"0\.35", page.text)
+    # the token's share of the KL, p ln(p / q) + q - p: where the target has more than was reached
+    assert re.search(r" 0\.097\b", page.text)
+    assert not re.search(r" 0\.077\b", page.text)
 
 
 def test_the_same_results_give_the_same_page(report, make_run, tmp_path):
@@ -171,3 +184,13 @@ def test_mistakes_are_one_line(cli, workdir, args, said):
 
 def test_help(cli):
     assert "lit_prompt report RUN [RUN ...] --out FOLDER" in cli("report", "--help")
+
+
+def test_legends_fit_their_figures(make_run):
+    names = {"method": "a method with a name that is long"}
+    rows = [each | names | {"kl_floor": 0.5 * each["kl"], "excess": 0.5 * each["kl"]} for each in study_rows()]
+    study = study_of(read_runs([make_run(f"r{i}/version_0", rows, {"steps": 10**i}) for i in range(4)]))
+    for draw in (kl_by_entropy, excess_by_entropy, outlier_against_random):
+        figure = draw(study)
+        (legend,) = figure.legends
+        assert legend.get_window_extent().width <= figure.bbox.width

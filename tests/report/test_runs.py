@@ -1,11 +1,14 @@
 """Runs are read, named and put together."""
 
+import math
+
 import pyarrow as pa
 import pytest
 
 from lit_prompt.errors import InputError
 from lit_prompt.report.runs import read_runs
 from lit_prompt.report.study import study_of
+from lit_prompt.report.tables import runs_table
 from lit_prompt.results.record import newest, write_parquet
 from tests.report.conftest import row
 
@@ -54,6 +57,13 @@ def test_equal_ids_of_different_entropy_are_different_targets(make_run):
     assert labels(make_run("a/version_0", rows()), make_run("b/version_0", other)) == [("tales-llama", "soft", 12)]
 
 
+def test_equal_ids_of_different_distributions_are_different_targets(make_run):
+    runs = [[row(f"one_hot/{i}", 0.0, 1.0, target_fingerprint=f"{seed}{i}") for i in range(6)] for seed in (0, 1, 1)]
+    a, b, again = (make_run(f"{i}/version_0", table) for i, table in enumerate(runs))
+    assert labels(a, b) == [("tales-llama", "soft", 12)]
+    assert [label for _, label, _ in labels(b, again)] == ["soft (1/version_0)", "soft (2/version_0)"]
+
+
 def test_lengths_settings_and_folders_tell_series_apart(make_run):
     five = make_run("a/version_0", rows(), {"length": 5, "steps": 500, "lm": "x"})
     one = make_run("a/version_1", rows(prompt_length=1), {"length": 1, "steps": 500, "lm": "x"})
@@ -88,6 +98,24 @@ def test_the_length_with_most_results_stands_for_a_method(make_run):
     assert [series.label for series in study.main] == ["soft, 1 token", "gcg"]
 
 
+def test_an_lm_without_that_length_shows_the_one_that_it_has(make_run):
+    runs = [make_run(f"a/version_{n}", rows(prompt_length=n)) for n in (1, 5)]
+    runs.append(make_run("b/version_0", rows(prompt_length=1, lm_fingerprint="b", lm="gpt2")))
+    runs.append(make_run("c/version_0", rows(prompt_length=5, lm_fingerprint="c", lm="neox")[:2]))
+    main = study_of(read_runs(runs)).main
+    assert [(series.lm, series.label) for series in main] == [
+        ("tales-llama", "soft, 1 token"), ("gpt2", "soft, 1 token"), ("neox", "soft, 5 tokens"),
+    ]  # fmt: skip
+
+
+def test_a_kl_that_is_not_finite_is_left_out_and_counted(make_run):
+    table = rows()
+    table[0]["kl"], table[1]["kl"] = math.nan, math.inf
+    (run,) = read_runs([make_run("a/version_0", table)])
+    assert (len(run.rows), run.not_finite) == (4, 2)
+    assert "2 whose KL is not finite" in runs_table([run]).rows[0][3]
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -97,7 +125,27 @@ def test_the_length_with_most_results_stands_for_a_method(make_run):
         (lambda f: (f.mkdir(), (f / "results.parquet").write_text("no")), "results.parquet cannot be read"),
         (
             lambda f: (f.mkdir(), write_parquet(pa.table({"kl": [1.0]}), f / "results.parquet")),
-            "is no file of results (it has no column target_id)",
+            "was not written by test or predict (it has no column target_id)",
+        ),
+        (
+            lambda f: (f.mkdir(), write_parquet(pa.Table.from_pylist(rows("low")), f / "results.parquet")),
+            "column kl is string, not double",
+        ),
+        (
+            lambda f: (f.mkdir(), write_parquet(pa.Table.from_pylist(rows(lm=None)), f / "results.parquet")),
+            "column lm is empty in 6 rows",
+        ),
+        (
+            lambda f: (f.mkdir(), write_parquet(pa.Table.from_pylist(rows(math.nan)), f / "results.parquet")),
+            "holds no KL that is finite",
+        ),
+        (
+            lambda f: (
+                f.mkdir(),
+                write_parquet(pa.Table.from_pylist(rows()), f / "results.parquet"),
+                write_parquet(pa.table({"target_id": ["a"], "token": ["b"]}), f / "predictions.parquet"),
+            ),
+            "predictions.parquet was not written by test or predict (it has no column target_probability)",
         ),
         (
             lambda f: (f.mkdir(), write_parquet(pa.Table.from_pylist(rows(None)), f / "results.parquet")),

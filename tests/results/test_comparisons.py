@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lit_prompt.results.comparisons import comparisons
+from lit_prompt.results.comparisons import comparisons, in_pairs
 
 LN_V = math.log(4096)
 
@@ -54,11 +54,26 @@ def test_pairs_are_found_by_id_not_by_order():
     assert a.ratio == pytest.approx(b.ratio)
 
 
+def test_targets_of_different_runs_are_no_pairs():
+    _, _, rows = _pairs()
+    names = ("target_id", "family", "partner_of", "entropy", "kl")
+    first, second = ([dict(zip(names, row, strict=True), run=run) for row in rows] for run in "ab")
+    for row in second:
+        row["kl"] *= 3.0
+    (alone,), (both,) = in_pairs(first), in_pairs([*first, *second])
+    assert both.count == 2 * alone.count
+    assert both.ratio == pytest.approx(alone.ratio)
+    of_a, partners_of_b = first[:40], second[40:]
+    assert in_pairs([*of_a, *partners_of_b]) == []
+
+
 def test_targets_without_a_result_or_a_partner_do_not_count():
     own, partner, rows = _pairs(12)
     rows[0] = (*rows[0][:4], None)  # not searched: its partner stands alone
     rows.append(("r/99", "random", "own/99", 4.0, 1.0))  # compared with a target that is not here
     rows.append(("own/77", "own", None, 4.0, 1.0))
+    rows.append(("own/78", "own", None, 4.0, math.nan))
+    rows.append(("r/78", "random", "own/78", 4.0, 1.0))
     (found,) = comparisons(_table(rows))
     assert found.count == 11
     assert found.kl == pytest.approx(own[1:].mean())
