@@ -34,7 +34,8 @@ def kl_floor(head: OutputHead, terms: TargetTerms, tolerance: float = 1e-3, max_
     The problem is convex, and for a state u of the ball with gradient r the Frank-Wolfe gap
     :math:`\langle r, u\rangle + R\|r\|` bounds how far KL(u) lies above the least one, so that KL(u) less the gap is
     a lower bound of the KL that any prompt can have, soft or hard. It is lowered by what the rounding of the LM's
-    arithmetic can do (:attr:`OutputHead.slack`), and not below zero.
+    arithmetic can do (:attr:`OutputHead.slack`), and not below zero. It holds for prompts whose features are
+    contained (:meth:`OutputHead.contains`): all but those that make the final norm's arithmetic fail.
 
     Args:
         head: final norm and output head of the LM.

@@ -132,7 +132,12 @@ def p_value(p: float) -> str:
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
 
 
+def _nats(value: float) -> str:
+    """Four decimals; two digits of what they would round to nothing."""
+    return f"{value:.4f}" if value >= 1e-3 or value == 0 else f"{value:.2g}"
+
+
 def _clause(effect: Comparison) -> str:
-    numbers = f"{effect.kl:.4f} against {effect.other_kl:.4f}, 95 % interval {between(effect.low, effect.high)}"
+    numbers = f"{_nats(effect.kl)} against {_nats(effect.other_kl)}, 95 % interval {between(effect.low, effect.high)}"
     of = f"lower in {effect.won} of {effect.count} pairs, " if effect.won is not None else ""
     return f"{change(effect.ratio)} ({numbers}; {of}{p_value(effect.p)})"
