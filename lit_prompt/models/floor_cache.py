@@ -82,7 +82,8 @@ def _narrower(known: dict[str, KnownFloor], found: dict[str, KnownFloor]) -> dic
 def _read(path: Path) -> dict[str, KnownFloor]:
     """Floors of a file; none where it is no such file, as it can be made again."""
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:  # opened once: another process may replace it at any moment
+            table = file.read()
     except (OSError, pa.ArrowInvalid):
         return {}
     if not table.schema.equals(_SCHEMA, check_metadata=True):
