@@ -13,7 +13,7 @@ def replaced_whole(path: Path) -> Iterator[Path]:
 
     After an error in the block ``path`` is as it was, and nothing is left beside it.
     """
-    staging = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # two processes may write one file
+    staging = path.with_name(f".{secrets.token_hex(8)}.part")  # two processes may write one file
     try:
         yield staging
         os.replace(staging, path)

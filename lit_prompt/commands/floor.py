@@ -1,6 +1,6 @@
 """``lit_prompt floor``: certified floors of a config's targets, without any search."""
 
-import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,7 @@ def main(args: Sequence[str]) -> None:
     known, rest = parser.parse_known_args(args)
     if not known.tolerance > 0:
         raise InputError(f"--tolerance is {known.tolerance}; it must be positive")
-    if known.out is not None and known.out.exists():
-        raise InputError(f"--out: {known.out} exists; floors are never overwritten, name another file")
-    _floors(known.tolerance, known.out, rest)
+    _floors(known.tolerance, None if known.out is None else known.out.expanduser(), rest)
 
 
 def _floors(tolerance: float, out: Path | None, args: Sequence[str]) -> None:
@@ -66,8 +64,10 @@ def _floors(tolerance: float, out: Path | None, args: Sequence[str]) -> None:
     configs = config_files(args)
     check_yaml(configs)
     if out is None:
-        out = free_path(Path("logs") / (Path(configs[-1]).stem if configs else "default"), "floors.parquet")
-    _check_place(out)
+        folder, name = Path("logs") / (Path(configs[-1]).stem if configs else "default"), "floors.parquet"
+    else:
+        folder, name = out.parent, out.name
+    _check_place(folder, out)
     data = DataCLI(["fit", *args], None, name="floor").datamodule
     data.setup("floor")
     path = data.vocabulary.lm
@@ -88,12 +88,24 @@ def _floors(tolerance: float, out: Path | None, args: Sequence[str]) -> None:
                 rows.append(row | {"lm_fingerprint": lm.fingerprint} | vars(floor))
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     print_floors(table)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    console.print(f"floors   {write_parquet(table, out)}", soft_wrap=True, markup=False)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        written = write_parquet(table, free_path(folder, name))
+    except OSError as error:
+        raise _cannot_write(folder / name, error) from error
+    console.print(f"floors   {written}", soft_wrap=True, markup=False)
 
 
-def _check_place(out: Path) -> None:
-    """Refuses a file that could not be written once the floors are there."""
-    place = next(folder for folder in out.absolute().parents if folder.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK):
-        raise InputError(f"--out: {out} cannot be written: {place} is no folder that can be written to")
+def _check_place(folder: Path, out: Path | None) -> None:
+    """Refuses, before anything is solved, a file that is there or cannot be written."""
+    try:
+        if out is not None and out.exists():
+            raise InputError(f"--out: {out} exists; floors are never overwritten, name another file")
+        place = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise _cannot_write(out or folder, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> InputError:
+    return InputError(f"--out: {path} cannot be written ({error.strerror}); name another file")

@@ -34,6 +34,7 @@ def main(args: Sequence[str]) -> None:
     parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a run's folder, or a file of its results")
     parser.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="where the report goes")
     known = parser.parse_args(args)
+    known.out = known.out.expanduser()
     if known.out.exists() and not known.out.is_dir():
         raise InputError(f"--out: {known.out} is a file; name a folder")
     from lit_prompt.report import read_runs, study_of, write_report

@@ -17,7 +17,7 @@ _MOST_ITEMS = 512
 # evaluations take the product with the head in float32
 _LOGIT_ROUNDING = torch.finfo(torch.float32).eps
 # recovered states leave the ball by one rounding where the norm is sound, by hundreds before a floor is in danger
-_ROUNDINGS = 16.0
+_ROUNDINGS = 8.0
 # gains that are smaller, as a share of the largest, do not let a state be seen
 _SEEN = 1e-3
 
@@ -109,7 +109,7 @@ class OutputHead:
         return (u * self._gain if self._gain.dim() == 1 else u @ self._gain.T) + self._shift
 
     def contains(self, features: Tensor) -> Tensor:
-        """Whether features come from states of the ball, up to rounding, as far as the gain lets them be seen.
+        """Whether some state of the ball, of mean zero where the norm centres, gives these features, up to rounding.
 
         A norm keeps its output there, whatever a prompt does, unless its own arithmetic fails: a LayerNorm whose input
         has a mean 10^5 times its spread and more takes away the wrong mean. No floor bounds what such a prompt reaches.
@@ -120,23 +120,33 @@ class OutputHead:
         Returns:
             ``[item]``, bool; False where a feature is not finite.
         """
-        given = features.to(self.device).double()
-        if self._gain.dim() == 2:
-            u = (given - self._shift) @ self._gain_inverse.T  # the shortest state that gives the features
-            blur, whole = (self._gain_inverse.abs() @ self._shift.abs()).norm(), False
-        else:
-            seen = self._gain.abs() > _SEEN * self._gain.abs().max()
-            u = (given - self._shift)[:, seen] / self._gain[seen]
-            blur, whole = (self._shift[seen] / self._gain[seen]).norm(), bool(seen.all())
+        inverse, unseen = self._inverse
+        given = features.to(self.device).double() - self._shift
+        matrix = self._gain.dim() == 2
+        u = given @ inverse.T if matrix else given * inverse  # the shortest state that gives the features
+        norm = u.norm(dim=1)
+        # how far rounding of the features, and of the sums that gave them, can shift a state of the ball
+        size = u.abs() * (self.sphere_radius / norm.clamp_min(self.sphere_radius)).unsqueeze(1)
+        size = (size @ self._gain.abs().T if matrix else size * self._gain.abs()) + self._shift.abs()
+        blur = (size @ inverse.abs().T if matrix else size * inverse.abs()).norm(dim=1)
         tolerance = _ROUNDINGS * self._rounding
-        inside = u.norm(dim=1) <= self.sphere_radius * (1.0 + tolerance) + tolerance * blur
-        if self.centred and whole:
-            inside &= u.mean(1).abs() <= tolerance * (1.0 + blur / self.sphere_radius)
+        inside = norm <= self.sphere_radius * (1.0 + tolerance) + tolerance * blur
+        if self.centred:
+            # what the gain hides of the state can make up for a mean, within the ball
+            hidden = unseen * (self.sphere_radius**2 - norm**2).clamp_min(0.0).sqrt()
+            inside &= u.sum(1).abs() <= hidden + tolerance * self.sphere_radius * (self.sphere_radius + blur)
         return inside
 
     @cached_property
-    def _gain_inverse(self) -> Tensor:
-        return torch.linalg.pinv(self._gain)
+    def _inverse(self) -> tuple[Tensor, float]:
+        """The gain's inverse where it lets a state be seen, and how much of a state's mean it hides, by its norm."""
+        if self._gain.dim() == 2:
+            inverse = torch.linalg.pinv(self._gain)
+            ones = torch.ones(self.dim, dtype=torch.float64, device=self.device)
+            unseen = float((ones - inverse @ (self._gain @ ones)).norm())
+            return inverse, unseen if unseen > 1e-6 * self.sphere_radius else 0.0
+        seen = self._gain.abs() > _SEEN * self._gain.abs().max()
+        return torch.where(seen, 1.0 / self._gain, 0.0), math.sqrt(float((~seen).sum()))
 
     def _pull_back(self, x: Tensor) -> Tensor:
         """The transposed gain, and the centring: ``[item, feature]`` to ``[item, dim]``."""

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lit_prompt import __version__
-from lit_prompt.files import replaced_whole
+from lit_prompt.results.record import write_parquet
 
 _log = logging.getLogger(__name__)
 
@@ -68,8 +68,7 @@ class FloorCache:
         rows = [{"fingerprint": key, **vars(floor)} for key, floor in self._known.items()]
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with replaced_whole(self._path) as staging:
-                pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), staging)
+            write_parquet(pa.Table.from_pylist(rows, schema=_SCHEMA), self._path)
         except OSError as error:  # no reason to stop a search
             _log.warning("floors are not kept: %s cannot be written (%s)", self._path, error.strerror)
             self._path = None

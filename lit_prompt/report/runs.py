@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
@@ -72,6 +73,10 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
         if results is None or not results.is_file():
             raise InputError(_missing(path))
         runs.setdefault(results.resolve(), _read(results))
+    rows = [row for run in runs.values() for row in run.rows]
+    if any(row["target_fingerprint"] is None for row in rows):
+        for row in rows:  # an older version's: no target has one, so that the same ones are known to be the same
+            row["target_fingerprint"] = None
     return list(runs.values())
 
 
@@ -95,13 +100,16 @@ def _read(results: Path) -> Run:
         raise InputError(f"report: {results} holds no KL that is finite; search again with another start or precision")
     tokens: dict[str, list[Row]] = {}
     if (predictions := newest(folder, "predictions.parquet")) is not None:
-        for token in _table(predictions, _TOKENS, _TOKENS.names, _TOKENS.names).to_pylist():
+        for token in _table(predictions, _TOKENS, _TOKENS.names, ()).drop_null().to_pylist():
             tokens.setdefault(token["target_id"], []).append(token)
     return Run(folder, results, rows, len(searched) - len(rows), _settings(folder / "config.yaml"), tokens)
 
 
 def _table(path: Path, schema: pa.Schema, needed: Sequence[str], filled: Sequence[str]) -> pa.Table:
-    """The columns of a file that a schema knows, with its types; what is missing or of another type is refused."""
+    """The columns of a file that a schema knows, with its types; what is missing or of another type is refused.
+
+    What is infinite or not a number is null, but in ``kl``.
+    """
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
@@ -114,11 +122,14 @@ def _table(path: Path, schema: pa.Schema, needed: Sequence[str], filled: Sequenc
             continue
         column = table[field.name]
         try:
-            columns[field.name] = column.cast(field.type)
+            column = column.cast(field.type)
         except pa.ArrowException as error:
             raise InputError(f"report: {path}: column {field.name} is {column.type}, not {field.type}") from error
+        if pa.types.is_floating(field.type) and field.name != "kl":  # whose rows are left out, and counted
+            column = pc.if_else(pc.is_finite(column), column, None)
         if field.name in filled and column.null_count:
-            raise InputError(f"report: {path}: column {field.name} is empty in {column.null_count} rows")
+            raise InputError(f"report: {path}: column {field.name} is empty or not finite in {column.null_count} rows")
+        columns[field.name] = column
     return pa.table(columns)
 
 

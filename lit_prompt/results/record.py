@@ -169,6 +169,6 @@ def newest(folder: Path, name: str) -> Path | None:
 
 def write_parquet(table: pa.Table, path: Path) -> Path:
     """Writes a table, whole or not at all."""
-    with replaced_whole(path) as staging:
-        pq.write_table(table, staging)
+    with replaced_whole(path) as staging, staging.open("wb") as file:  # of a path pyarrow would expand a "~"
+        pq.write_table(table, file)
     return path

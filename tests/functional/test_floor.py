@@ -121,6 +121,33 @@ def test_sphere_is_solved_as_well_as_by_many_starts_of_scipy(kind):
         assert sphere.kl[i] <= best + 1e-5
 
 
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("gain", ["all seen", "one hidden", "wide", "tall"])
+def test_features_are_contained_where_a_state_of_the_ball_gives_them(gain, centred):
+    generator = torch.Generator().manual_seed(1)
+    matrix = torch.diag(torch.rand(DIM, generator=generator).double() + 0.5)
+    if gain == "one hidden":
+        matrix[2, 2] = 0.0
+    elif gain != "all seen":
+        matrix = torch.randn({"wide": 4, "tall": 9}[gain], DIM, generator=generator, dtype=torch.float64)
+    shift = torch.randn(len(matrix), generator=generator, dtype=torch.float64)
+    given = matrix.diagonal() if gain in ("all seen", "one hidden") else matrix
+    head = OutputHead(torch.randn(VOCAB, len(matrix), generator=generator), None, given, shift, centred, 1e-7)
+    u = torch.randn(2000, DIM, generator=generator, dtype=torch.float64)
+    u[::2] -= u[::2].mean(1, keepdim=True)
+    u *= torch.linspace(0.2, 2.0, 2000).double().unsqueeze(1)
+    # the shortest state with these features, and with mean zero where the norm centres
+    wanted = np.vstack([matrix.numpy(), np.ones((int(centred), DIM))])
+    values = np.hstack([(u @ matrix.T).numpy(), np.zeros((len(u), int(centred)))])
+    state = np.linalg.lstsq(wanted, values.T, rcond=None)[0].T
+    exact = np.abs(state @ wanted.T - values).max(1) < 1e-9
+    length = np.linalg.norm(state, axis=1) / head.sphere_radius
+    clear = np.abs(length - 1) > 1e-3
+    found = head.contains(u @ matrix.T + shift).numpy()
+    assert (found == (exact & (length < 1)))[clear].all()
+    assert 100 < found.sum() < 1900
+
+
 def test_blocks_of_the_vocabulary_do_not_matter(monkeypatch):
     log_p = targets(700)
     whole = make_head(vocab=700, centred=True, bias=True)

@@ -81,10 +81,13 @@ def test_no_prompt_gets_below_the_floor(architecture, dtype, make_lm):
     assert (floor.lower <= (least - 1e-6).clamp_min(0.0)).all()
 
 
+@pytest.mark.parametrize("hidden", [False, True], ids=["seen", "one gain zero"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @torch.no_grad()
-def test_a_prompt_that_breaks_a_layer_norms_arithmetic_is_told_from_the_others(dtype):
+def test_a_prompt_that_breaks_a_layer_norms_arithmetic_is_told_from_the_others(dtype, hidden):
     lm = frozen(EMBEDDED_GPT2, dtype)
+    if hidden:
+        lm.model.transformer.ln_f.weight[0] = 0.0
     head = output_geometry(lm)
     generator = torch.Generator().manual_seed(0)
     # all embeddings nearly the same number: the norm has to find a small spread under a huge mean

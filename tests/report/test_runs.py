@@ -14,7 +14,7 @@ from tests.report.conftest import row
 
 
 def rows(kl=1.0, **columns):
-    return [row(f"random/{i}", 1.0 + i, kl, **columns) for i in range(6)]
+    return [row(f"random/{i}", 1.0 + i, kl) | columns for i in range(6)]
 
 
 def labels(*folders):
@@ -62,6 +62,17 @@ def test_equal_ids_of_different_distributions_are_different_targets(make_run):
     a, b, again = (make_run(f"{i}/version_0", table) for i, table in enumerate(runs))
     assert labels(a, b) == [("tales-llama", "soft", 12)]
     assert [label for _, label, _ in labels(b, again)] == ["soft (1/version_0)", "soft (2/version_0)"]
+
+
+def test_targets_of_results_without_fingerprints_are_known_by_their_entropies(make_run):
+    old = make_run("a/version_0", rows())
+    new = make_run("b/version_0", [each | {"target_fingerprint": f"f{i}"} for i, each in enumerate(rows())])
+    assert [label for _, label, _ in labels(old, new)] == ["soft (a/version_0)", "soft (b/version_0)"]
+
+
+def test_numbers_that_are_not_finite_are_unknown(make_run):
+    run = make_run("a/version_0", rows(kl_floor=math.nan, excess=math.inf))
+    assert {(each["kl_floor"], each["excess"]) for each in read_runs([run])[0].rows} == {(None, None)}
 
 
 def test_lengths_settings_and_folders_tell_series_apart(make_run):
@@ -133,7 +144,11 @@ def test_a_kl_that_is_not_finite_is_left_out_and_counted(make_run):
         ),
         (
             lambda f: (f.mkdir(), write_parquet(pa.Table.from_pylist(rows(lm=None)), f / "results.parquet")),
-            "column lm is empty in 6 rows",
+            "column lm is empty or not finite in 6 rows",
+        ),
+        (
+            lambda f: (f.mkdir(), write_parquet(pa.Table.from_pylist(rows(entropy=math.inf)), f / "results.parquet")),
+            "column entropy is empty or not finite in 6 rows",
         ),
         (
             lambda f: (f.mkdir(), write_parquet(pa.Table.from_pylist(rows(math.nan)), f / "results.parquet")),

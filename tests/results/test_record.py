@@ -224,7 +224,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     path = write_parquet(pa.table({"a": [1]}), tmp_path / "results.parquet")
 
     def fail(table, where):
-        where.write_text("half")
+        where.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(pq, "write_table", fail)
