@@ -162,10 +162,21 @@ def test_floor_command(cli, workdir, tiny_lm, make_lm):
     assert "no certified floor and no lift: its logits are not a linear function" in refused
 
 
-def test_an_lm_without_floors_is_searched_all_the_same(cli, workdir, make_lm):
+def test_a_tilde_is_the_users_home(cli, workdir, tiny_lm, monkeypatch):
+    (workdir / "small.yaml").write_text(CONFIG)
+    (workdir / "home").mkdir()
+    monkeypatch.setenv("HOME", str(workdir / "home"))
+    cli("floor", "--config", "small.yaml", "--lm", tiny_lm, "--out=~/floors.parquet")
+    assert pq.read_table("home/floors.parquet").num_rows == 9
+    assert not Path("~").exists()
+
+
+def test_an_lm_without_floors_is_searched_all_the_same(cli, workdir, make_lm, caplog):
     (workdir / "small.yaml").write_text(CONFIG)
     said = cli("fit", "--config", "small.yaml", "--lm", make_lm("gemma2"))
     cli("test", "--run", "logs/small/version_0")
+    assert "no certified floor" in caplog.text
+    assert "no floor holds" not in caplog.text  # which is said of prompts that have lost theirs
     table = pq.read_table("logs/small/version_0/results.parquet")
     assert table["kl_floor"].null_count == table["excess"].null_count == 9
     assert table["kl"].null_count == table["kl_best_random"].null_count == 0

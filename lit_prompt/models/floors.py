@@ -128,7 +128,7 @@ def excess_columns(
     def less(a: float | None, b: float | None) -> float | None:
         return None if a is None or b is None else a - b
 
-    lost = [value is not None and not holds for value, holds in zip(kl, bounded, strict=True)]
+    lost = [None not in (value, known) and not holds for value, known, holds in zip(kl, floors, bounded, strict=True)]
     if any(lost):
         _log.warning(
             "no floor holds for %d of %d prompts: their last hidden states are so far from zero that the arithmetic of "
