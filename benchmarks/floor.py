@@ -8,6 +8,7 @@ On random heads without a transformer: floor and sphere problem against 500 Adam
 Any LM with that head makes each of those steps longer, and leaves the first two as they are.
 
     python benchmarks/floor.py [--lms FOLDER ...] [--heads 4096x256 32000x1024 128256x2048] [--targets 64]
+                               [--head-targets 16]
 """
 
 import argparse

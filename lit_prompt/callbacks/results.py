@@ -15,7 +15,7 @@ from lit_prompt.results.comparisons import comparisons
 from lit_prompt.results.console import console, print_comparisons, print_results, print_top_tokens
 from lit_prompt.results.figures import kl_against_entropy
 from lit_prompt.results.prompts_shown import print_prompts
-from lit_prompt.results.record import Columns, free_path, result_table, write_parquet
+from lit_prompt.results.record import TOKEN_SCHEMA, Columns, free_path, result_table, write_parquet
 
 
 class ResultWriter(L.Callback):
@@ -91,7 +91,7 @@ class ResultWriter(L.Callback):
         if (folder := run_folder(trainer)) is not None:
             folder.mkdir(parents=True, exist_ok=True)
             path = free_path(folder, "predictions.parquet")
-            write_parquet(pa.Table.from_pylist(self._records), path)
+            write_parquet(pa.Table.from_pylist(self._records, schema=TOKEN_SCHEMA), path)
             console.print(f"predictions   {path}", soft_wrap=True)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lit_prompt.commands.parser import CommandParser
+from lit_prompt.commands.parser import CommandParser, user_path
 from lit_prompt.errors import InputError
 
 _DESCRIPTION = """\
@@ -40,13 +40,13 @@ def main(args: Sequence[str]) -> None:
         help="largest gap between a floor and the best one that can be certified (%(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--out", metavar="FILE", type=Path,
+        "--out", metavar="FILE", type=user_path,
         help="the floors, a row a target (logs/CONFIG/floors.parquet; never overwritten)",
     )  # fmt: skip
     known, rest = parser.parse_known_args(args)
     if not known.tolerance > 0:
         raise InputError(f"--tolerance is {known.tolerance}; it must be positive")
-    _floors(known.tolerance, None if known.out is None else known.out.expanduser(), rest)
+    _floors(known.tolerance, known.out, rest)
 
 
 def _floors(tolerance: float, out: Path | None, args: Sequence[str]) -> None:
@@ -63,11 +63,8 @@ def _floors(tolerance: float, out: Path | None, args: Sequence[str]) -> None:
 
     configs = config_files(args)
     check_yaml(configs)
-    if out is None:
-        folder, name = Path("logs") / (Path(configs[-1]).stem if configs else "default"), "floors.parquet"
-    else:
-        folder, name = out.parent, out.name
-    _check_place(folder, out)
+    wanted = out or Path("logs") / (Path(configs[-1]).stem if configs else "default") / "floors.parquet"
+    _check_place(wanted, is_new=out is not None)
     data = DataCLI(["fit", *args], None, name="floor").datamodule
     data.setup("floor")
     path = data.vocabulary.lm
@@ -89,22 +86,22 @@ def _floors(tolerance: float, out: Path | None, args: Sequence[str]) -> None:
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     print_floors(table)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        written = write_parquet(table, free_path(folder, name))
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        written = write_parquet(table, free_path(wanted.parent, wanted.name))
     except OSError as error:
-        raise _cannot_write(folder / name, error) from error
+        raise _cannot_write(wanted, error) from error
     console.print(f"floors   {written}", soft_wrap=True, markup=False)
 
 
-def _check_place(folder: Path, out: Path | None) -> None:
-    """Refuses, before anything is solved, a file that is there or cannot be written."""
+def _check_place(path: Path, is_new: bool) -> None:
+    """Refuses, before anything is solved, a file that cannot be written, or is there where it must be new."""
     try:
-        if out is not None and out.exists():
-            raise InputError(f"--out: {out} exists; floors are never overwritten, name another file")
-        place = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+        if is_new and path.exists():
+            raise InputError(f"--out: {path} exists; floors are never overwritten, name another file")
+        place = next(folder for folder in path.absolute().parents if folder.exists())
         tempfile.TemporaryFile(dir=place).close()
     except OSError as error:
-        raise _cannot_write(out or folder, error) from error
+        raise _cannot_write(path, error) from error
 
 
 def _cannot_write(path: Path, error: OSError) -> InputError:

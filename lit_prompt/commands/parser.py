@@ -1,9 +1,15 @@
 """A command's argument parser, whose errors are one line."""
 
 import argparse
+from pathlib import Path
 from typing import NoReturn
 
 from lit_prompt.errors import InputError
+
+
+def user_path(text: str) -> Path:
+    """A path as the user means it: a shell leaves the ``~`` of ``--out=~/floors.parquet`` to the command."""
+    return Path(text).expanduser()
 
 
 class CommandParser(argparse.ArgumentParser):

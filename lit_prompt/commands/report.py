@@ -1,9 +1,8 @@
 """``lit_prompt report``: one page on any number of runs. Help answers before anything heavy is imported."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from lit_prompt.commands.parser import CommandParser
+from lit_prompt.commands.parser import CommandParser, user_path
 from lit_prompt.errors import InputError
 
 _EPILOG = """\
@@ -31,10 +30,11 @@ def main(args: Sequence[str]) -> None:
         "Writes one self-contained page on runs, FOLDER/report.html, and its figures as PNG and PDF.",
         _EPILOG,
     )
-    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a run's folder, or a file of its results")
-    parser.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="where the report goes")
+    parser.add_argument(
+        "runs", metavar="RUN", type=user_path, nargs="+", help="a run's folder, or a file of its results"
+    )
+    parser.add_argument("--out", metavar="FOLDER", type=user_path, required=True, help="where the report goes")
     known = parser.parse_args(args)
-    known.out = known.out.expanduser()
     if known.out.exists() and not known.out.is_dir():
         raise InputError(f"--out: {known.out} is a file; name a folder")
     from lit_prompt.report import read_runs, study_of, write_report

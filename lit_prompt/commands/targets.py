@@ -2,9 +2,8 @@
 
 import difflib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from lit_prompt.commands.parser import CommandParser
+from lit_prompt.commands.parser import CommandParser, user_path
 from lit_prompt.errors import InputError
 
 USAGE = """\
@@ -77,7 +76,7 @@ def _build(args: Sequence[str]) -> None:
         "example:\n  lit_prompt targets build --config configs/demo.yaml --data.families.init_args.per_entropy 2 "
         "--out targets/small"
     )
-    parser.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="folder to make")
+    parser.add_argument("--out", metavar="FOLDER", type=user_path, required=True, help="folder to make")
     known, rest = parser.parse_known_args(args)
     from lit_prompt.commands.targets_build import build_targets
 
@@ -90,11 +89,13 @@ def _show(args: Sequence[str]) -> None:
         "FOLDER [--rows N] [--out PNG] [--lm NAME_OR_PATH]",
         "Prints a table of targets and draws their sorted probabilities.",
     )
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="a saved set, or a run (logs/CONFIG/version_K)")
+    parser.add_argument(
+        "folder", metavar="FOLDER", type=user_path, help="a saved set, or a run (logs/CONFIG/version_K)"
+    )
     parser.add_argument(
         "--rows", metavar="N", type=int, default=40, help="targets in the table; 0 for all (%(default)s)"
     )
-    parser.add_argument("--out", metavar="PNG", type=Path, help="the picture (targets.png in the set's folder)")
+    parser.add_argument("--out", metavar="PNG", type=user_path, help="the picture (targets.png in the set's folder)")
     parser.add_lm(None, "LM whose tokenizer spells the tokens (the one that the set was built for)")
     known = parser.parse_args(args)
     from lit_prompt.commands.targets_show import show_targets
@@ -108,7 +109,7 @@ def _validate(args: Sequence[str]) -> None:
         "FILE [--lm NAME_OR_PATH] [--rest zero|spread]",
         "Lists every mistake in a file of targets (.jsonl, .csv, .parquet) with its line; exit code 2 if there is one.",
     )
-    parser.add_argument("file", metavar="FILE", type=Path, help="as the path of a FromFile family")
+    parser.add_argument("file", metavar="FILE", type=user_path, help="as the path of a FromFile family")
     parser.add_argument(
         "--rest", choices=("zero", "spread"), default="zero", help="as the rest of a FromFile family (%(default)s)"
     )

@@ -106,7 +106,7 @@ class OutputHead:
 
     def features(self, u: Tensor) -> Tensor:
         """Features of normalised states: ``[item, dim]`` to ``[item, feature]``, float64."""
-        return (u * self._gain if self._gain.dim() == 1 else u @ self._gain.T) + self._shift
+        return _times(u, self._gain) + self._shift
 
     def contains(self, features: Tensor) -> Tensor:
         """Whether some state of the ball, of mean zero where the norm centres, gives these features, up to rounding.
@@ -122,13 +122,11 @@ class OutputHead:
         """
         inverse, unseen = self._inverse
         given = features.to(self.device).double() - self._shift
-        matrix = self._gain.dim() == 2
-        u = given @ inverse.T if matrix else given * inverse  # the shortest state that gives the features
+        u = _times(given, inverse)  # the shortest state that gives the features
         norm = u.norm(dim=1)
         # how far rounding of the features, and of the sums that gave them, can shift a state of the ball
         size = u.abs() * (self.sphere_radius / norm.clamp_min(self.sphere_radius)).unsqueeze(1)
-        size = (size @ self._gain.abs().T if matrix else size * self._gain.abs()) + self._shift.abs()
-        blur = (size @ inverse.abs().T if matrix else size * inverse.abs()).norm(dim=1)
+        blur = _times(_times(size, self._gain.abs()) + self._shift.abs(), inverse.abs()).norm(dim=1)
         tolerance = _ROUNDINGS * self._rounding
         inside = norm <= self.sphere_radius * (1.0 + tolerance) + tolerance * blur
         if self.centred:
@@ -231,3 +229,8 @@ class OutputHead:
             bias_size = max(bias_size, 0.0 if bias is None else float(bias.abs().max()))
         slack = 2.0 * rounding * bent + 2.0 * _LOGIT_ROUNDING * (norm * self.radius + bent + bias_size)
         return max(1e-6, slack + (rounding * (high - low) if self.centred else 0.0)), norm
+
+
+def _times(x: Tensor, factor: Tensor) -> Tensor:
+    """Vectors ``[item, dim]`` times an elementwise factor ``[dim]`` or a matrix ``[out, dim]``."""
+    return x * factor if factor.dim() == 1 else x @ factor.T

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from lit_prompt.errors import InputError
-from lit_prompt.results.record import SCHEMA, newest
+from lit_prompt.results.record import SCHEMA, TOKEN_SCHEMA, newest
 
 Row = dict[str, Any]
 
@@ -20,15 +20,7 @@ Row = dict[str, Any]
 _FILLED = ("target_id", "family", "entropy", "kl_uniform", "method", "prompt_length", "lm")
 _NEEDED = (*_FILLED, "partner_of", "kl")
 #: what the page shows of token records
-_TOKENS = pa.schema(
-    [
-        ("target_id", pa.string()),
-        ("token", pa.string()),
-        ("target_probability", pa.float64()),
-        ("reached_probability", pa.float64()),
-        ("token_kl", pa.float64()),
-    ]
-)
+_TOKENS = ("target_id", "token", "target_probability", "reached_probability", "token_kl")
 
 
 @dataclass(frozen=True)
@@ -100,7 +92,7 @@ def _read(results: Path) -> Run:
         raise InputError(f"report: {results} holds no KL that is finite; search again with another start or precision")
     tokens: dict[str, list[Row]] = {}
     if (predictions := newest(folder, "predictions.parquet")) is not None:
-        for token in _table(predictions, _TOKENS, _TOKENS.names, ()).drop_null().to_pylist():
+        for token in _table(predictions, TOKEN_SCHEMA, _TOKENS, ()).select(_TOKENS).drop_null().to_pylist():
             tokens.setdefault(token["target_id"], []).append(token)
     return Run(folder, results, rows, len(searched) - len(rows), _settings(folder / "config.yaml"), tokens)
 

@@ -137,12 +137,8 @@ def by_maker(study: Study) -> "Figure | None":
 def _made_and_partners(series: Series) -> list[Row]:
     """Targets with random partners, but for outlier targets, and all their partners."""
     pairs = with_partners(series.rows)
-    made = {
-        (row["run"], row["target_id"])
-        for row, partner in pairs
-        if partner["family"] == RANDOM and row["family"] != OUTLIER
-    }
-    return [row for row in series.rows if {(row["run"], row["target_id"]), (row["run"], row["partner_of"])} & made]
+    made = {id(row): row for row, partner in pairs if partner["family"] == RANDOM and row["family"] != OUTLIER}
+    return [*made.values(), *(partner for row, partner in pairs if id(row) in made)]
 
 
 def _strips(panel: "Axes", rows: list[Row], at: dict[str, float], color: str) -> None:

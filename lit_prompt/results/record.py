@@ -71,6 +71,21 @@ SCHEMA = pa.schema(
     ]
 )
 
+#: Columns of ``predictions.parquet``, a row a token of a target; see ``PromptModule.token_records``.
+TOKEN_SCHEMA = pa.schema(
+    [
+        ("target_id", pa.string()),
+        ("family", pa.string()),
+        ("kl", pa.float64()),
+        ("wrong_mass", pa.float64()),
+        ("token_id", pa.int64()),
+        ("token", pa.string()),
+        ("target_probability", pa.float64()),
+        ("reached_probability", pa.float64()),
+        ("token_kl", pa.float64()),
+    ]
+)
+
 
 def divergence_columns(
     batch: TargetBatch, reached: Tensor, bank: ResultBank, unprompted: Tensor
