@@ -51,10 +51,9 @@ def main(args: Sequence[str]) -> None:
 
 def _floors(tolerance: float, out: Path | None, args: Sequence[str]) -> None:
     import pyarrow as pa
-    import torch
 
     from lit_prompt.commands.data_cli import DataCLI
-    from lit_prompt.lm import FrozenLM, load_causal_lm
+    from lit_prompt.lm import FrozenLM
     from lit_prompt.main import check_yaml, config_files
     from lit_prompt.models.floors import FOLDER, Floors
     from lit_prompt.results.console import console
@@ -69,9 +68,7 @@ def _floors(tolerance: float, out: Path | None, args: Sequence[str]) -> None:
     data.setup("floor")
     path = data.vocabulary.lm
     assert path is not None
-    lm = FrozenLM(load_causal_lm(path, data.vocabulary.options))
-    if not lm.dispatched and torch.cuda.is_available():
-        lm.cuda()
+    lm = FrozenLM.load(path, data.vocabulary.options)
     floors = Floors(lm, Path("logs") / FOLDER, tolerance)
     if floors.why_not is not None:
         raise InputError(f"--lm {path}: {floors.why_not}")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.functional.divergence import normalize_log_probs
+from lit_prompt.functional.precision import double
 from lit_prompt.functional.rows import pad_rows
 
 # a block of the head in float64 takes at most this much memory, and as much again for the logits that it gives
@@ -45,8 +46,9 @@ class OutputHead:
     The features are ``gain u + shift`` (gain and bias of the final norm, and a projection where one follows), the
     logits ``weight features + bias``. Whatever the prompt, :math:`\|u\| \le` :attr:`radius`, and u has mean zero
     where the norm centres it. The objective is computed over blocks of the vocabulary, so that neither the head in
-    another dtype than its own nor a table of all probabilities is ever held. Sums are float64; products with the head
-    are float64 unless float32 is asked for, which is several times as fast and does for all but a certificate.
+    another dtype than its own nor a table of all probabilities is ever held. States, targets and results are float64 on
+    the CPU. Products with the head are float64 there too, unless float32 is asked for: those run on the head's device,
+    are several times as fast, and do for all but a certificate.
 
     Args:
         weight: ``[vocab, feature]``, any floating dtype.
@@ -68,7 +70,7 @@ class OutputHead:
     ) -> None:
         self._weight = weight
         self._bias = bias
-        self._gain, self._shift = gain.double(), shift.double()
+        self._gain, self._shift = double(gain), double(shift)
         self._whole: tuple[slice, Tensor, Tensor | None] | None = None  # a head of a single block
         self._rounding = rounding
         self.dim = gain.shape[-1]
@@ -80,17 +82,12 @@ class OutputHead:
         self.float32_gap = 8.0 * torch.finfo(torch.float32).eps * norm * self.radius
 
     @property
-    def device(self) -> torch.device:
-        """Where the head's weights are."""
-        return self._weight.device
-
-    @property
     def vocab_size(self) -> int:
         """Number of logits."""
         return self._weight.shape[0]
 
     def _blocks(self, dtype: torch.dtype = torch.float64) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-        """The head in some dtype, part by part."""
+        """The head part by part: in float64 on the CPU, in another dtype where its weights are."""
         vocab, features = self._weight.shape
         size = max(256, _BLOCK_BYTES // (8 * max(features, _MOST_ITEMS)))
         if size < vocab or dtype != torch.float64:
@@ -102,7 +99,11 @@ class OutputHead:
         yield self._whole
 
     def _block(self, part: slice, dtype: torch.dtype) -> tuple[slice, Tensor, Tensor | None]:
-        return part, self._weight[part].to(dtype), None if self._bias is None else self._bias[part].to(dtype)
+        weight, bias = (None if x is None else x[part] for x in (self._weight, self._bias))
+        assert weight is not None
+        if dtype == torch.float64:
+            return part, double(weight), None if bias is None else double(bias)
+        return part, weight.to(dtype), None if bias is None else bias.to(dtype)
 
     def features(self, u: Tensor) -> Tensor:
         """Features of normalised states: ``[item, dim]`` to ``[item, feature]``, float64."""
@@ -121,7 +122,7 @@ class OutputHead:
             ``[item]``, bool; False where a feature is not finite.
         """
         inverse, unseen = self._inverse
-        given = features.to(self.device).double() - self._shift
+        given = double(features) - self._shift
         u = _times(given, inverse)  # the shortest state that gives the features
         norm = u.norm(dim=1)
         # how far rounding of the features, and of the sums that gave them, can shift a state of the ball
@@ -140,7 +141,7 @@ class OutputHead:
         """The gain's inverse where it lets a state be seen, and how much of a state's mean it hides, by its norm."""
         if self._gain.dim() == 2:
             inverse = torch.linalg.pinv(self._gain)
-            ones = torch.ones(self.dim, dtype=torch.float64, device=self.device)
+            ones = double(torch.ones(self.dim))
             unseen = float((ones - inverse @ (self._gain @ ones)).norm())
             return inverse, unseen if unseen > 1e-6 * self.sphere_radius else 0.0
         seen = self._gain.abs() > _SEEN * self._gain.abs().max()
@@ -158,9 +159,9 @@ class OutputHead:
         """What the objective needs of targets ``[item, vocab]``, log-probabilities of any floating dtype."""
         moments, constant = [], []
         for part in log_p.split(_MOST_ITEMS // 8):
-            log_part = normalize_log_probs(part.to(self.device).double())
+            log_part = normalize_log_probs(double(part))
             p = log_part.exp()
-            features = torch.zeros(len(p), self._weight.shape[1], dtype=torch.float64, device=self.device)
+            features = p.new_zeros(len(p), self._weight.shape[1])
             offset = -(p * log_part.masked_fill(p == 0, 0.0)).sum(1)
             for columns, weight, bias in self._blocks():
                 features += (pad_rows(p[:, columns]) @ weight)[: len(p)]
@@ -193,20 +194,22 @@ class OutputHead:
         return torch.cat(kl), torch.cat(gradient)
 
     def _part(self, u: Tensor, terms: TargetTerms, products: torch.dtype) -> tuple[Tensor, Tensor]:
-        features = pad_rows(self.features(u))
-        h = features.to(products)
-        top = torch.full((len(h), 1), -math.inf, dtype=products, device=h.device)
-        total, mean = features.new_zeros(len(h), 1), torch.zeros_like(features)
+        h = pad_rows(self.features(u))
+        if products != torch.float64:
+            h = h.to(products).to(self._weight.device)
+        sums = torch.float64 if h.device.type == "cpu" else products  # an accelerator may have no float64
+        top = torch.full_like(h[:, :1], -math.inf)
+        total, mean = torch.zeros_like(top, dtype=sums), torch.zeros_like(h, dtype=sums)
         for _, weight, bias in self._blocks(products):
             z = h @ weight.T if bias is None else torch.addmm(bias, h, weight.T)
             higher = torch.maximum(top, z.amax(1, keepdim=True))
             q = z.sub_(higher).exp_()
-            shrink = (top.double() - higher).exp()
-            total = total * shrink + q.sum(1, keepdim=True, dtype=torch.float64)
+            shrink = (top.to(sums) - higher).exp()
+            total = total * shrink + q.sum(1, keepdim=True, dtype=sums)
             mean = mean * shrink + q @ weight
             top = higher
-        log_partition = (top + total.log())[: len(u), 0]
-        gradient = self._pull_back((mean / total)[: len(u)]) - terms.moments
+        log_partition = double((top + total.log())[: len(u), 0])
+        gradient = self._pull_back(double((mean / total)[: len(u)])) - terms.moments
         # <p, c> and <m_p, u> together are the target's mean logit
         return log_partition - (terms.moments * u).sum(1) - terms.constant, gradient
 
@@ -215,7 +218,7 @@ class OutputHead:
 
         Beside it the length of the longest row of weight times gain.
         """
-        dim = torch.ones(1, self.dim, dtype=torch.float64, device=self.device)
+        dim = double(torch.ones(1, self.dim))
         mean = (self.features(dim) - self._shift).squeeze(0)  # of the direction that centring takes away
         matrix = self._gain.dim() == 2
         size = self._shift.abs() + (self.radius * self._gain.norm(dim=1) if matrix else 0.0)

@@ -12,6 +12,8 @@ from lit_prompt.errors import InputError
 from lit_prompt.functional.rows import MIN_ROWS as _MIN_ROWS
 from lit_prompt.functional.rows import pad_rows
 from lit_prompt.lm.fingerprint import lm_fingerprint
+from lit_prompt.lm.load import load_causal_lm
+from lit_prompt.lm.options import LMOptions
 from lit_prompt.lm.prefix_cache import PrefixCache
 
 
@@ -56,6 +58,22 @@ class FrozenLM(nn.Module):
                 "weights"
             )
         self.is_linear = self._head_is_linear(probe, logits)
+
+    @classmethod
+    def load(cls, lm: str, options: LMOptions, device: torch.device | None = None) -> "FrozenLM":
+        """Loads an LM to a device.
+
+        Args:
+            lm: hub id or local folder.
+            options: how to load it; with a ``device_map`` its weights stay where that puts them.
+            device: the machine's accelerator, where there is one, by default.
+
+        Raises:
+            InputError: if it cannot be loaded, or the device does not take it.
+        """
+        if device is None and torch.accelerator.is_available():
+            device = torch.accelerator.current_accelerator()
+        return cls(load_causal_lm(lm, options, device))
 
     @property
     def device(self) -> torch.device:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lit_prompt.errors import InputError
 from lit_prompt.functional.output_head import OutputHead
+from lit_prompt.functional.precision import double
 from lit_prompt.lm.frozen import FrozenLM
 
 _PROBES = 8
@@ -47,7 +48,7 @@ def output_geometry(lm: FrozenLM) -> OutputHead:
         weight, bias = lm.head()
         # norms are computed in float32 even in a float64 LM
         rounding = max(torch.finfo(lm.model.get_input_embeddings().weight.dtype).eps, torch.finfo(torch.float32).eps)
-        geometry = OutputHead(weight, bias, gain.to(weight.device), shift.to(weight.device), centred, rounding)
+        geometry = OutputHead(weight, bias, gain, shift, centred, rounding)
         features = torch.cat([features, *(lm.features(part) for part in others)])
         if not geometry.contains(features).all():
             raise _unknown("its last hidden states lie outside the ball that its final norm should keep them in")
@@ -99,8 +100,8 @@ def _final_norm(features: Tensor, calls: list[tuple[nn.Module, Tensor, Tensor]])
         if norm is None or projection is None:
             return norm
         gain, shift, centred = norm
-        matrix = projection.weight.double().to(gain.device)
-        bias = 0.0 if projection.bias is None else projection.bias.double().to(gain.device)
+        matrix = double(projection.weight)
+        bias = 0.0 if projection.bias is None else double(projection.bias)
         return matrix * gain, matrix @ shift + bias, centred
     return None
 
@@ -111,16 +112,15 @@ def _norm_form(module: nn.Module, given: Tensor) -> tuple[Tensor, Tensor, bool] 
     weight, bias = (getattr(module, name, None) for name in ("weight", "bias"))
     if any(isinstance(x, Tensor) and x.shape != (dim,) for x in (weight, bias)):
         return None
-    ones = torch.ones(dim, dtype=torch.float64, device=given.device)
-    gain = weight.double() if isinstance(weight, Tensor) else ones
-    shift = bias.double() if isinstance(bias, Tensor) else 0.0 * ones
+    gain = double(weight) if isinstance(weight, Tensor) else double(torch.ones(dim))
+    shift = double(bias) if isinstance(bias, Tensor) else torch.zeros_like(gain)
     generator = torch.Generator().manual_seed(1)
     random = torch.randn(_PROBES, dim, generator=generator).to(given) + 0.5  # with a mean, which a LayerNorm takes away
     states = torch.cat([given, *(scale * random for scale in _STATE_SCALES)])
-    output = module(states.unsqueeze(1)).squeeze(1).double()
+    output = double(module(states.unsqueeze(1)).squeeze(1))
     tolerance = max(1e-4, 8 * torch.finfo(given.dtype).eps)
     for centred in (False, True):
-        x = states.double()
+        x = double(states)
         x = x - x.mean(1, keepdim=True) if centred else x
         direction = x * (math.sqrt(dim) / x.norm(dim=1, keepdim=True))
         for form in (gain, 1.0 + gain):  # Gemma's norms hold the gain less one

@@ -123,12 +123,13 @@ def load_tokenizer(lm: str, options: LMOptions) -> Any:
     return tokenizer
 
 
-def load_causal_lm(lm: str, options: LMOptions) -> Any:
+def load_causal_lm(lm: str, options: LMOptions, device: torch.device | None = None) -> Any:
     """Loads the weights of a causal LM, safetensors only, frozen and in eval mode.
 
     Args:
         lm: hub id or local folder.
         options: how to load it.
+        device: where its weights go, unless ``device_map`` places them; the CPU by default.
 
     Returns:
         A ``transformers`` model.
@@ -155,6 +156,8 @@ def load_causal_lm(lm: str, options: LMOptions) -> Any:
             **source(lm, options),
             **extra,
         )
+        if device is not None and options.device_map is None:
+            model = model.to(device)
     # transformers would go on with random numbers in their place
     if missing := sorted(report["missing_keys"]):
         raise InputError(

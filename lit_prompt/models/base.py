@@ -4,11 +4,12 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lit_prompt.data import TargetBatch, TargetDataModule, TargetSet, run_folder
 from lit_prompt.errors import InputError
-from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary, load_causal_lm
+from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary
 from lit_prompt.models.baselines import Baselines
 from lit_prompt.models.context import Contexts
 from lit_prompt.models.evaluation import PromptEvaluation
@@ -82,7 +83,13 @@ class PromptModule(PromptEvaluation):
         """Loads the LM, once."""
         if "lm" in self._modules:
             return
-        self.lm = FrozenLM(load_causal_lm(self.lm_path, self.lm_options))
+        # Lightning makes the trainer's device the default one here; all but the LM and the slots lives on the CPU
+        with torch.device("cpu"):
+            self.lm = FrozenLM.load(self.lm_path, self.lm_options, self.trainer.strategy.root_device)
+            self.prepare()
+
+    def prepare(self) -> None:
+        """Sets up what needs the LM; tensors are made on the CPU unless a device is named."""
         if self.lm.vocab_size != self.targets.vocab_size:
             raise InputError(
                 f"{self.lm_path} has {self.lm.vocab_size} logits, the targets are over {self.targets.vocab_size} tokens"

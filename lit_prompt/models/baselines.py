@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lit_prompt.data import TargetBatch
 from lit_prompt.functional import seed_for
+from lit_prompt.functional.precision import double
 from lit_prompt.lm import FrozenLM, Vocabulary, sample_prompts
 from lit_prompt.models.context import Context, Contexts, PromptRows, run_in_parts
 from lit_prompt.search import MicroBatch
@@ -54,7 +55,7 @@ class Baselines:
     @torch.no_grad()
     def columns(self, batch: TargetBatch) -> dict[str, list[float | None]]:
         """``kl_best_random`` and ``kl_best_natural`` of some targets in their contexts, nats."""
-        moments, offset = (x.double() for x in self._lm.moments(batch.log_probs))
+        moments, offset = (double(x) for x in self._lm.moments(batch.log_probs))
         constant = offset + batch.entropy.to(offset)
         of_context: dict[Context, list[int]] = {}
         for i, context in enumerate(self._contexts.of_batch(batch)):
@@ -82,8 +83,8 @@ class Baselines:
         def fill(part: PromptRows) -> None:
             embeddings = part.input_embeddings(self._lm, self._lm.embed(ids[part.rows.cpu()]))
             features = self._lm.features(embeddings, part.mask)
-            log_partition = self._lm.logits(features).double().logsumexp(-1)
-            for row, *state in zip(part.rows.tolist(), features.double(), log_partition, strict=True):
+            log_partition = double(self._lm.logits(features)).logsumexp(-1)
+            for row, *state in zip(part.rows.tolist(), double(features), log_partition, strict=True):
                 parts[row] = (state[0], state[1])
 
         run_in_parts(self._micro_batch, self._contexts.arrange(contexts, self._length), fill)

@@ -13,6 +13,7 @@ from torchmetrics import MetricCollection
 from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
 from lit_prompt.functional import largest_errors, normalize_log_probs, token_kl, total_variation
+from lit_prompt.functional.precision import double
 from lit_prompt.lm import FrozenLM, Vocabulary
 from lit_prompt.metrics import (
     Entropy,
@@ -111,7 +112,7 @@ class PromptEvaluation(L.LightningModule):
             embeddings = part.input_embeddings(self.lm, prompts[rows].to(self.lm.device))
             features = self.lm.features(embeddings, part.mask)
             bounded[rows] = self.floors.hold_for(features)
-            reached[rows] = normalize_log_probs(self.lm.logits(features).cpu().double())
+            reached[rows] = normalize_log_probs(double(self.lm.logits(features)))
 
         run_in_parts(self._micro_batch, self.contexts.arrange(contexts, prompts.shape[1]), fill)
         return reached, bounded

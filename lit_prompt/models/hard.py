@@ -127,11 +127,9 @@ class HardPrompt(TokenPrompts):
         if not 0 <= self.fluency < float("inf"):
             raise InputError(f"model.fluency is {self.fluency}; it must be 0 or more")
 
-    def configure_model(self) -> None:
-        """Loads the LM and makes room for all results."""
-        if "lm" in self._modules:
-            return
-        super().configure_model()
+    def prepare(self) -> None:
+        """Makes room for all results."""
+        super().prepare()
         self.bank = ResultBank(len(self.targets), self.restarts, (self.length,), torch.long)
         self.allowed = torch.tensor(self.tokens.ids(self.vocabulary))
         self.soft_run = None

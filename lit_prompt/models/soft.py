@@ -110,11 +110,9 @@ class SoftPrompt(PromptModule):
         if self.init.kind == "text" and self.restarts > 1:
             raise InputError("model.init.kind text gives every restart the same start; set model.restarts to 1")
 
-    def configure_model(self) -> None:
-        """Loads the LM and makes room for a chunk of prompts and for all results."""
-        if hasattr(self, "prompt"):
-            return
-        super().configure_model()
+    def prepare(self) -> None:
+        """Makes room for a chunk of prompts and for all results."""
+        super().prepare()
         slots = min(self.data.chunk_size, len(self.targets)) * self.restarts
         shape = (self.length, self.lm.embedding_dim)
         self.prompt = nn.Parameter(torch.zeros(slots, *shape, device=self.lm.device))

@@ -14,7 +14,8 @@ from lit_prompt.data.target import Rejected, Target
 from lit_prompt.data.texts import TextSource
 from lit_prompt.errors import InputError
 from lit_prompt.functional import entropy, normalize_log_probs
-from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary, VocabularyMap, load_causal_lm
+from lit_prompt.functional.precision import double
+from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary, VocabularyMap
 from lit_prompt.lm.sample import sample_text
 
 _TRIES_PER_CONTEXT = 20
@@ -102,9 +103,7 @@ class FromLM(TargetFamily):
             path, options = vocabulary.lm, vocabulary.options
         theirs = Vocabulary.load(path, options)
         carry = VocabularyMap(theirs, vocabulary, self.vocabulary_map)
-        lm = FrozenLM(load_causal_lm(path, options))
-        if not lm.dispatched and torch.cuda.is_available():
-            lm.cuda()
+        lm = FrozenLM.load(path, options)
         about = {"source_lm": path, "source_fingerprint": lm.fingerprint, "temperature": self.temperature}
         for number, context in enumerate(self._contexts(lm, theirs)):
             log_q = self._next_token(lm, theirs, context)
@@ -147,7 +146,7 @@ class FromLM(TargetFamily):
             )
         # one context at a time, so that rounding does not depend on others
         logits = lm.next_token_logits(lm.embed(torch.tensor([ids])))
-        return normalize_log_probs(logits.cpu().double() / self.temperature)
+        return normalize_log_probs(double(logits) / self.temperature)
 
     def _target(self, target_id: str, probs: Tensor, seed: int, facts: dict[str, Any]) -> Target:
         if self.top_k is None:
