@@ -8,20 +8,26 @@ import yaml
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
-from lit_prompt import search
-from lit_prompt.callbacks import ChunkProgressBar, KLCurves, ResultWriter, SearchCheckpoint, TensorBoardReport
+from lit_prompt import objectives, search
+from lit_prompt.callbacks.checkpoint import SearchCheckpoint
+from lit_prompt.callbacks.curves import KLCurves
+from lit_prompt.callbacks.progress import ChunkProgressBar
+from lit_prompt.callbacks.prompt_table import PromptTable
+from lit_prompt.callbacks.results import ResultWriter
+from lit_prompt.callbacks.tensorboard import TensorBoardReport
 from lit_prompt.data import TargetDataModule, families
 from lit_prompt.lm import LMOptions
 from lit_prompt.main import config_files
-from lit_prompt.models import HardPrompt, LiftPrompt, PromptModule, SoftPrompt, refuse_many_devices
+from lit_prompt.models import HardPrompt, PromptModule, SoftPrompt
+from lit_prompt.models.trainer_checks import refuse_many_devices
 from lit_prompt.run_cli import RunCLI
 
 #: Names that a config may use without their module.
 SHORTHAND = [
     SoftPrompt,
-    LiftPrompt,
     HardPrompt,
     *search.SEARCHERS,
+    *(getattr(objectives, name) for name in objectives.__all__),
     *(getattr(families, name) for name in families.__all__),
 ]
 
@@ -54,7 +60,7 @@ class PromptCLI(RunCLI):
         defaults = {
             "max_epochs": -1,
             "log_every_n_steps": 1,
-            "callbacks": [KLCurves(), ResultWriter(), TensorBoardReport()],
+            "callbacks": [KLCurves(), PromptTable(), ResultWriter(), TensorBoardReport()],
         }
         super().__init__(PromptModule, TargetDataModule, args, run_folder, name, defaults, subclass_mode_model=True)
 

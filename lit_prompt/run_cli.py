@@ -10,7 +10,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_prompt.callbacks import SearchCheckpoint
+from lit_prompt.callbacks.checkpoint import SearchCheckpoint
 from lit_prompt.data import run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.parser_errors import explain

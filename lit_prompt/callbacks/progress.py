@@ -44,4 +44,4 @@ class ChunkProgressBar(TQDMProgressBar):
         """The median KL, without the version number."""
         items = super().get_metrics(trainer, pl_module)
         items.pop("v_num", None)
-        return {("median KL" if name == "kl" else name): value for name, value in items.items()}
+        return items

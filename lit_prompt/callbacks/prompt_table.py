@@ -13,7 +13,7 @@ _ROWS = 24
 
 
 class PromptTable(L.Callback):
-    """Logs the best prompts so far as a table of texts and scores, some twenty times a chunk."""
+    """Logs the best hard prompts so far as a table of texts and scores, some twenty times a chunk."""
 
     def __init__(self) -> None:
         self._logged: tuple[int, int] | None = None
@@ -22,14 +22,14 @@ class PromptTable(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Logs the chunk's table when it is time."""
-        assert isinstance(pl_module, HardPrompt)
-        if batch_idx % max(1, pl_module.steps // _TABLES) == 0:
+        if isinstance(pl_module, HardPrompt) and batch_idx % max(1, pl_module.steps // _TABLES) == 0:
             self._log(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Logs the table that the chunk ends with."""
-        assert isinstance(pl_module, HardPrompt)
-        if self._logged != (trainer.current_epoch, trainer.global_step):  # the last step may be one that was shown
+        # the last step may be one that was shown
+        shown = self._logged == (trainer.current_epoch, trainer.global_step)
+        if isinstance(pl_module, HardPrompt) and not shown:
             self._log(trainer, pl_module)
 
     def _log(self, trainer: L.Trainer, module: HardPrompt) -> None:

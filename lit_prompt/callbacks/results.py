@@ -106,7 +106,7 @@ def _save_prompts(module: PromptModule, table: pa.Table, best_restart: list[int]
     An embedding prompt is float32 ``[length, embedding]``, a token prompt int64 ``[length]``.
     """
     prompts = {
-        target_id: module.saved_prompts([i])[0, restart].contiguous()
+        target_id: module.results.prompts[i, restart].contiguous()
         for i, (target_id, restart, kl) in enumerate(
             zip(table["target_id"].to_pylist(), best_restart, table["kl"].to_pylist(), strict=True)
         )

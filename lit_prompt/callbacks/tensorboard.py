@@ -41,7 +41,8 @@ class TensorBoardReport(L.Callback):
         assert isinstance(pl_module, PromptModule)
         if not isinstance(trainer.logger, TensorBoardLogger):
             return
-        columns = [pl_module.evaluate(batch)[0] for batch in pl_module.data.evaluation_dataloader()]
+        batches = pl_module.data.evaluation_dataloader()
+        columns = [pl_module.evaluator.columns(batch, pl_module.results)[0] for batch in batches]
         self._show(trainer.logger, pl_module, columns, trainer.global_step)
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -77,7 +78,7 @@ class TensorBoardReport(L.Callback):
         chosen = {"1_best": order[0], "2_median": order[(len(order) - 1) // 2], "3_worst": order[-1]}
         for name, place in chosen.items():
             batch = module.targets.batch([positions[int(place)]])
-            records = module.token_records(batch)
+            records = module.evaluator.token_records(batch, module.results)
             title = f"{name[2:]}: {batch.target_id[0]}, KL {float(kl[place]):.4f} nats"
             writer.add_figure(f"target_against_reached/{name}", target_against_reached(records, title), step)
             writer.add_text(f"token_errors/{name}", error_markdown(records, title), step)

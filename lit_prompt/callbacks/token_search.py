@@ -1,21 +1,26 @@
 """The search for hard prompts, as a callback."""
 
+import time
 from typing import Any
 
 import lightning as L
 
-from lit_prompt.models import HardPrompt
-from lit_prompt.search import ChunkSearch
+from lit_prompt.search import BestSoFar, ChunkSearch
 
 
 class TokenSearch(L.Callback):
-    """Drives the token search of a :class:`HardPrompt`, which has no parameters that an optimizer could move.
+    """Owns the token search of a :class:`lit_prompt.models.HardPrompt`, which has no parameters to optimise.
 
-    A step of the search is made before each batch, so that whatever follows sees its results. What the search carries
-    from step to step is the callback's state; what it has found is the module's.
+    A step of the search is made before each batch, so that whatever follows sees its results.
+
+    Attributes:
+        current: positions of the targets of the chunk under search, and the bests of its slots; None before the first.
+        stepped: whether a step was made before the present batch; if not, all searches of the chunk have ended.
     """
 
     def __init__(self) -> None:
+        self.current: tuple[list[int], BestSoFar] | None = None
+        self.stepped = False
         self._search: ChunkSearch | None = None
         self._chunk: int | None = None
         self._restored: dict[str, Any] | None = None
@@ -23,15 +28,24 @@ class TokenSearch(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Begins a chunk, or goes on with that of a checkpoint; then makes a step, unless all searches have ended."""
-        assert isinstance(pl_module, HardPrompt)
+        """Begins a chunk, or resumes that of a checkpoint; then makes a step, unless all searches have ended."""
         if self._search is None or self._chunk != trainer.current_epoch:
-            restored = self._restored if self._chunk == trainer.current_epoch else None
-            self._search = pl_module.chunk_search(batch, restored)
-            self._chunk, self._restored = trainer.current_epoch, None
-        pl_module.took_step = bool(self._search.best.running.any())
-        if pl_module.took_step:
+            self._search = self._begin(trainer.current_epoch, pl_module, batch)
+            self.current = batch.index, self._search.best
+        self.stepped = bool(self._search.best.running.any())
+        if self.stepped:
             self._search.step()
+
+    def _begin(self, chunk: int, module: Any, batch: Any) -> ChunkSearch:
+        started = time.perf_counter()
+        search, starts = module.new_search(batch)
+        if self._restored is not None and self._chunk == chunk:
+            search.load_state_dict(self._restored)
+        else:
+            search.init(*starts(), time.perf_counter() - started)
+        self._chunk, self._restored = chunk, None
+        found: ChunkSearch = search
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         """What the search of the chunk carries from step to step."""

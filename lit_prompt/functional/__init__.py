@@ -11,7 +11,7 @@ from lit_prompt.functional.divergence import (
 )
 from lit_prompt.functional.entropy_match import EntropyMatchError, match_entropy, temperature_for_entropy
 from lit_prompt.functional.floor import Floor, kl_floor
-from lit_prompt.functional.objective import kl_from_moments
+from lit_prompt.functional.objective import kl_from_moments, kl_table_from_moments
 from lit_prompt.functional.outlier import OutlierDescent, descend_to_outliers, max_outlier_mass
 from lit_prompt.functional.output_head import OutputHead, TargetTerms
 from lit_prompt.functional.seeds import seed_for
@@ -33,6 +33,7 @@ __all__ = [
     "kl_floor",
     "kl_from_moments",
     "kl_on_sphere",
+    "kl_table_from_moments",
     "largest_errors",
     "match_entropy",
     "max_outlier_mass",

@@ -24,3 +24,16 @@ def kl_from_moments(logits: Tensor, features: Tensor, moments: Tensor, offset: T
         ``[item]``, in nats; differentiable in logits and features.
     """
     return logits.logsumexp(-1) - (moments * features).sum(-1) - offset - entropy
+
+
+def kl_table_from_moments(logits: Tensor, features: Tensor, moments: Tensor, offset: Tensor, entropy: Tensor) -> Tensor:
+    """The same for all pairs of items and targets, ``[item, target]``, by a single product of matrices.
+
+    Args:
+        logits: ``[item, vocab]``, float32 or float64.
+        features: ``[item, feature]``.
+        moments: of the targets, ``[target, feature]``.
+        offset: ``[target]``.
+        entropy: nats, ``[target]``.
+    """
+    return logits.logsumexp(-1, keepdim=True) - features @ moments.T - offset - entropy

@@ -6,6 +6,7 @@ from lit_prompt.lm.geometry import output_geometry
 from lit_prompt.lm.load import load_causal_lm, load_tokenizer
 from lit_prompt.lm.options import LMOptions
 from lit_prompt.lm.prefix_cache import PrefixCache
+from lit_prompt.lm.round_trip import RoundTrip
 from lit_prompt.lm.sample import sample_prompts
 from lit_prompt.lm.vocabulary import Vocabulary
 from lit_prompt.lm.vocabulary_map import VocabularyMap
@@ -15,6 +16,7 @@ __all__ = [
     "FrozenLM",
     "LMOptions",
     "PrefixCache",
+    "RoundTrip",
     "Vocabulary",
     "VocabularyMap",
     "load_causal_lm",

@@ -82,6 +82,18 @@ class FrozenLM(nn.Module):
         return weight.device
 
     @property
+    def score_dtype(self) -> torch.dtype:
+        """Dtype of features and logits: float32, or float64 for a float64 LM."""
+        return torch.float64 if self.model.get_input_embeddings().weight.dtype == torch.float64 else torch.float32
+
+    @property
+    def head_device(self) -> torch.device:
+        """Device of features and logits."""
+        head = self.model.get_output_embeddings() if self.is_linear else self.model.get_input_embeddings()
+        device: torch.device = head.weight.device
+        return device
+
+    @property
     def max_length(self) -> int | None:
         """Most positions the LM takes, or None where it has no such limit."""
         length = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
@@ -128,14 +140,15 @@ class FrozenLM(nn.Module):
         embeddings: Tensor = self.model.get_input_embeddings()(ids.to(self.device))
         return embeddings
 
-    def _masking(self, mask: Tensor | None) -> dict[str, Tensor]:
-        """The LM's arguments for left padding: a row is to give what it gives alone."""
+    def _masking(self, mask: Tensor | None, positions: int = 0) -> dict[str, Tensor]:
+        """The LM's arguments for left padding, after some cached positions: a row is to give what it gives alone."""
         if mask is None:
             return {}
         mask = mask.to(self.device).long()
         # a row's first real position is its position 0, in every scheme; what padding gets does not matter
-        positions = {"position_ids": (mask.cumsum(1) - 1).clamp_min(0)} if self._takes_positions else {}
-        return {"attention_mask": mask, **positions}
+        if not self._takes_positions:
+            return {"attention_mask": mask}
+        return {"attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp_min(0)[:, positions:]}
 
     def _own_logits(self, inputs_embeds: Tensor) -> Tensor:
         return self._features(inputs_embeds, {}, every=False)
@@ -175,26 +188,35 @@ class FrozenLM(nn.Module):
         return self._features(pad_rows(inputs_embeds, rows), self._masking(mask), every)[:items]
 
     @torch.no_grad()
-    def prefix_cache(self, ids: Tensor) -> PrefixCache:
-        """Keys and values of token sequences ``[sequence, position]``, to be gone on with."""
+    def prefix_cache(self, ids: Tensor, mask: Tensor | None = None) -> PrefixCache:
+        """Keys and values of token sequences ``[sequence, position]``, padded as in :meth:`features`."""
         from transformers import DynamicCache
 
         cache = DynamicCache()
         rows = self._fewest_items(ids.shape[1])
-        self._features(self.embed(pad_rows(ids, rows)), {"use_cache": True, "past_key_values": cache}, every=False)
+        arguments = {"use_cache": True, "past_key_values": cache}
+        arguments |= self._masking(None if mask is None else pad_rows(mask, rows))
+        self._features(self.embed(pad_rows(ids, rows)), arguments, every=False)
         return PrefixCache.of(cache, len(ids))
 
     @torch.no_grad()
     def features_after(
-        self, cache: PrefixCache, sequences: Tensor, positions: int, ids: Tensor, every: bool = False
+        self,
+        cache: PrefixCache,
+        sequences: Tensor,
+        positions: int,
+        ids: Tensor,
+        mask: Tensor | None = None,
+        every: bool = False,
     ) -> Tensor:
-        """Features of tokens that go on with beginnings of cached sequences.
+        """Features of tokens that continue beginnings of cached sequences.
 
         Args:
             cache: keys and values of the sequences.
             sequences: which of them each item begins with, ``[item]``.
             positions: how many positions of it, at least 1.
             ids: the tokens after those, ``[item, position]``.
+            mask: of the whole, cached positions included; None where there is no padding.
             every: after every one of ``ids``, not after the last alone.
 
         Returns:
@@ -203,25 +225,29 @@ class FrozenLM(nn.Module):
         items, rows = len(ids), self._fewest_items(ids.shape[1])
         past = cache.beginnings(pad_rows(sequences, rows), positions)
         arguments = {"use_cache": True, "past_key_values": past}
+        arguments |= self._masking(None if mask is None else pad_rows(mask, rows), positions)
         return self._features(self.embed(pad_rows(ids, rows)), arguments, every)[:items]
 
     @torch.no_grad()
-    def caches_prefixes(self, positions: int) -> bool:
-        """Whether tokens that go on with cached beginnings give what the whole gives, measured on a probe.
+    def caches_prefixes(self, positions: int, padded: bool = False) -> bool:
+        """Whether tokens that continue cached beginnings give what the whole gives, measured on a probe.
 
         Args:
             positions: of the whole; a window that is shorter may matter.
+            padded: whether there is padding on the left.
         """
         if positions < 2:
             return False
-        ids = (torch.arange(2 * positions, device=self.device) * 7919 % self.vocab_size).view(2, positions)
-        whole = self.features(self.embed(ids))
-        sequences = torch.tensor([1, 0], device=self.device)
+        ids = (torch.arange(2 * positions) * 7919 % self.vocab_size).view(2, positions)
+        mask = (torch.arange(positions) >= torch.tensor([[0], [1]])) if padded else None
+        whole = self.features(self.embed(ids), mask)
+        sequences = torch.tensor([1, 0])
         tolerance = max(1e-4, 16 * torch.finfo(self.model.get_input_embeddings().weight.dtype).eps)
         try:
-            cache = self.prefix_cache(ids)
+            cache = self.prefix_cache(ids, mask)
             cuts = {1, positions // 2, positions - 1}
-            parts = [self.features_after(cache, sequences, cut, ids[sequences, cut:]) for cut in cuts]
+            swapped = None if mask is None else mask[sequences]
+            parts = [self.features_after(cache, sequences, cut, ids[sequences, cut:], swapped) for cut in cuts]
         except (AttributeError, IndexError, TypeError, ValueError):  # no cache, or one of another kind
             return False
         return all(bool((part - whole[sequences]).abs().max() <= tolerance * whole.abs().max()) for part in parts)

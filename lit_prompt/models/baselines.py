@@ -1,16 +1,15 @@
 """What a prompt has to beat: the best of some random and of some natural prompts of its length."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from lit_prompt.data import TargetBatch
-from lit_prompt.functional import seed_for
+from lit_prompt.functional import kl_table_from_moments, seed_for
 from lit_prompt.functional.precision import double
 from lit_prompt.lm import FrozenLM, Vocabulary, sample_prompts
-from lit_prompt.models.context import Context, Contexts, PromptRows, run_in_parts
-from lit_prompt.search import MicroBatch
+from lit_prompt.objectives import ForwardKL
+from lit_prompt.scoring import Context, Contexts, MicroBatch, PromptedLM
+from lit_prompt.scoring.prompted_lm import Part
 
 #: Prompts of each kind.
 PROMPTS = 128
@@ -38,7 +37,7 @@ class Baselines:
         self._length = length
         self._micro_batch = micro_batch
         self._ids: dict[str, Tensor | None] = {}
-        self._of_default: dict[str, tuple[Tensor, Tensor]] = {}  # most targets have the module's context
+        self._of_default: dict[str, Tensor] = {}  # most targets have the module's context
 
     def _prompts(self, kind: str) -> Tensor | None:
         """Token ids ``[prompt, length]``; None where the LM cannot write texts of this length."""
@@ -55,10 +54,9 @@ class Baselines:
     @torch.no_grad()
     def columns(self, batch: TargetBatch) -> dict[str, list[float | None]]:
         """``kl_best_random`` and ``kl_best_natural`` of some targets in their contexts, nats."""
-        moments, offset = (double(x) for x in self._lm.moments(batch.log_probs))
-        constant = offset + batch.entropy.to(offset)
+        prepared = [double(x) for x in ForwardKL().prepare(batch.log_probs, self._lm)]
         of_context: dict[Context, list[int]] = {}
-        for i, context in enumerate(self._contexts.of_batch(batch)):
+        for i, context in enumerate(self._contexts.of_all(batch)):
             of_context.setdefault(context, []).append(i)
         found: dict[str, list[float | None]] = {}
         for kind in ("random", "natural"):
@@ -66,32 +64,28 @@ class Baselines:
             ids = self._prompts(kind)
             for context, targets in of_context.items() if ids is not None else ():
                 assert ids is not None
-                features, log_partition = self._states(kind, ids, context)
-                kl = log_partition.unsqueeze(1) - features @ moments[targets].T - constant[targets]
+                states = self._states(kind, ids, context)
+                # the partition function is a logit by itself
+                kl = kl_table_from_moments(states[:, :1], states[:, 1:], *(x[targets] for x in prepared))
                 for i, value in zip(targets, kl.nan_to_num(nan=torch.inf).amin(0).tolist(), strict=True):
                     best[i] = value if value < torch.inf else None
             found[f"kl_best_{kind}"] = best
         return found
 
-    def _states(self, kind: str, ids: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        """Features ``[prompt, feature]`` and log of the partition function ``[prompt]`` after prompts, float64."""
+    def _states(self, kind: str, ids: Tensor, context: Context) -> Tensor:
+        """Log of the partition function and features after prompts, ``[prompt, 1 + feature]``, float64."""
         if context == self._contexts.default and kind in self._of_default:
             return self._of_default[kind]
-        contexts: Sequence[Context] = [context] * len(ids)
-        parts: dict[int, tuple[Tensor, Tensor]] = {}
+        states: dict[int, Tensor] = {}
 
-        def fill(part: PromptRows) -> None:
-            embeddings = part.input_embeddings(self._lm, self._lm.embed(ids[part.rows.cpu()]))
-            features = self._lm.features(embeddings, part.mask)
-            log_partition = double(self._lm.logits(features)).logsumexp(-1)
-            for row, *state in zip(part.rows.tolist(), double(features), log_partition, strict=True):
-                parts[row] = (state[0], state[1])
+        def fill(part: Part) -> None:
+            log_partition = double(self._lm.logits(part.features)).logsumexp(-1, keepdim=True)
+            found = torch.cat([log_partition, double(part.features)], 1)
+            states.update(zip(part.rows.tolist(), found, strict=True))
 
-        run_in_parts(self._micro_batch, self._contexts.arrange(contexts, self._length), fill)
-        states = (
-            torch.stack([parts[i][0] for i in range(len(ids))]),
-            torch.stack([parts[i][1] for i in range(len(ids))]),
-        )
+        prompted = PromptedLM(self._lm, [context], self._length, self._micro_batch)
+        prompted.each(ids, torch.zeros(len(ids), dtype=torch.long), fill, most_rows=prompted.most_rows())
+        found = torch.stack([states[i] for i in range(len(ids))])
         if context == self._contexts.default:
-            self._of_default[kind] = states
-        return states
+            self._of_default[kind] = found
+        return found

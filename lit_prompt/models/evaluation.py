@@ -1,20 +1,16 @@
 """The evaluation of prompts: every number recomputed from them, with nothing carried over from the search."""
 
-from abc import abstractmethod
-from collections.abc import Sequence
+import math
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import lightning as L
 import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
 from lit_prompt.data import TargetBatch
-from lit_prompt.errors import InputError
-from lit_prompt.functional import largest_errors, normalize_log_probs, token_kl, total_variation
+from lit_prompt.functional import largest_errors, token_kl, total_variation
 from lit_prompt.functional.precision import double
-from lit_prompt.lm import FrozenLM, Vocabulary
 from lit_prompt.metrics import (
     Entropy,
     GroupedMetrics,
@@ -26,27 +22,33 @@ from lit_prompt.metrics import (
     entropy_bin,
 )
 from lit_prompt.models.baselines import Baselines
-from lit_prompt.models.context import Context, Contexts, PromptRows, run_in_parts
-from lit_prompt.models.floors import Floors, excess_columns
+from lit_prompt.models.floors import excess_columns
+from lit_prompt.models.prompt_texts import text_columns
 from lit_prompt.results.record import TOP_K, Columns, divergence_columns, top_tokens
-from lit_prompt.search import MicroBatch, ResultBank
+from lit_prompt.scoring import Context, MicroBatch, PromptedLM
+from lit_prompt.scoring.prompted_lm import Part
+from lit_prompt.search import SearchResults
+
+if TYPE_CHECKING:
+    from lit_prompt.models.base import PromptModule
 
 
-class PromptEvaluation(L.LightningModule):
-    """Evaluates the prompts of a bank: the steps and hooks of validate, test and predict."""
+class Evaluator:
+    """Evaluates prompts of a module, in float64 on the CPU.
 
-    method: str
-    lm: FrozenLM
-    lm_path: str
-    seed: int
-    bank: ResultBank
-    contexts: Contexts
-    floors: Floors
-    baselines: Baselines
+    Args:
+        module: gives the LM, the contexts of targets, the floors and what else a record tells.
 
-    def __init__(self) -> None:
-        super().__init__()
-        metrics = GroupedMetrics(
+    Attributes:
+        metrics: divergences and entropy over the targets evaluated, overall, by family and by entropy.
+    """
+
+    def __init__(self, module: "PromptModule") -> None:
+        self._module = module
+        self._lm = module.lm
+        self._micro_batch = MicroBatch()
+        self._baselines = Baselines(module.lm, module.vocabulary, module.contexts, module.length, self._micro_batch)
+        self.metrics = GroupedMetrics(
             MetricCollection(
                 {
                     "kl": KLDivergence(),
@@ -59,139 +61,115 @@ class PromptEvaluation(L.LightningModule):
                 compute_groups=False,
             )
         )
-        # in a tuple, so that Lightning does not move it: evaluation is float64, on the CPU
-        self._metrics = (metrics,)
-        self._micro_batch = MicroBatch()
 
-    @property
-    @abstractmethod
-    def vocabulary(self) -> Vocabulary:
-        """The LM's vocabulary."""
+    # ---- distributions ----
 
-    @property
-    @abstractmethod
-    def prompt_length(self) -> int:
-        """Number of positions that a prompt takes."""
-
-    @abstractmethod
-    def prompt_embeddings(self, index: Sequence[int]) -> Tensor:
-        """Input embeddings of the best prompts, ``[target, restart, length, embedding]``."""
-
-    def saved_prompts(self, index: Sequence[int]) -> Tensor:
-        """What is saved of the best prompts, ``[target, restart, length, ...]``: their embeddings."""
-        return self.prompt_embeddings(index)
-
-    def text_columns(self, batch: TargetBatch, best_restart: Sequence[int]) -> Columns:
-        """Columns of the result record that prompts have which are text: none."""
-        return {}
-
-    @property
-    def metrics(self) -> GroupedMetrics:
-        """Divergences and entropy of the evaluation, overall, by family and by entropy."""
-        return self._metrics[0]
-
-    def reached_log_probs(self, prompts: Tensor, contexts: Sequence[Context]) -> Tensor:
-        """Next-token log-probabilities after prompts in their contexts.
+    def reached(self, prompts: Tensor, contexts: list[Context]) -> tuple[Tensor, Tensor]:
+        """What the LM gives after prompts.
 
         Args:
-            prompts: ``[item, length, embedding]``.
-            contexts: of each prompt.
+            prompts: token ids ``[item, length]``, or embeddings ``[item, length, embedding]``.
+            contexts: of each.
 
         Returns:
-            ``[item, vocab]``, float64, on CPU.
+            Next-token log-probabilities ``[item, vocab]``, float64, and whether floors hold for them ``[item]``, bool.
         """
-        return self._reached(prompts, contexts)[0]
-
-    def _reached(self, prompts: Tensor, contexts: Sequence[Context]) -> tuple[Tensor, Tensor]:
-        """Log-probabilities as of :meth:`reached_log_probs`, and whether floors hold for them, ``[item]``, bool."""
-        reached = torch.empty(len(prompts), self.lm.vocab_size, dtype=torch.float64)
+        prompted = PromptedLM(self._lm, contexts, prompts.shape[1], self._micro_batch)
         bounded = torch.zeros(len(prompts), dtype=torch.bool)
 
-        def fill(part: PromptRows) -> None:
-            rows = part.rows.cpu()
-            embeddings = part.input_embeddings(self.lm, prompts[rows].to(self.lm.device))
-            features = self.lm.features(embeddings, part.mask)
-            bounded[rows] = self.floors.hold_for(features)
-            reached[rows] = normalize_log_probs(double(self.lm.logits(features)))
+        def note(part: Part) -> None:
+            bounded[part.rows] = self._module.floors.hold_for(part.features)
 
-        run_in_parts(self._micro_batch, self.contexts.arrange(contexts, prompts.shape[1]), fill)
-        return reached, bounded
+        return prompted.log_probs(prompts, torch.arange(len(prompts)), note), bounded
 
-    def unprompted_log_probs(self, contexts: Sequence[Context]) -> Tensor:
+    def unprompted(self, contexts: list[Context]) -> Tensor:
         """What the LM gives without a prompt: after a context's texts, or after BOS where both are empty.
 
         Args:
             contexts: any number; equal ones are computed once.
 
         Returns:
-            ``[context, vocab]``, float64, on CPU; NaN where there is neither text nor BOS.
+            Log-probabilities ``[context, vocab]``, float64; NaN where there is neither text nor BOS.
         """
-        bos = self.vocabulary.tokenizer.bos_token_id
+        bos = self._module.vocabulary.tokenizer.bos_token_id
         alone = () if bos is None else (int(bos),)
-        shown = [context if context.ids else replace(context, before_ids=alone) for context in contexts]
-        distinct = list(dict.fromkeys(context for context in shown if context.ids))
-        no_prompt = self.lm.embed(torch.zeros(len(distinct), 0, dtype=torch.long))
-        known = dict(zip(distinct, self.reached_log_probs(no_prompt, distinct), strict=True))
-        nothing = torch.full((self.lm.vocab_size,), torch.nan, dtype=torch.float64)
-        return torch.stack([known.get(context, nothing) for context in shown])
+        return self.after([context if context.ids else replace(context, before_ids=alone) for context in contexts])
+
+    def after(self, contexts: list[Context]) -> Tensor:
+        """What the LM gives after texts.
+
+        Args:
+            contexts: without a place for a prompt; equal ones are computed once.
+
+        Returns:
+            Log-probabilities ``[context, vocab]``, float64; NaN after nothing, and after more than the LM takes.
+        """
+        most = math.inf if self._lm.max_length is None else self._lm.max_length
+        distinct = list(dict.fromkeys(context for context in contexts if 0 < len(context.ids) <= most))
+        reached, _ = self.reached(torch.zeros(len(distinct), 0, dtype=torch.long), distinct)
+        known = dict(zip(distinct, reached, strict=True))
+        nothing = torch.full((self._lm.vocab_size,), torch.nan, dtype=torch.float64)
+        return torch.stack([known.get(context, nothing) for context in contexts])
+
+    # ---- records ----
 
     @torch.no_grad()
-    def evaluate(self, batch: TargetBatch) -> tuple[Columns, Tensor]:
-        """Recomputes every number of some targets from their prompts, in float64.
+    def columns(self, batch: TargetBatch, results: SearchResults) -> tuple[Columns, Tensor]:
+        """Recomputes every number of some targets from their prompts.
 
         Args:
             batch: the targets.
+            results: holds their prompts.
 
         Returns:
             The columns of the result record, and the reached log-probabilities ``[target, vocab]`` of the best
             restart (NaN for a target that was not searched).
         """
-        prompts = self.prompt_embeddings(batch.index)
-        contexts = self.contexts.of_batch(batch)
-        restarts = prompts.shape[1]
-        in_context = [context for context in contexts for _ in range(restarts)]
-        reached, bounded = (x.unflatten(0, prompts.shape[:2]) for x in self._reached(prompts.flatten(0, 1), in_context))
-        columns, log_q = divergence_columns(batch, reached, self.bank, self.unprompted_log_probs(contexts))
-        columns |= self.baselines.columns(batch)
+        module = self._module
+        prompts = results.prompts[torch.tensor(batch.index)]
+        contexts = module.contexts.of_all(batch)
+        in_context = [context for context in contexts for _ in range(prompts.shape[1])]
+        reached, bounded = (x.unflatten(0, prompts.shape[:2]) for x in self.reached(prompts.flatten(0, 1), in_context))
+        columns, log_q = divergence_columns(batch, reached, results, self.unprompted(contexts), module.objective)
         rows, best_restart = torch.arange(len(batch)), torch.tensor(columns["best_restart"])
-        columns |= excess_columns(columns["kl"], self.floors.of(batch), bounded[rows, best_restart].tolist())
+        columns |= self._baselines.columns(batch)
+        columns |= excess_columns(columns["kl"], module.floors.of(batch), bounded[rows, best_restart].tolist())
         best = prompts[rows, best_restart]
-        columns["prompt_norm"] = best.norm(dim=-1).mean(-1).tolist()
-        columns |= self.text_columns(batch, columns["best_restart"])
+        is_text = not best.is_floating_point()
+        columns["prompt_norm"] = (self._lm.embed(best).float() if is_text else best).norm(dim=-1).mean(-1).tolist()
+        if is_text:
+            columns |= text_columns(self, module, batch, best, results.searched[torch.tensor(batch.index)].tolist())
         columns["context_before"] = [context.before for context in contexts]
         columns["context_after"] = [context.after for context in contexts]
         constant = {
-            "method": self.method,
-            "prompt_length": self.prompt_length,
-            "seed": self.seed,
-            "lm": self.lm_path,
-            "lm_fingerprint": self.lm.fingerprint,
+            "method": module.method,
+            "objective": module.objective.name,
+            "prompt_length": module.length,
+            "seed": module.seed,
+            "lm": module.lm_path,
+            "lm_fingerprint": self._lm.fingerprint,
         }
         return columns | {name: [value] * len(batch) for name, value in constant.items()}, log_q
 
-    def _evaluation_step(self, batch: TargetBatch) -> Columns:
-        columns, log_q = self.evaluate(batch)
-        known = self.bank.searched[torch.tensor(batch.index)]
+    def reset(self) -> None:
+        """Forgets what was evaluated."""
+        self.metrics.reset()
+
+    def update(self, batch: TargetBatch, results: SearchResults) -> Columns:
+        """Evaluates some targets and adds them to the metrics; returns :meth:`columns`."""
+        columns, log_q = self.columns(batch, results)
+        known = results.searched[torch.tensor(batch.index)]
         labels = [[f, entropy_bin(h)] for f, h in zip(batch.family, batch.entropy.tolist(), strict=True)]
         if known.any():
-            self.metrics.update(
-                batch.log_probs[known].double(), log_q[known], [x for x, k in zip(labels, known, strict=True) if k]
-            )
+            log_p = double(batch.log_probs[known])
+            self.metrics.update(log_p, log_q[known], [x for x, k in zip(labels, known, strict=True) if k])
         return columns
 
-    def validation_step(self, batch: TargetBatch, batch_idx: int) -> Columns:
-        """Evaluates some targets; returns the columns of their result records."""
-        return self._evaluation_step(batch)
+    def means(self, stage: str) -> dict[str, Tensor]:
+        """The means over the targets evaluated, under names for TensorBoard."""
+        return {f"{stage}/{name}": value.float() for name, value in self.metrics.compute().items()}
 
-    def test_step(self, batch: TargetBatch, batch_idx: int) -> Columns:
-        """Evaluates some targets; returns the columns of their result records."""
-        return self._evaluation_step(batch)
-
-    def predict_step(self, batch: TargetBatch, batch_idx: int) -> list[dict[str, Any]]:
-        """The reached distributions of some targets; see :meth:`token_records`."""
-        return self.token_records(batch)
-
-    def token_records(self, batch: TargetBatch) -> list[dict[str, Any]]:
+    def token_records(self, batch: TargetBatch, results: SearchResults) -> list[dict[str, Any]]:
         """Target and reached probability of the top tokens of some targets.
 
         Returns:
@@ -200,8 +178,8 @@ class PromptEvaluation(L.LightningModule):
             all that is too much), token_id, token, target_probability, reached_probability and token_kl (the token's
             share of the KL, nats). Targets that were not searched are left out.
         """
-        columns, log_q = self.evaluate(batch)
-        log_p = batch.log_probs.double()
+        columns, log_q = self.columns(batch, results)
+        log_p = double(batch.log_probs)
         p, q = log_p.exp(), log_q.exp()
         shares, wrong_mass = token_kl(log_p, log_q), total_variation(log_p, log_q)
         return [
@@ -211,7 +189,7 @@ class PromptEvaluation(L.LightningModule):
                 "kl": columns["kl"][i],
                 "wrong_mass": float(wrong_mass[i]),
                 "token_id": token_id,
-                "token": self.vocabulary.text(token_id),
+                "token": self._module.vocabulary.text(token_id),
                 "target_probability": float(p[i, token_id]),
                 "reached_probability": float(q[i, token_id]),
                 "token_kl": float(shares[i, token_id]),
@@ -220,31 +198,3 @@ class PromptEvaluation(L.LightningModule):
             if columns["kl"][i] is not None
             for token_id in dict.fromkeys([*top_tokens(p[i], q[i]), *largest_errors(p[i], q[i])])
         ]
-
-    def _require_results(self) -> None:
-        if not hasattr(self, "bank") or not bool(self.bank.searched.any()):
-            raise InputError("no prompt has been searched yet; name a run with --run or a checkpoint with --ckpt_path")
-        self.metrics.reset()
-
-    def on_validation_start(self) -> None:
-        """Refuses to evaluate nothing."""
-        self._require_results()
-
-    def on_test_start(self) -> None:
-        """Refuses to evaluate nothing."""
-        self._require_results()
-
-    def on_predict_start(self) -> None:
-        """Refuses to evaluate nothing."""
-        self._require_results()
-
-    def _log_metrics(self, stage: Literal["val", "test"]) -> None:
-        self.log_dict({f"{stage}/{name}": value.float() for name, value in self.metrics.compute().items()})
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs the means over targets."""
-        self._log_metrics("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Logs the means over targets."""
-        self._log_metrics("test")

@@ -19,7 +19,7 @@ class PromptInit:
     Attributes:
         kind: ``normal``: Gaussian entries. ``vocab``: embeddings of random ordinary tokens. ``text``: embeddings of a
             text's tokens, repeated or cut to the prompt's length. ``lift``: as ``normal``, but for the last embedding,
-            which solves the target's problem as far as the LM's output head allows (see LiftPrompt); of several
+            which solves the target's problem as far as the LM's output head allows (see SoftPrompt); of several
             restarts the first alone. An LM without that geometry starts as with ``normal``.
         scale: standard deviation for ``normal`` and ``lift``; null takes that of the LM's token embeddings.
         text: the text for ``text``.

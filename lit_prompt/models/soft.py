@@ -1,8 +1,7 @@
-"""Soft prompts: free embeddings, searched by gradient descent on the KL."""
+"""Soft prompts: free embeddings, searched by gradient descent."""
 
 import logging
 import time
-from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -18,11 +17,12 @@ from lit_prompt.errors import InputError
 from lit_prompt.functional import seed_for
 from lit_prompt.lm import LMOptions
 from lit_prompt.models.base import PromptModule
-from lit_prompt.models.chunk_objective import ChunkObjective
-from lit_prompt.models.lift import SCALES, lift, why_no_lift
+from lit_prompt.models.lift import lift, why_no_lift
 from lit_prompt.models.optimizers import optimizer_over_slots, optimizer_settings, refuse_coupled_slots, step_scheduler
 from lit_prompt.models.prompt_init import PromptInit, PromptInitializer
-from lit_prompt.search import BestSoFar, ResultBank
+from lit_prompt.objectives import ForwardKL, Objective
+from lit_prompt.scoring import LMScorer
+from lit_prompt.search import BestSoFar, SearchResults, StopReason
 
 _log = logging.getLogger(__name__)
 
@@ -31,17 +31,26 @@ class SoftPrompt(PromptModule):
     """Searches, for every target, the embeddings that minimise KL(target || LM) by gradient descent.
 
     A chunk of targets is searched at a time, one slot of embeddings for each target and restart. The loss is the sum of
-    the slots' KLs and each slot starts from its own seed, so that slots do not influence one another. The method is
+    the slots' scores and each slot starts from its own seed, so that slots do not influence one another. The method is
     that of Distribution Prompting (Wang, Zhu and Shi, EMNLP 2025, arXiv 2505.12244), after Li and Liang (2021).
+
+    With ``lift_tolerance`` it finds prompts without a gradient step through the LM: the best next-token distribution
+    that the LM's final norm and head allow is the solution of a small problem without the transformer (the sphere
+    problem), and in a pre-norm transformer a single long embedding at the last position reaches it. A target whose
+    lifted prompt stays above the sphere's value (a post-norm LM, text after the prompt) is searched by gradient descent
+    from where it is; its stop_reason says so: ``lift`` for a lifted prompt, otherwise that of the search.
 
     Args:
         length: embeddings of a prompt.
         steps: most steps for a target.
+        objective: what is minimised, :class:`lit_prompt.objectives.ForwardKL` by default.
         optimizer: any torch optimizer; one that looks at a whole parameter (LBFGS) needs data.chunk_size 1.
         scheduler: any torch learning-rate scheduler, stepped with the optimizer; every chunk begins anew.
         init: where prompts start.
+        lift_tolerance: a prompt that starts at the lift stands when its KL is at most this many nats above the sphere's
+            value; null for a gradient search of all. Needs ``init.kind: lift``.
         restarts: searches for each target from different starts; the best is kept, their spread is reported.
-        kl_tolerance: a target is done when its KL is at most this many nats.
+        kl_tolerance: a target is done when its KL (or whatever is minimised) is at most this many nats.
         patience: a target is done after this many forward passes (one a step, but for LBFGS) without a better KL;
             null for never.
         max_norm: longest allowed embedding (L2); null for no limit.
@@ -53,16 +62,17 @@ class SoftPrompt(PromptModule):
         lm_options: how it is loaded; set by ``--lm_options``.
     """
 
-    method = "soft"
     prompt: nn.Parameter
 
     def __init__(
         self,
         length: int = 5,
         steps: int = 500,
+        objective: Objective | None = None,
         optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=0.1),
         scheduler: LRSchedulerCallable | None = None,
         init: PromptInit = PromptInit(),
+        lift_tolerance: float | None = None,
         restarts: int = 1,
         kl_tolerance: float = 1e-4,
         patience: int | None = None,
@@ -73,55 +83,69 @@ class SoftPrompt(PromptModule):
         lm: str = "data/lms/tales-llama",
         lm_options: LMOptions | None = None,
     ) -> None:
-        super().__init__(lm, lm_options, before, after, seed)
-        self.automatic_optimization = False  # memory is bounded by parts of a chunk: see _backward
+        super().__init__(lm, lm_options, before, after, seed, objective or ForwardKL())
         self.length = length
         self.steps = steps
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.init = init
+        self.lift_tolerance = lift_tolerance
         self.restarts = restarts
         self.kl_tolerance = kl_tolerance
         self.patience = patience
         self.max_norm = max_norm
-        self.lifts = False  # whether prompts start at the lift
-        self._prepared: int | None = None  # the chunk whose objective is at hand
+        self._lifts = False  # whether prompts start at the lift
+        self._chunk: int | None = None  # the number of the one under search
+        self._index: list[int] = []
+        self._scorer: LMScorer | None = None
 
     @property
-    def prompt_length(self) -> int:
-        """Number of embeddings of a prompt."""
-        return self.length
+    def method(self) -> str:  # type: ignore[override]
+        """``lift`` where lifted prompts stand, else ``soft``."""
+        return "soft" if self.lift_tolerance is None else "lift"
 
     def settings(self) -> dict[str, Any]:
         """What defines the search: plain values, shown in TensorBoard and compared on resume."""
-        names = ("length", "steps", "restarts", "kl_tolerance", "patience", "max_norm", "before", "after", "seed")
-        settings = {name: getattr(self, name) for name in names}
+        names = ("length", "steps", "lift_tolerance", "restarts", "kl_tolerance", "patience", "max_norm")
+        settings = {name: getattr(self, name) for name in (*names, "before", "after", "seed")}
         settings |= {f"init.{name}": value for name, value in vars(self.init).items()}
-        return settings | optimizer_settings(self.optimizer, self.scheduler)
+        return settings | self.objective.settings | optimizer_settings(self.optimizer, self.scheduler)
 
     # ---- set-up ----
 
     def setup(self, stage: str) -> None:
         """Checks the settings before anything is loaded."""
         super().setup(stage)
-        self.check_search(stage, "length", "steps", "restarts", "patience")
         if self.max_norm is not None and not self.max_norm > 0:
             raise InputError(f"model.max_norm is {self.max_norm}; it must be positive, or null for no limit")
         if self.init.kind == "text" and self.restarts > 1:
             raise InputError("model.init.kind text gives every restart the same start; set model.restarts to 1")
+        if self.lift_tolerance is not None:
+            self._check_lift(self.lift_tolerance)
+
+    def _check_lift(self, tolerance: float) -> None:
+        if not tolerance >= 0:
+            raise InputError(f"model.lift_tolerance is {tolerance}; it must be 0 or more, or null")
+        if self.init.kind != "lift":
+            raise InputError("model.lift_tolerance is for prompts that start at the lift: set model.init.kind to lift")
+        if not isinstance(self.objective, ForwardKL):
+            raise InputError(
+                f"model.lift_tolerance is for KL(target || LM), not for {self.objective.name}: set it to null (the "
+                "lift may still be the start) or model.objective to ForwardKL"
+            )
 
     def prepare(self) -> None:
         """Makes room for a chunk of prompts and for all results."""
-        super().prepare()
         slots = min(self.data.chunk_size, len(self.targets)) * self.restarts
         shape = (self.length, self.lm.embedding_dim)
         self.prompt = nn.Parameter(torch.zeros(slots, *shape, device=self.lm.device))
-        self.bank = ResultBank(len(self.targets), self.restarts, shape)
+        self.best = BestSoFar(self.prompt.detach(), self.kl_tolerance, self.patience)
+        self.results = SearchResults(len(self.targets), self.restarts, shape)
         self._initializer = PromptInitializer(self.init, self.length, self.lm, self.vocabulary)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all slots, and the scheduler."""
-        optimizer, self._slots = optimizer_over_slots(self.optimizer, self.prompt)
+        optimizer, self._views = optimizer_over_slots(self.optimizer, self.prompt)
         scheduler = None if self.scheduler is None else self.scheduler(optimizer)
         if len(self.prompt) > 1:
             refuse_coupled_slots(optimizer, scheduler)
@@ -129,28 +153,35 @@ class SoftPrompt(PromptModule):
         self._scheduler_start = {} if scheduler is None else deepcopy(scheduler.state_dict())
         return optimizer if scheduler is None else ([optimizer], [scheduler])
 
-    def on_fit_start(self) -> None:
-        """An epoch is a chunk: as many epochs as there are chunks."""
-        self.limit_epochs_to_chunks()
-
     # ---- search ----
+
+    def under_search(self) -> tuple[list[int], BestSoFar] | None:
+        """Positions of the targets of the chunk under search, and the bests of its slots; None before the first."""
+        return None if self._chunk is None else (self._index, self.best)
 
     def _scheduler(self) -> LRScheduler | ReduceLROnPlateau | None:
         configs = self.trainer.lr_scheduler_configs
         return configs[0].scheduler if configs else None
 
     def on_train_start(self) -> None:
-        """Brings a restored search to the device, to which Lightning moves a module after the restore."""
-        if self._chunk is not None:
-            self.best.to(self.prompt.device)
+        """Finds out whether this LM has a lift, where one is asked for."""
         if self.init.kind == "lift":
             why_not = why_no_lift(self.floors, self.lm.embedding_dim)
-            self.lifts = why_not is None
+            self._lifts = why_not is None
             # an LM without floors has said why already
             if why_not is not None and why_not != self.floors.why_not:
                 _log.warning("%s", why_not)
 
-    def _begin_chunk(self, batch: TargetBatch) -> None:
+    def on_train_batch_start(self, batch: TargetBatch, batch_idx: int) -> int | None:
+        """Begins a chunk, and ends it (-1) when no search in it goes on."""
+        if self._scorer is None or self._scorer.slots.target_ids != batch.target_id:
+            self._scorer = self.scorer(batch)
+        self._index = batch.index
+        if self._chunk != self.current_epoch:
+            self._begin_chunk(batch, self._scorer)
+        return None if bool(self.best.running.any()) else -1
+
+    def _begin_chunk(self, batch: TargetBatch, scorer: LMScorer) -> None:
         started = time.perf_counter()
         starts = [
             self._initializer.draw(seed_for(self.seed, target_id, restart))
@@ -160,38 +191,27 @@ class SoftPrompt(PromptModule):
         with torch.no_grad():
             self.prompt.zero_()
             self.prompt[: len(starts)] = torch.stack(starts).to(self.prompt)
-            if self.lifts:
-                self._lift(batch, self.prompt[: len(starts)])
+            if self._lifts:
+                self._lift(batch, scorer, self.prompt[: len(starts)])
             self._project()
         self.trainer.optimizers[0].load_state_dict(deepcopy(self._optimizer_start))
         if (scheduler := self._scheduler()) is not None:
             scheduler.load_state_dict(deepcopy(self._scheduler_start))
-        self.best = BestSoFar(self.prompt.detach()[: len(starts)], self.kl_tolerance, self.patience)
-        if self.lifts:
-            self.best.forward_passes[:: self.restarts] += SCALES
-        self.best.seconds += (time.perf_counter() - started) / len(starts)
+        self.best.reset(len(starts))
+        self.best.spend(self.best.running, time.perf_counter() - started)
         self._chunk = self.current_epoch
 
-    def _lift(self, batch: TargetBatch, prompts: Tensor) -> None:
+    def _lift(self, batch: TargetBatch, scorer: LMScorer, prompts: Tensor) -> None:
         """Lifts the first restart of every target."""
-        objective = ChunkObjective(batch, 1, self.length, self.lm, self.contexts, self._micro_batch)
-        prompts[:: self.restarts] = lift(self.floors, batch, prompts[:: self.restarts], objective.kl, self.max_norm)
+        first = torch.arange(0, len(prompts), self.restarts)
 
-    def on_train_batch_start(self, batch: TargetBatch, batch_idx: int) -> int | None:
-        """Begins a chunk, and ends it (-1) when no search in it goes on."""
-        self.check_chunk(batch)
-        if self._chunk != self.current_epoch:
-            self._begin_chunk(batch)
-        if self._prepared != self.current_epoch:
-            self._objective = ChunkObjective(
-                batch, self.restarts, self.length, self.lm, self.contexts, self._micro_batch
-            )
-            self._prepared = self.current_epoch
-        self._index = batch.index
-        return None if bool(self.best.running.any()) else -1
+        def score(candidates: Tensor) -> Tensor:
+            return scorer.scores(candidates, first).to(candidates)
+
+        prompts[:: self.restarts] = lift(self.floors, batch, prompts[:: self.restarts], score, self.max_norm)
 
     def training_step(self, batch: TargetBatch, batch_idx: int) -> None:
-        """One step of all searches of the chunk that still go on."""
+        """One step of all searches of the chunk that still go on; the first one ends where lifted prompts stand."""
         started = time.perf_counter()
         running = self.best.running
         self.best.steps += running
@@ -201,22 +221,32 @@ class SoftPrompt(PromptModule):
         with torch.no_grad():
             self._project()
         step_scheduler(self._scheduler(), float(loss), self.steps)
-        self.log("kl", self.progress()[1].median(), prog_bar=True, logger=False)
-        share = running.cpu().double() / running.sum().cpu()
-        self.best.seconds += share * (time.perf_counter() - started)
+        if batch_idx == 0 and self._lifts and self.lift_tolerance is not None:
+            sphere = self.floors.sphere_points(batch)[1].repeat_interleave(self.restarts)
+            stands = self.best.kl[: len(sphere)] <= (sphere + self.lift_tolerance).to(self.best.kl)
+            self.best.end(nn.functional.pad(stands, (0, len(self.best.kl) - len(sphere))), StopReason.LIFT)
+        self.log_progress()
+        self.best.spend(running, time.perf_counter() - started)
 
     def _backward(self) -> Tensor:
-        """The summed KL of the running searches; leaves its gradient in the prompts and the KLs in the bests."""
-        slots = len(self.best.kl)
-        prompts = self.prompt.detach()[:slots]
-        kls, gradient = self._objective.kl_and_gradient(prompts, self.best.running)
-        self.best.observe(kls, prompts)
+        """The summed scores of the running searches; leaves its gradient in the prompts and the scores in the bests."""
+        assert self._scorer is not None
+        used = len(self._scorer.slots)
+        # on an accelerator the rounding depends on how many prompts there are, and so a result would on when its
+        # neighbours stop: there all go through the LM
+        on_cpu = self.prompt.device.type == "cpu"
+        which = self.best.running[:used].nonzero().flatten() if on_cpu else torch.arange(used)
+        scores, gradient = self._scorer.gradient(self.prompt.detach()[which], which)
+        found = torch.full_like(self.best.kl, torch.inf)
+        found[which] = scores.to(found)
+        passes = self._scorer.take_passes().to(found.device)
+        self.best.observe(found, self.prompt.detach(), nn.functional.pad(passes, (0, len(found) - used)))
         self.prompt.grad = torch.zeros_like(self.prompt)
         # a search that met a NaN has ended; its slot must not upset an optimizer
-        self.prompt.grad[:slots] = gradient.nan_to_num_(0.0, 0.0, 0.0)
-        for slot, slot_gradient in zip(self._slots, self.prompt.grad, strict=False):
-            slot.grad = slot_gradient
-        return kls[kls.isfinite()].sum()
+        self.prompt.grad[which] = gradient.nan_to_num_(0.0, 0.0, 0.0)
+        for view, slot_gradient in zip(self._views, self.prompt.grad, strict=False):
+            view.grad = slot_gradient
+        return torch.where(found.isfinite(), found, 0.0).sum()
 
     def _project(self) -> None:
         if self.max_norm is not None:
@@ -224,38 +254,26 @@ class SoftPrompt(PromptModule):
             self.prompt.mul_(self.max_norm / norm.clamp_min(self.max_norm))
 
     def on_train_end(self) -> None:
-        """Refuses to end a fit that found nothing."""
+        """Refuses to end a fit that found nothing; says for how many targets the lift did not do."""
         self.check_found_any("try --lm_options.dtype float32 or a lower model.optimizer.lr")
+        if self.lift_tolerance is None:
+            return
+        solved = (self.results.reason == StopReason.LIFT) | (self.results.reason == StopReason.KL_TOLERANCE)
+        fell_back = int((self.results.searched & ~solved.any(1)).sum())
+        if fell_back:
+            _log.warning(
+                "%d of %d targets were searched by gradient descent: their lifted prompts stay above what the output "
+                "head allows (see stop_reason)", fell_back, len(self.targets)
+            )  # fmt: skip
 
-    # ---- results and state ----
-
-    def prompt_embeddings(self, index: Sequence[int]) -> Tensor:
-        """Input embeddings of the best prompts, ``[target, restart, length, embedding]``, float32."""
-        return self.bank.prompts[torch.tensor(index)]
+    # ---- state ----
 
     def search_state(self) -> dict[str, Any]:
-        """The chunk under way: its slots and their bests."""
-        if self._chunk is None:
-            return {}
-        self._store()
-        return {
-            "chunk": self._chunk,
-            "chunk_size": self.data.chunk_size,
-            "index": self._index,
-            "micro_batch": self._micro_batch.size,
-            "prompt": self.prompt.detach(),
-            "best": self.best.state_dict(),
-        }
+        """Which chunk is under way; its slots and their bests are parameters and buffers."""
+        return {"chunk": self._chunk, "index": self._index, "micro_batch": self.micro_batch.size}
 
     def load_search_state(self, state: dict[str, Any]) -> None:
-        """Goes on with the chunk of :meth:`search_state`."""
-        if not state:
-            return
-        self.check_chunk_size(state["chunk_size"])
-        self._chunk, self._index = state["chunk"], state["index"]
-        self._micro_batch.size = state["micro_batch"]
-        with torch.no_grad():
-            self.prompt.copy_(state["prompt"])
-        slots = len(state["index"]) * self.restarts
-        self.best = BestSoFar(self.prompt.detach()[:slots], self.kl_tolerance, self.patience)
-        self.best.load_state_dict(state["best"])
+        """Resumes the chunk of :meth:`search_state`."""
+        if state:
+            self._chunk, self._index = state["chunk"], state["index"]
+            self.micro_batch.size = state["micro_batch"]

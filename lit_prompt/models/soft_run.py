@@ -65,23 +65,22 @@ class SoftRun:
         """The allowed tokens nearest to a target's prompt, by angle and by distance, ``[length]`` each."""
         table = lm.embed(allowed).float()
         prompt = self.embeddings(target_id).to(table)
-        return [allowed[nearest_tokens(prompt, table, metric)] for metric in ("cosine", "euclidean")]
+        return [allowed[nearest_tokens(prompt, table, metric).cpu()] for metric in ("cosine", "euclidean")]
 
     def starts(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
-        """The better projection of each target's prompt, one that survives as text where there is one.
+        """The better projection of each slot's prompt, one that survives as text where there is one.
 
         Args:
-            problem: the targets.
+            problem: what is searched.
 
         Returns:
-            Ids, ``[target, length]``, and their scores in nats, ``[target]``.
+            Ids, ``[slot, length]``, and their scores in nats, ``[slot]``.
         """
-        rows = []
-        for target, target_id in enumerate(problem.target_ids):
-            ids = torch.stack(self.projected(target_id, problem.lm, problem.allowed))
-            ids = torch.cat([ids, problem.readable.repaired(ids)])
-            own = torch.full((len(ids),), target, device=ids.device)
-            best, score = problem.readable.best(ids.unsqueeze(0), problem.scores(ids, own).unsqueeze(0))
-            problem.count(own[:1], len(ids))
-            rows.append(ids[best[0]] if bool(score.isfinite()) else ids[0])
-        return scored(problem, torch.stack(rows))
+        slots = torch.arange(len(problem))
+        names = [problem.slots.target_ids[problem.slots.target(slot)] for slot in slots.tolist()]
+        ids = torch.stack([torch.stack(self.projected(name, problem.lm, problem.allowed)) for name in names])
+        own = slots.repeat_interleave(ids.shape[1])
+        ids = torch.cat([ids, problem.readable.repaired(ids.flatten(0, 1), own).view_as(ids)], 1)
+        scores = problem.scorer.scores(ids.flatten(0, 1), slots.repeat_interleave(ids.shape[1]))
+        best, score = problem.readable.best(ids, scores.view(ids.shape[:2]), slots)
+        return scored(problem, torch.where(score.isfinite().unsqueeze(1), ids[slots, best], ids[:, 0]))

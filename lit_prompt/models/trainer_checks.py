@@ -3,7 +3,16 @@
 import lightning as L
 from lightning.pytorch.callbacks import Timer
 
+from lit_prompt.data import TargetDataModule
 from lit_prompt.errors import InputError
+from lit_prompt.objectives import Objective
+
+
+def check_trainer(trainer: L.Trainer) -> None:
+    """Refuses a trainer that would change results silently."""
+    refuse_many_devices(trainer)
+    if str(trainer.precision) != "32-true":
+        raise InputError("trainer.precision must stay 32-true: prompts and losses are float32; set lm_options.dtype")
 
 
 def refuse_many_devices(trainer: L.Trainer) -> None:
@@ -12,10 +21,15 @@ def refuse_many_devices(trainer: L.Trainer) -> None:
         raise InputError("a run uses one device; set trainer.devices to 1 and start one run for each device")
 
 
-def refuse_low_precision(trainer: L.Trainer) -> None:
-    """Refuses a trainer that computes in another precision than float32."""
-    if str(trainer.precision) != "32-true":
-        raise InputError("trainer.precision must stay 32-true: prompts and losses are float32; set lm_options.dtype")
+def refuse_excluded_tokens(data: TargetDataModule, objective: Objective) -> None:
+    """Refuses targets that exclude tokens, for an objective that is infinite for those."""
+    for batch in data.evaluation_dataloader():
+        for target_id, excluded in zip(batch.target_id, batch.log_probs.isinf().sum(1).tolist(), strict=True):
+            if excluded:
+                raise InputError(
+                    f"{target_id}: this target excludes {excluded} tokens, for which {objective.name} is infinite; set "
+                    "smoothing of model.objective (0.001, say), or choose another objective"
+                )
 
 
 def refuse_cut_chunks(trainer: L.Trainer) -> None:

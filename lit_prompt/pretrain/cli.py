@@ -8,7 +8,7 @@ import lightning as L
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import ArgsType
 
-from lit_prompt.callbacks import SearchCheckpoint
+from lit_prompt.callbacks.checkpoint import SearchCheckpoint
 from lit_prompt.data.texts import TextSource
 from lit_prompt.main import check_yaml, config_files, expand_run
 from lit_prompt.pretrain.datamodule import TextDataModule

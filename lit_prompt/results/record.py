@@ -21,7 +21,8 @@ from lit_prompt.functional import (
     top_k_overlap,
     total_variation,
 )
-from lit_prompt.search import ResultBank, StopReason
+from lit_prompt.objectives import Objective
+from lit_prompt.search import SearchResults, StopReason
 
 TOP_K = 10
 
@@ -50,6 +51,8 @@ SCHEMA = pa.schema(
         ("tv", pa.float64()),
         ("top10_overlap", pa.float64()),
         ("method", pa.string()),
+        ("objective", pa.string()),
+        ("objective_value", pa.float64()),
         ("prompt_length", pa.int64()),
         ("prompt_norm", pa.float64()),
         ("context_before", pa.string()),
@@ -71,7 +74,7 @@ SCHEMA = pa.schema(
     ]
 )
 
-#: Columns of ``predictions.parquet``, a row a token of a target; see ``PromptModule.token_records``.
+#: Columns of ``predictions.parquet``, a row a token of a target; see ``Evaluator.token_records``.
 TOKEN_SCHEMA = pa.schema(
     [
         ("target_id", pa.string()),
@@ -88,15 +91,16 @@ TOKEN_SCHEMA = pa.schema(
 
 
 def divergence_columns(
-    batch: TargetBatch, reached: Tensor, bank: ResultBank, unprompted: Tensor
+    batch: TargetBatch, reached: Tensor, results: SearchResults, unprompted: Tensor, objective: Objective
 ) -> tuple[Columns, Tensor]:
-    """The columns of the record that follow from targets, reached distributions and the bank's bookkeeping.
+    """The columns of the record that follow from targets, reached distributions and the search's bookkeeping.
 
     Args:
         batch: the targets.
-        reached: log-probabilities after the bank's prompts, ``[target, restart, vocab]``, float64, on CPU.
-        bank: the prompts' bank; its KLs are not used, only which restarts have one.
+        reached: log-probabilities after the found prompts, ``[target, restart, vocab]``, float64, on CPU.
+        results: of the search; its KLs are not used, only which restarts have one.
         unprompted: log-probabilities without a prompt, ``[target, vocab]``; NaN where that means nothing.
+        objective: by which the best restart is chosen.
 
     Returns:
         The columns, and the log-probabilities of each target's best restart, ``[target, vocab]``. For a target
@@ -105,11 +109,12 @@ def divergence_columns(
     index = torch.tensor(batch.index)
     rows = torch.arange(len(batch))
     log_p = normalize_log_probs(batch.log_probs.double())
-    tried = bank.kl[index].isfinite()
+    tried = results.kl[index].isfinite()
     searched = tried.any(1)
     kl = kl_divergence(log_p.unsqueeze(1), reached).masked_fill(~tried, math.inf)
     # a prompt that gives a KL of inf or NaN here was tried all the same
-    best = torch.where(tried, kl.nan_to_num(nan=1e300, posinf=1e300), math.inf).argmin(1)
+    value = objective.divergence(log_p.unsqueeze(1), reached)
+    best = torch.where(tried, value.nan_to_num(nan=1e300, posinf=1e300), math.inf).argmin(1)
     log_q = reached[rows, best].masked_fill(~searched.unsqueeze(1), math.nan)
     restarts = [row[ok] for row, ok in zip(kl, tried, strict=True)]
     h = entropy(log_p)
@@ -134,10 +139,11 @@ def divergence_columns(
         "restarts": [kl.shape[1]] * len(batch),
         "kl_worst_restart": [float(r.max()) if len(r) else None for r in restarts],
         "kl_restart_std": [float(r.std(correction=0)) if len(r) else None for r in restarts],
-        "steps": bank.steps[index].tolist(),
-        "forward_passes": bank.forward_passes[index].tolist(),
-        "seconds": bank.seconds[index].tolist(),
-        "stop_reason": [StopReason(int(r)).name.lower() for r in bank.reason[index, best]],
+        "objective_value": known(value[rows, best]),
+        "steps": results.steps[index].tolist(),
+        "forward_passes": results.forward_passes[index].tolist(),
+        "seconds": results.seconds[index].tolist(),
+        "stop_reason": [StopReason(int(r)).name.lower() for r in results.reason[index, best]],
         "best_restart": best.tolist(),
     }
     return columns, log_q

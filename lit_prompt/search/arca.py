@@ -3,12 +3,13 @@
 import torch
 from torch import Tensor
 
+from lit_prompt.search.coordinate_search import CoordinateSearch, Order
+from lit_prompt.search.first_order import first_order_change
 from lit_prompt.search.searcher import require_at_least
-from lit_prompt.search.sweep import Order, Sweep
 from lit_prompt.search.token_problem import TokenProblem
 
 
-class ARCA(Sweep):
+class ARCA(CoordinateSearch):
     """Coordinate ascent whose gradient is averaged over random tokens (Jones et al., 2023, arXiv 2303.04381).
 
     The gradient at the token that stands at a position says little about distant tokens. ARCA puts random tokens in its
@@ -30,23 +31,18 @@ class ARCA(Sweep):
         self.averaged = averaged
         self.num_candidates = num_candidates
 
-    @property
-    def passes_to_choose(self) -> int:  # type: ignore[override]
-        """One for each random token."""
-        return self.averaged
-
     def ends(self, problem: TokenProblem) -> bool:
         """Only where every token is tried: other random tokens may give other candidates."""
         return self.num_candidates >= len(problem.allowed)
 
     def tokens(self, problem: TokenProblem, ids: Tensor, own: Tensor, positions: Tensor, number: int) -> Tensor:
         """The tokens with the lowest averaged first-order KL."""
-        random = [problem.random_ids(self.averaged, problem.generator(t, number)) for t in own.tolist()]
+        random = [problem.random_ids(self.averaged, problem.generator(slot, number)) for slot in own.tolist()]
         others = ids.repeat_interleave(self.averaged, 0)
-        rows, at = torch.arange(len(others), device=ids.device), positions.repeat_interleave(self.averaged)
+        rows, at = torch.arange(len(others)), positions.repeat_interleave(self.averaged)
         others[rows, at] = torch.cat(random)
         embeddings = problem.lm.embed(others).float()
-        _, gradient = problem.embedding_gradient(embeddings, own.repeat_interleave(self.averaged))
+        _, gradient = problem.scorer.gradient(embeddings, own.repeat_interleave(self.averaged))
         mean = gradient[rows, at].unflatten(0, (len(ids), -1)).mean(1)
-        change = problem.first_order(mean)
-        return problem.allowed[change.topk(min(self.num_candidates, change.shape[1]), largest=False).indices]
+        change = first_order_change(problem, mean)
+        return problem.allowed[change.topk(min(self.num_candidates, change.shape[1]), largest=False).indices.cpu()]

@@ -18,7 +18,7 @@ class GBDA(Searcher):
     Each position has a distribution over the allowed tokens. Relaxed samples of it, by the Gumbel-softmax, mix the
     tokens' embeddings, and the gradient of their KL moves its logits by Adam. Now and then prompts are drawn from it;
     the best of them counts, or the one that its text gives when it is read again. The state holds three numbers for
-    each target, position and allowed token.
+    each slot, position and allowed token.
 
     Args:
         lr: learning rate.
@@ -30,6 +30,7 @@ class GBDA(Searcher):
     """
 
     method = "gbda"
+    on_device = ("values", "mean", "square")
 
     def __init__(
         self,
@@ -55,44 +56,43 @@ class GBDA(Searcher):
         self.sample_every = sample_every
         self.samples = samples
 
-    def begin(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
-        """Logits that favour each target's start."""
-        places = problem.places(ids).unsqueeze(2)
-        logits = torch.zeros(*ids.shape, len(problem.allowed), device=ids.device)
-        known = (places >= 0) * self.initial_logit
-        return adam_state(logits.scatter_(2, places.clamp_min(0), known.to(logits)))
+    def init(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
+        """Logits that favour each slot's start."""
+        index = problem.allowed_index(ids).unsqueeze(2)
+        logits = torch.zeros(*ids.shape, len(problem.allowed))
+        known = (index >= 0) * self.initial_logit
+        return adam_state(logits.scatter_(2, index.clamp_min(0), known.to(logits)).to(problem.lm.device))
 
     def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
-        """Moves each target's logits; draws prompts every ``sample_every`` steps."""
+        """Moves each slot's logits; draws prompts every ``sample_every`` steps."""
         row = problem.length * len(problem.allowed)
         for part in running.split(max(1, _NUMBERS_PER_PART // (self.relaxed * row))):
             adam_step(state, part, self._gradient(problem, state["values"][part], part, number), number, self.lr)
-        problem.count(running, self.relaxed)
         if (number + 1) % self.sample_every:
             nothing = running.new_zeros(len(running), problem.length)
-            return Found.by(len(problem), running, nothing, torch.full_like(running, torch.inf, dtype=torch.float32))
-        drawn = [self._drawn(problem, state["values"][t], t, number) for t in running.tolist()]
-        return best_sample(problem, problem.allowed[torch.stack(drawn)], running)
+            return Found.of(len(problem), running, nothing, torch.full_like(running, torch.inf, dtype=torch.float32))
+        drawn = [self._drawn(problem, state["values"][slot], slot, number) for slot in running.tolist()]
+        return best_sample(problem, problem.allowed[torch.stack(drawn).cpu()], running)
 
     def _gradient(self, problem: TokenProblem, logits: Tensor, own: Tensor, number: int) -> Tensor:
-        """Of the KL at the logits ``[target, length, allowed]``, averaged over relaxed samples."""
-        noise = [self._gumbel(problem, t, logits.shape[1:], self.relaxed, number) for t in own.tolist()]
+        """Of the score at the logits ``[slot, length, allowed]``, averaged over relaxed samples."""
+        noise = [self._gumbel(problem, slot, logits.shape[1:], self.relaxed, number) for slot in own.tolist()]
         table = problem.lm.embed(problem.allowed).float()
         logits = logits.detach().requires_grad_()
         with torch.enable_grad():
             relaxed = (logits.unsqueeze(1) + torch.stack(noise).to(logits.device)) / self.temperature
             mixed = relaxed.softmax(-1).flatten(0, 2) @ table
             embeddings = mixed.view(-1, problem.length, table.shape[1])
-            _, gradient = problem.embedding_gradient(embeddings.detach(), own.repeat_interleave(self.relaxed))
+            _, gradient = problem.scorer.gradient(embeddings.detach(), own.repeat_interleave(self.relaxed))
             (change,) = torch.autograd.grad(embeddings, logits, gradient / self.relaxed)
         return change
 
-    def _drawn(self, problem: TokenProblem, logits: Tensor, target: int, number: int) -> Tensor:
+    def _drawn(self, problem: TokenProblem, logits: Tensor, slot: int, number: int) -> Tensor:
         """Places of tokens that are drawn from logits ``[length, allowed]``: ``[sample, length]``."""
-        others = [self._gumbel(problem, target, logits.shape, 1, number, i)[0] for i in range(1, self.samples)]
+        others = [self._gumbel(problem, slot, logits.shape, 1, number, i)[0] for i in range(1, self.samples)]
         return torch.stack([logits.argmax(1), *[(logits + noise.to(logits.device)).argmax(1) for noise in others]])
 
-    def _gumbel(self, problem: TokenProblem, target: int, shape: torch.Size, count: int, *parts: object) -> Tensor:
+    def _gumbel(self, problem: TokenProblem, slot: int, shape: torch.Size, count: int, *parts: object) -> Tensor:
         """Gumbel noise on the CPU, ``[count, *shape]``."""
-        exponential = torch.empty(count, *shape).exponential_(generator=problem.generator(target, *parts))
+        exponential = torch.empty(count, *shape).exponential_(generator=problem.generator(slot, *parts))
         return -exponential.clamp_min(torch.finfo(exponential.dtype).tiny).log()

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from lit_prompt.functional.swaps import best_swaps, sample_swaps, scheduled_swaps
+from lit_prompt.functional.swaps import sample_swaps, scheduled_swaps
+from lit_prompt.search.first_order import ranked_swaps, swap_choices, swap_gradient
 from lit_prompt.search.searcher import Found, Searcher, SearchState, require_at_least
 from lit_prompt.search.token_problem import TokenProblem
 
@@ -15,19 +16,20 @@ class GCG(Searcher):
     promising ones, and goes on from the best, even where it is worse than before (as long as ``buffer`` is 0).
 
     Args:
-        width: candidates that a step tries for each target.
+        width: candidates that a step tries for each slot.
         top_k: replacements of each position that are drawn from.
         n_replace: tokens that a candidate replaces.
         n_replace_start: tokens that a candidate replaces at first; falls to ``n_replace`` over ``schedule`` steps
             (Accelerated Coordinate Gradient, Haize Labs, 2024). null for ``n_replace``.
         schedule: steps over which it falls.
-        buffer: prompts kept for each target; a step goes on from the best of them and puts its best candidate in the
+        buffer: prompts kept for each slot; a step goes on from the best of them and puts its best candidate in the
             place of the worst one. 0 for none.
         momentum: share of the gradient before that is added to the present one (MAC: Zhang and Wei, 2024, arXiv
             2405.01229).
     """
 
     method = "gcg"
+    on_device = ("momentum",)
 
     def __init__(
         self,
@@ -56,40 +58,41 @@ class GCG(Searcher):
         self.buffer = buffer
         self.momentum = momentum
 
-    def begin(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
+    def init(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
         """The start in the buffer; where a buffer has more places, they are free."""
         places = max(self.buffer, 1)
         kept = scores.new_full((len(problem), places), torch.inf)
         kept[:, 0] = scores
         state = {"ids": ids.unsqueeze(1).repeat(1, places, 1), "scores": kept}
         if self.momentum:
-            state["momentum"] = torch.zeros(len(problem), problem.length, len(problem.allowed), device=problem.device)
+            state["momentum"] = torch.zeros(
+                len(problem), problem.length, len(problem.allowed), device=problem.lm.device
+            )
         return state
 
     def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
-        """Tries ``width`` candidates for each target."""
-        rows = torch.arange(len(running), device=running.device)
+        """Tries ``width`` candidates for each slot."""
+        rows = torch.arange(len(running))
         kept, scores = state["ids"][running], state["scores"][running]
         current = kept[rows, scores.argmin(1)]
         if self.momentum:
-            change = problem.swap_gradient(current, running) + self.momentum * state["momentum"][running]
+            change = swap_gradient(problem, current, running) + self.momentum * state["momentum"][running]
             state["momentum"][running] = change
-            choices = problem.allowed[best_swaps(change, problem.places(current), self.top_k)]
+            choices = ranked_swaps(problem, change, current, self.top_k)
         else:
-            choices = problem.swap_choices(current, running, self.top_k)
-        generators = [problem.generator(int(t), number) for t in running]
+            choices = swap_choices(problem, current, running, self.top_k)
+        generators = [problem.generator(slot, number) for slot in running.tolist()]
         first = self.n_replace if self.n_replace_start is None else self.n_replace_start
         swaps = scheduled_swaps(number, first, self.n_replace, self.schedule)
         candidates = sample_swaps(current, choices, self.width, swaps, generators)
-        own = running.repeat_interleave(self.width)
-        base = rows.repeat_interleave(self.width)
-        found = problem.scores(candidates.flatten(0, 1), own, problem.bases(current), base).view(-1, self.width)
-        problem.count(running, self.width + 2)
-        best, score = problem.readable.best(candidates, found)
+        own, base = running.repeat_interleave(self.width), rows.repeat_interleave(self.width)
+        bases = problem.scorer.bases(current, running)
+        found = problem.scorer.scores(candidates.flatten(0, 1), own, bases, base).view(-1, self.width)
+        best, score = problem.readable.best(candidates, found, running)
         ids = candidates[rows, best]
         worst = scores.argmax(1)
         accepted = score.isfinite() & ((score < scores[rows, worst]) | (self.buffer == 0))
-        target, place = running[accepted], worst[accepted]
-        state["ids"][target, place] = ids[accepted]
-        state["scores"][target, place] = score[accepted]
-        return Found.by(len(problem), running, ids, score)
+        slot, place = running[accepted], worst[accepted]
+        state["ids"][slot, place] = ids[accepted]
+        state["scores"][slot, place] = score[accepted]
+        return Found.of(len(problem), running, ids, score)

@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from lit_prompt.functional.swaps import best_swaps
+from lit_prompt.search.coordinate_search import CoordinateSearch, Order
+from lit_prompt.search.first_order import first_order_change, ranked_swaps
 from lit_prompt.search.searcher import require_at_least
-from lit_prompt.search.sweep import Order, Sweep
 from lit_prompt.search.token_problem import TokenProblem
 
 
-class HotFlip(Sweep):
+class HotFlip(CoordinateSearch):
     """Gradient-ranked replacement, position by position (Wallace et al., 2019, arXiv 1908.07125).
 
     A step tries, at one position of every prompt in the beam, the tokens that promise most by the gradient at its
@@ -19,12 +19,11 @@ class HotFlip(Sweep):
 
     Args:
         num_candidates: tokens that are tried for each prompt in the beam.
-        beam_size: prompts that are kept for each target.
+        beam_size: prompts that are kept for each slot.
         order: of the positions in a sweep: first to last, last to first, or a new random one in each sweep.
     """
 
     method = "hotflip"
-    passes_to_choose = 1
 
     def __init__(self, num_candidates: int = 100, beam_size: int = 1, order: Order = "forward") -> None:
         super().__init__(order, beam_size)
@@ -33,7 +32,7 @@ class HotFlip(Sweep):
 
     def tokens(self, problem: TokenProblem, ids: Tensor, own: Tensor, positions: Tensor, number: int) -> Tensor:
         """The tokens with the lowest first-order KL."""
-        at = torch.arange(len(ids), device=ids.device), positions
-        _, gradient = problem.embedding_gradient(problem.lm.embed(ids).float(), own)
-        change, current = problem.first_order(gradient[at]), problem.places(ids)[at]
-        return problem.allowed[best_swaps(change.unsqueeze(1), current.unsqueeze(1), self.num_candidates).squeeze(1)]
+        at = torch.arange(len(ids)), positions
+        _, gradient = problem.scorer.gradient(problem.lm.embed(ids).float(), own)
+        change = first_order_change(problem, gradient[at]).unsqueeze(1)
+        return ranked_swaps(problem, change, ids[at].unsqueeze(1), self.num_candidates).squeeze(1)

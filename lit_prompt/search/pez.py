@@ -25,6 +25,7 @@ class PEZ(Searcher):
     """
 
     method = "pez"
+    on_device = ("values", "mean", "square")
 
     def __init__(
         self, lr: float = 0.1, weight_decay: float = 0.1, metric: Literal["cosine", "euclidean"] = "cosine"
@@ -36,15 +37,14 @@ class PEZ(Searcher):
         self.weight_decay = weight_decay
         self.metric = metric
 
-    def begin(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
-        """The embeddings of each target's start."""
+    def init(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
+        """The embeddings of each slot's start."""
         return adam_state(problem.lm.embed(ids).float())
 
     def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
-        """Projects each target's prompt, scores it, and moves the continuous one."""
+        """Projects each slot's prompt, scores it, and moves the continuous one."""
         table = problem.lm.embed(problem.allowed).float()
-        ids = problem.allowed[nearest_tokens(state["values"][running], table, self.metric)]
-        _, gradient = problem.embedding_gradient(problem.lm.embed(ids).float(), running)
-        problem.count(running, 1)
+        ids = problem.allowed[nearest_tokens(state["values"][running], table, self.metric).cpu()]
+        _, gradient = problem.scorer.gradient(problem.lm.embed(ids).float(), running)
         adam_step(state, running, gradient, number, self.lr, self.weight_decay)
         return best_sample(problem, ids.unsqueeze(1), running)

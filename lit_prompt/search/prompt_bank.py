@@ -23,7 +23,7 @@ class PromptBank:
     Args:
         init: how much of each kind.
         vocabulary: the LM's vocabulary.
-        share: let targets start with what was drawn from others.
+        share: let the slots of a group start with what was drawn for others.
     """
 
     def __init__(self, init: TokenStart, vocabulary: Vocabulary, share: bool) -> None:
@@ -32,78 +32,83 @@ class PromptBank:
         self._share = share
 
     def starts(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
-        """The best prompt of the bank for each target.
+        """The best prompt of the bank for each slot.
 
         Args:
-            problem: the targets.
+            problem: what is searched.
 
         Returns:
-            Ids, ``[target, length]``, and their scores in nats, ``[target]``.
+            Ids, ``[slot, length]``, and their scores in nats, ``[slot]``.
         """
-        common = torch.cat(list(self._common(problem)))
-        targets = torch.arange(len(problem), device=problem.device)
-        windows = self._best_windows(problem, common, targets)
-        owner = targets.repeat_interleave(windows.shape[1])
-        windows = windows.flatten(0, 1)
-        if self._init.drawn_sequences:
-            drawn = [self._best_windows(problem, self._drawn(problem, int(t)), t.view(1)) for t in targets]
-            windows = torch.cat([windows, torch.cat(drawn).flatten(0, 1)])
-            owner = torch.cat([owner, targets.repeat_interleave(drawn[0].shape[1])])
-        windows = problem.readable.repaired(windows)
+        windows, owner = zip(*(self._windows(problem, slots) for slots in problem.slots.groups()), strict=True)
+        ids, slots = torch.cat(windows), torch.cat(owner)
+        ids = problem.readable.repaired(ids, slots)
         if self._share:
-            scores = problem.scores(windows)
+            scores = problem.scorer.table(ids, slots)
         else:
-            own = problem.scores(windows, owner)
-            scores = own.new_full((len(windows), len(problem)), torch.inf)
-            scores[torch.arange(len(windows)), owner] = own
-        problem.count(targets, -(-len(windows) // len(problem)))
-        best, score = problem.readable.best(windows.expand(len(problem), -1, -1), scores.T)
-        return windows[best], score
+            own = problem.scorer.scores(ids, slots)
+            scores = own.new_full((len(ids), len(problem)), torch.inf)
+            scores[torch.arange(len(ids)), slots] = own
+        best, score = problem.readable.best(ids.expand(len(problem), -1, -1), scores.T, torch.arange(len(problem)))
+        return ids[best], score
 
-    def _width(self, problem: TokenProblem) -> int:
+    def _windows(self, problem: TokenProblem, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """The best windows of a group, ``[window, position]``, and which slot's each is, ``[window]``."""
+        common = torch.cat(list(self._common(problem, int(slots[0]))))
+        windows = [self._best_windows(problem, common, slots)]
+        if self._init.drawn_sequences:
+            drawn = [
+                self._best_windows(problem, self._drawn(problem, slot), torch.tensor([slot])) for slot in slots.tolist()
+            ]
+            windows.append(torch.cat(drawn))
+        owner = [slots.repeat_interleave(found.shape[1]) for found in windows]
+        return torch.cat([found.flatten(0, 1) for found in windows]), torch.cat(owner)
+
+    def _width(self, problem: TokenProblem, slot: int) -> int:
         longest = problem.lm.max_length
         width = _LENGTHS * problem.length
-        return width if longest is None else max(problem.length, min(width, longest - len(problem.before)))
+        if longest is None:
+            return width
+        return max(problem.length, min(width, longest - len(problem.slots.context(slot).before_ids)))
 
-    def _common(self, problem: TokenProblem) -> Iterable[Tensor]:
-        """Sequences that depend on no target, ``[sequence, position]``."""
-        width, init = self._width(problem), self._init
-        generator = torch.Generator().manual_seed(problem.seed)
+    def _common(self, problem: TokenProblem, slot: int) -> Iterable[Tensor]:
+        """Sequences for all slots of a group, ``[sequence, position]``."""
+        width, init, seed = self._width(problem, slot), self._init, problem.group_seed(slot)
+        generator = torch.Generator().manual_seed(seed)
         yield problem.random_ids(max(init.random_sequences, 1) * width, generator).view(-1, width)
         if init.sampled_texts:
-            ids = sample_prompts(problem.lm, self._vocabulary, init.sampled_texts, width, problem.seed)
+            ids = sample_prompts(problem.lm, self._vocabulary, init.sampled_texts, width, seed)
             if ids is not None:
-                yield self._only_allowed(problem, ids.to(problem.device), generator)
+                yield self._only_allowed(problem, ids, generator)
         if init.texts is not None:
             encoded = (self._vocabulary.encode(text) for text in init.texts.texts())
             long = list(islice((ids[:width] for ids in encoded if len(ids) >= width), init.natural_texts))
             if long:
-                yield self._only_allowed(problem, torch.tensor(long, device=problem.device), generator)
+                yield self._only_allowed(problem, torch.tensor(long), generator)
 
     def _only_allowed(self, problem: TokenProblem, ids: Tensor, generator: torch.Generator) -> Tensor:
         """Puts random tokens in the place of those that are not allowed."""
         others = problem.random_ids(ids.numel(), generator).view(ids.shape)
-        return torch.where(problem.places(ids) >= 0, ids, others)
+        return torch.where(problem.allowed_index(ids) >= 0, ids, others)
 
-    def _drawn(self, problem: TokenProblem, target: int) -> Tensor:
-        generator = problem.generator(target, "bank")
-        p = problem.log_probs[target].double().exp()[problem.allowed.cpu()]
+    def _drawn(self, problem: TokenProblem, slot: int) -> Tensor:
+        generator = problem.generator(slot, "bank")
+        p = problem.log_probs[problem.slots.target(slot)].double().exp()[problem.allowed]
         p = p + 1e-3 * p.sum().clamp_min(1e-6) / len(p)  # a target of few tokens would repeat them only
-        shape = (self._init.drawn_sequences, self._width(problem))
-        places = torch.multinomial(p, shape[0] * shape[1], replacement=True, generator=generator)
-        return problem.allowed[places.to(problem.device)].view(shape)
+        shape = (self._init.drawn_sequences, self._width(problem, slot))
+        index = torch.multinomial(p, shape[0] * shape[1], replacement=True, generator=generator)
+        return problem.allowed[index].view(shape)
 
-    def _best_windows(self, problem: TokenProblem, sequences: Tensor, targets: Tensor) -> Tensor:
-        """What stands before the positions where each target's score is best, ``[target, window, position]``."""
+    def _best_windows(self, problem: TokenProblem, sequences: Tensor, slots: Tensor) -> Tensor:
+        """What stands before the positions where each slot's score is best, ``[slot, window, position]``."""
         length = problem.length
-        if len(problem.after):  # a position is followed by the sequence, not by that text
+        if problem.slots.context(int(slots[0])).after_ids:  # a position is followed by the sequence, not by that text
             sequences = sequences[:, : sequences.shape[1] // length * length].reshape(-1, length)
-        scores = problem.scan(sequences)[:, :, targets]
-        # where nothing is shared, a target's budget is not to depend on its company
-        problem.count(targets, -(-sequences.numel() // length // (len(targets) if self._share else 1)))
+        # where nothing is shared, a slot's budget is not to depend on its company
+        scores = problem.scorer.scan(sequences, slots, self._share)
         ends = scores.shape[1]
         best = scores.flatten(0, 1).topk(min(_RESCORED, len(scores) * ends), dim=0, largest=False).indices.T
         # some more than a prompt holds: its text may have fewer tokens
-        span = torch.arange(-length // 2, length, device=sequences.device)
+        span = torch.arange(-length // 2, length)
         positions = (best % ends).unsqueeze(-1) + span
         return sequences[(best // ends).unsqueeze(-1), positions.clamp_min(0)]

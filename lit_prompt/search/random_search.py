@@ -14,7 +14,7 @@ class RandomSearch(Searcher):
     It asks for no gradient. It begins with coarse changes, of several tokens, and ends with single ones.
 
     Args:
-        width: candidates that a step tries for each target.
+        width: candidates that a step tries for each slot.
         swaps: tokens that a candidate replaces at first; falls to 1.
         schedule: steps over which it falls.
         contiguous: the replaced tokens are neighbours.
@@ -29,26 +29,26 @@ class RandomSearch(Searcher):
         self.schedule = schedule
         self.contiguous = contiguous
 
-    def begin(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
-        """The start of each target."""
+    def init(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
+        """The start of each slot."""
         return {"ids": ids.clone(), "scores": scores.clone()}
 
     def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
-        """Tries ``width`` candidates for each target."""
+        """Tries ``width`` candidates for each slot."""
         current = state["ids"][running]
-        generators = [problem.generator(t, number) for t in running.tolist()]
+        generators = [problem.generator(slot, number) for slot in running.tolist()]
         swaps = scheduled_swaps(number, self.swaps, 1, self.schedule)
         if self.contiguous:
             candidates = sample_blocks(current, problem.allowed, self.width, swaps, generators)
         else:
             choices = problem.allowed.expand(*current.shape, -1)
             candidates = sample_swaps(current, choices, self.width, swaps, generators)
-        rows = torch.arange(len(running), device=running.device)
+        rows = torch.arange(len(running))
         base = rows.repeat_interleave(self.width)
-        scores = problem.scores(candidates.flatten(0, 1), running[base], problem.bases(current), base)
-        problem.count(running, self.width + 1)
-        best, score = problem.readable.best(candidates, scores.view(-1, self.width), below=state["scores"][running])
+        bases = problem.scorer.bases(current, running)
+        scores = problem.scorer.scores(candidates.flatten(0, 1), running[base], bases, base).view(-1, self.width)
+        best, score = problem.readable.best(candidates, scores, running, below=state["scores"][running])
         better = score.isfinite()
         state["ids"][running[better]] = candidates[rows, best][better]
         state["scores"][running[better]] = score[better]
-        return Found.by(len(problem), running, state["ids"][running], score)
+        return Found.of(len(problem), running, state["ids"][running], score)

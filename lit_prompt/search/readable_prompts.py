@@ -1,9 +1,11 @@
 """Prompts that survive as text."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from lit_prompt.lm.round_trip import RoundTrip
+from lit_prompt.lm import RoundTrip
 
 _READ_AT_ONCE = 8
 
@@ -12,79 +14,65 @@ class ReadablePrompts:
     """Finds, among token prompts, those whose text gives their tokens again.
 
     Args:
-        round_trip: asks whether a prompt survives; None where that does not matter.
+        round_trips: of each slot: asks whether a prompt survives; None where that does not matter.
         allowed: ids that a prompt may hold, rising, ``[allowed]``.
         length: tokens of a prompt.
     """
 
-    def __init__(self, round_trip: RoundTrip | None, allowed: Tensor, length: int) -> None:
-        self._round_trip = round_trip
+    def __init__(self, round_trips: Sequence[RoundTrip] | None, allowed: Tensor, length: int) -> None:
+        self._round_trips = round_trips
         self._allowed = allowed
         self._length = length
 
-    def best(self, ids: Tensor, scores: Tensor, below: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The best of each target's prompts whose text gives its tokens again; only the best ones are asked about.
+    def best(self, ids: Tensor, scores: Tensor, slots: Tensor, below: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The best of each slot's prompts whose text gives its tokens again; only the best ones are asked about.
 
         Args:
-            ids: ``[target, prompt, length]``.
-            scores: nats, ``[target, prompt]``.
-            below: what a score must be below, ``[target]``; None for any finite one.
+            ids: ``[slot, prompt, length]``.
+            scores: nats, ``[slot, prompt]``.
+            slots: which slots these are, ``[slot]``.
+            below: what a score must be below, ``[slot]``; None for any finite one.
 
         Returns:
-            Which prompt, ``[target]``, and its score, ``inf`` where there is none.
+            Which prompt, ``[slot]``, and its score, ``inf`` where there is none.
         """
         if ids.shape[1] == 0:
-            return torch.zeros(len(ids), dtype=torch.long, device=ids.device), scores.new_full((len(ids),), torch.inf)
+            return torch.zeros(len(ids), dtype=torch.long), scores.new_full((len(ids),), torch.inf)
         scores = scores.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=torch.inf)
         if below is not None:
             scores = scores.masked_fill(scores >= below.unsqueeze(1), torch.inf)
         order = scores.sort(dim=1, stable=True)
-        if self._round_trip is None:
+        if self._round_trips is None:
             return order.indices[:, 0], order.values[:, 0]
         chosen = order.indices[:, 0].clone()
         found = torch.full_like(order.values[:, 0], torch.inf)
-        left = list(range(len(ids)))
-        for begin in range(0, scores.shape[1], _READ_AT_ONCE):
-            left = [t for t in left if not bool(found[t].isfinite()) and bool(order.values[t, begin].isfinite())]
-            if not left:
-                break
-            ranks = order.indices[left, begin : begin + _READ_AT_ONCE]
-            rows = torch.tensor(left, device=ids.device).unsqueeze(1)
-            asked = ids[rows, ranks].flatten(0, 1).tolist()
-            survives = torch.tensor(self._round_trip.survives(asked), device=ids.device).view(ranks.shape)
-            survives &= scores[rows, ranks].isfinite()
-            first = survives.long().argmax(1)
-            for i, target in enumerate(left):
-                if survives[i, first[i]]:
-                    chosen[target] = ranks[i, first[i]]
-                    found[target] = scores[target, chosen[target]]
+        for row, slot in enumerate(slots.tolist()):
+            possible = int(order.values[row].isfinite().sum())
+            for begin in range(0, possible, _READ_AT_ONCE):
+                ranks = order.indices[row, begin : min(begin + _READ_AT_ONCE, possible)]
+                survives = self._round_trips[slot].survives(ids[row, ranks].tolist())
+                if any(survives):
+                    chosen[row] = ranks[survives.index(True)]
+                    found[row] = scores[row, chosen[row]]
+                    break
         return chosen, found
 
-    def repaired(self, ids: Tensor) -> Tensor:
+    def repaired(self, ids: Tensor, slots: Tensor) -> Tensor:
         """Prompts of the last tokens that the texts of longer ones give again.
 
         Args:
             ids: ``[prompt, position]``, at least as many positions as a prompt has.
+            slots: of each, ``[prompt]``.
 
         Returns:
             ``[prompt, length]``; the last tokens as they are where the text gives too few, or ones not allowed.
         """
         plain = ids[:, ids.shape[1] - self._length :]
-        if self._round_trip is None:
+        if self._round_trips is None:
             return plain
-        again = torch.stack(
-            [
-                own
-                if (found := self._round_trip.repaired(row.tolist(), self._length)) is None
-                else ids.new_tensor(found)
-                for row, own in zip(ids, plain, strict=True)
-            ]
-        )
+        again = plain.clone()
+        for row, slot in enumerate(slots.tolist()):
+            found = self._round_trips[slot].repaired(ids[row].tolist(), self._length)
+            if found is not None:
+                again[row] = torch.tensor(found)
         return torch.where(torch.isin(again, self._allowed).all(1, keepdim=True), again, plain)
-
-    def first(self, ids: Tensor) -> Tensor:
-        """The first of some longer prompts ``[prompt, position]`` that survives when repaired, ``[length]``."""
-        repaired = self.repaired(ids)
-        order = torch.arange(len(ids), dtype=torch.float32, device=ids.device)
-        chosen, _ = self.best(repaired.unsqueeze(0), order.unsqueeze(0))
-        return repaired[chosen[0]]

@@ -11,18 +11,18 @@ def best_sample(problem: TokenProblem, samples: Tensor, running: Tensor) -> Foun
     """Scores token prompts, and those that the tokenizer makes of their texts; few of the former survive as text.
 
     Args:
-        problem: the targets.
-        samples: prompts for the running targets, ``[running, sample, length]``.
-        running: positions of the targets that still run, ``[running]``.
+        problem: what is searched.
+        samples: prompts for the running slots, ``[running, sample, length]``.
+        running: the slots that still run, ``[running]``.
     """
+    slots = running.repeat_interleave(samples.shape[1])
     # a text may give fewer tokens than it was made of; written twice it gives enough
-    again = problem.readable.repaired(samples.flatten(0, 1).repeat(1, 2)).view_as(samples)
+    again = problem.readable.repaired(samples.flatten(0, 1).repeat(1, 2), slots).view_as(samples)
     pool = torch.cat([samples, again], 1)
     wanted = torch.cat([torch.ones_like(samples[:, :, 0]), (again != samples).any(2)], 1).bool()
     rows, places = wanted.nonzero(as_tuple=True)
-    found = problem.scores(pool[rows, places], running[rows])
+    found = problem.scorer.scores(pool[rows, places], running[rows])
     scores = found.new_full(pool.shape[:2], torch.inf)
     scores[rows, places] = found
-    problem.count(running, wanted.sum(1).cpu())
-    best, score = problem.readable.best(pool, scores)
-    return Found.by(len(problem), running, pool[torch.arange(len(running), device=pool.device), best], score)
+    best, score = problem.readable.best(pool, scores, running)
+    return Found.of(len(problem), running, pool[torch.arange(len(running)), best], score)

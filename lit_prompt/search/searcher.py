@@ -25,12 +25,12 @@ def require_at_least(**limits: tuple[float, float]) -> None:
 
 
 class Found(NamedTuple):
-    """What a step has found for each target.
+    """What a step has found for each slot.
 
     Attributes:
-        ids: a prompt, ``[target, length]``.
-        scores: its score in nats, ``[target]``; ``inf`` where the step has found none.
-        exhausted: which targets have nothing left to try, ``[target]``, bool.
+        ids: a prompt, ``[slot, length]``.
+        scores: its score in nats, ``[slot]``; ``inf`` where the step has found none.
+        exhausted: which slots have nothing left to try, ``[slot]``, bool.
     """
 
     ids: Tensor
@@ -38,51 +38,55 @@ class Found(NamedTuple):
     exhausted: Tensor
 
     @classmethod
-    def by(cls, targets: int, running: Tensor, ids: Tensor, scores: Tensor, exhausted: Tensor | None = None) -> "Found":
-        """What was found for the running targets ``[running, ...]``, among all."""
-        all_ids = ids.new_zeros(targets, ids.shape[1])
+    def of(cls, slots: int, running: Tensor, ids: Tensor, scores: Tensor, exhausted: Tensor | None = None) -> "Found":
+        """What was found for the running slots ``[running, ...]``, among all."""
+        all_ids = ids.new_zeros(slots, ids.shape[1])
         all_ids[running] = ids
-        all_scores = scores.new_full((targets,), torch.inf)
+        all_scores = scores.new_full((slots,), torch.inf)
         all_scores[running] = scores
-        done = torch.zeros(targets, dtype=torch.bool, device=ids.device)
+        done = torch.zeros(slots, dtype=torch.bool)
         if exhausted is not None:
             done[running] = exhausted
         return cls(all_ids, all_scores, done)
 
 
 class Searcher(ABC):
-    """An algorithm that searches token prompts, for all targets of a problem at once.
+    """An algorithm that searches token prompts, for all slots of a problem at once.
 
-    An instance holds settings alone; what changes is in the state that :meth:`begin` makes. Random numbers come from
-    :meth:`TokenProblem.generator`, so that they follow from target and step, and a resumed search draws the same ones.
+    An instance holds settings alone; what changes is in the state that :meth:`init` makes. Random numbers come from
+    :meth:`TokenProblem.generator`, so that they follow from slot and step, and a resumed search draws the same ones.
+    Ids, scores and slots are on the CPU; only what goes through the LM, or is as large as its vocabulary, is not. So a
+    step waits for the device a few times, however many slots there are.
     """
 
     #: Name of the algorithm in results, tables and plots.
     method: str
-    #: Whether what is found for a target may depend on the targets it is searched with.
+    #: Whether what is found for a slot may depend on those of its group.
     shares = False
+    #: Entries of the state that are on the LM's device.
+    on_device: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, Any]:
         """Plain values that define the search."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     @abstractmethod
-    def begin(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
+    def init(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
         """Makes the state that a search starts with.
 
         Args:
-            problem: the targets.
-            ids: a start for each, ``[target, length]``.
-            scores: its score in nats, ``[target]``; ``inf`` where it does not survive as text.
+            problem: what is searched.
+            ids: a start for each slot, ``[slot, length]``.
+            scores: its score in nats, ``[slot]``; ``inf`` where it does not survive as text.
         """
 
     @abstractmethod
     def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
-        """Searches on, for the targets that still run; changes the state in place.
+        """Searches on, for the slots that still run; changes the state in place.
 
         Args:
-            problem: the targets.
+            problem: what is searched.
             state: of the search.
             number: of the step, from 0.
-            running: positions of the targets that still run, ``[running]``, rising.
+            running: the slots that still run, ``[running]``, rising.
         """

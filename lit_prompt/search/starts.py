@@ -39,39 +39,37 @@ class TokenStart:
 
 
 def random_starts(problem: TokenProblem, tries: int = 64) -> tuple[Tensor, Tensor]:
-    """Random tokens for each target, as a text that gives them again where one is found.
+    """Random tokens for each slot, as a text that gives them again where one is found.
 
     Args:
-        problem: the targets.
+        problem: what is searched.
         tries: longest search for such a text.
 
     Returns:
-        Ids, ``[target, length]``, and their scores in nats, ``[target]``.
+        Ids, ``[slot, length]``, and their scores in nats, ``[slot]``.
     """
-    starts = []
-    for target in range(len(problem)):
-        generator = problem.generator(target, "start")
-        drawn = [problem.random_ids(2 * problem.length, generator) for _ in range(tries)]
-        starts.append(problem.readable.first(torch.stack(drawn)))
-    return scored(problem, torch.stack(starts))
+    slots = torch.arange(len(problem))
+    generators = [problem.generator(slot, "start") for slot in slots.tolist()]
+    drawn = torch.stack([problem.random_ids(2 * problem.length, own) for own in generators for _ in range(tries)])
+    ids = problem.readable.repaired(drawn, slots.repeat_interleave(tries)).unflatten(0, (-1, tries))
+    first, _ = problem.readable.best(ids, torch.arange(tries).expand(len(ids), -1).float(), slots)
+    return scored(problem, ids[slots, first])
 
 
 def text_starts(problem: TokenProblem, text_ids: list[int]) -> tuple[Tensor, Tensor]:
-    """A text's tokens for every target, repeated or cut to the prompt's length; see :func:`random_starts`.
+    """A text's tokens for every slot, repeated or cut to the prompt's length; see :func:`random_starts`.
 
     Raises:
         InputError: if the text has no token, or one that a prompt may not hold.
     """
     if not text_ids:
         raise InputError("model.start.text must hold at least one token")
-    if bool((problem.places(torch.tensor(text_ids, device=problem.device)) < 0).any()):
+    if bool((problem.allowed_index(torch.tensor(text_ids)) < 0).any()):
         raise InputError("model.start.text holds a token that model.tokens does not allow")
-    ids = torch.tensor(text_ids, device=problem.device).repeat(-(-problem.length // len(text_ids)))[: problem.length]
+    ids = torch.tensor(text_ids).repeat(-(-problem.length // len(text_ids)))[: problem.length]
     return scored(problem, ids.repeat(len(problem), 1))
 
 
 def scored(problem: TokenProblem, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Prompts ``[target, length]`` with the score of each for its own target in nats, ``[target]``."""
-    own = torch.arange(len(problem), device=problem.device)
-    problem.count(own, 1)
-    return ids, problem.scores(ids, own)
+    """Prompts ``[slot, length]`` with the score of each for its own slot in nats, ``[slot]``."""
+    return ids, problem.scorer.scores(ids, torch.arange(len(problem)))

@@ -14,8 +14,7 @@ class Visited:
 
     def __init__(self, length: int, hashes: Tensor) -> None:
         generator = torch.Generator().manual_seed(0)
-        odd = torch.randint(2**62, (length,), generator=generator) * 2 + 1
-        self._odd = odd.to(hashes.device)
+        self._odd = torch.randint(2**62, (length,), generator=generator) * 2 + 1
         self.hashes = hashes
 
     def new(self, ids: Tensor) -> Tensor:

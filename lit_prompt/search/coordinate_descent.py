@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-from lit_prompt.search.sweep import Order, Sweep
+from lit_prompt.search.coordinate_search import CoordinateSearch, Order
 from lit_prompt.search.token_problem import TokenProblem
 
 
-class CoordinateDescent(Sweep):
+class CoordinateDescent(CoordinateSearch):
     """Scores every allowed token at one position, takes the best, and goes to the next position.
 
     Gradients choose nothing here, so that this is what HotFlip (Ebrahimi et al., 2018, arXiv 1712.06751) and its
@@ -17,7 +17,6 @@ class CoordinateDescent(Sweep):
     """
 
     method = "coordinate"
-    passes_to_choose = 0
 
     def __init__(self, order: Order = "forward") -> None:
         super().__init__(order, beam_size=1)

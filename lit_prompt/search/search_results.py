@@ -9,7 +9,7 @@ from torch import Tensor
 from lit_prompt.search.best_so_far import BestSoFar, StopReason
 
 
-class ResultBank:
+class SearchResults:
     """The best prompt of every target and restart.
 
     Args:
@@ -62,17 +62,17 @@ class ResultBank:
         self.reason[rows] = by_target(best.reason)
         self.steps[rows] = by_target(best.steps).sum(1)
         self.forward_passes[rows] = by_target(best.forward_passes).sum(1)
-        self.seconds[rows] = by_target(best.seconds).sum(1)
+        self.seconds[rows] = by_target(best.seconds).double().sum(1)
 
     def state_dict(self) -> dict[str, Tensor]:
         """All tensors."""
         return {name: getattr(self, name) for name in self._TENSORS}
 
     @classmethod
-    def from_state_dict(cls, state: dict[str, Any]) -> "ResultBank":
-        """The bank that :meth:`state_dict` was taken of."""
+    def from_state_dict(cls, state: dict[str, Any]) -> "SearchResults":
+        """The results that :meth:`state_dict` was taken of."""
         prompts = state["prompts"]
-        bank = cls(prompts.shape[0], prompts.shape[1], prompts.shape[2:], prompts.dtype)
+        results = cls(prompts.shape[0], prompts.shape[1], prompts.shape[2:], prompts.dtype)
         for name in cls._TENSORS:
-            setattr(bank, name, state[name].clone())
-        return bank
+            setattr(results, name, state[name].clone())
+        return results

@@ -1,0 +1,71 @@
+"""What a checkpoint of a search holds beside the tensors that Lightning carries, and whether a run may use it."""
+
+from typing import TYPE_CHECKING, Any
+
+from lit_prompt.errors import InputError
+from lit_prompt.search import SearchResults
+
+if TYPE_CHECKING:
+    from lit_prompt.models.base import PromptModule
+
+_KEY = "lit_prompt"
+_FORMAT = 2  # 1, of lit_prompt 0.1, held the chunk under way in another form
+
+
+def write_contents(checkpoint: dict[str, Any], module: "PromptModule") -> None:
+    """Stores results, search state and what they belong to; the LM is named and fingerprinted, not stored."""
+    checkpoint[_KEY] = {
+        "format": _FORMAT,
+        "lm": module.lm_path,
+        "lm_fingerprint": module.lm.fingerprint,
+        "targets": module.targets.fingerprint,
+        "settings": module.settings(),
+        "results": module.results.state_dict(),
+        "chunk_size": module.data.chunk_size,
+        "search": module.search_state(),
+    }
+
+
+def read_contents(checkpoint: dict[str, Any], module: "PromptModule") -> dict[str, Any]:
+    """Restores the results, and gives the state of the search that was under way.
+
+    Raises:
+        InputError: if they belong to another LM, other targets or, on resume, other settings.
+    """
+    saved = checkpoint.get(_KEY)
+    if saved is None:
+        raise InputError("--ckpt_path: this checkpoint was not written by lit_prompt")
+    if saved.get("format", 1) > _FORMAT:
+        raise InputError("--ckpt_path: a newer lit_prompt wrote this checkpoint; use that version or a later one")
+    if saved["lm_fingerprint"] != module.lm.fingerprint:
+        raise InputError(
+            f"the checkpoint belongs to another LM: it was made with {saved['lm']} ({saved['lm_fingerprint']}), "
+            f"this is {module.lm_path} ({module.lm.fingerprint}); give the same --lm and --lm_options.dtype"
+        )
+    if saved["targets"] != module.targets.fingerprint:
+        raise InputError(
+            f"the checkpoint belongs to other targets ({saved['targets']}, these are {module.targets.fingerprint}); "
+            "use the run's own config, or --run with the run's folder"
+        )
+    for name, value in module.settings().items():
+        known = saved["settings"].get(name, value)  # a setting that has come since was at its default
+        if known != value:
+            raise InputError(
+                f"the checkpoint was made with {name} = {known!r}, this run has {value!r}; "
+                "a search is resumed with its own settings (--run takes them from the run's folder)"
+            )
+    module.results = SearchResults.from_state_dict(saved.get("results", saved.get("bank")))
+    if module.trainer.state.fn != "fit":
+        checkpoint["state_dict"] = {}  # of the chunk under way; an evaluation needs the results alone
+        return {}
+    if saved.get("format", 1) < _FORMAT:
+        raise InputError(
+            "--ckpt_path: lit_prompt 0.1 wrote this checkpoint; it can be tested as it is, but to resume its search "
+            "use that version, or start anew"
+        )
+    if saved["chunk_size"] != module.data.chunk_size:
+        raise InputError(
+            f"the checkpoint was made with data.chunk_size {saved['chunk_size']}, this run has {module.data.chunk_size}"
+        )
+    search: dict[str, Any] = saved["search"]
+    return search

@@ -1,0 +1,9 @@
+"""What a search minimises: divergences between a target and what the LM gives, one a file."""
+
+from lit_prompt.objectives.base import Objective
+from lit_prompt.objectives.forward_kl import ForwardKL
+from lit_prompt.objectives.jensen_shannon import JensenShannon
+from lit_prompt.objectives.reverse_kl import ReverseKL
+from lit_prompt.objectives.weighted_sum import WeightedSum
+
+__all__ = ["ForwardKL", "JensenShannon", "Objective", "ReverseKL", "WeightedSum"]

@@ -1,0 +1,58 @@
+"""The contract of an objective."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lit_prompt.functional import normalize_log_probs
+from lit_prompt.lm import FrozenLM
+
+
+class Objective(ABC):
+    """A divergence between targets p and the LM's next-token distributions q, in nats; a search minimises it.
+
+    A subclass gives :attr:`name` and :meth:`divergence`. One that needs less of a target than its ``|V|`` numbers
+    overrides :meth:`prepare`, :meth:`pairs` and :meth:`table` too.
+    """
+
+    #: Name in results, progress bars and reports.
+    name: str
+    #: Whether targets need mass on every token.
+    needs_full_support = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Plain values that define the objective."""
+        return {"objective": self.name} | {f"objective.{key}": value for key, value in vars(self).items()}
+
+    @abstractmethod
+    def divergence(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        """The divergence of distributions in nats, ``[..., vocab]`` and ``[..., vocab]`` to ``[...]``.
+
+        Differentiable in ``log_q``; both are normalised log-probabilities, ``-inf`` for no mass.
+        """
+
+    def prepare(self, log_p: Tensor, lm: FrozenLM) -> Any:
+        """What the search needs of targets ``[target, vocab]``, on the device of the LM's head."""
+        return log_p.to(lm.head_device)
+
+    def pairs(self, logits: Tensor, features: Tensor, prepared: Any, which: Tensor) -> Tensor:
+        """Divergences of rows from one target each.
+
+        Args:
+            logits: of the LM, ``[row, vocab]``.
+            features: what its head maps to them, ``[row, feature]``.
+            prepared: of :meth:`prepare`.
+            which: the target of each row, ``[row]``.
+
+        Returns:
+            Nats, ``[row]``; differentiable in logits and features.
+        """
+        return self.divergence(prepared[which], normalize_log_probs(logits))
+
+    def table(self, logits: Tensor, features: Tensor, prepared: Any) -> Tensor:
+        """Divergences of all rows from all targets, nats, ``[row, target]``."""
+        log_q = normalize_log_probs(logits)
+        return torch.stack([self.divergence(log_p, log_q) for log_p in prepared], 1)

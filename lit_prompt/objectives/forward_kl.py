@@ -1,0 +1,42 @@
+"""KL(target || LM), the objective of Distribution Prompting."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from lit_prompt.functional import entropy, kl_divergence, kl_from_moments, kl_table_from_moments
+from lit_prompt.functional.precision import double
+from lit_prompt.lm import FrozenLM
+from lit_prompt.objectives.base import Objective
+
+
+class _Moments(NamedTuple):
+    moments: Tensor
+    offset: Tensor
+    entropy: Tensor
+
+
+class ForwardKL(Objective):
+    """KL(p || q), computed from a target's moments (Wang, Zhu and Shi, EMNLP 2025, arXiv 2505.12244).
+
+    It wants mass wherever the target has some. Certified floors and the lift are for this objective.
+    """
+
+    name = "kl"
+
+    def divergence(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        """KL(p || q)."""
+        return kl_divergence(log_p, log_q)
+
+    def prepare(self, log_p: Tensor, lm: FrozenLM) -> _Moments:
+        """Moments W^T p, offset <p, b> and entropy H(p) of each target."""
+        moments, offset = lm.moments(log_p)
+        return _Moments(moments, offset, entropy(double(log_p)).to(offset))
+
+    def pairs(self, logits: Tensor, features: Tensor, prepared: _Moments, which: Tensor) -> Tensor:
+        """KL of each row for its target."""
+        return kl_from_moments(logits, features, *(x[which] for x in prepared))
+
+    def table(self, logits: Tensor, features: Tensor, prepared: _Moments) -> Tensor:
+        """KL of each row for each target: a single product of matrices."""
+        return kl_table_from_moments(logits, features, *prepared)

@@ -1,0 +1,117 @@
+"""Prompts laid out between the texts of their contexts, for few passes through the LM."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lit_prompt.lm import FrozenLM
+from lit_prompt.scoring.context import Context
+
+# A target with a context of its own is padded to a multiple of this many positions. It is the target's own length that
+# decides, not the longest of the batch: another width rounds differently, and Adam amplifies that.
+_WIDTH_STEP = 16
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Contexts that go through the LM together: rows of one width, all padded on the left or all not.
+
+    Attributes:
+        slots: whose contexts these are, ``[row]``, rising.
+        ids: their tokens, any where a prompt or padding stands, ``[row, position]``.
+        start: position of each prompt, ``[row]``.
+        mask: which positions are not padding, ``[row, position]``, bool; None where none is.
+        length: positions of a prompt.
+    """
+
+    slots: Tensor
+    ids: Tensor
+    start: Tensor
+    mask: Tensor | None
+    length: int
+
+    @property
+    def width(self) -> int:
+        """Positions of a row."""
+        return self.ids.shape[1]
+
+    def places(self, slots: Tensor) -> Tensor:
+        """Rows of some of the slots."""
+        return torch.searchsorted(self.slots, slots)
+
+    def masked(self, places: Tensor) -> Tensor | None:
+        """The mask of some rows."""
+        return None if self.mask is None else self.mask[places]
+
+    def _columns(self, places: Tensor) -> Tensor:
+        return self.start[places].unsqueeze(1) + torch.arange(self.length)
+
+    def tokens(self, prompts: Tensor, places: Tensor) -> Tensor:
+        """Token prompts ``[prompt, length]`` in the contexts of some rows, ``[prompt, position]``."""
+        return self.ids[places].scatter_(1, self._columns(places), prompts)
+
+    def embeddings(self, lm: FrozenLM, prompts: Tensor, places: Tensor) -> Tensor:
+        """Soft prompts in the contexts of some rows.
+
+        Args:
+            lm: embeds the contexts.
+            prompts: ``[prompt, length, embedding]``, on the LM's device.
+            places: rows, ``[prompt]``.
+
+        Returns:
+            ``[prompt, position, embedding]`` in the prompts' dtype; differentiable in the prompts.
+        """
+        if self.width == self.length:
+            return prompts
+        rows, columns = torch.arange(len(places)).unsqueeze(1), self._columns(places)
+        return (
+            lm.embed(self.ids[places])
+            .to(prompts)
+            .index_put((rows.to(prompts.device), columns.to(prompts.device)), prompts)
+        )
+
+
+def frames(lm: FrozenLM, contexts: Sequence[Context], length: int) -> list[Frame]:
+    """Groups contexts by the width of their rows.
+
+    The module's own context is laid out without padding; a target's own one is padded on the left to a width that
+    follows from its own length. So targets with texts of many lengths share few passes through the LM, and a result
+    does not depend on which targets share its chunk.
+
+    Args:
+        lm: the LM.
+        contexts: of each slot.
+        length: positions of a prompt; may be 0.
+
+    Returns:
+        Frames that hold every slot once, on the CPU.
+    """
+    groups: dict[tuple[int, bool], list[int]] = {}
+    for slot, context in enumerate(contexts):
+        total = len(context.ids) + length
+        width = _width(lm, total, context)
+        # whether a row is padded decides its kernel, so those that are not stay among themselves
+        groups.setdefault((width, width > total), []).append(slot)
+    return [_frame(slots, [contexts[i] for i in slots], length, *key) for key, slots in sorted(groups.items())]
+
+
+def _width(lm: FrozenLM, total: int, context: Context) -> int:
+    if not context.own or not lm.takes_padding:
+        return total
+    width = -(-total // _WIDTH_STEP) * _WIDTH_STEP
+    return width if lm.max_length is None else min(width, lm.max_length)
+
+
+def _frame(slots: list[int], contexts: list[Context], length: int, width: int, padded: bool) -> Frame:
+    ids = torch.zeros(len(slots), width, dtype=torch.long)
+    start = torch.empty(len(slots), dtype=torch.long)
+    mask = torch.zeros(len(slots), width, dtype=torch.bool)
+    for row, context in enumerate(contexts):
+        first = width - len(context.ids) - length
+        start[row] = first + len(context.before_ids)
+        ids[row, first : start[row]] = torch.tensor(context.before_ids)
+        ids[row, width - len(context.after_ids) :] = torch.tensor(context.after_ids)
+        mask[row, first:] = True
+    return Frame(torch.tensor(slots), ids, start, mask if padded else None, length)

@@ -1,0 +1,63 @@
+"""Tokens ranked by the first-order change of the score (HotFlip: Ebrahimi et al., 2018, arXiv 1712.06751)."""
+
+import torch
+from torch import Tensor
+
+from lit_prompt.functional.rows import pad_rows
+from lit_prompt.functional.swaps import best_swaps
+from lit_prompt.search.token_problem import TokenProblem
+
+# what the changes of a part of the prompts may take
+_BYTES_PER_PART = 2**29
+
+
+def swap_gradient(problem: TokenProblem, ids: Tensor, slots: Tensor) -> Tensor:
+    """First-order change of each prompt's score when a token becomes another.
+
+    Args:
+        problem: what is searched.
+        ids: ``[prompt, length]``.
+        slots: the slot that each is for, ``[prompt]``.
+
+    Returns:
+        ``[prompt, length, allowed]`` in nats, up to a constant for each position; on the LM's device.
+    """
+    _, gradient = problem.scorer.gradient(problem.lm.embed(ids).float(), slots)
+    return first_order_change(problem, gradient.flatten(0, 1)).unflatten(0, ids.shape)
+
+
+def first_order_change(problem: TokenProblem, gradient: Tensor) -> Tensor:
+    """First-order change of the score when each allowed token comes to where the score has a gradient.
+
+    Args:
+        problem: what is searched.
+        gradient: ``[row, embedding]``, on the LM's device.
+
+    Returns:
+        ``[row, allowed]`` in nats, up to a constant for each row; a row's do not depend on how many there are.
+    """
+    return (pad_rows(gradient) @ problem.lm.embed(problem.allowed).float().T)[: len(gradient)]
+
+
+def swap_choices(problem: TokenProblem, ids: Tensor, slots: Tensor, k: int) -> Tensor:
+    """The replacements at each position that promise the largest decrease of the score.
+
+    Args:
+        problem: what is searched.
+        ids: ``[prompt, length]``.
+        slots: the slot that each is for, ``[prompt]``.
+        k: how many.
+
+    Returns:
+        Ids, best first, ``[prompt, length, k]``.
+    """
+    row = 16 * problem.length * len(problem.allowed)
+    parts = torch.arange(len(slots)).split(max(1, _BYTES_PER_PART // row))
+    ranked = [ranked_swaps(problem, swap_gradient(problem, ids[p], slots[p]), ids[p], k) for p in parts]
+    return torch.cat(ranked)
+
+
+def ranked_swaps(problem: TokenProblem, change: Tensor, ids: Tensor, k: int) -> Tensor:
+    """The ``k`` allowed tokens of least ``change`` ``[prompt, position, allowed]`` other than ``ids``, best first."""
+    current = problem.allowed_index(ids).to(change.device)
+    return problem.allowed[best_swaps(change, current, k).cpu()]

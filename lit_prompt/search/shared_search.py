@@ -1,0 +1,153 @@
+"""Our own search: positions by their price, and everything that is tried is tried for every target."""
+
+import torch
+from torch import Tensor
+
+from lit_prompt.search.first_order import swap_choices
+from lit_prompt.search.searcher import Found, Searcher, SearchState, require_at_least
+from lit_prompt.search.token_problem import TokenProblem
+from lit_prompt.search.visited import Visited
+
+# a target that has not improved for so many steps has half the candidates of one that just has
+_PATIENCE = 20
+# one token in so many is random in a prompt that a search goes on from when it is stuck
+_KICKED_SHARE = 5
+
+
+class SharedSearch(Searcher):
+    """Coordinate search in which targets share their candidates, and cheap positions get more of them.
+
+    A step draws single-token swaps of each target's best prompt from the first-order ranking (HotFlip, Ebrahimi et al.,
+    2018) and scores them. Three things set it apart from GCG (Zou et al., 2023, arXiv 2307.15043):
+
+    - One pass through the LM gives a prompt's score for every target with the same texts around its prompt, so that
+      each takes the best prompt that was tried for any of them.
+    - The tokens before a changed position are computed once, so that a swap of the last token costs one position and a
+      swap of the first one all of them. A position is drawn as often as it is cheap.
+    - No prompt is scored twice, and targets that do not improve any more leave their candidates to the others. Where
+      all of a prompt's swaps were tried, the search goes on from the best prompt with some random tokens in it.
+
+    Args:
+        width: candidates of a step for each target, counted in whole prompts; swaps of late tokens cost less, so that
+            more of them are tried.
+        top_k: replacements of each position that are drawn from.
+        share: score every candidate for every target; without it a target's result does not depend on the others.
+    """
+
+    method = "shared"
+
+    def __init__(self, width: int = 12, top_k: int = 256, share: bool = True) -> None:
+        require_at_least(width=(width, 1), top_k=(top_k, 1))
+        self.width = width
+        self.top_k = top_k
+        self.share = share
+
+    @property
+    def shares(self) -> bool:  # type: ignore[override]
+        """Whether candidates are scored for every target."""
+        return self.share
+
+    def init(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
+        """The start of each slot; nothing has been visited."""
+        return {
+            "ids": ids.clone(),
+            "scores": scores.clone(),
+            "best_ids": ids.clone(),
+            "best_scores": scores.clone(),
+            "stale": torch.zeros_like(scores, dtype=torch.long),  # steps without a better prompt
+            "visited": torch.zeros(0, dtype=torch.long),
+            "tried": torch.zeros(len(problem), dtype=torch.long),  # prompts of each owner
+        }
+
+    def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
+        """Tries new swaps for each slot."""
+        current = state["ids"][running]
+        choices = swap_choices(problem, current, running, self.top_k)
+        candidates, base = self._candidates(problem, current, choices, number, running, state["stale"])
+        owners = self._owners(problem)
+        owner = owners[running]
+        visited = Visited(problem.length + 1, state["visited"])
+        new = visited.new(torch.cat([candidates, owner[base].unsqueeze(1)], 1))
+        state["visited"] = visited.hashes
+        candidates, base = candidates[new], base[new]
+        state["tried"] += torch.bincount(owner[base], minlength=len(problem))
+        stuck = self._stuck(visited, current, choices, owner, torch.bincount(base, minlength=len(running)))
+        bases, slots = problem.scorer.bases(current, running), running[base]
+        if self.share:
+            table = problem.scorer.table(candidates, slots, bases, base)[:, running].T
+        else:
+            scores = problem.scorer.scores(candidates, slots, bases, base)
+            table = scores.new_full((len(running), len(candidates)), torch.inf)
+            table[base, torch.arange(len(candidates))] = scores
+        best, score = problem.readable.best(
+            candidates.expand(len(running), -1, -1), table, running, below=state["scores"][running]
+        )
+        moved = score.isfinite()
+        state["ids"][running[moved]] = candidates[best[moved]]
+        state["scores"][running[moved]] = score[moved]
+        better = moved & (score < state["best_scores"][running])
+        state["best_ids"][running[better]] = candidates[best[better]]
+        state["best_scores"][running[better]] = score[better]
+        state["stale"][running] = torch.where(better, 0, state["stale"][running] + 1)
+        self._kick(problem, state, running[stuck & ~moved], number)
+        everything = torch.tensor(len(problem.allowed) ** float(problem.length))  # more than an integer may hold
+        found = torch.where(better, score, torch.inf)
+        return Found.of(len(problem), running, state["best_ids"][running], found, state["tried"][owner] >= everything)
+
+    def _owners(self, problem: TokenProblem) -> Tensor:
+        """Whose a tried prompt is: where slots share, it was tried for the whole group, ``[slot]``."""
+        return problem.slots.group if self.share else torch.arange(len(problem))
+
+    def _candidates(
+        self, problem: TokenProblem, current: Tensor, choices: Tensor, number: int, running: Tensor, stale: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Swaps of each slot's prompt, ``[candidate, length]``, and of which each is one, ``[candidate]``."""
+        counts = self._counts(problem, running, stale[running])
+        places, ranks = [], []
+        for slot, own in zip(running.tolist(), counts, strict=True):
+            generator = problem.generator(slot, number)
+            places.append(torch.multinomial(1 / self._price(problem, slot), own, replacement=True, generator=generator))
+            ranks.append(torch.randint(choices.shape[2], (own,), generator=generator))
+        base = torch.arange(len(running)).repeat_interleave(torch.tensor(counts))
+        place = torch.cat(places)
+        candidates = current[base]
+        candidates[torch.arange(len(base)), place] = choices[base, place, torch.cat(ranks)]
+        return candidates, base
+
+    def _price(self, problem: TokenProblem, slot: int) -> Tensor:
+        """Positions that are computed for a swap at each place of a slot's prompt, ``[length]``, float64."""
+        return torch.arange(problem.length, 0, -1, dtype=torch.float64) + len(problem.slots.context(slot).after_ids)
+
+    def _counts(self, problem: TokenProblem, running: Tensor, stale: Tensor) -> list[int]:
+        """Candidates of each running slot: those that have not improved for some steps leave theirs to their group."""
+        prices = [self._price(problem, slot) for slot in running.tolist()]
+        counts = [int(self.width * float(price[0]) / problem.length * float((1 / price).sum())) for price in prices]
+        if not self.share:
+            return counts
+        weight = (_PATIENCE / (_PATIENCE + stale)).double()
+        group = problem.slots.group[running]
+        mates = group.unsqueeze(1) == group
+        share = weight / (mates * weight).sum(1) * mates.sum(1)
+        return [max(1, round(count * own)) for count, own in zip(counts, share.tolist(), strict=True)]
+
+    def _stuck(self, visited: Visited, current: Tensor, choices: Tensor, owner: Tensor, tried: Tensor) -> Tensor:
+        """Which slots have no swap left that was not tried, ``[running]``."""
+        length, k = choices.shape[1:]
+        places = torch.arange(length).repeat_interleave(k)
+        stuck = tried == 0
+        for row in stuck.nonzero().flatten().tolist():
+            swaps = current[row].repeat(length * k, 1)
+            swaps[torch.arange(length * k), places] = choices[row].flatten()
+            stuck[row] = visited.known(torch.cat([swaps, owner[row].expand(len(swaps), 1)], 1)).all()
+        return stuck
+
+    def _kick(self, problem: TokenProblem, state: SearchState, slots: Tensor, number: int) -> None:
+        """Lets slots continue from their best prompt with some random tokens in it (iterated local search)."""
+        swaps = max(2, problem.length // _KICKED_SHARE)
+        for slot in slots.tolist():
+            generator = problem.generator(slot, "kick", number)
+            ids = state["best_ids"][slot].clone()
+            places = torch.randperm(problem.length, generator=generator)[:swaps]
+            ids[places] = problem.random_ids(len(places), generator)
+            state["ids"][slot] = ids
+            state["scores"][slot] = torch.inf
