@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from lit_prompt.lm import AllowedTokens, FrozenLM, LMOptions, Vocabulary, load_causal_lm
-from lit_prompt.lm.round_trip import RoundTrip
-from lit_prompt.search import BestSoFar, ChunkSearch, MicroBatch, Part, TokenProblem, random_starts
+from lit_prompt.objectives import ForwardKL
+from lit_prompt.scoring import Contexts, LMScorer, MicroBatch, Slots
+from lit_prompt.search import BestSoFar, ChunkSearch, TokenProblem, random_starts
 
 
 @pytest.fixture(scope="session")
@@ -28,25 +29,18 @@ def make_problem(loaded):
 
     def make(
         targets=(0, 1, 2), length=4, architecture="llama", before="", after="", allow=None, seed=0, fluency=0.0,
-        readable=True, scale=3.0,
+        readable=True, scale=3.0, restarts=1, texts=None,
     ):  # fmt: skip
         lm, vocabulary = loaded(architecture)
+        around = Contexts(before, after, lm, vocabulary)
+        contexts = [around.of(*own) for own in texts or [(None, None)] * len(targets)]
+        slots = Slots([f"t{i}" for i in targets], contexts, restarts)
         logits = [torch.randn(lm.vocab_size, generator=torch.Generator().manual_seed(i)) for i in targets]
         log_probs = (scale * torch.stack(logits)).log_softmax(-1)
-        entropy = -(log_probs.double().exp() * log_probs.double()).sum(-1)
+        scorer = LMScorer(lm, slots, log_probs, length, ForwardKL(), MicroBatch(), fluency)
+        trips = [around.round_trip(slots.context(slot)) for slot in range(len(slots))] if readable else None
         return TokenProblem(
-            lm,
-            vocabulary.encode(before),
-            vocabulary.encode(after),
-            [f"t{i}" for i in targets],
-            log_probs,
-            entropy,
-            length,
-            torch.tensor(AllowedTokens(allow=allow).ids(vocabulary)),
-            MicroBatch(),
-            seed,
-            fluency,
-            RoundTrip(vocabulary, before, after) if readable else None,
+            scorer, log_probs, torch.tensor(AllowedTokens(allow=allow).ids(vocabulary)), seed, trips
         )
 
     return make
@@ -57,10 +51,9 @@ def find():
     """Searches a problem; returns the bests."""
 
     def run(searcher, problem, steps, starts=None):
-        slots = torch.arange(len(problem))
         best = BestSoFar(torch.zeros(len(problem), problem.length, dtype=torch.long), 0.0, None)
-        search = ChunkSearch(searcher, [Part(problem, slots)], best)
-        search.begin([starts or random_starts(problem)], 0.0)
+        search = ChunkSearch(searcher, problem, best)
+        search.init(*(starts or random_starts(problem)), 0.0)
         for _ in range(steps):
             if not best.running.any():
                 break

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lit_prompt.errors import InputError
+from lit_prompt.lm import FrozenLM
 from lit_prompt.search import (
     ARCA,
     GBDA,
@@ -17,7 +18,6 @@ from lit_prompt.search import (
     ChunkSearch,
     CoordinateDescent,
     HotFlip,
-    Part,
     RandomSearch,
     SharedSearch,
     StopReason,
@@ -46,11 +46,20 @@ CASES = pytest.mark.parametrize("searcher", SMALL.values(), ids=SMALL.keys())
 
 def true_kl(problem, ids):
     """KL(target || LM) in float64 from the model's own logits, token by token of the whole sequence."""
-    text = [torch.cat([problem.before, own, problem.after]) for own in ids]
-    with torch.no_grad():
-        log_q = problem.lm.model(torch.stack(text)).logits[:, -1].double().log_softmax(-1)
-    log_p = problem.log_probs.double()
+    return torch.stack([_true_kl(problem, slot, own) for slot, own in enumerate(ids)])
+
+
+@torch.no_grad()
+def _true_kl(problem, slot, ids):
+    context = problem.slots.context(slot)
+    whole = torch.tensor([[*context.before_ids, *ids.tolist(), *context.after_ids]])
+    log_q = problem.lm.model(whole).logits[0, -1].double().log_softmax(-1)
+    log_p = problem.log_probs[problem.slots.target(slot)].double()
     return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+def all_slots(problem):
+    return torch.arange(len(problem))
 
 
 def test_all_algorithms_are_here():
@@ -65,13 +74,13 @@ def test_what_is_found_is_true_allowed_readable_and_no_worse_than_the_start(
 ):
     problem = make_problem(architecture=architecture, before=before, after=after)
     ids, scores = random_starts(problem)
-    _, start = problem.readable.best(ids.unsqueeze(1), scores.unsqueeze(1))
+    _, start = problem.readable.best(ids.unsqueeze(1), scores.unsqueeze(1), all_slots(problem))
     best = find(searcher, problem, STEPS, (ids, scores))
     assert best.kl.isfinite().all()
     torch.testing.assert_close(best.kl.double(), true_kl(problem, best.prompts), atol=1e-5, rtol=1e-5)
     assert (best.kl <= start).all()
     assert torch.isin(best.prompts, problem.allowed).all()
-    _, readable = problem.readable.best(best.prompts.unsqueeze(1), best.kl.unsqueeze(1))
+    _, readable = problem.readable.best(best.prompts.unsqueeze(1), best.kl.unsqueeze(1), all_slots(problem))
     assert readable.tolist() == best.kl.tolist()
     # every one improves some target; the relaxations need not
     if not isinstance(searcher, (PEZ, GBDA)):
@@ -83,7 +92,7 @@ def test_a_good_start_that_is_no_text_stands_in_no_ones_way(make_problem, loaded
     problem = make_problem()
     letters = [loaded()[1].encode(letter)[0] for letter in "said"]
     ids = torch.tensor([letters] * len(problem))
-    _, readable = problem.readable.best(ids.unsqueeze(1), torch.zeros(len(problem), 1))
+    _, readable = problem.readable.best(ids.unsqueeze(1), torch.zeros(len(problem), 1), all_slots(problem))
     assert readable.isinf().all()  # the tokenizer has a token for "ai"
     best = find(searcher, problem, STEPS, (ids, torch.full((len(problem),), -100.0)))
     assert best.kl.isfinite().all()
@@ -94,10 +103,11 @@ def test_a_good_start_that_is_no_text_stands_in_no_ones_way(make_problem, loaded
 def test_fluency_is_part_of_the_score(make_problem, find, searcher):
     problem = make_problem(fluency=0.5, before="The king")
     best = find(searcher, problem, 3)
-    whole = torch.cat([problem.before.expand(len(problem), -1), best.prompts], 1)
+    before = torch.tensor(problem.slots.context(0).before_ids)
+    whole = torch.cat([before.expand(len(problem), -1), best.prompts], 1)
     with torch.no_grad():
         log_q = problem.lm.model(whole).logits.double().log_softmax(-1)
-    first = len(problem.before)
+    first = len(before)
     chosen = log_q[:, first - 1 : -1].gather(2, best.prompts.unsqueeze(2)).squeeze(2)
     expected = true_kl(problem, best.prompts) - 0.5 * chosen.mean(1)
     torch.testing.assert_close(best.kl.double(), expected, atol=1e-5, rtol=1e-5)
@@ -133,37 +143,76 @@ def test_a_target_is_alone_even_where_all_start_alike(make_problem, find, name):
         problem = make_problem(targets=targets, allow=LETTERS)
         own = torch.arange(len(targets))
         ids = start.repeat(len(targets), 1)
-        best = find(SMALL[name], problem, STEPS, (ids, problem.scores(ids, own)))
+        best = find(SMALL[name], problem, STEPS, (ids, problem.scorer.scores(ids, own)))
         return list(zip(best.prompts.tolist(), best.forward_passes.tolist(), strict=True))
 
     assert found((0, 1, 2)) == [found((t,))[0] for t in (0, 1, 2)]
 
 
 @CASES
-def test_a_search_goes_on_exactly_from_its_state(make_problem, searcher):
+def test_a_search_resumes_exactly_from_its_state(make_problem, searcher):
     def begun(problem):
         slots = torch.zeros(len(problem), problem.length, dtype=torch.long)
-        return ChunkSearch(searcher, [Part(problem, torch.arange(len(problem)))], BestSoFar(slots, 0.0, None))
+        return ChunkSearch(searcher, problem, BestSoFar(slots, 0.0, None))
 
     whole = begun(make_problem())
-    whole.begin([random_starts(make_problem())], 0.0)
+    whole.init(*random_starts(make_problem()), 0.0)
     for step in range(5):
         if step == 2:
-            saved = {
-                "search": copy.deepcopy(whole.state_dict()),
-                "best": copy.deepcopy(whole.best.state_dict()),
-            }
+            saved = copy.deepcopy(whole.state_dict())
         whole.step()
     resumed = begun(make_problem())
-    resumed.best.load_state_dict(saved["best"])
-    resumed.load_state_dict(saved["search"])
+    resumed.load_state_dict(saved)
     for _ in range(3):
         resumed.step()
     assert resumed.best.prompts.equal(whole.best.prompts)
     assert resumed.best.kl.equal(whole.best.kl)
     assert resumed.best.forward_passes.equal(whole.best.forward_passes)
-    for name, value in whole.state_dict()["states"][0].items():
-        assert value.equal(resumed.state_dict()["states"][0][name]), name
+    for name, value in whole.state_dict()["state"].items():
+        assert value.equal(resumed.state_dict()["state"][name]), name
+
+
+TEXTS = [("The king", None), (None, None), ("One,", " had"), (None, None)]
+
+
+@CASES
+def test_contexts_and_restarts_are_searched_side_by_side_as_alone(make_problem, find, searcher):
+    """A slot finds what it finds where its context's targets and its restart are searched alone."""
+    together = find(searcher, make_problem(targets=(0, 1, 2, 3), texts=TEXTS, restarts=2), 4)
+    problem = make_problem(targets=(0, 1, 2, 3), texts=TEXTS, restarts=2)
+    torch.testing.assert_close(together.kl.double(), true_kl(problem, together.prompts), atol=1e-5, rtol=1e-5)
+    for targets in ((0,), (2,), (1, 3)):
+        alone = find(searcher, make_problem(targets=targets, texts=[TEXTS[i] for i in targets]), 4)
+        for row, target in enumerate(targets):
+            assert alone.prompts[row].tolist() == together.prompts[2 * target].tolist()
+            assert alone.forward_passes[row] == together.forward_passes[2 * target]
+    assert not together.prompts[0::2].equal(together.prompts[1::2])  # another restart has another seed
+
+
+@CASES
+def test_calls_of_the_lm_do_not_grow_with_restarts_and_with_contexts_only_by_width(
+    make_problem, searcher, monkeypatch
+):
+    def calls(steps=2, **settings):
+        problem = make_problem(targets=(0, 1, 2, 3), length=4, **settings)
+        nothing = torch.zeros(len(problem), problem.length, dtype=torch.long)
+        search = ChunkSearch(searcher, problem, BestSoFar(nothing, 0.0, None))
+        search.init(*random_starts(problem), 0.0)
+        search.step()  # what an LM keeps is measured once
+        made, inner = [], FrozenLM._features
+        monkeypatch.setattr(FrozenLM, "_features", lambda *args, **kw: made.append(1) or inner(*args, **kw))
+        for _ in range(steps):
+            search.step()
+        monkeypatch.setattr(FrozenLM, "_features", inner)
+        return len(made)
+
+    one = calls()
+    # candidates are grouped by their first change: more of them may pay for more groups, by one pass each at most
+    slack = 2 * (4 - 1)
+    assert calls(restarts=4) <= one + slack
+    texts = [("The", None), ("One", None), ("A", None), ("He", None)]  # all of one padded width
+    assert calls(texts=texts) <= one + slack
+    assert calls(texts=texts, restarts=3) <= one + slack
 
 
 @CASES
@@ -181,7 +230,8 @@ LETTERS = list("abcdefghijkl")
 def optimum(problem):
     """Lowest KL of all prompts, by trying each."""
     ids = torch.tensor(list(itertools.product(problem.allowed.tolist(), repeat=problem.length)))
-    _, best = problem.readable.best(ids.expand(len(problem), -1, -1), problem.scores(ids).T)
+    table = problem.scorer.table(ids, torch.zeros(len(ids), dtype=torch.long))
+    _, best = problem.readable.best(ids.expand(len(problem), -1, -1), table.T, all_slots(problem))
     return best
 
 
@@ -197,8 +247,8 @@ def test_a_sweep_that_changes_nothing_is_the_last(make_problem, find, searcher):
         for place in range(problem.length):
             near[place, :, place] = problem.allowed
         near = near.flatten(0, 1)
-        scores = problem.scores(near, torch.full((len(near),), target))
-        _, lowest = problem.readable.best(near.unsqueeze(0), scores.unsqueeze(0))
+        scores = problem.scorer.scores(near, torch.full((len(near),), target))
+        _, lowest = problem.readable.best(near.unsqueeze(0), scores.unsqueeze(0), torch.tensor([target]))
         assert lowest >= kl - 1e-5
 
 
@@ -208,7 +258,7 @@ def test_a_sweep_that_changes_nothing_is_the_last(make_problem, find, searcher):
         (SharedSearch(), 2, 1),
         (SharedSearch(), 3, 1),
         (SharedSearch(share=False), 2, 1),
-        (CoordinateDescent(), 2, 10),
+        (CoordinateDescent(), 2, 20),
         (HotFlip(num_candidates=12, beam_size=12), 2, 1),
     ],
 )
