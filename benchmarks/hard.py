@@ -31,11 +31,11 @@ import lightning as L
 import numpy as np
 import torch
 
+from lit_prompt.cli.run import quiet
 from lit_prompt.data import Target, TargetDataModule, TargetSet
 from lit_prompt.data.families import EntropyMatched, FromLM, OneHot
 from lit_prompt.data.families.base import TargetFamily
 from lit_prompt.lm import AllowedTokens, FrozenLM, LMOptions, Vocabulary, load_causal_lm
-from lit_prompt.main import quiet
 from lit_prompt.models import HardPrompt
 from lit_prompt.models.floors import Floors
 from lit_prompt.search import GCG, Searcher, SharedSearch, TokenStart

@@ -62,8 +62,8 @@ def fit_seconds(model: "SoftPrompt", targets_folder: str) -> float:
     """Seconds of a module's fit."""
     import lightning as L
 
+    from lit_prompt.cli.run import quiet
     from lit_prompt.data import TargetDataModule
-    from lit_prompt.main import quiet
 
     quiet()
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lit_prompt.commands.parser import CommandParser, user_path
+from lit_prompt.cli.arguments import RunArguments, read_arguments
+from lit_prompt.cli.parser import CommandParser, user_path
 from lit_prompt.errors import InputError
 
 _DESCRIPTION = """\
@@ -46,26 +47,24 @@ def main(args: Sequence[str]) -> None:
     known, rest = parser.parse_known_args(args)
     if not known.tolerance > 0:
         raise InputError(f"--tolerance is {known.tolerance}; it must be positive")
-    _floors(known.tolerance, known.out, rest)
+    _floors(known.tolerance, known.out, read_arguments("floor", rest))
 
 
-def _floors(tolerance: float, out: Path | None, args: Sequence[str]) -> None:
+def _floors(tolerance: float, out: Path | None, arguments: RunArguments) -> None:
     import pyarrow as pa
     import torch
 
-    from lit_prompt.commands.data_cli import DataCLI
+    from lit_prompt.cli.prompt import PromptCLI
+    from lit_prompt.data import TargetDataModule
     from lit_prompt.lm import FrozenLM, load_causal_lm
-    from lit_prompt.main import check_yaml, config_files
     from lit_prompt.models.floors import FOLDER, Floors
     from lit_prompt.results.console import console
     from lit_prompt.results.floors_shown import SCHEMA, print_floors
     from lit_prompt.results.record import free_path, write_parquet
 
-    configs = config_files(args)
-    check_yaml(configs)
-    wanted = out or Path("logs") / (Path(configs[-1]).stem if configs else "default") / "floors.parquet"
+    wanted = out or Path("logs") / arguments.name / "floors.parquet"
     _check_place(wanted, is_new=out is not None)
-    data = DataCLI(["fit", *args], None, name="floor").datamodule
+    data: TargetDataModule = PromptCLI(None, arguments).datamodule
     data.setup("floor")
     path = data.vocabulary.lm
     assert path is not None

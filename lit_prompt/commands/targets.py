@@ -1,10 +1,9 @@
 """``lit_prompt targets``: build, look at and check sets of targets. Help answers before anything heavy is imported."""
 
-import difflib
 from collections.abc import Callable, Sequence
 
-from lit_prompt.commands.parser import CommandParser, user_path
-from lit_prompt.errors import InputError
+from lit_prompt.cli.arguments import read_arguments
+from lit_prompt.cli.parser import CommandParser, check_command, user_path
 
 USAGE = """\
 usage: lit_prompt targets COMMAND ...
@@ -57,10 +56,7 @@ def main(args: Sequence[str]) -> None:
         print(USAGE, end="")
         return
     commands: dict[str, Callable[[Sequence[str]], None]] = {"build": _build, "show": _show, "validate": _validate}
-    if args[0] not in commands:
-        near = difflib.get_close_matches(args[0], commands, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"its commands are {', '.join(commands)}"
-        raise InputError(f"targets: no command {args[0]!r}; {hint}")
+    check_command(args[0], commands, "targets: ")
     commands[args[0]](args[1:])
 
 
@@ -78,9 +74,10 @@ def _build(args: Sequence[str]) -> None:
     )
     parser.add_argument("--out", metavar="FOLDER", type=user_path, required=True, help="folder to make")
     known, rest = parser.parse_known_args(args)
+    arguments = read_arguments("targets build", rest)
     from lit_prompt.commands.targets_build import build_targets
 
-    build_targets(known.out, rest)
+    build_targets(known.out, arguments)
 
 
 def _show(args: Sequence[str]) -> None:

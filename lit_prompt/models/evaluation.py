@@ -1,6 +1,6 @@
 """The evaluation of prompts: every number recomputed from them, with nothing carried over from the search."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -31,7 +31,7 @@ from lit_prompt.results.record import TOP_K, Columns, divergence_columns, top_to
 from lit_prompt.search import MicroBatch, ResultBank
 
 
-class PromptEvaluation(L.LightningModule):
+class PromptEvaluation(L.LightningModule, ABC):
     """Evaluates the prompts of a bank: the steps and hooks of validate, test and predict."""
 
     method: str
