@@ -3,7 +3,6 @@
 import collections.abc
 import difflib
 import inspect
-import itertools
 import pydoc
 import re
 import typing
@@ -74,7 +73,8 @@ def _classes(annotation: Any) -> Iterator[type]:
 
 def _concrete(bases: Iterable[type]) -> Iterator[str]:
     """Names of the public subclasses that can be made."""
-    for subclass in itertools.chain.from_iterable(base.__subclasses__() for base in bases):
+    subclasses: list[type] = [subclass for base in bases for subclass in base.__subclasses__()]
+    for subclass in subclasses:
         if not (inspect.isabstract(subclass) or subclass.__name__.startswith("_")):
             yield subclass.__name__
         yield from _concrete([subclass])
