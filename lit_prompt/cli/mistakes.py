@@ -73,8 +73,9 @@ def _classes(annotation: Any) -> Iterator[type]:
 
 def _concrete(bases: Iterable[type]) -> Iterator[str]:
     """Names of the public subclasses that can be made."""
-    subclasses: list[type] = [subclass for base in bases for subclass in base.__subclasses__()]
-    for subclass in subclasses:
-        if not (inspect.isabstract(subclass) or subclass.__name__.startswith("_")):
-            yield subclass.__name__
-        yield from _concrete([subclass])
+    for base in bases:
+        subclasses: list[type] = base.__subclasses__()
+        for subclass in subclasses:
+            if not (inspect.isabstract(subclass) or subclass.__name__.startswith("_")):
+                yield subclass.__name__
+        yield from _concrete(subclasses)

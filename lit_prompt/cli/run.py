@@ -151,8 +151,10 @@ def _run_logger(folder: Path | None, name: str) -> TensorBoardLogger:
     """The logger of a run that is resumed or evaluated in its folder, or of a new one."""
     if folder is not None and len(folder.parts) < 3:
         folder = folder.resolve()
-    place = ("logs", name, None) if folder is None else (folder.parent.parent, folder.parent.name, folder.name)
-    logger = TensorBoardLogger(*place, default_hp_metric=False)
+    if folder is None:
+        logger = TensorBoardLogger("logs", name, default_hp_metric=False)
+    else:
+        logger = TensorBoardLogger(folder.parents[1], folder.parent.name, folder.name, default_hp_metric=False)
     try:
         Path(logger.log_dir).mkdir(parents=True, exist_ok=True)
     except OSError as error:
