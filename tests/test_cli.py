@@ -281,6 +281,22 @@ def test_overrides_and_print_config(cli, workdir, tiny_lm):
     assert cli("fit", *override, "--lm", tiny_lm, "--print_config", "--config", "small.yaml") == said  # in any order
 
 
+def test_keys_of_former_versions_are_left_out(cli, workdir, tiny_lm):
+    former = CONFIG.replace("steps: 12}", "steps: 12, lm: a, lm_options: {dtype: float16}}")
+    former = former.replace("chunk_size: 4", "chunk_size: 4\n  steps: 9\n  lm: b\n  lm_options: null")
+    (workdir / "small.yaml").write_text(CONFIG)
+    (workdir / "former.yaml").write_text(former)
+    expected = cli("fit", "--config", "small.yaml", "--lm", tiny_lm, "--print_config")
+    said = cli("fit", "--config", "former.yaml", "--lm", tiny_lm, "--print_config")
+    keys = ["model.init_args.lm", "model.init_args.lm_options", "data.lm", "data.lm_options", "data.steps"]
+    notice = f"lit_prompt: former.yaml: {', '.join(keys)} left out; "
+    lines = said.splitlines()
+    assert [line for line in lines if line.startswith(notice)] == [lines[-1]]
+    assert lines[:-1] == expected.splitlines()
+    assert f"lm: {tiny_lm}" in said
+    assert said.count("lm_options:") == 1
+
+
 def test_a_run_keeps_its_trainer_settings(cli, workdir, tiny_lm):
     (workdir / "small.yaml").write_text(CONFIG + "trainer: {accelerator: cpu, deterministic: true}\n")
     cli("fit", "--config", "small.yaml", "--lm", tiny_lm)

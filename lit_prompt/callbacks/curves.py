@@ -46,7 +46,7 @@ class KLCurves(L.Callback):
         self._curves: dict[int, Tensor] = {}  # position of a target: best KL so far at each recorded step
 
     def _stride(self, pl_module: PromptModule) -> int:
-        return max(1, pl_module.data.steps // _POINTS)
+        return max(1, pl_module.steps // _POINTS)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -59,7 +59,7 @@ class KLCurves(L.Callback):
         index, kl = pl_module.progress()
         for target, value in zip(index, kl, strict=True):
             if target not in self._curves:
-                self._curves[target] = torch.full((-(-pl_module.data.steps // stride),), torch.nan)
+                self._curves[target] = torch.full((-(-pl_module.steps // stride),), torch.nan)
             self._curves[target][batch_idx // stride] = value
         if trainer.logger is not None:
             families = [pl_module.targets.family[i] for i in index]

@@ -1,9 +1,11 @@
 """What is read of a command's options before its settings are parsed: the config files, and the run it is about."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lit_prompt.cli.former_keys import FORMER_KEYS_HINT, drop_former_keys
 from lit_prompt.cli.parser import CommandParser, user_path
 from lit_prompt.errors import InputError
 
@@ -55,10 +57,8 @@ def read_arguments(command: str, options: Sequence[str], takes_run: bool = False
             folder = checkpoint.parent.parent
         configs = [folder / CONFIG_FILE, *configs] if folder else configs
         rest += [f"--ckpt_path={checkpoint}"] if checkpoint else []
-    for path in configs:
-        _check_yaml(path)
     name = configs[-1].stem if configs else "default"
-    return RunArguments([*(f"--config={path}" for path in configs), *rest], configs, name, folder)
+    return RunArguments([*(f"--config={_checked(path)}" for path in configs), *rest], configs, name, folder)
 
 
 def _last_checkpoint(run: Path) -> Path:
@@ -72,13 +72,21 @@ def _last_checkpoint(run: Path) -> Path:
     return last
 
 
-def _check_yaml(path: Path) -> None:
-    """Names file and line of a mistake in YAML, which the parser of settings does not."""
+def _checked(path: Path) -> str:
+    """A config file, as path; as text without the keys of former versions where it has some.
+
+    Raises:
+        InputError: names file and line of a mistake in YAML, which the parser of settings does not.
+    """
     import yaml
 
     try:
-        if not isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict):
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(settings, dict):
             raise InputError(f"--config: {path} holds no settings; see configs/demo.yaml")
+        if former := drop_former_keys(settings):
+            print(f"lit_prompt: {path}: {', '.join(former)} left out; {FORMER_KEYS_HINT}", file=sys.stderr)
+        return yaml.safe_dump(settings) if former else str(path)
     except FileNotFoundError:
         raise InputError(f"--config: no file {path}; the embedded ones are in configs/") from None
     except (OSError, UnicodeDecodeError) as error:

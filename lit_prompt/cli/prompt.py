@@ -1,4 +1,4 @@
-"""The command line of the search: one LM for model and data, and targets from the run's folder."""
+"""The command line of the search: the LM as an option of its own, and targets from the run's folder."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from lit_prompt.callbacks import ChunkProgressBar, KLCurves, ResultWriter, Tenso
 from lit_prompt.cli.arguments import RunArguments
 from lit_prompt.cli.run import RunCLI
 from lit_prompt.data import TargetDataModule
-from lit_prompt.lm import LMOptions
+from lit_prompt.lm import DEFAULT_LM, LMOptions
 from lit_prompt.models import PromptModule, refuse_many_devices
 
 #: Lightning's own table of every metric of every group is not shown; predictions go to a file, not back to the caller.
@@ -39,14 +39,12 @@ class PromptCLI(RunCLI):
         super().__init__(PromptModule, TargetDataModule, command, arguments, defaults, subclass_mode_model=True)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds ``--lm`` and ``--lm_options`` and links model and data to them."""
-        parser.add_argument("--lm", type=str, default="data/lms/tales-llama", help="hub id or local folder of the LM")
+        """Adds ``--lm`` and ``--lm_options``, of which the data module is the owner."""
+        parser.add_argument("--lm", type=str, default=DEFAULT_LM, help="hub id or local folder of the LM")
         parser.add_class_arguments(LMOptions, "lm_options")
         super().add_arguments_to_parser(parser)
-        for key in ("lm", "lm_options"):
-            parser.link_arguments(key, f"model.init_args.{key}")
-            parser.link_arguments(key, f"data.{key}")
-        parser.link_arguments("model.init_args.steps", "data.steps")
+        parser.link_arguments("lm", "data.lm")
+        parser.link_arguments("lm_options", "data.lm_options")
 
     def before_instantiate_classes(self) -> None:
         """Gives a run that is resumed or evaluated the targets in its folder."""

@@ -66,21 +66,19 @@ def _floors(tolerance: float, out: Path | None, arguments: RunArguments) -> None
     _check_place(wanted, is_new=out is not None)
     data: TargetDataModule = PromptCLI(None, arguments).datamodule
     data.setup("floor")
-    path = data.vocabulary.lm
-    assert path is not None
-    lm = FrozenLM(load_causal_lm(path, data.vocabulary.options))
+    lm = FrozenLM(load_causal_lm(data.lm, data.lm_options))
     if not lm.dispatched and torch.cuda.is_available():
         lm.cuda()
     floors = Floors(lm, Path("logs") / FOLDER, tolerance)
     if floors.why_not is not None:
-        raise InputError(f"--lm {path}: {floors.why_not}")
+        raise InputError(f"--lm {data.lm}: {floors.why_not}")
     rows: list[dict[str, Any]] = []
     for chunk in data.evaluation_dataloader():
         with console.status(f"{len(rows)} of {len(data.targets)} floors"):
             about = zip(chunk.target_id, chunk.family, chunk.entropy.tolist(), floors.of(chunk), strict=True)
             for target_id, family, entropy, floor in about:
                 assert floor is not None
-                row = {"target_id": target_id, "family": family, "entropy": entropy, "lm": path}
+                row = {"target_id": target_id, "family": family, "entropy": entropy, "lm": data.lm}
                 rows.append(row | {"lm_fingerprint": lm.fingerprint} | vars(floor))
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     print_floors(table)

@@ -30,9 +30,9 @@ class _Parser(CommandParser):
     def __init__(self, command: str, usage: str, description: str) -> None:
         super().__init__(f"targets {command}", usage, description)
 
-    def add_lm(self, default: str | None, help_text: str) -> None:
+    def add_lm(self, help_text: str) -> None:
         """Adds the LM's name and those of its options that a tokenizer needs."""
-        self.add_argument("--lm", metavar="NAME_OR_PATH", default=default, help=help_text)
+        self.add_argument("--lm", metavar="NAME_OR_PATH", help=help_text)
         self.add_argument(
             "--lm_options.revision", metavar="R", dest="revision", help="branch, tag or commit on the hub"
         )
@@ -93,7 +93,7 @@ def _show(args: Sequence[str]) -> None:
         "--rows", metavar="N", type=int, default=40, help="targets in the table; 0 for all (%(default)s)"
     )
     parser.add_argument("--out", metavar="PNG", type=user_path, help="the picture (targets.png in the set's folder)")
-    parser.add_lm(None, "LM whose tokenizer spells the tokens (the one that the set was built for)")
+    parser.add_lm("LM whose tokenizer spells the tokens (the one that the set was built for)")
     known = parser.parse_args(args)
     from lit_prompt.commands.targets_show import show_targets
 
@@ -110,7 +110,7 @@ def _validate(args: Sequence[str]) -> None:
     parser.add_argument(
         "--rest", choices=("zero", "spread"), default="zero", help="as the rest of a FromFile family (%(default)s)"
     )
-    parser.add_lm("data/lms/tales-llama", "LM whose tokens the targets name (%(default)s)")
+    parser.add_lm("LM whose tokens the targets name (the embedded Llama)")
     known = parser.parse_args(args)
     from lit_prompt.commands.targets_validate import validate_file
 

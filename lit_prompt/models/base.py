@@ -23,14 +23,13 @@ class PromptModule(PromptEvaluation):
     """A frozen LM and the prompts that are searched for a data module's targets.
 
     Args:
-        lm: hub id or local folder of the LM; set by ``--lm``.
-        lm_options: how it is loaded; set by ``--lm_options``.
         before: fixed text before the prompt, of targets that have none of their own; special tokens may be spelled
             (``<|endoftext|>``).
         after: fixed text between the prompt and the predicted token, of targets that have none of their own.
         seed: base of the searches' seeds.
     """
 
+    lm_options: LMOptions
     restarts: int
     steps: int
     #: The chunk under search: positions of its targets, and the bests of its slots, restarts side by side.
@@ -38,10 +37,8 @@ class PromptModule(PromptEvaluation):
     _chunk: int | None = None  # its number; None before the first
     best: BestSoFar
 
-    def __init__(self, lm: str, lm_options: LMOptions | None, before: str, after: str, seed: int) -> None:
+    def __init__(self, before: str, after: str, seed: int) -> None:
         super().__init__()
-        self.lm_path = lm
-        self.lm_options = lm_options or LMOptions()
         self.before = before
         self.after = after
         self.seed = seed
@@ -79,9 +76,10 @@ class PromptModule(PromptEvaluation):
         refuse_low_precision(self.trainer)
 
     def configure_model(self) -> None:
-        """Loads the LM, once."""
+        """Loads the data module's LM, once."""
         if "lm" in self._modules:
             return
+        self.lm_path, self.lm_options = self.data.lm, self.data.lm_options
         self.lm = FrozenLM(load_causal_lm(self.lm_path, self.lm_options))
         if self.lm.vocab_size != self.targets.vocab_size:
             raise InputError(
@@ -110,8 +108,6 @@ class PromptModule(PromptEvaluation):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"model.{name} is {value}; it must be at least 1")
-        if self.data.steps != self.steps:
-            raise InputError(f"data.steps is {self.data.steps} and model.steps {self.steps}; give both the same number")
         if stage == "fit":
             if self._chunk is not None:
                 raise InputError("this module has searched before; make a new one for another fit")

@@ -10,7 +10,7 @@ from torch import Tensor
 from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
 from lit_prompt.functional import seed_for
-from lit_prompt.lm import AllowedTokens, LMOptions
+from lit_prompt.lm import AllowedTokens
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.models.token_prompts import TokenPrompts
 from lit_prompt.search import (
@@ -53,8 +53,6 @@ class HardPrompt(TokenPrompts):
             takes its place.
         after: fixed text between the prompt and the predicted token. A target's own text takes its place.
         seed: base of the searches' seeds.
-        lm: hub id or local folder of the LM; set by ``--lm``.
-        lm_options: how it is loaded; set by ``--lm_options``.
     """
 
     def __init__(
@@ -74,10 +72,8 @@ class HardPrompt(TokenPrompts):
         before: str = "",
         after: str = "",
         seed: int = 0,
-        lm: str = "data/lms/tales-llama",
-        lm_options: LMOptions | None = None,
     ) -> None:
-        super().__init__(lm, lm_options, before, after, seed)
+        super().__init__(before, after, seed)
         self.automatic_optimization = False  # there is nothing to optimise
         self.length = length
         self.steps = steps

@@ -8,7 +8,6 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from lit_prompt.data import TargetBatch
-from lit_prompt.lm import LMOptions
 from lit_prompt.models.prompt_init import PromptInit
 from lit_prompt.models.soft import SoftPrompt
 from lit_prompt.search import StopReason
@@ -34,8 +33,6 @@ class LiftPrompt(SoftPrompt):
         before: fixed text before the prompt. A target's own text takes its place.
         after: fixed text between the prompt and the predicted token. A target's own text takes its place.
         seed: base of the seeds of what is random.
-        lm: hub id or local folder of the LM; set by ``--lm``.
-        lm_options: how it is loaded; set by ``--lm_options``.
     """
 
     method = "lift"
@@ -50,12 +47,10 @@ class LiftPrompt(SoftPrompt):
         before: str = "",
         after: str = "",
         seed: int = 0,
-        lm: str = "data/lms/tales-llama",
-        lm_options: LMOptions | None = None,
     ) -> None:
         super().__init__(
             length=length, steps=steps, optimizer=optimizer, init=PromptInit("lift"), patience=patience, before=before,
-            after=after, seed=seed, lm=lm, lm_options=lm_options,
+            after=after, seed=seed,
         )  # fmt: skip
         self.tolerance = tolerance
 

@@ -16,7 +16,6 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
 from lit_prompt.functional import seed_for
-from lit_prompt.lm import LMOptions
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.chunk_objective import ChunkObjective
 from lit_prompt.models.lift import SCALES, lift, why_no_lift
@@ -49,8 +48,6 @@ class SoftPrompt(PromptModule):
             takes its place.
         after: fixed text between the prompt and the predicted token. A target's own text takes its place.
         seed: base of the seeds of the starts.
-        lm: hub id or local folder of the LM; set by ``--lm``.
-        lm_options: how it is loaded; set by ``--lm_options``.
     """
 
     method = "soft"
@@ -70,10 +67,8 @@ class SoftPrompt(PromptModule):
         before: str = "",
         after: str = "",
         seed: int = 0,
-        lm: str = "data/lms/tales-llama",
-        lm_options: LMOptions | None = None,
     ) -> None:
-        super().__init__(lm, lm_options, before, after, seed)
+        super().__init__(before, after, seed)
         self.automatic_optimization = False  # memory is bounded by parts of a chunk: see _backward
         self.length = length
         self.steps = steps
