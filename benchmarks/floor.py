@@ -35,7 +35,7 @@ def time_lm(folder: str, count: int) -> None:
     from lit_prompt.data.families import EntropyMatched
     from lit_prompt.functional import kl_floor, kl_on_sphere
     from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary, load_causal_lm, output_geometry
-    from lit_prompt.models import LiftPrompt, SoftPrompt
+    from lit_prompt.models import PromptInit, SoftPrompt
 
     vocabulary = Vocabulary.load(folder, LMOptions())
     with tempfile.TemporaryDirectory() as temporary:
@@ -49,14 +49,14 @@ def time_lm(folder: str, count: int) -> None:
         floor = kl_floor(head, terms)
         floor_seconds = time.perf_counter() - started
         sphere = kl_on_sphere(head, terms, floor)
-        lift = LiftPrompt(lm=folder, steps=1)
-        lift_seconds = fit_seconds(lift, str(path))
+        lift = SoftPrompt(length=1, steps=1, init=PromptInit("lift"), lift_tolerance=1e-3)
+        lift_seconds = fit_seconds(lift, folder, str(path))
         soft_seconds = search_seconds(folder, str(path), _TIMED_STEPS) * STEPS / _TIMED_STEPS
         loop = loop_seconds(folder, log_p[:: len(log_p) // _LOOP_TARGETS][:_LOOP_TARGETS], _TIMED_STEPS)
         loop *= STEPS / _TIMED_STEPS / _LOOP_TARGETS
-        soft = SoftPrompt(lm=folder, steps=STEPS, kl_tolerance=0.0)
-        fit_seconds(soft, str(path))
-    kl, other = lift.bank.kl[:, 0], soft.bank.kl[:, 0]
+        soft = SoftPrompt(steps=STEPS, kl_tolerance=0.0)
+        fit_seconds(soft, folder, str(path))
+    kl, other = lift.results.kl[:, 0], soft.results.kl[:, 0]
     seconds = [x / count for x in (floor_seconds, lift_seconds, soft_seconds)]
     steps = [float(found.steps.float().mean()) for found in (floor, sphere)]
     print(

@@ -31,11 +31,11 @@ import lightning as L
 import numpy as np
 import torch
 
+from lit_prompt.cli.run import quiet
 from lit_prompt.data import Target, TargetDataModule, TargetSet
 from lit_prompt.data.families import EntropyMatched, FromLM, OneHot
 from lit_prompt.data.families.base import TargetFamily
 from lit_prompt.lm import AllowedTokens, FrozenLM, LMOptions, Vocabulary, load_causal_lm
-from lit_prompt.main import quiet
 from lit_prompt.models import HardPrompt
 from lit_prompt.models.floors import Floors
 from lit_prompt.search import GCG, Searcher, SharedSearch, TokenStart
@@ -126,9 +126,9 @@ class Bench:
         TargetSet.write(folder, iter(targets), self.vocabulary.size, self.vocabulary.fingerprint, self.lm)
         return folder
 
-    def fit(self, targets: Sequence[Target], model: HardPrompt, steps: int, recorder: L.Callback) -> None:
+    def fit(self, targets: Sequence[Target], model: HardPrompt, recorder: L.Callback) -> None:
         """Searches targets together."""
-        data = TargetDataModule(load=self.save(targets), lm=self.lm, steps=steps, chunk_size=len(targets))
+        data = TargetDataModule(load=self.save(targets), lm=self.lm, chunk_size=len(targets))
         trainer = L.Trainer(
             max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False, devices=1,
             enable_model_summary=False, callbacks=[recorder],
@@ -141,8 +141,8 @@ class Bench:
         """Searches targets together; GCG starts from its " x x x", our default from its bank."""
         recorder = Recorder(self._clock, seconds * len(targets))
         start = TokenStart(kind="text", text=" x") if isinstance(searcher, GCG) else TokenStart()
-        model = HardPrompt(LENGTH, steps, searcher, start, TOKENS, kl_tolerance=0.0, lm=self.lm)
-        self.fit(targets, model, steps, recorder)
+        model = HardPrompt(LENGTH, steps, searcher, start, TOKENS, kl_tolerance=0.0)
+        self.fit(targets, model, recorder)
         return recorder
 
     def floors(self, targets: Sequence[Target]) -> np.ndarray:

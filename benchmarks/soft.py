@@ -55,15 +55,15 @@ def search_seconds(lm_folder: str, targets_folder: str, steps: int) -> float:
     """Seconds of the project's own fit, Lightning included, without loading and start-up."""
     from lit_prompt.models import SoftPrompt
 
-    return fit_seconds(SoftPrompt(length=LENGTH, steps=steps, kl_tolerance=0.0, lm=lm_folder), targets_folder)
+    return fit_seconds(SoftPrompt(length=LENGTH, steps=steps, kl_tolerance=0.0), lm_folder, targets_folder)
 
 
-def fit_seconds(model: "SoftPrompt", targets_folder: str) -> float:
+def fit_seconds(model: "SoftPrompt", lm_folder: str, targets_folder: str) -> float:
     """Seconds of a module's fit."""
     import lightning as L
 
+    from lit_prompt.cli.run import quiet
     from lit_prompt.data import TargetDataModule
-    from lit_prompt.main import quiet
 
     quiet()
 
@@ -86,7 +86,7 @@ def fit_seconds(model: "SoftPrompt", targets_folder: str) -> float:
         num_sanity_val_steps=0,
         callbacks=[clock],
     )
-    data = TargetDataModule(load=Path(targets_folder), chunk_size=CHUNK, lm=model.lm_path, steps=model.steps)
+    data = TargetDataModule(load=Path(targets_folder), chunk_size=CHUNK, lm=lm_folder)
     trainer.fit(model, datamodule=data)
     return clock.seconds
 

@@ -71,6 +71,17 @@ def test_help_and_version_import_nothing_heavy(arguments):
     assert len(said.splitlines()) > 10 or arguments == ["--version"]
 
 
+@pytest.mark.parametrize(("arguments", "first"), [(["fti"], "no command 'fti'; did you mean 'fit'?"), (["--lm"], "no")])
+def test_a_typo_of_a_command_is_answered_at_once(arguments, first):
+    heavy = "print(stop.code, 'torch' in __import__('sys').modules)"
+    code = f"from lit_prompt.main import main\ntry: main({arguments!r})\nexcept SystemExit as stop: {heavy}"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["2", "False"]
+    assert done.stderr.startswith(f"lit_prompt: error: {first}")
+    assert "its commands are fit, test, validate, predict, report, shortest, floor, targets, pretrain" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_package_runs_as_a_module():
     assert subprocess.run([sys.executable, "-m", "lit_prompt", "--version"], capture_output=True).returncode == 0
 
@@ -267,6 +278,23 @@ def test_overrides_and_print_config(cli, workdir, tiny_lm):
     said = cli("fit", "--config", "small.yaml", "--lm", tiny_lm, *override, "--print_config")
     for line in ("length: 2", "steps: 12", "lr: 0.5", "chunk_size: 3", f"lm: {tiny_lm}"):
         assert line in said
+    assert cli("fit", *override, "--lm", tiny_lm, "--print_config", "--config", "small.yaml") == said  # in any order
+
+
+def test_keys_of_former_versions_are_left_out(cli, workdir, tiny_lm):
+    former = CONFIG.replace("steps: 12}", "steps: 12, lm: a, lm_options: {dtype: float16}}")
+    former = former.replace("chunk_size: 4", "chunk_size: 4\n  steps: 9\n  lm: b\n  lm_options: null")
+    (workdir / "small.yaml").write_text(CONFIG)
+    (workdir / "former.yaml").write_text(former)
+    expected = cli("fit", "--config", "small.yaml", "--lm", tiny_lm, "--print_config")
+    said = cli("fit", "--config", "former.yaml", "--lm", tiny_lm, "--print_config")
+    keys = ["model.init_args.lm", "model.init_args.lm_options", "data.lm", "data.lm_options", "data.steps"]
+    notice = f"lit_prompt: former.yaml: {', '.join(keys)} left out; "
+    lines = said.splitlines()
+    assert [line for line in lines if line.startswith(notice)] == [lines[-1]]
+    assert lines[:-1] == expected.splitlines()
+    assert f"lm: {tiny_lm}" in said
+    assert said.count("lm_options:") == 1
 
 
 def test_a_run_keeps_its_trainer_settings(cli, workdir, tiny_lm):
@@ -285,8 +313,16 @@ def test_help_of_a_command_is_short_and_shows_our_keys(cli):
     assert len(said.splitlines()) < 160
     assert "--data.chunk_size" in said
     assert "--lm_options.dtype" in said
-    assert "kl_tolerance" in cli("fit", "--model.help", "SoftPrompt")
-    assert "restarts" in cli("fit", "--model.help", "HardPrompt")
+    helps = [
+        said,
+        cli("fit", "--model.help", "SoftPrompt"),
+        cli("fit", "--model.help", "HardPrompt"),
+        cli("test", "-h"),
+    ]
+    assert "kl_tolerance" in helps[1]
+    assert "restarts" in helps[2]
+    assert not [text for text in helps if "`" in text or ":class:" in text]
+    assert "PromptModule," not in said  # it is abstract
 
 
 def test_fast_dev_run_leaves_nothing_behind(cli, workdir, tiny_lm):

@@ -61,7 +61,7 @@ def fails(cli, workdir, tiny_lm):
         (["--config", "ok.yaml", "--model.steps", "many"], "model.steps: 'many' is not of the type int"),
         (["--config", "ok.yaml", "--model.steps", "0"], "model.steps is 0; it must be at least 1"),
         (["--config", "ok.yaml", "--model.optimizer.lr", "-1"], "Invalid learning rate: -1"),
-        (["--config", "ok.yaml", "--model.optimizer", "Adamm"], "no class 'Adamm'; did you mean 'torch.optim.Adam'?"),
+        (["--config", "ok.yaml", "--model.optimizer", "Adamm"], "no class 'Adamm'; did you mean 'Adam'?"),
         (["--config", "ok.yaml", "--model", "SoftPromt"], "no class 'SoftPromt'; did you mean 'SoftPrompt'?"),
         (["--config", "ok.yaml", "--model.length", "100"], "longer than the LM's context"),
         (["--config", "ok.yaml", "--model.max_norm", "0"], "model.max_norm is 0"),
@@ -78,6 +78,7 @@ def fails(cli, workdir, tiny_lm):
         (["--config", "ok.yaml", "--trainer.max_steps", "2"], "would cut a chunk short"),
         (["--config", "ok.yaml", "--trainer.max_time", "00:00:00:02"], "would cut a chunk short"),
         (["--config", "ok.yaml", "--model.optimizer.lr", "abc"], "'abc' is not of the type"),
+        (["--config", "ok.yaml", "--trainer.max_epochs", "x"], "trainer.max_epochs: 'x' is not of the type int"),
         (["--config", "ok.yaml", "--data.load", "nowhere"], "nowhere: no saved set of targets"),
         (["--config", "ok.yaml", "--ckpt_path", "nowhere.ckpt"], "no checkpoint nowhere.ckpt"),
         (["--run", "nowhere"], "nowhere is no run's folder"),
@@ -99,6 +100,29 @@ def test_bad_arguments(fails, args, expected):
 def test_bad_searchers(fails, workdir, searcher, expected):
     (workdir / "bad.yaml").write_text(CONFIG.replace("SoftPrompt", "HardPrompt"))
     assert expected in fails("fit", "--config", "bad.yaml", "--model.searcher", searcher)
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "offered"),
+    [
+        ("--data.families", "EntropyGridFamilyy", ""),  # abstract
+        ("--data.families", "EntropyGridFamily", ""),
+        ("--data.families", "entropy_gird", ""),  # a function
+        ("--data.families", "GCG", ""),  # a searcher
+        ("--data.families", "Outliers", "; did you mean 'Outlier'?"),
+        ("--model", "TokenPrompts", "; did you mean 'SoftPrompt'?"),  # abstract
+        ("--model", "lit_prompt.models.Soft", ""),
+        ("--model", "nowhere.SoftPrompt", "; did you mean 'SoftPrompt'?"),
+        ("--model.optimizer", "SDG", "; did you mean 'SGD'?"),
+        ("--model.scheduler", "StepLRR", "; did you mean 'StepLR'?"),
+        ("--trainer.callbacks", "EarlyStoping", "; did you mean 'EarlyStopping'?"),
+    ],
+)
+def test_only_what_can_be_chosen_is_offered(fails, key, name, offered):
+    value = f"[{{class_path: {name}}}]" if key in ("--data.families", "--trainer.callbacks") else name
+    said = fails("fit", "--config", "ok.yaml", key, value)
+    assert f"{key.removeprefix('--')}: no class {name!r}" in said
+    assert said.endswith(f"'{offered}")
 
 
 @pytest.mark.parametrize("command", ["test", "validate", "predict"])

@@ -46,7 +46,7 @@ class KLCurves(L.Callback):
         self._curves: dict[int, Tensor] = {}  # position of a target: best KL so far at each recorded step
 
     def _stride(self, pl_module: PromptModule) -> int:
-        return max(1, pl_module.data.steps // _POINTS)
+        return max(1, pl_module.steps // _POINTS)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -59,10 +59,10 @@ class KLCurves(L.Callback):
         index, kl = pl_module.progress()
         for target, value in zip(index, kl, strict=True):
             if target not in self._curves:
-                self._curves[target] = torch.full((-(-pl_module.data.steps // stride),), torch.nan)
+                self._curves[target] = torch.full((-(-pl_module.steps // stride),), torch.nan)
             self._curves[target][batch_idx // stride] = value
         if trainer.logger is not None:
-            families = [pl_module.targets.family[i] for i in index]
+            families = [pl_module.data.targets.family[i] for i in index]
             tags = {f"train/{name}": value for name, value in kl_quantiles(kl, families).items()}
             trainer.logger.log_metrics(tags, step=trainer.global_step)
 
@@ -74,7 +74,7 @@ class KLCurves(L.Callback):
             return
         targets = sorted(self._curves)
         curves = torch.stack([_hold_last(self._curves[i]) for i in targets])
-        families = [pl_module.targets.family[i] for i in targets]
+        families = [pl_module.data.targets.family[i] for i in targets]
         stride = self._stride(pl_module)
         for point in range(curves.shape[1]):
             tags = {f"curve/{name}": value for name, value in kl_quantiles(curves[:, point], families).items()}

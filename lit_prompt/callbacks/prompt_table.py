@@ -37,7 +37,7 @@ class PromptTable(L.Callback):
             return
         self._logged = trainer.current_epoch, trainer.global_step
         index, _ = module.progress()
-        target_ids = [module.targets.target_id[i] for i in index]
+        target_ids = [module.data.targets.target_id[i] for i in index]
         rows = list(zip(target_ids, *module.best_texts(), strict=True))
         table = prompt_table(rows[:_ROWS], "KL + fluency" if module.fluency else "KL")
         if len(rows) > _ROWS:

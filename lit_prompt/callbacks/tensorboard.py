@@ -31,7 +31,7 @@ class TensorBoardReport(L.Callback):
         logger = trainer.logger
         if isinstance(logger, TensorBoardLogger) and isinstance(pl_module, PromptModule):
             parameters = {"lm": pl_module.lm_path, "dtype": pl_module.lm_options.dtype, **pl_module.settings()}
-            parameters["targets"] = len(pl_module.targets)
+            parameters["targets"] = len(pl_module.data.targets)
             # the tab shows a column a parameter: those that are off would hide the others
             parameters = {k: v for k, v in parameters.items() if v is not None and v is not False and v != ""}
             logger.log_hyperparams(parameters, dict.fromkeys(_HP_METRICS, math.nan))
@@ -77,7 +77,7 @@ class TensorBoardReport(L.Callback):
         order = kl.argsort()
         chosen = {"1_best": order[0], "2_median": order[(len(order) - 1) // 2], "3_worst": order[-1]}
         for name, place in chosen.items():
-            batch = module.targets.batch([positions[int(place)]])
+            batch = module.data.targets.batch([positions[int(place)]])
             records = module.evaluator.token_records(batch, module.results)
             title = f"{name[2:]}: {batch.target_id[0]}, KL {float(kl[place]):.4f} nats"
             writer.add_figure(f"target_against_reached/{name}", target_against_reached(records, title), step)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lit_prompt.commands.parser import CommandParser, user_path
+from lit_prompt.cli.arguments import RunArguments, read_arguments
+from lit_prompt.cli.parser import CommandParser, user_path
 from lit_prompt.errors import InputError
 
 _DESCRIPTION = """\
@@ -46,39 +47,35 @@ def main(args: Sequence[str]) -> None:
     known, rest = parser.parse_known_args(args)
     if not known.tolerance > 0:
         raise InputError(f"--tolerance is {known.tolerance}; it must be positive")
-    _floors(known.tolerance, known.out, rest)
+    _floors(known.tolerance, known.out, read_arguments("floor", rest))
 
 
-def _floors(tolerance: float, out: Path | None, args: Sequence[str]) -> None:
+def _floors(tolerance: float, out: Path | None, arguments: RunArguments) -> None:
     import pyarrow as pa
 
-    from lit_prompt.commands.data_cli import DataCLI
+    from lit_prompt.cli.prompt import PromptCLI
+    from lit_prompt.data import TargetDataModule
     from lit_prompt.lm import FrozenLM
-    from lit_prompt.main import check_yaml, config_files
     from lit_prompt.models.floors import FOLDER, Floors
     from lit_prompt.results.console import console
     from lit_prompt.results.floors_shown import SCHEMA, print_floors
     from lit_prompt.results.record import free_path, write_parquet
 
-    configs = config_files(args)
-    check_yaml(configs)
-    wanted = out or Path("logs") / (Path(configs[-1]).stem if configs else "default") / "floors.parquet"
+    wanted = out or Path("logs") / arguments.name / "floors.parquet"
     _check_place(wanted, is_new=out is not None)
-    data = DataCLI(["fit", *args], None, name="floor").datamodule
+    data: TargetDataModule = PromptCLI(None, arguments).datamodule
     data.setup("floor")
-    path = data.vocabulary.lm
-    assert path is not None
-    lm = FrozenLM.load(path, data.vocabulary.options)
+    lm = FrozenLM.load(data.lm, data.lm_options)
     floors = Floors(lm, Path("logs") / FOLDER, tolerance)
     if floors.why_not is not None:
-        raise InputError(f"--lm {path}: {floors.why_not}")
+        raise InputError(f"--lm {data.lm}: {floors.why_not}")
     rows: list[dict[str, Any]] = []
     for chunk in data.evaluation_dataloader():
         with console.status(f"{len(rows)} of {len(data.targets)} floors"):
             about = zip(chunk.target_id, chunk.family, chunk.entropy.tolist(), floors.of(chunk), strict=True)
             for target_id, family, entropy, floor in about:
                 assert floor is not None
-                row = {"target_id": target_id, "family": family, "entropy": entropy, "lm": path}
+                row = {"target_id": target_id, "family": family, "entropy": entropy, "lm": data.lm}
                 rows.append(row | {"lm_fingerprint": lm.fingerprint} | vars(floor))
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     print_floors(table)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lit_prompt.commands.parser import CommandParser, user_path
+from lit_prompt.cli.parser import CommandParser, user_path
 from lit_prompt.errors import InputError
 
 _EPILOG = """\

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from lit_prompt.commands.parser import CommandParser
+from lit_prompt.cli.arguments import read_arguments
+from lit_prompt.cli.parser import CommandParser
 from lit_prompt.errors import InputError
 
 _EPILOG = """\
@@ -38,6 +39,9 @@ def main(args: Sequence[str]) -> None:
         raise InputError(f"shortest: --lengths holds {lengths[0]}; a prompt has at least 1 token")
     if not known.kl > 0:
         raise InputError(f"shortest: --kl is {known.kl:g}; give a number of nats above 0")
+    arguments = read_arguments("shortest", rest)
+    if not arguments.configs:
+        raise InputError("shortest: give the search's settings with --config (see configs/hard.yaml)")
     from lit_prompt.commands.shortest_search import find_shortest
 
-    find_shortest(known.kl, lengths, rest)
+    find_shortest(known.kl, lengths, arguments)

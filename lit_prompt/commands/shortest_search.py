@@ -1,6 +1,7 @@
 """The shortest prompt that reaches a KL, by a run for each length."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from lit_prompt.cli import PromptCLI
+from lit_prompt.cli.arguments import RunArguments, read_arguments
+from lit_prompt.cli.prompt import PromptCLI
 from lit_prompt.data import TargetSet, run_folder
 from lit_prompt.errors import InputError
-from lit_prompt.main import check_yaml, config_files, expand_run
 from lit_prompt.results.console import console
 from lit_prompt.results.record import free_path, write_parquet
 
@@ -33,28 +34,24 @@ SCHEMA = pa.schema(
 _MOST_ROWS = 40
 
 
-def find_shortest(goal: float, lengths: Sequence[int], options: Sequence[str]) -> None:
+def find_shortest(goal: float, lengths: Sequence[int], arguments: RunArguments) -> None:
     """Searches with each length the targets that shorter prompts have left; prints and writes what each needed.
 
     Args:
         goal: KL to reach, in nats.
         lengths: lengths to try, rising.
-        options: of ``fit``.
+        arguments: options of ``fit``.
 
     Raises:
         InputError: if the options are wrong.
     """
-    configs = config_files(options)
-    if not configs:
-        raise InputError("shortest: give the search's settings with --config (see configs/hard.yaml)")
-    check_yaml(configs)
-    name = f"{Path(configs[-1]).stem}-shortest"
     found: dict[str, dict[str, Any]] = {}
     load: list[str] = []
     try:
         for length in lengths:
             console.rule(f"length {length}")
-            run, targets = _fit_and_test(length, [*options, *load], name)
+            options = [*arguments.options, *load, f"--model.init_args.length={length}"]
+            run, targets = _fit_and_test(replace(arguments, options=options, name=f"{arguments.name}-shortest"))
             for row in pq.read_table(run / "results.parquet").to_pylist():
                 found[row["target_id"]] = _outcome(row, length, goal, run)
             left = [i for i, target_id in enumerate(targets.target_id) if found[target_id]["length"] is None]
@@ -78,11 +75,11 @@ class _KeptFit(PromptCLI):
             raise InputError("shortest: every length keeps a run's folder; leave trainer.logger and fast_dev_run alone")
 
 
-def _fit_and_test(length: int, options: Sequence[str], name: str) -> tuple[Path, TargetSet]:
-    cli = _KeptFit(["fit", *options, "--model.init_args.length", str(length)], None, name=name)
+def _fit_and_test(arguments: RunArguments) -> tuple[Path, TargetSet]:
+    cli = _KeptFit("fit", arguments)
     run = run_folder(cli.trainer)
     assert run is not None
-    PromptCLI(*expand_run(["test", "--run", str(run)]), name=name)
+    PromptCLI("test", read_arguments("test", ["--run", str(run)], takes_run=True))
     return run, cli.datamodule.targets
 
 

@@ -1,10 +1,9 @@
 """``lit_prompt targets``: build, look at and check sets of targets. Help answers before anything heavy is imported."""
 
-import difflib
 from collections.abc import Callable, Sequence
 
-from lit_prompt.commands.parser import CommandParser, user_path
-from lit_prompt.errors import InputError
+from lit_prompt.cli.arguments import read_arguments
+from lit_prompt.cli.parser import CommandParser, check_command, user_path
 
 USAGE = """\
 usage: lit_prompt targets COMMAND ...
@@ -31,9 +30,9 @@ class _Parser(CommandParser):
     def __init__(self, command: str, usage: str, description: str) -> None:
         super().__init__(f"targets {command}", usage, description)
 
-    def add_lm(self, default: str | None, help_text: str) -> None:
+    def add_lm(self, help_text: str) -> None:
         """Adds the LM's name and those of its options that a tokenizer needs."""
-        self.add_argument("--lm", metavar="NAME_OR_PATH", default=default, help=help_text)
+        self.add_argument("--lm", metavar="NAME_OR_PATH", help=help_text)
         self.add_argument(
             "--lm_options.revision", metavar="R", dest="revision", help="branch, tag or commit on the hub"
         )
@@ -57,10 +56,7 @@ def main(args: Sequence[str]) -> None:
         print(USAGE, end="")
         return
     commands: dict[str, Callable[[Sequence[str]], None]] = {"build": _build, "show": _show, "validate": _validate}
-    if args[0] not in commands:
-        near = difflib.get_close_matches(args[0], commands, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"its commands are {', '.join(commands)}"
-        raise InputError(f"targets: no command {args[0]!r}; {hint}")
+    check_command(args[0], commands, "targets: ")
     commands[args[0]](args[1:])
 
 
@@ -78,9 +74,10 @@ def _build(args: Sequence[str]) -> None:
     )
     parser.add_argument("--out", metavar="FOLDER", type=user_path, required=True, help="folder to make")
     known, rest = parser.parse_known_args(args)
+    arguments = read_arguments("targets build", rest)
     from lit_prompt.commands.targets_build import build_targets
 
-    build_targets(known.out, rest)
+    build_targets(known.out, arguments)
 
 
 def _show(args: Sequence[str]) -> None:
@@ -96,7 +93,7 @@ def _show(args: Sequence[str]) -> None:
         "--rows", metavar="N", type=int, default=40, help="targets in the table; 0 for all (%(default)s)"
     )
     parser.add_argument("--out", metavar="PNG", type=user_path, help="the picture (targets.png in the set's folder)")
-    parser.add_lm(None, "LM whose tokenizer spells the tokens (the one that the set was built for)")
+    parser.add_lm("LM whose tokenizer spells the tokens (the one that the set was built for)")
     known = parser.parse_args(args)
     from lit_prompt.commands.targets_show import show_targets
 
@@ -113,7 +110,7 @@ def _validate(args: Sequence[str]) -> None:
     parser.add_argument(
         "--rest", choices=("zero", "spread"), default="zero", help="as the rest of a FromFile family (%(default)s)"
     )
-    parser.add_lm("data/lms/tales-llama", "LM whose tokens the targets name (%(default)s)")
+    parser.add_lm("LM whose tokens the targets name (the embedded Llama)")
     known = parser.parse_args(args)
     from lit_prompt.commands.targets_validate import validate_file
 

@@ -6,20 +6,20 @@ from typing import Literal
 
 from lit_prompt.data.families import FromFile
 from lit_prompt.errors import InputError
-from lit_prompt.lm import LMOptions, Vocabulary
+from lit_prompt.lm import DEFAULT_LM, LMOptions, Vocabulary
 from lit_prompt.results.console import console
 from lit_prompt.results.targets_shown import print_remarks
 
 
 def validate_file(
-    path: Path, rest: Literal["zero", "spread"], lm: str, revision: str | None, trust_remote_code: bool
+    path: Path, rest: Literal["zero", "spread"], lm: str | None, revision: str | None, trust_remote_code: bool
 ) -> None:
     """Prints every mistake in a file of targets, or what the file holds.
 
     Args:
         path: JSONL, CSV or Parquet.
         rest: what happens to tokens that are not listed.
-        lm: LM whose tokens the targets name; only its tokenizer is loaded.
+        lm: LM whose tokens the targets name, of which the tokenizer alone is loaded; None for the embedded Llama.
         revision: of the LM, on the hub.
         trust_remote_code: whether the tokenizer may be a program of its own.
 
@@ -29,7 +29,7 @@ def validate_file(
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    vocabulary = Vocabulary.load(lm, LMOptions(revision=revision, trust_remote_code=trust_remote_code))
+    vocabulary = Vocabulary.load(lm or DEFAULT_LM, LMOptions(revision=revision, trust_remote_code=trust_remote_code))
     mistakes: list[InputError] = []
     warnings: list[str] = []
 

@@ -14,7 +14,7 @@ from lit_prompt.data.sampler import ChunkSampler
 from lit_prompt.data.target import Rejected, Target
 from lit_prompt.data.target_set import TargetBatch, TargetSet
 from lit_prompt.errors import InputError
-from lit_prompt.lm import LMOptions, Vocabulary
+from lit_prompt.lm import DEFAULT_LM, LMOptions, Vocabulary
 
 _log = logging.getLogger(__name__)
 _MOST_REMARKS = 20
@@ -65,9 +65,8 @@ class TargetDataModule(L.LightningDataModule):
         chunk_size: targets that are searched at the same time. It bounds the memory; on a CPU it does not change
             any result, on a GPU only the rounding.
         load: folder of a saved set of targets, used instead of ``families``.
-        lm: hub id or local folder of the LM that the targets are for; set by ``--lm``.
+        lm: hub id or local folder of the LM that is searched, over whose vocabulary the targets are; set by ``--lm``.
         lm_options: how that LM is loaded; set by ``--lm_options``.
-        steps: how often a chunk is repeated; set by ``--model.steps``.
     """
 
     targets: TargetSet
@@ -79,9 +78,8 @@ class TargetDataModule(L.LightningDataModule):
         families: list[TargetFamily] | None = None,
         chunk_size: int = 64,
         load: Path | None = None,
-        lm: str = "data/lms/tales-llama",
+        lm: str = DEFAULT_LM,
         lm_options: LMOptions | None = None,
-        steps: int = 500,
     ) -> None:
         super().__init__()
         if chunk_size < 1:
@@ -91,9 +89,10 @@ class TargetDataModule(L.LightningDataModule):
         self.families = families or []
         self.chunk_size = chunk_size
         self.load = load
-        self.steps = steps
+        self.lm = lm
+        self.lm_options = lm_options or LMOptions()
         self.notes = []
-        self.vocabulary = Vocabulary.load(lm, lm_options or LMOptions())
+        self.vocabulary = Vocabulary.load(self.lm, self.lm_options)
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     def setup(self, stage: str) -> None:
@@ -147,12 +146,15 @@ class TargetDataModule(L.LightningDataModule):
 
     @property
     def sampler(self) -> ChunkSampler:
-        """The fit's order of chunks."""
-        return ChunkSampler(len(self.targets), self.chunk_size, self.steps)
+        """The order of chunks, each of a single step."""
+        return ChunkSampler(len(self.targets), self.chunk_size, steps=1)
 
     def train_dataloader(self) -> DataLoader[TargetBatch]:
-        """One chunk an epoch, repeated at every step."""
-        return self._loader(self.sampler)
+        """One chunk an epoch, repeated at each of the module's ``steps``."""
+        assert self.trainer is not None
+        steps = self.trainer.lightning_module.steps
+        assert isinstance(steps, int)
+        return self._loader(ChunkSampler(len(self.targets), self.chunk_size, steps))
 
     def evaluation_dataloader(self) -> DataLoader[TargetBatch]:
         """Every target once, chunk by chunk."""

@@ -4,7 +4,7 @@ from lit_prompt.lm.allowed_tokens import AllowedTokens
 from lit_prompt.lm.frozen import FrozenLM
 from lit_prompt.lm.geometry import output_geometry
 from lit_prompt.lm.load import load_causal_lm, load_tokenizer
-from lit_prompt.lm.options import LMOptions
+from lit_prompt.lm.options import DEFAULT_LM, LMOptions
 from lit_prompt.lm.prefix_cache import PrefixCache
 from lit_prompt.lm.round_trip import RoundTrip
 from lit_prompt.lm.sample import sample_prompts
@@ -12,6 +12,7 @@ from lit_prompt.lm.vocabulary import Vocabulary
 from lit_prompt.lm.vocabulary_map import VocabularyMap
 
 __all__ = [
+    "DEFAULT_LM",
     "AllowedTokens",
     "FrozenLM",
     "LMOptions",

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+#: The embedded LM that is searched unless another is named.
+DEFAULT_LM = "data/lms/tales-llama"
+
 
 @dataclass
 class LMOptions:

@@ -18,7 +18,7 @@ def write_contents(checkpoint: dict[str, Any], module: "PromptModule") -> None:
         "format": _FORMAT,
         "lm": module.lm_path,
         "lm_fingerprint": module.lm.fingerprint,
-        "targets": module.targets.fingerprint,
+        "targets": module.data.targets.fingerprint,
         "settings": module.settings(),
         "results": module.results.state_dict(),
         "chunk_size": module.data.chunk_size,
@@ -42,9 +42,9 @@ def read_contents(checkpoint: dict[str, Any], module: "PromptModule") -> dict[st
             f"the checkpoint belongs to another LM: it was made with {saved['lm']} ({saved['lm_fingerprint']}), "
             f"this is {module.lm_path} ({module.lm.fingerprint}); give the same --lm and --lm_options.dtype"
         )
-    if saved["targets"] != module.targets.fingerprint:
+    if saved["targets"] != module.data.targets.fingerprint:
         raise InputError(
-            f"the checkpoint belongs to other targets ({saved['targets']}, these are {module.targets.fingerprint}); "
+            f"the checkpoint belongs to other targets ({saved['targets']}, not {module.data.targets.fingerprint}); "
             "use the run's own config, or --run with the run's folder"
         )
     for name, value in module.settings().items():

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from lit_prompt.data import TargetBatch
+from lit_prompt.errors import InputError
 from lit_prompt.functional import largest_errors, token_kl, total_variation
 from lit_prompt.functional.precision import double
 from lit_prompt.metrics import (
@@ -47,7 +48,9 @@ class Evaluator:
         self._module = module
         self._lm = module.lm
         self._micro_batch = MicroBatch()
-        self._baselines = Baselines(module.lm, module.vocabulary, module.contexts, module.length, self._micro_batch)
+        self._baselines = Baselines(
+            module.lm, module.data.vocabulary, module.contexts, module.length, self._micro_batch
+        )
         self.metrics = GroupedMetrics(
             MetricCollection(
                 {
@@ -91,7 +94,7 @@ class Evaluator:
         Returns:
             Log-probabilities ``[context, vocab]``, float64; NaN where there is neither text nor BOS.
         """
-        bos = self._module.vocabulary.tokenizer.bos_token_id
+        bos = self._module.data.vocabulary.tokenizer.bos_token_id
         alone = () if bos is None else (int(bos),)
         return self.after([context if context.ids else replace(context, before_ids=alone) for context in contexts])
 
@@ -151,8 +154,14 @@ class Evaluator:
         }
         return columns | {name: [value] * len(batch) for name, value in constant.items()}, log_q
 
-    def reset(self) -> None:
-        """Forgets what was evaluated."""
+    def start(self, results: SearchResults) -> None:
+        """Begins an evaluation.
+
+        Raises:
+            InputError: if there is nothing to evaluate.
+        """
+        if not bool(results.searched.any()):
+            raise InputError("no prompt has been searched yet; name a run with --run or a checkpoint with --ckpt_path")
         self.metrics.reset()
 
     def update(self, batch: TargetBatch, results: SearchResults) -> Columns:
@@ -189,7 +198,7 @@ class Evaluator:
                 "kl": columns["kl"][i],
                 "wrong_mass": float(wrong_mass[i]),
                 "token_id": token_id,
-                "token": self._module.vocabulary.text(token_id),
+                "token": self._module.data.vocabulary.text(token_id),
                 "target_probability": float(p[i, token_id]),
                 "reached_probability": float(q[i, token_id]),
                 "token_kl": float(shares[i, token_id]),

@@ -4,10 +4,11 @@ import logging
 from functools import cached_property
 from pathlib import Path
 
+import lightning as L
 import torch
 from torch import Tensor
 
-from lit_prompt.data import TargetBatch
+from lit_prompt.data import TargetBatch, run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.functional import OutputHead, kl_floor, kl_on_sphere
 from lit_prompt.lm import FrozenLM, output_geometry
@@ -17,6 +18,14 @@ _log = logging.getLogger(__name__)
 
 #: Name of the folder beside the runs' that holds the floors of all runs, a file for each LM.
 FOLDER = "floors"
+
+
+def floors_folder(trainer: L.Trainer) -> Path | None:
+    """Where all runs beside a trainer's keep their floors; None for a run that keeps nothing."""
+    logger = trainer.logger
+    if run_folder(trainer) is None or logger is None or logger.save_dir is None:
+        return None
+    return Path(logger.save_dir) / FOLDER
 
 
 class Floors:

@@ -10,7 +10,7 @@ from torch import Tensor
 from lit_prompt.callbacks.token_search import TokenSearch
 from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
-from lit_prompt.lm import AllowedTokens, LMOptions
+from lit_prompt.lm import AllowedTokens
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.objectives import ForwardKL, Objective
@@ -53,8 +53,6 @@ class HardPrompt(PromptModule):
             takes its place.
         after: fixed text between the prompt and the predicted token. A target's own text takes its place.
         seed: base of the searches' seeds.
-        lm: hub id or local folder of the LM; set by ``--lm``.
-        lm_options: how it is loaded; set by ``--lm_options``.
     """
 
     def __init__(
@@ -75,10 +73,8 @@ class HardPrompt(PromptModule):
         before: str = "",
         after: str = "",
         seed: int = 0,
-        lm: str = "data/lms/tales-llama",
-        lm_options: LMOptions | None = None,
     ) -> None:
-        super().__init__(lm, lm_options, before, after, seed, objective or ForwardKL())
+        super().__init__(before, after, seed, objective or ForwardKL())
         self.length = length
         self.steps = steps
         self.searcher = searcher or SharedSearch()
@@ -124,11 +120,11 @@ class HardPrompt(PromptModule):
 
     def prepare(self) -> None:
         """Makes room for all results."""
-        self.results = SearchResults(len(self.targets), self.restarts, (self.length,), torch.long)
-        self.allowed = torch.tensor(self.tokens.ids(self.vocabulary))
+        self.results = SearchResults(len(self.data.targets), self.restarts, (self.length,), torch.long)
+        self.allowed = torch.tensor(self.tokens.ids(self.data.vocabulary))
         self.soft_run: SoftRun | None = None
         if self.start.kind == "soft":
-            self.soft_run = SoftRun(self.start.soft_run, self.length, self.lm, self.targets.target_id)
+            self.soft_run = SoftRun(self.start.soft_run, self.length, self.lm, self.data.targets.target_id)
 
     def configure_callbacks(self) -> list[L.Callback]:
         """What drives the search."""
@@ -159,9 +155,9 @@ class HardPrompt(PromptModule):
 
     def _starts(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
         if self.start.kind == "bank":
-            return PromptBank(self.start, self.vocabulary, self.searcher.shares).starts(problem)
+            return PromptBank(self.start, self.data.vocabulary, self.searcher.shares).starts(problem)
         if self.start.kind == "text":
-            return text_starts(problem, self.vocabulary.encode(self.start.text))
+            return text_starts(problem, self.data.vocabulary.encode(self.start.text))
         if self.soft_run is not None:
             return self.soft_run.starts(problem)
         return random_starts(problem)
@@ -175,10 +171,6 @@ class HardPrompt(PromptModule):
         self.optimizers().step()  # type: ignore[union-attr]
         self.log_progress()
 
-    def on_train_end(self) -> None:
-        """Refuses to end a fit that found nothing."""
-        self.check_found_any("try --lm_options.dtype float32, or --model.readable false if no prompt survives as text")
-
     def best_texts(self) -> tuple[list[float], list[str]]:
         """Score in nats and text of each of the chunk's targets' best prompt so far; empty where there is none yet."""
         current = self.under_search()
@@ -186,7 +178,7 @@ class HardPrompt(PromptModule):
         index, best = current
         score, restart = best.kl.unflatten(0, (len(index), self.restarts)).min(1)
         ids = best.prompts[torch.arange(len(index)) * self.restarts + restart].tolist()
-        trips = [self.contexts.round_trip(context) for context in self.contexts.of_all(self.targets.batch(index))]
+        trips = [self.contexts.round_trip(context) for context in self.contexts.of_all(self.data.targets.batch(index))]
         texts = [trip.text(own) if s < float("inf") else "" for trip, own, s in zip(trips, ids, score, strict=True)]
         return score.tolist(), texts
 

@@ -15,7 +15,6 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
 from lit_prompt.functional import seed_for
-from lit_prompt.lm import LMOptions
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.lift import lift, why_no_lift
 from lit_prompt.models.optimizers import optimizer_over_slots, optimizer_settings, refuse_coupled_slots, step_scheduler
@@ -58,8 +57,6 @@ class SoftPrompt(PromptModule):
             takes its place.
         after: fixed text between the prompt and the predicted token. A target's own text takes its place.
         seed: base of the seeds of the starts.
-        lm: hub id or local folder of the LM; set by ``--lm``.
-        lm_options: how it is loaded; set by ``--lm_options``.
     """
 
     prompt: nn.Parameter
@@ -80,10 +77,8 @@ class SoftPrompt(PromptModule):
         before: str = "",
         after: str = "",
         seed: int = 0,
-        lm: str = "data/lms/tales-llama",
-        lm_options: LMOptions | None = None,
     ) -> None:
-        super().__init__(lm, lm_options, before, after, seed, objective or ForwardKL())
+        super().__init__(before, after, seed, objective or ForwardKL())
         self.length = length
         self.steps = steps
         self.optimizer = optimizer
@@ -136,12 +131,12 @@ class SoftPrompt(PromptModule):
 
     def prepare(self) -> None:
         """Makes room for a chunk of prompts and for all results."""
-        slots = min(self.data.chunk_size, len(self.targets)) * self.restarts
+        slots = min(self.data.chunk_size, len(self.data.targets)) * self.restarts
         shape = (self.length, self.lm.embedding_dim)
         self.prompt = nn.Parameter(torch.zeros(slots, *shape, device=self.lm.device))
         self.best = BestSoFar(self.prompt.detach(), self.kl_tolerance, self.patience)
-        self.results = SearchResults(len(self.targets), self.restarts, shape)
-        self._initializer = PromptInitializer(self.init, self.length, self.lm, self.vocabulary)
+        self.results = SearchResults(len(self.data.targets), self.restarts, shape)
+        self._initializer = PromptInitializer(self.init, self.length, self.lm, self.data.vocabulary)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all slots, and the scheduler."""
@@ -254,8 +249,8 @@ class SoftPrompt(PromptModule):
             self.prompt.mul_(self.max_norm / norm.clamp_min(self.max_norm))
 
     def on_train_end(self) -> None:
-        """Refuses to end a fit that found nothing; says for how many targets the lift did not do."""
-        self.check_found_any("try --lm_options.dtype float32 or a lower model.optimizer.lr")
+        """Says for how many targets the lift did not do."""
+        super().on_train_end()
         if self.lift_tolerance is None:
             return
         solved = (self.results.reason == StopReason.LIFT) | (self.results.reason == StopReason.KL_TOLERANCE)
@@ -263,7 +258,7 @@ class SoftPrompt(PromptModule):
         if fell_back:
             _log.warning(
                 "%d of %d targets were searched by gradient descent: their lifted prompts stay above what the output "
-                "head allows (see stop_reason)", fell_back, len(self.targets)
+                "head allows (see stop_reason)", fell_back, len(self.data.targets)
             )  # fmt: skip
 
     # ---- state ----

@@ -23,6 +23,11 @@ class Objective(ABC):
     needs_full_support = False
 
     @property
+    def label(self) -> str:
+        """The name as it is shown."""
+        return self.name.replace("reverse_", "reverse ").replace("kl", "KL").replace("js", "JS")
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Plain values that define the objective."""
         return {"objective": self.name} | {f"objective.{key}": value for key, value in vars(self).items()}

@@ -1,54 +1,38 @@
 """``lit_prompt pretrain``: the training of an LM from the command line."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-import lightning as L
 from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.cli import ArgsType
 
-from lit_prompt.callbacks.checkpoint import SearchCheckpoint
-from lit_prompt.data.texts import TextSource
-from lit_prompt.main import check_yaml, config_files, expand_run
+from lit_prompt.cli.arguments import RunArguments, read_arguments
+from lit_prompt.cli.run import RunCLI
 from lit_prompt.pretrain.datamodule import TextDataModule
 from lit_prompt.pretrain.module import CausalLMTraining
 from lit_prompt.results.console import console
-from lit_prompt.run_cli import RunCLI
 
 
 class PretrainCLI(RunCLI):
     """Trains an LM and its tokenizer.
 
     Args:
-        args: ``fit`` and options, after :func:`lit_prompt.main.expand_run`.
-        run_folder: folder of the run that is gone on with; None for a new run.
-        name: name of a new run's folder in ``logs``.
+        arguments: options of the command.
     """
 
     commands = ("fit",)
-    groups = {
-        "model": CausalLMTraining,
-        "data": TextDataModule,
-        "data.texts": TextSource,
-        "trainer": L.Trainer,
-        "checkpoint": SearchCheckpoint,
-    }
     usage = "lit_prompt pretrain --config FILE [--run FOLDER] [--data.texts.path FILE] [--KEY VALUE ...]"
     epilog = "Trains a causal LM from random weights; the finished LM is a folder that --lm takes."
 
-    def __init__(self, args: ArgsType, run_folder: Path | None, name: str) -> None:
+    def __init__(self, arguments: RunArguments) -> None:
         defaults = {
             "max_epochs": 1,
             "log_every_n_steps": 10,
             "use_distributed_sampler": False,
             "callbacks": [LearningRateMonitor()],
         }
-        super().__init__(CausalLMTraining, TextDataModule, args, run_folder, name, defaults)
+        super().__init__(CausalLMTraining, TextDataModule, "fit", arguments, defaults)
 
-    def fit(self, **kwargs: Any) -> None:
-        """Trains, and says where the LM is."""
-        super().fit(**kwargs)
+    def after_fit(self) -> None:
+        """Says where the LM is."""
         for name, value in self.trainer.callback_metrics.items():
             if name.startswith("val/"):
                 console.print(f"{name.removeprefix('val/')}   {float(value):.4f} on held-out text", soft_wrap=True)
@@ -67,7 +51,4 @@ def main(args: Sequence[str]) -> None:
     Raises:
         InputError: after a mistake of the user.
     """
-    expanded, folder = expand_run(["fit", *args])
-    configs = config_files(expanded)
-    check_yaml(configs)
-    PretrainCLI(expanded, folder, name=Path(configs[-1]).stem if configs else "pretrain")
+    PretrainCLI(read_arguments("pretrain", args, takes_run=True))

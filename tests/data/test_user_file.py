@@ -187,7 +187,7 @@ ERRORS = {
     "strings and tokens": ("x.jsonl", PAIR + '"strings": [], "tokens": []}\n', ":1: ", 'needs "probs"'),
     "strings and probs": ("x.jsonl", '{"strings": {"a": 1.0}, "probs": {"a": 1.0}}\n', ":1: ", 'needs "probs"'),
     "strings without probs": ("x.jsonl", '{"strings": ["a"]}\n', ":1: ", 'needs "probs"'),
-    "string as number": ("x.jsonl", PAIR + '"strings": ["a", 2]}\n', ":1: ", '2 in "strings" is not a text'),
+    "string as number": ("x.jsonl", PAIR + '"strings": ["a", 2]}\n', ":1: ", "string 2 is not a text"),
     "unequal strings": ("x.jsonl", PAIR + '"strings": ["a"]}\n', ":1: ", "1 strings but 2 probabilities"),
     "context as number": ("x.jsonl", GOOD + '{"probs": {"a": 1}, "context": 3}\n', ":2: ", '"context" is 3; give'),
     "context as list": ("x.jsonl", '{"probs": {"a": 1}, "context": ["b"]}\n', ":1: ", "\"context\" is .'b'.; give"),
@@ -204,10 +204,10 @@ ERRORS = {
     "tokens and ids": ("x.jsonl", PAIR + '"tokens": ["a", "no"], "ids": [1, 2]}\n', ":1: ", '"tokens" or "ids"'),
     "dict and tokens": ("x.jsonl", '{"probs": {"a": 1.0}, "tokens": ["a"]}\n', ":1: ", 'needs "probs"'),
     "unequal lengths": ("x.jsonl", PAIR + '"tokens": ["a"]}\n', ":1: ", "1 tokens but 2 probabilities"),
-    "id as text": ("x.jsonl", PAIR + '"ids": [1, "a"]}\n', ":1: ", "'a' in \"ids\" is not a whole number"),
-    "id as fraction": ("x.jsonl", PAIR + '"ids": [1, 2.5]}\n', ":1: ", '2.5 in "ids" is not a whole number'),
-    "id as truth": ("x.jsonl", PAIR + '"ids": [1, true]}\n', ":1: ", 'True in "ids" is not a whole number'),
-    "token as number": ("x.jsonl", PAIR + '"tokens": ["a", 2]}\n', ":1: ", '2 in "tokens" is not a text'),
+    "id as text": ("x.jsonl", PAIR + '"ids": [1, "a"]}\n', ":1: ", "id 'a' is not a whole number"),
+    "id as fraction": ("x.jsonl", PAIR + '"ids": [1, 2.5]}\n', ":1: ", "id 2.5 is not a whole number"),
+    "id as truth": ("x.jsonl", PAIR + '"ids": [1, true]}\n', ":1: ", "id True is not a whole number"),
+    "token as number": ("x.jsonl", PAIR + '"tokens": ["a", 2]}\n', ":1: ", "token 2 is not a text"),
     "negative": ("x.jsonl", GOOD + '{"probs": {"a": 1.5, "no": -0.5}}\n', ":2: ", "1.5 of 'a' is not between 0 and 1"),
     "below zero": ("x.jsonl", '{"probs": {"no": -0.5, "a": 1}}\n', ":1: ", "-0.5 of 'no' is not between"),
     "NaN": ("x.jsonl", '{"probs": {"a": NaN}}\n', ":1: ", "probability nan of 'a' is not between"),
@@ -370,8 +370,8 @@ def test_jsonl_is_read_on_after_a_mistake(tmp_path):
     entries, errors = read_on(write(tmp_path, "x.jsonl", good + bad + good))
     assert [entry.line for entry in entries if not entry.faulty] == [1, 6]
     assert [error[: error.index(" ")] for error in errors] == [":2:", ":3:", ":4:", ":4:", ":4:", ":5:"]
-    assert "1 in" in errors[2]
-    assert "2 in" in errors[3]
+    assert "token 1 is" in errors[2]
+    assert "token 2 is" in errors[3]
     assert '"context" is 3' in errors[4]
 
 

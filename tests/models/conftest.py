@@ -5,6 +5,7 @@ import lightning as L
 import pytest
 
 from lit_prompt.data import TargetDataModule
+from lit_prompt.lm import LMOptions
 from lit_prompt.models import HardPrompt, PromptModule, SoftPrompt
 
 
@@ -17,13 +18,12 @@ def _searches(module_class: type[PromptModule]) -> Callable[..., PromptModule]:
         chunk_size: int = 64,
         max_epochs: int = -1,
         kind: type[PromptModule] = module_class,
+        lm_options: LMOptions | None = None,
         **settings,
     ) -> PromptModule:
-        model = kind(lm=str(lm), **settings)
+        model = kind(**settings)
         source = {"load": targets} if isinstance(targets, Path) else {"families": targets}
-        data = TargetDataModule(
-            chunk_size=chunk_size, lm=str(lm), lm_options=settings.get("lm_options"), steps=model.steps, **source
-        )
+        data = TargetDataModule(chunk_size=chunk_size, lm=str(lm), lm_options=lm_options, **source)
         trainer = L.Trainer(
             accelerator="cpu",
             devices=1,

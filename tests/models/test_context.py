@@ -166,7 +166,7 @@ def test_test_writes_contexts_partners_and_the_same_kl(search, write_set, tiny_l
     saved = write_set(tiny_lm)
     module = search(tiny_lm, saved, 4, steps=10, **MODULE)
     kl = module.bank.kl[:, 0].tolist()
-    data = TargetDataModule(load=saved, chunk_size=2, lm=str(tiny_lm), steps=10)
+    data = TargetDataModule(load=saved, chunk_size=2, lm=str(tiny_lm))
     trainer = L.Trainer(
         accelerator="cpu", devices=1, logger=CSVLogger(tmp_path, "run"), callbacks=[ResultWriter()],
         enable_checkpointing=False, enable_progress_bar=False,

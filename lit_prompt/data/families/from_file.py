@@ -10,8 +10,9 @@ import torch
 from lit_prompt.data.answer_ids import AnswerIds
 from lit_prompt.data.families.base import TargetFamily
 from lit_prompt.data.target import Target
-from lit_prompt.data.user_distribution import Report, UserDistribution, raise_error
+from lit_prompt.data.user_distribution import UserDistribution
 from lit_prompt.data.user_file import read_distributions
+from lit_prompt.data.user_records import Report, raise_error
 from lit_prompt.errors import InputError
 from lit_prompt.lm import Vocabulary
 
@@ -53,7 +54,7 @@ class FromFile(TargetFamily):
 
         Args:
             vocabulary: what they are distributions over.
-            report: given each mistake; where it returns, the reading goes on.
+            report: given each mistake; where it returns, reading continues.
             warn: given what looks like a slip; by default that becomes a note of its target.
         """
         names: dict[str, str] = {}

@@ -1,0 +1,96 @@
+"""What is read of a command's options before its settings are parsed: the config files, and the run it is about."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lit_prompt.cli.former_keys import update_former_settings
+from lit_prompt.cli.parser import CommandParser, user_path
+from lit_prompt.errors import InputError
+
+#: A run's saved settings, in its folder.
+CONFIG_FILE = "config.yaml"
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    """Options of a command.
+
+    Attributes:
+        options: for the parser of settings: config files come first, so that what the command line says wins, and
+            ``--run FOLDER`` is replaced by the run's own config and checkpoint.
+        configs: the config files.
+        name: of a new run's folder in ``logs``: that of the last config file.
+        run_folder: folder of the run that is resumed or evaluated; None for a new run.
+    """
+
+    options: list[str]
+    configs: list[Path]
+    name: str
+    run_folder: Path | None = None
+
+
+def read_arguments(command: str, options: Sequence[str], takes_run: bool = False) -> RunArguments:
+    """Reads which config files and which run a command line names.
+
+    Args:
+        command: the command's name.
+        options: what follows it.
+        takes_run: whether it has ``--run`` and ``--ckpt_path``; the latter without a config means its run.
+
+    Raises:
+        InputError: if a config holds no settings, the folder is no run, or the run has no checkpoint.
+    """
+    parser = CommandParser(command, add_help=False)
+    parser.add_argument("-c", "--config", dest="configs", type=user_path, action="append", default=[])
+    for option in ("--run", "--ckpt_path") if takes_run else ():
+        parser.add_argument(option, type=user_path)
+    known, rest = parser.parse_known_args(options)
+    configs: list[Path] = known.configs
+    folder: Path | None = None
+    if takes_run:
+        folder, checkpoint = known.run, known.ckpt_path
+        if folder is not None:
+            checkpoint = checkpoint or _last_checkpoint(folder)
+        elif checkpoint is not None and not configs and (checkpoint.parent.parent / CONFIG_FILE).is_file():
+            folder = checkpoint.parent.parent
+        configs = [folder / CONFIG_FILE, *configs] if folder else configs
+        rest += [f"--ckpt_path={checkpoint}"] if checkpoint else []
+    name = configs[-1].stem if configs else "default"
+    return RunArguments([*(f"--config={_checked(path)}" for path in configs), *rest], configs, name, folder)
+
+
+def _last_checkpoint(run: Path) -> Path:
+    if not (run / CONFIG_FILE).is_file():
+        raise InputError(
+            f"--run: {run} is no run's folder (it holds no {CONFIG_FILE}); runs are in logs/CONFIG/version_K"
+        )
+    last = run / "checkpoints" / "last.ckpt"
+    if not last.is_file():
+        raise InputError(f"--run: {run} has no checkpoint yet ({last}); start its search anew with fit --config")
+    return last
+
+
+def _checked(path: Path) -> str:
+    """A config file, as path; as text brought up to date where a former version wrote it.
+
+    Raises:
+        InputError: names file and line of a mistake in YAML, which the parser of settings does not.
+    """
+    import yaml
+
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(settings, dict):
+            raise InputError(f"--config: {path} holds no settings; see configs/demo.yaml")
+        if notes := update_former_settings(settings):
+            print(f"lit_prompt: {path}: {'; '.join(notes)}", file=sys.stderr)
+        return yaml.safe_dump(settings) if notes else str(path)
+    except FileNotFoundError:
+        raise InputError(f"--config: no file {path}; the embedded ones are in configs/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--config: {path} cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
+        raise InputError(f"{path}{line}: not YAML ({getattr(error, 'problem', error)})") from error

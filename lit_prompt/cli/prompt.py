@@ -1,0 +1,72 @@
+"""The command line of the search: the LM as an option of its own, and targets from the run's folder."""
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.cli import LightningArgumentParser
+
+from lit_prompt.callbacks.curves import KLCurves
+from lit_prompt.callbacks.progress import ChunkProgressBar
+from lit_prompt.callbacks.prompt_table import PromptTable
+from lit_prompt.callbacks.results import ResultWriter
+from lit_prompt.callbacks.tensorboard import TensorBoardReport
+from lit_prompt.cli.arguments import RunArguments
+from lit_prompt.cli.run import RunCLI
+from lit_prompt.data import TargetDataModule
+from lit_prompt.lm import DEFAULT_LM, LMOptions
+from lit_prompt.models import PromptModule
+from lit_prompt.models.checks import refuse_many_devices
+
+#: Lightning's own table of every metric of every group is not shown; predictions go to a file, not back to the caller.
+_RUN_KWARGS = {"validate": {"verbose": False}, "test": {"verbose": False}, "predict": {"return_predictions": False}}
+
+
+class PromptCLI(RunCLI):
+    """Runs fit, validate, test and predict.
+
+    Args:
+        command: one of these; None to make the data module alone.
+        arguments: its options.
+    """
+
+    commands = ("fit", "validate", "test", "predict")
+    usage = "lit_prompt COMMAND [--config FILE] [--run FOLDER] [--lm NAME_OR_PATH] [--KEY VALUE ...]"
+    epilog = (
+        "The model is a SoftPrompt unless another one is named. Keys of a class: --model.help SoftPrompt, "
+        "--data.families.help EntropyMatched, --model HardPrompt --model.searcher.help GCG."
+    )
+    first_options = ("--model=SoftPrompt",)  # as the parser's default, it would leave its settings to another model
+
+    def __init__(self, command: str | None, arguments: RunArguments) -> None:
+        callbacks = [KLCurves(), PromptTable(), ResultWriter(), TensorBoardReport()]
+        defaults = {"max_epochs": -1, "log_every_n_steps": 1, "callbacks": callbacks}
+        super().__init__(PromptModule, TargetDataModule, command, arguments, defaults, subclass_mode_model=True)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds ``--lm`` and ``--lm_options``, of which the data module is the owner."""
+        parser.add_argument("--lm", type=str, default=DEFAULT_LM, help="hub id or local folder of the LM")
+        parser.add_class_arguments(LMOptions, "lm_options")
+        super().add_arguments_to_parser(parser)
+        parser.link_arguments("lm", "data.lm")
+        parser.link_arguments("lm_options", "data.lm_options")
+
+    def before_instantiate_classes(self) -> None:
+        """Gives a run that is resumed or evaluated the targets in its folder."""
+        if self._run_folder is not None and (self._run_folder / "targets").is_dir():
+            self.config[self.subcommand].data.load = str(self._run_folder / "targets")
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Adds the progress bar; several devices are refused."""
+        given = self._get(self.config_init, "trainer")
+        if self.subcommand == "validate":
+            kwargs["logger"] = False  # it writes nothing
+        own_bar = any(isinstance(callback, ProgressBar) for callback in given.get("callbacks") or [])
+        if given.get("enable_progress_bar") is not False and not own_bar:
+            self.trainer_defaults["callbacks"].append(ChunkProgressBar())
+        trainer = super().instantiate_trainer(**kwargs)
+        refuse_many_devices(trainer)  # before Lightning launches a process for each
+        return trainer
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        return super()._prepare_subcommand_kwargs(subcommand) | _RUN_KWARGS.get(subcommand, {})

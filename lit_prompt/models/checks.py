@@ -1,0 +1,81 @@
+"""What is refused: settings that no search can have, and those that would change results silently."""
+
+from typing import TYPE_CHECKING
+
+import lightning as L
+from lightning.pytorch.callbacks import Timer
+
+from lit_prompt.data import TargetDataModule
+from lit_prompt.errors import InputError
+from lit_prompt.search import SearchResults
+
+if TYPE_CHECKING:
+    from lit_prompt.models.base import PromptModule
+
+_COUNTS = ("length", "steps", "restarts", "patience", "max_forward_passes")
+
+
+def check_settings(module: "PromptModule", stage: str) -> None:
+    """Checks a module's settings and its trainer before anything is loaded."""
+    trainer = module.trainer
+    if not isinstance(getattr(trainer, "datamodule", None), TargetDataModule):
+        raise InputError("the trainer needs a TargetDataModule: trainer.fit(model, datamodule=...)")
+    refuse_many_devices(trainer)
+    if str(trainer.precision) != "32-true":
+        raise InputError("trainer.precision must stay 32-true: prompts and losses are float32; set lm_options.dtype")
+    for name in _COUNTS:
+        value = getattr(module, name, None)
+        if value is not None and value < 1:
+            raise InputError(f"model.{name} is {value}; it must be at least 1")
+    if stage != "fit":
+        return
+    if hasattr(module, "results") and bool(module.results.searched.any()):
+        raise InputError("this module has searched before; make a new one for another fit")
+    _refuse_cut_chunks(trainer)
+
+
+def refuse_many_devices(trainer: L.Trainer) -> None:
+    """Refuses a trainer with several processes: they would average gradients of prompts that have nothing in common."""
+    if trainer.world_size > 1:
+        raise InputError("a run uses one device; set trainer.devices to 1 and start one run for each device")
+
+
+def _refuse_cut_chunks(trainer: L.Trainer) -> None:
+    """Refuses trainer settings that end a chunk before its steps: it would count as searched."""
+    timed = any(isinstance(callback, Timer) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    cut = trainer.max_steps != -1 or trainer.limit_train_batches not in (1.0, None)
+    if (cut or timed) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        raise InputError(
+            "trainer.max_steps, max_time and limit_train_batches would cut a chunk short; set model.steps, or stop "
+            "with Ctrl-C and resume with --run"
+        )
+
+
+def check_targets(module: "PromptModule") -> None:
+    """Checks that the LM takes the targets, and the prompts in their contexts."""
+    targets, lm = module.data.targets, module.lm
+    if lm.vocab_size != targets.vocab_size:
+        raise InputError(
+            f"{module.lm_path} has {lm.vocab_size} logits, the targets are over {targets.vocab_size} tokens"
+        )
+    module.contexts.check_lengths(targets, module.length, module.lm_path)
+
+
+def check_fit(module: "PromptModule") -> None:
+    """Refuses targets that exclude tokens, for an objective that is infinite for those."""
+    for batch in module.data.evaluation_dataloader() if module.objective.needs_full_support else ():
+        for target_id, excluded in zip(batch.target_id, batch.log_probs.isinf().sum(1).tolist(), strict=True):
+            if excluded:
+                raise InputError(
+                    f"{target_id}: this target excludes {excluded} tokens, for which {module.objective.label} is "
+                    "infinite; set smoothing of model.objective (0.001, say), or choose another objective"
+                )
+
+
+def check_found_any(results: SearchResults) -> None:
+    """Refuses to end a fit that has found nothing."""
+    if not bool(results.searched.any()):
+        raise InputError(
+            "no search gave a finite score: the LM returns NaN or inf; try --lm_options.dtype float32, a lower "
+            "model.optimizer.lr for soft prompts, or --model.readable false if no hard prompt survives as text"
+        )
