@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from lit_prompt.functional.output_head import OutputHead, TargetTerms
-from lit_prompt.functional.row_descent import Descent
+from lit_prompt.functional.row_descent import Descent, in_two_precisions
 from lit_prompt.functional.spectral_descent import spectral_descent
-from lit_prompt.functional.two_precisions import in_two_precisions
 
 
 @dataclass(frozen=True)

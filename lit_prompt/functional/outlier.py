@@ -8,7 +8,8 @@ from torch import Tensor
 
 from lit_prompt.functional.divergence import entropy
 from lit_prompt.functional.entropy_match import newton_to_entropy
-from lit_prompt.functional.threads import one_thread
+from lit_prompt.functional.row_loop import State, bisect, until_done
+from lit_prompt.functional.rows import one_thread
 
 _STEPS = 2000
 # Adam forgets within ten steps: once an entropy is met the gradient is a thousandth of what it was, and a longer
@@ -19,7 +20,6 @@ _ADAM_EPS = 1e-15
 _WEIGHT_DECAY = 0.97
 # nats; closer than this a few Gauss-Newton steps meet the entropy, which a fixed Adam step would overshoot for ever
 _HAND_OVER = 0.05
-_BISECTIONS = 100
 # nats; how far above ln|V| an entropy that was computed in float32 may lie
 _ROUNDING = 1e-5
 
@@ -56,14 +56,14 @@ def max_outlier_mass(entropy: Tensor, k: int, vocab_size: int) -> Tensor:
     h = entropy.double()
     if not bool(((h >= 0) & (h <= math.log(vocab_size) + _ROUNDING)).all()):
         raise ValueError(f"entropies are not all in [0, {math.log(vocab_size):.4f}] nats: {h.tolist()}")
-    low = torch.full_like(h, k / vocab_size)
-    high = torch.ones_like(h)
-    for _ in range(_BISECTIONS):
-        m = (low + high) / 2
+    h = h.flatten()
+
+    def too_sharp(row: Tensor, m: Tensor) -> Tensor:
         coin = torch.special.entr(m) + torch.special.entr(1 - m)
-        too_flat = coin + m * math.log(k) + (1 - m) * math.log(vocab_size - k) > h
-        low, high = torch.where(too_flat, m, low), torch.where(too_flat, high, m)
-    return torch.where(h <= math.log(k), 1.0, low)
+        return coin + m * math.log(k) + (1 - m) * math.log(vocab_size - k) <= h[row]
+
+    m, _ = bisect(too_sharp, torch.full_like(h, k / vocab_size), torch.ones_like(h))
+    return torch.where(h <= math.log(k), 1.0, m).view(entropy.shape)
 
 
 @dataclass
@@ -140,46 +140,42 @@ def _descend(
     logits: Tensor, target: Tensor, ids: Tensor, goal: Tensor, a: float, b: float, lr: float, tolerance: float
 ) -> Tensor:
     """Adam until the outliers of each row hold their goal near the wanted entropy, Gauss-Newton from there."""
-    result = torch.empty_like(logits)
-    row, z = torch.arange(len(logits), device=logits.device), logits
-    first, second = torch.zeros_like(z), torch.zeros_like(z)
-    weight = torch.full_like(goal, b)
-    for step in range(1, _STEPS + 1):
+
+    def look(
+        z: Tensor, target: Tensor, ids: Tensor, goal: Tensor, weight: Tensor, *averages: Tensor
+    ) -> tuple[Tensor, State, State]:
         log_p = z.log_softmax(-1)
         p = log_p.exp()
         h = -(p * log_p).sum(-1)
         held = p.gather(1, ids)
         mass = held.sum(-1)
         weight = torch.where(mass >= goal, _WEIGHT_DECAY * weight, weight)
-        near = ((mass >= goal) & ((h - target).abs() <= _HAND_OVER)).nonzero().flatten()
+        done = (mass >= goal) & ((h - target).abs() <= _HAND_OVER)
+        near = done.nonzero().flatten()
         if len(near):
-            met, good = _meet_entropy(z[near], target[near], ids[near], goal[near], tolerance)
-            near = near[good]
-            result[row[near]] = met[good]
+            done[near] = _keeps_goal(z[near], target[near], ids[near], goal[near], tolerance)
         # gradient of the loss: p (-2a (H - h)(log p + H) + b M), less b p for the outliers
         gradient = log_p.add_(h.unsqueeze(-1)).mul_((-2 * a * (h - target)).unsqueeze(-1))
         gradient.add_((weight * mass).unsqueeze(-1)).mul_(p).scatter_add_(1, ids, -weight.unsqueeze(-1) * held)
+        return done, (z,), (gradient, z, target, ids, goal, weight, *averages)
+
+    def move(step: int, gradient: Tensor, z: Tensor, *facts: Tensor) -> State:
+        *facts, first, second = facts
         # both averages lack the factor (1 - memory) and Adam's correction for the first steps: together they make scale
         first.mul_(_MEMORY).add_(gradient)
         second.mul_(_MEMORY).add_(gradient.square_())
         scale = (1 - _MEMORY) / (1 - _MEMORY**step)
         z = z - (lr * scale) * first / (math.sqrt(scale) * second.sqrt()).add_(_ADAM_EPS)
-        if len(near):
-            left = torch.ones_like(row, dtype=torch.bool).index_fill_(0, near, False)
-            row, z, first, second, target, ids, goal, weight = (
-                x[left] for x in (row, z, first, second, target, ids, goal, weight)
-            )
-            if len(row) == 0:
-                return result
-    result[row] = _meet_entropy(z, target, ids, goal, tolerance)[0]
-    return result
+        return z, *facts, first, second
+
+    averages = torch.zeros_like(logits), torch.zeros_like(logits)
+    (z,), _ = until_done(look, move, (logits, target, ids, goal, torch.full_like(goal, b), *averages), _STEPS)
+    return newton_to_entropy(z, target, tolerance)
 
 
-def _meet_entropy(z: Tensor, target: Tensor, ids: Tensor, goal: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """Logits after Gauss-Newton steps on (H - h)^2, and whether entropy and goal are met, ``[item]``."""
-    z = z.clone()
-    newton_to_entropy(z, target, tolerance)
-    log_p = z.log_softmax(-1)
+def _keeps_goal(z: Tensor, target: Tensor, ids: Tensor, goal: Tensor, tolerance: float) -> Tensor:
+    """Whether Gauss-Newton steps on (H - h)^2 meet the entropy without costing the outliers their goal, ``[item]``."""
+    log_p = newton_to_entropy(z, target, tolerance).log_softmax(-1)
     p = log_p.exp()
     h, mass = -(p * log_p).sum(-1), p.gather(1, ids).sum(-1)
-    return z, ((h - target).abs() <= 0.5 * tolerance) & (mass >= goal)
+    return ((h - target).abs() <= 0.5 * tolerance) & (mass >= goal)

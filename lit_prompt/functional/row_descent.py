@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from lit_prompt.functional.row_loop import State, until_done
 
 #: Takes points ``[row, dim]`` and the problems that they belong to ``[row]``; gives values ``[row]`` and gradients
 #: ``[row, dim]``.
@@ -12,6 +15,9 @@ Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 _SUFFICIENT = 1e-4
 _MOST_CUTS = 40
+# float32 is left a little below the tolerance, so that the first float64 step is mostly the last
+_FLOAT32_SHARE = 0.9
+_ROUNDINGS = 50.0
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,7 @@ class Descent:
     steps: Tensor
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """The problems that are under way.
 
     Attributes:
@@ -40,24 +45,24 @@ class Rows:
         point: where they are, ``[row, dim]``, float64.
         value: objective there, ``[row]``.
         gradient: and its gradient, ``[row, dim]``.
-        memory: what the method remembers, tensors ``[row, ...]``.
     """
 
     problem: Tensor
     point: Tensor
     value: Tensor
     gradient: Tensor
-    memory: tuple[Tensor, ...]
 
-    def those(self, which: Tensor) -> "Rows":
-        """Some of the rows, by a mask ``[row]``."""
-        memory = tuple(x[which] for x in self.memory)
-        return Rows(self.problem[which], self.point[which], self.value[which], self.gradient[which], memory)
+
+def start_rows(objective: Objective, point: Tensor) -> Rows:
+    """All problems at their starts ``[item, dim]``."""
+    every = torch.arange(len(point), device=point.device)
+    return Rows(every, point, *objective(point, every))
 
 
 def descend(
     rows: Rows,
-    step: Callable[[Rows, int], Rows],
+    memory: State,
+    step: Callable[..., tuple[Rows, State]],
     gap: Callable[[Tensor, Tensor], Tensor],
     tolerance: float,
     max_steps: int,
@@ -66,7 +71,8 @@ def descend(
 
     Args:
         rows: all problems at their starts.
-        step: gives the rows after the step of that number.
+        memory: what the method remembers, tensors ``[row, ...]``.
+        step: takes the number of the step, from 1, rows and memory, and gives both after the step.
         gap: takes points and gradients; gives what is to become small ``[row]``.
         tolerance: a problem ends when its gap is at most this, and when a step leaves it where it is.
         max_steps: it ends after this many steps whatever its gap.
@@ -74,22 +80,20 @@ def descend(
     Returns:
         The last points.
     """
-    unknown = torch.full_like(rows.value, torch.inf)
-    end = Descent(rows.point.clone(), rows.value.clone(), unknown, torch.zeros_like(rows.problem))
+
+    def look(stuck: Tensor, *state: Tensor) -> tuple[Tensor, State, State]:
+        rows = Rows(*state[:4])
+        measure = gap(rows.point, rows.gradient)
+        return (measure <= tolerance) | stuck, (rows.point, rows.value, measure), state
+
+    def move(number: int, *state: Tensor) -> State:
+        before = Rows(*state[:4])
+        after, memory = step(number, before, *state[4:])
+        return (after.point == before.point).all(1), *after, *memory
+
     stuck = torch.zeros_like(rows.problem, dtype=torch.bool)
-    for number in range(max_steps + 1):
-        which, measure = rows.problem, gap(rows.point, rows.gradient)
-        end.point[which], end.value[which], end.gap[which], end.steps[which] = rows.point, rows.value, measure, number
-        going = ~((measure <= tolerance) | stuck)
-        if not going.all():
-            rows = rows.those(going)
-        if len(rows.problem) == 0:
-            break
-        if number < max_steps:
-            before = rows.point
-            rows = step(rows, number)
-            stuck = (rows.point == before).all(1)
-    return end
+    found, steps = until_done(look, move, (stuck, *rows, *memory), max_steps)
+    return Descent(*found, steps)
 
 
 def backtrack(
@@ -100,7 +104,7 @@ def backtrack(
     ceiling: Tensor,
     cut: float,
     rounding: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> Rows:
     """Shortens steps until each has lowered its value enough (Armijo's rule).
 
     Args:
@@ -113,7 +117,7 @@ def backtrack(
         rounding: relative error of the values.
 
     Returns:
-        New points, values and gradients; the old ones where no length will do.
+        The rows after the step; those for which no length will do are left where they are.
     """
     length = length.clone()
     every = torch.arange(len(length), device=length.device)
@@ -124,9 +128,30 @@ def backtrack(
         slope = (rows.gradient * (point - rows.point)).sum(1).clamp_max(0.0)
         high = (~(value <= ceiling + _SUFFICIENT * slope + allowance)).nonzero().flatten()
         if len(high) == 0:
-            return point, value, gradient
+            break
         length[high] *= cut
         point[high] = trial(high, length[high])
         value[high], gradient[high] = objective(point[high], rows.problem[high])
-    point[high], value[high], gradient[high] = rows.point[high], rows.value[high], rows.gradient[high]
-    return point, value, gradient
+    else:
+        point[high], value[high], gradient[high] = rows.point[high], rows.value[high], rows.gradient[high]
+    return Rows(rows.problem, point, value, gradient)
+
+
+def in_two_precisions(
+    solve: Callable[[torch.dtype, Tensor, float, float], Descent], start: Tensor, tolerance: float, float32_gap: float
+) -> Descent:
+    """Comes near a solution with float32 products and ends with float64 ones, often by a single look.
+
+    Args:
+        solve: takes the dtype of the products, a start, a tolerance, and the relative error of the values.
+        start: ``[item, dim]``, float64.
+        tolerance: largest gap in the end.
+        float32_gap: float32 products cannot tell smaller gaps from none.
+
+    Returns:
+        The last points, with gaps and values from float64 products.
+    """
+    enough = max(_FLOAT32_SHARE * tolerance, float32_gap)
+    near = solve(torch.float32, start, enough, _ROUNDINGS * torch.finfo(torch.float32).eps)
+    found = solve(torch.float64, near.point, tolerance, _ROUNDINGS * torch.finfo(torch.float64).eps)
+    return Descent(found.point, found.value, found.gap, near.steps + found.steps)

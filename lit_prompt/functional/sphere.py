@@ -8,8 +8,7 @@ from torch import Tensor
 from lit_prompt.functional.floor import Floor
 from lit_prompt.functional.lbfgs import lbfgs
 from lit_prompt.functional.output_head import OutputHead, TargetTerms
-from lit_prompt.functional.row_descent import Descent
-from lit_prompt.functional.two_precisions import in_two_precisions
+from lit_prompt.functional.row_descent import Descent, in_two_precisions
 
 # a point of the ball this close to its boundary counts as lying on it
 _ON_BOUNDARY = 1e-6
