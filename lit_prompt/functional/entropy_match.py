@@ -108,21 +108,19 @@ def _adam(z: Tensor, target: Tensor, lr: float) -> Tensor:
     """Adam (Kingma and Ba, 2015) on (H - h)^2 until an item is near its entropy or past it."""
     side = torch.sign(_entropy_and_gradient(z)[0] - target)
 
-    def look(z: Tensor, target: Tensor, side: Tensor, mean: Tensor, square: Tensor) -> tuple[Tensor, State, State]:
+    def look(row: Tensor, z: Tensor, mean: Tensor, square: Tensor) -> tuple[Tensor, State, State]:
         h, gradient = _entropy_and_gradient(z)
-        error = h - target
-        near = (error.abs() <= _HAND_OVER) | (torch.sign(error) != side)
-        return near, (z,), (z, target, side, mean, square, gradient.mul_(2 * error.unsqueeze(-1)))
+        error = h - target[row]
+        near = (error.abs() <= _HAND_OVER) | (torch.sign(error) != side[row])
+        return near, (z,), (z, mean, square, gradient.mul_(2 * error.unsqueeze(-1)))
 
-    def move(
-        step: int, z: Tensor, target: Tensor, side: Tensor, mean: Tensor, square: Tensor, gradient: Tensor
-    ) -> State:
+    def move(step: int, _: Tensor, z: Tensor, mean: Tensor, square: Tensor, gradient: Tensor) -> State:
         mean.lerp_(gradient, 1 - _BETA1)
         square.mul_(_BETA2).addcmul_(gradient, gradient, value=1 - _BETA2)
         scale = square.sqrt().div_(math.sqrt(1 - _BETA2**step)).add_(_EPS)
-        return z.addcdiv(mean, scale, value=-lr / (1 - _BETA1**step)), target, side, mean, square
+        return z.addcdiv(mean, scale, value=-lr / (1 - _BETA1**step)), mean, square
 
-    (found,), _ = until_done(look, move, (z, target, side, torch.zeros_like(z), torch.zeros_like(z)), _ADAM_STEPS)
+    (found,), _ = until_done(look, move, (z, torch.zeros_like(z), torch.zeros_like(z)), _ADAM_STEPS)
     return found
 
 
@@ -138,15 +136,15 @@ def newton_to_entropy(z: Tensor, target: Tensor, tolerance: float) -> Tensor:
         Logits ``[item, vocab]``.
     """
 
-    def look(z: Tensor, target: Tensor) -> tuple[Tensor, State, State]:
+    def look(row: Tensor, z: Tensor) -> tuple[Tensor, State, State]:
         h, gradient = _entropy_and_gradient(z)
-        error = h - target
-        return error.abs() <= 0.1 * tolerance, (z,), (z, target, error.unsqueeze(-1), gradient)
+        error = h - target[row]
+        return error.abs() <= 0.1 * tolerance, (z,), (z, error.unsqueeze(-1), gradient)
 
-    def move(_: int, z: Tensor, target: Tensor, error: Tensor, gradient: Tensor) -> State:
+    def move(_: int, __: Tensor, z: Tensor, error: Tensor, gradient: Tensor) -> State:
         change = gradient.mul_(error / gradient.square().sum(-1, keepdim=True).clamp_min(1e-30))
         # one logit moves by 1 at most: far from the goal the linear model of H is wrong
-        return z - change.div_(change.abs().amax(-1, keepdim=True).clamp_min(1.0)), target
+        return (z - change.div_(change.abs().amax(-1, keepdim=True).clamp_min(1.0)),)
 
-    (found,), _ = until_done(look, move, (z, target), _NEWTON_STEPS)
+    (found,), _ = until_done(look, move, (z,), _NEWTON_STEPS)
     return found

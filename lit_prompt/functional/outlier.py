@@ -141,35 +141,33 @@ def _descend(
 ) -> Tensor:
     """Adam until the outliers of each row hold their goal near the wanted entropy, Gauss-Newton from there."""
 
-    def look(
-        z: Tensor, target: Tensor, ids: Tensor, goal: Tensor, weight: Tensor, *averages: Tensor
-    ) -> tuple[Tensor, State, State]:
+    def look(row: Tensor, z: Tensor, weight: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, State, State]:
         log_p = z.log_softmax(-1)
         p = log_p.exp()
         h = -(p * log_p).sum(-1)
-        held = p.gather(1, ids)
+        held = p.gather(1, ids[row])
         mass = held.sum(-1)
-        weight = torch.where(mass >= goal, _WEIGHT_DECAY * weight, weight)
-        done = (mass >= goal) & ((h - target).abs() <= _HAND_OVER)
-        near = done.nonzero().flatten()
-        if len(near):
-            done[near] = _keeps_goal(z[near], target[near], ids[near], goal[near], tolerance)
+        weight = torch.where(mass >= goal[row], _WEIGHT_DECAY * weight, weight)
+        error = h - target[row]
+        done = (mass >= goal[row]) & (error.abs() <= _HAND_OVER)
+        if done.any():
+            near = row[done]
+            done = done.masked_scatter(done, _keeps_goal(z[done], target[near], ids[near], goal[near], tolerance))
         # gradient of the loss: p (-2a (H - h)(log p + H) + b M), less b p for the outliers
-        gradient = log_p.add_(h.unsqueeze(-1)).mul_((-2 * a * (h - target)).unsqueeze(-1))
-        gradient.add_((weight * mass).unsqueeze(-1)).mul_(p).scatter_add_(1, ids, -weight.unsqueeze(-1) * held)
-        return done, (z,), (gradient, z, target, ids, goal, weight, *averages)
+        gradient = log_p.add_(h.unsqueeze(-1)).mul_((-2 * a * error).unsqueeze(-1))
+        gradient.add_((weight * mass).unsqueeze(-1)).mul_(p).scatter_add_(1, ids[row], -weight.unsqueeze(-1) * held)
+        return done, (z,), (z, weight, first, second, gradient)
 
-    def move(step: int, gradient: Tensor, z: Tensor, *facts: Tensor) -> State:
-        *facts, first, second = facts
+    def move(step: int, _: Tensor, z: Tensor, weight: Tensor, first: Tensor, second: Tensor, gradient: Tensor) -> State:
         # both averages lack the factor (1 - memory) and Adam's correction for the first steps: together they make scale
         first.mul_(_MEMORY).add_(gradient)
         second.mul_(_MEMORY).add_(gradient.square_())
         scale = (1 - _MEMORY) / (1 - _MEMORY**step)
         z = z - (lr * scale) * first / (math.sqrt(scale) * second.sqrt()).add_(_ADAM_EPS)
-        return z, *facts, first, second
+        return z, weight, first, second
 
-    averages = torch.zeros_like(logits), torch.zeros_like(logits)
-    (z,), _ = until_done(look, move, (logits, target, ids, goal, torch.full_like(goal, b), *averages), _STEPS)
+    start = logits, torch.full_like(goal, b), torch.zeros_like(logits), torch.zeros_like(logits)
+    (z,), _ = until_done(look, move, start, _STEPS)
     return newton_to_entropy(z, target, tolerance)
 
 

@@ -81,18 +81,18 @@ def descend(
         The last points.
     """
 
-    def look(stuck: Tensor, *state: Tensor) -> tuple[Tensor, State, State]:
-        rows = Rows(*state[:4])
-        measure = gap(rows.point, rows.gradient)
-        return (measure <= tolerance) | stuck, (rows.point, rows.value, measure), state
+    def look(row: Tensor, stuck: Tensor, *state: Tensor) -> tuple[Tensor, State, State]:
+        point, value, gradient, *_ = state
+        measure = gap(point, gradient)
+        return (measure <= tolerance) | stuck, (point, value, measure), state
 
     def move(number: int, *state: Tensor) -> State:
         before = Rows(*state[:4])
         after, memory = step(number, before, *state[4:])
-        return (after.point == before.point).all(1), *after, *memory
+        return (after.point == before.point).all(1), *after[1:], *memory
 
     stuck = torch.zeros_like(rows.problem, dtype=torch.bool)
-    found, steps = until_done(look, move, (stuck, *rows, *memory), max_steps)
+    found, steps = until_done(look, move, (stuck, *rows[1:], *memory), max_steps)
     return Descent(*found, steps)
 
 

@@ -17,8 +17,8 @@ def until_done(
     """Moves every row until it is done; rows that are done leave the work to the others.
 
     Args:
-        look: takes the state; gives who is done ``[row]``, what such a row has found, and what ``move`` takes.
-        move: takes the number of the step, from 1, and what ``look`` gave for the rows left; gives their next state.
+        look: takes rows and their state; gives who is done ``[row]``, what each has found, and what ``move`` takes.
+        move: takes the number of the step, from 1, rows, and what ``look`` gave for them; gives their next state.
         state: tensors ``[row, ...]`` that stay with their row.
         max_steps: a row ends after so many steps in any case.
 
@@ -27,18 +27,18 @@ def until_done(
     """
     row, ended = torch.arange(len(state[0]), device=state[0].device), []
     for number in range(max_steps + 1):
-        done, found, ready = look(*state)
+        done, found, ready = look(row, *state)
         done |= number == max_steps
         if done.any() or not len(row):
-            leaving = row[done]
-            ended.append((leaving, torch.full_like(leaving, number), *(x[done] for x in found)))
+            ended.append((row[done], torch.full_like(row[done], number), *(x[done] for x in found)))
             row, ready = row[~done], tuple(x[~done] for x in ready)
         if not len(row):
             break
-        state = move(number + 1, *ready)
-    leaving, *results = (torch.cat(parts) for parts in zip(*ended, strict=True))
-    steps, *found_at_end = (x[leaving.argsort()] for x in results)
-    return tuple(found_at_end), steps
+        state = move(number + 1, row, *ready)
+    left, *results = (torch.cat(parts) for parts in zip(*ended, strict=True))
+    order = left.argsort()
+    steps, *found = (x[order] for x in results)
+    return tuple(found), steps
 
 
 def bisect(
@@ -56,13 +56,13 @@ def bisect(
         The last ends.
     """
 
-    def look(row: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, State, State]:
+    def look(_: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, State, State]:
         middle = (low + high) / 2
-        return (middle == low) | (middle == high), (low, high), (row, low, high, middle)
+        return (middle == low) | (middle == high), (low, high), (low, high, middle)
 
     def move(_: int, row: Tensor, low: Tensor, high: Tensor, middle: Tensor) -> State:
         above = too_high(row, middle)
-        return row, torch.where(above, low, middle), torch.where(above, middle, high)
+        return torch.where(above, low, middle), torch.where(above, middle, high)
 
-    (low, high), _ = until_done(look, move, (torch.arange(len(low), device=low.device), low, high), max_steps)
+    (low, high), _ = until_done(look, move, (low, high), max_steps)
     return low, high
