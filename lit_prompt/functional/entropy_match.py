@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
 from lit_prompt.functional.divergence import entropy
@@ -23,8 +24,10 @@ class EntropyMatchError(RuntimeError):
     """The wanted entropy was not reached."""
 
 
-def _entropy_and_gradient(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """H in nats ``[item]`` and dH/dz = -p (log p + H) ``[item, vocab]`` of softmax(z)."""
+def _entropy_and_gradient(
+    logits: Float[Tensor, "item vocab"],
+) -> tuple[Float[Tensor, " item"], Float[Tensor, "item vocab"]]:
+    """H in nats and dH/dz = -p (log p + H) of softmax(z)."""
     log_p = logits.log_softmax(-1)
     p = log_p.exp()
     h = -(p * log_p).sum(-1)
@@ -32,7 +35,9 @@ def _entropy_and_gradient(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @one_thread()
-def match_entropy(logits: Tensor, target: Tensor, lr: float = 0.1, tolerance: float = 1e-3) -> Tensor:
+def match_entropy(
+    logits: Float32[Tensor, "item vocab"], target: Float[Tensor, " item"], lr: float = 0.1, tolerance: float = 1e-3
+) -> Float32[Tensor, "item vocab"]:
     """Descends (H(softmax z) - h)^2 from the given logits until every item has its entropy.
 
     The construction of *random targets* in Distribution Prompting (Wang, Zhu and Shi, EMNLP 2025, arXiv 2505.12244).
@@ -42,13 +47,13 @@ def match_entropy(logits: Tensor, target: Tensor, lr: float = 0.1, tolerance: fl
     depend on the others.
 
     Args:
-        logits: ``[item, vocab]``, float32; the starting points, not changed.
-        target: wanted entropies in nats, ``[item]``, each in [0, ln|V|].
+        logits: the starting points, not changed.
+        target: wanted entropies in nats, each in [0, ln|V|].
         lr: Adam's step size.
         tolerance: largest accepted |H - h| in nats.
 
     Returns:
-        Logits ``[item, vocab]``, float32, with |H(softmax z) - target| <= tolerance, measured in float64.
+        Logits with |H(softmax z) - target| <= tolerance, measured in float64.
 
     Raises:
         EntropyMatchError: if an item does not get there.
@@ -62,18 +67,17 @@ def match_entropy(logits: Tensor, target: Tensor, lr: float = 0.1, tolerance: fl
 
 
 @one_thread()
-def temperature_for_entropy(logits: Tensor, target: Tensor, tolerance: float = 1e-6) -> Tensor:
+def temperature_for_entropy(
+    logits: Float[Tensor, "item vocab"], target: Float[Tensor, " item"], tolerance: float = 1e-6
+) -> Float64[Tensor, "item vocab"]:
     """Logits divided by the temperature at which their softmax has the wanted entropy, by bisection.
 
     H(softmax(z / t)) grows with t, from the log of the number of maxima to ln|V|.
 
     Args:
-        logits: ``[item, vocab]``.
-        target: wanted entropies in nats, ``[item]``.
+        logits: not changed.
+        target: wanted entropies in nats.
         tolerance: largest accepted |H - h| in nats.
-
-    Returns:
-        Logits ``[item, vocab]``, float64.
 
     Raises:
         EntropyMatchError: if an entropy is out of reach.
@@ -124,16 +128,15 @@ def _adam(z: Tensor, target: Tensor, lr: float) -> Tensor:
     return found
 
 
-def newton_to_entropy(z: Tensor, target: Tensor, tolerance: float) -> Tensor:
+def newton_to_entropy(
+    z: Float32[Tensor, "item vocab"], target: Float32[Tensor, " item"], tolerance: float
+) -> Float32[Tensor, "item vocab"]:
     """Gauss-Newton steps on (H - h)^2 until every item is well within the tolerance, or too many were made.
 
     Args:
-        z: logits ``[item, vocab]``, float32.
-        target: wanted entropies in nats, ``[item]``, float32.
+        z: logits.
+        target: wanted entropies in nats.
         tolerance: an item stops at a tenth of it.
-
-    Returns:
-        Logits ``[item, vocab]``.
     """
 
     def look(row: Tensor, z: Tensor) -> tuple[Tensor, State, State]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from lit_prompt.functional.row_descent import Descent, Objective, Rows, backtrack, descend, start_rows
@@ -15,7 +16,7 @@ _CUT = 0.3
 def lbfgs(
     objective: Objective,
     gap: Callable[[Tensor, Tensor], Tensor],
-    start: Tensor,
+    start: Float64[Tensor, "item dim"],
     tolerance: float,
     max_steps: int,
     rounding: float,
@@ -28,7 +29,7 @@ def lbfgs(
     Args:
         objective: of the problems.
         gap: takes points and gradients; gives what is to become small ``[row]``.
-        start: ``[item, dim]``, float64.
+        start: of each problem.
         tolerance: a problem ends when its gap is at most this.
         max_steps: it ends after this many steps whatever its gap.
         rounding: relative error of the objective's values.

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
 from lit_prompt.functional.divergence import entropy
@@ -24,7 +25,7 @@ _HAND_OVER = 0.05
 _ROUNDING = 1e-5
 
 
-def max_outlier_mass(entropy: Tensor, k: int, vocab_size: int) -> Tensor:
+def max_outlier_mass(entropy: Float[Tensor, "*item"], k: int, vocab_size: int) -> Float64[Tensor, "*item"]:
     r"""Largest mass m that k given tokens can hold in a distribution of entropy h over V tokens.
 
     A distribution with mass M on the k tokens has the entropy
@@ -41,12 +42,12 @@ def max_outlier_mass(entropy: Tensor, k: int, vocab_size: int) -> Tensor:
     spread unevenly over them: m = 1. (Not every smaller mass is possible: half of it takes ln 2 nats.)
 
     Args:
-        entropy: h in nats, ``[...]``, each in [0, ln V].
+        entropy: h in nats, each in [0, ln V].
         k: number of tokens, from 1 to V - 1.
         vocab_size: V.
 
     Returns:
-        ``[...]``, float64, from k/V to 1.
+        m, from k/V to 1.
 
     Raises:
         ValueError: if k or an entropy is out of range.
@@ -71,25 +72,25 @@ class OutlierDescent:
     """What a descent reached, measured in float64.
 
     Attributes:
-        logits: ``[item, vocab]``, float32.
-        entropy: nats, ``[item]``, float64.
-        mass: what the outlier tokens hold, ``[item]``, float64.
-        max_mass: the most that they can hold at the wanted entropy, ``[item]``, float64.
-        accepted: whether entropy and mass are as wanted, ``[item]``, bool.
+        logits: of the distributions.
+        entropy: nats.
+        mass: what the outlier tokens hold.
+        max_mass: the most that they can hold at the wanted entropy.
+        accepted: whether entropy and mass are as wanted.
     """
 
-    logits: Tensor
-    entropy: Tensor
-    mass: Tensor
-    max_mass: Tensor
-    accepted: Tensor
+    logits: Float32[Tensor, "item vocab"]
+    entropy: Float64[Tensor, " item"]
+    mass: Float64[Tensor, " item"]
+    max_mass: Float64[Tensor, " item"]
+    accepted: Bool[Tensor, " item"]
 
 
 @one_thread()
 def descend_to_outliers(
-    logits: Tensor,
-    target: Tensor,
-    outlier_ids: Tensor,
+    logits: Float32[Tensor, "item vocab"],
+    target: Float[Tensor, " item"],
+    outlier_ids: Int64[Tensor, "item k"],
     a: float = 1.0,
     b: float = 100.0,
     delta: float = 0.05,
@@ -112,9 +113,9 @@ def descend_to_outliers(
     that are done leave the batch. Working memory is about ten times that of ``logits``.
 
     Args:
-        logits: ``[item, vocab]``, float32, finite; the starting points, not changed.
-        target: wanted entropies h in nats, ``[item]``, each in [0, ln|V|].
-        outlier_ids: distinct tokens of each item, ``[item, k]``, int64, k < |V|.
+        logits: the starting points, finite; not changed.
+        target: wanted entropies h in nats, each in [0, ln|V|].
+        outlier_ids: distinct tokens of each item, k < |V|.
         a: weight of the entropy's error.
         b: weight of the mass at the start. Adam has no scale: a and b count through their ratio.
         delta: largest accepted shortfall of the mass.

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from lit_prompt.functional.row_loop import State, until_done
 
-#: Takes points ``[row, dim]`` and the problems that they belong to ``[row]``; gives values ``[row]`` and gradients
-#: ``[row, dim]``.
-Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+#: Takes points and the problems that they belong to; gives values and gradients.
+Objective = Callable[
+    [Float64[Tensor, "row dim"], Int64[Tensor, " row"]], tuple[Float64[Tensor, " row"], Float64[Tensor, "row dim"]]
+]
 
 _SUFFICIENT = 1e-4
 _MOST_CUTS = 40
@@ -25,36 +27,36 @@ class Descent:
     """Where the problems ended.
 
     Attributes:
-        point: ``[item, dim]``, float64.
-        value: objective there, ``[item]``.
-        gap: the measure that was to become small, ``[item]``.
-        steps: steps made, ``[item]``.
+        point: the last ones.
+        value: objective there.
+        gap: the measure that was to become small.
+        steps: steps made.
     """
 
-    point: Tensor
-    value: Tensor
-    gap: Tensor
-    steps: Tensor
+    point: Float64[Tensor, "item dim"]
+    value: Float64[Tensor, " item"]
+    gap: Float64[Tensor, " item"]
+    steps: Int64[Tensor, " item"]
 
 
 class Rows(NamedTuple):
     """The problems that are under way.
 
     Attributes:
-        problem: which ones, ``[row]``.
-        point: where they are, ``[row, dim]``, float64.
-        value: objective there, ``[row]``.
-        gradient: and its gradient, ``[row, dim]``.
+        problem: which ones.
+        point: where they are.
+        value: objective there.
+        gradient: and its gradient.
     """
 
-    problem: Tensor
-    point: Tensor
-    value: Tensor
-    gradient: Tensor
+    problem: Int64[Tensor, " row"]
+    point: Float64[Tensor, "row dim"]
+    value: Float64[Tensor, " row"]
+    gradient: Float64[Tensor, "row dim"]
 
 
-def start_rows(objective: Objective, point: Tensor) -> Rows:
-    """All problems at their starts ``[item, dim]``."""
+def start_rows(objective: Objective, point: Float64[Tensor, "item dim"]) -> Rows:
+    """All problems at their starts."""
     every = torch.arange(len(point), device=point.device)
     return Rows(every, point, *objective(point, every))
 
@@ -100,8 +102,8 @@ def backtrack(
     objective: Objective,
     rows: Rows,
     trial: Callable[[Tensor, Tensor], Tensor],
-    length: Tensor,
-    ceiling: Tensor,
+    length: Float64[Tensor, " row"],
+    ceiling: Float64[Tensor, " row"],
     cut: float,
     rounding: float,
 ) -> Rows:
@@ -111,8 +113,8 @@ def backtrack(
         objective: of the problems.
         rows: before the step.
         trial: takes row numbers and step lengths, gives the points that those lead to.
-        length: first step lengths ``[row]``.
-        ceiling: values from which to descend ``[row]``.
+        length: first step lengths.
+        ceiling: values from which to descend.
         cut: what a step that is too long is multiplied by.
         rounding: relative error of the values.
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from lit_prompt.functional.row_descent import Descent, Objective, Rows, backtrack, descend, start_rows
@@ -18,7 +19,7 @@ def spectral_descent(
     objective: Objective,
     project: Callable[[Tensor], Tensor],
     gap: Callable[[Tensor, Tensor], Tensor],
-    start: Tensor,
+    start: Float64[Tensor, "item dim"],
     tolerance: float,
     max_steps: int,
     rounding: float,
@@ -32,7 +33,7 @@ def spectral_descent(
         objective: of the problems.
         project: maps points to the nearest ones of the set.
         gap: takes points of the set and gradients; gives what is to become small ``[row]``.
-        start: ``[item, dim]``, float64.
+        start: of each problem.
         tolerance: a problem ends when its gap is at most this.
         max_steps: it ends after this many steps whatever its gap.
         rounding: relative error of the objective's values.
