@@ -94,8 +94,8 @@ def descend(
         return (after.point == before.point).all(1), *after[1:], *memory
 
     stuck = torch.zeros_like(rows.problem, dtype=torch.bool)
-    found, steps = until_done(look, move, (stuck, *rows[1:], *memory), max_steps)
-    return Descent(*found, steps)
+    (point, value, measure), steps = until_done(look, move, (stuck, *rows[1:], *memory), max_steps)
+    return Descent(point, value, measure, steps)
 
 
 def backtrack(

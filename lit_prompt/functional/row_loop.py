@@ -37,8 +37,8 @@ def until_done(
         state = move(number + 1, row, *ready)
     left, *results = (torch.cat(parts) for parts in zip(*ended, strict=True))
     order = left.argsort()
-    steps, *found = (x[order] for x in results)
-    return tuple(found), steps
+    steps, *ends = (x[order] for x in results)
+    return tuple(ends), steps
 
 
 def bisect(
