@@ -12,6 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+LogProbs = Float[Tensor, "*#batch vocab"]
+Measure = Float[Tensor, "*batch"]
+
 
 def normalize_log_probs(logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch vocab"]:
     """Log-probabilities from logits: float32, or float64 where those are float64."""
@@ -20,9 +23,7 @@ def normalize_log_probs(logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, 
     return logits.log_softmax(-1)
 
 
-def _expected_log_ratio(
-    log_p: Float[Tensor, "*#batch vocab"], log_q: Float[Tensor, "*#batch vocab"]
-) -> Float[Tensor, "*batch"]:
+def _expected_log_ratio(log_p: LogProbs, log_q: LogProbs) -> Measure:
     """Sum of p (log p - log q) over normalised inputs, with 0 log 0 = 0."""
     absent = log_p == -math.inf
     log_ratio = (log_p - log_q).masked_fill(absent, 0.0)
@@ -32,9 +33,7 @@ def _expected_log_ratio(
     return (p * log_ratio).masked_fill(underflow, math.inf).sum(-1)
 
 
-def kl_divergence(
-    log_p: Float[Tensor, "*#batch vocab"], log_q: Float[Tensor, "*#batch vocab"]
-) -> Float[Tensor, "*batch"]:
+def kl_divergence(log_p: LogProbs, log_q: LogProbs) -> Measure:
     """Kullback-Leibler divergence KL(p || q) in nats; ``inf`` where p has mass on a token to which q gives none.
 
     Args:
@@ -44,16 +43,12 @@ def kl_divergence(
     return _expected_log_ratio(normalize_log_probs(log_p), normalize_log_probs(log_q))
 
 
-def reverse_kl_divergence(
-    log_p: Float[Tensor, "*#batch vocab"], log_q: Float[Tensor, "*#batch vocab"]
-) -> Float[Tensor, "*batch"]:
+def reverse_kl_divergence(log_p: LogProbs, log_q: LogProbs) -> Measure:
     """Reverse divergence KL(q || p) in nats; ``inf`` where q has mass on a token that p excludes."""
     return kl_divergence(log_q, log_p)
 
 
-def js_divergence(
-    log_p: Float[Tensor, "*#batch vocab"], log_q: Float[Tensor, "*#batch vocab"]
-) -> Float[Tensor, "*batch"]:
+def js_divergence(log_p: LogProbs, log_q: LogProbs) -> Measure:
     """Jensen-Shannon divergence in nats, between 0 and ln 2 (Lin, 1991)."""
     log_p, log_q = normalize_log_probs(log_p), normalize_log_probs(log_q)
     # where both are -inf the value does not count, but logaddexp would have a NaN for its gradient
@@ -62,24 +57,20 @@ def js_divergence(
     return 0.5 * (_expected_log_ratio(log_p, log_mixture) + _expected_log_ratio(log_q, log_mixture))
 
 
-def total_variation(
-    log_p: Float[Tensor, "*#batch vocab"], log_q: Float[Tensor, "*#batch vocab"]
-) -> Float[Tensor, "*batch"]:
+def total_variation(log_p: LogProbs, log_q: LogProbs) -> Measure:
     """Total variation distance, half the L1 distance: a probability, without unit."""
     p, q = normalize_log_probs(log_p).exp(), normalize_log_probs(log_q).exp()
     return 0.5 * (p - q).abs().sum(-1)
 
 
-def entropy(log_p: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch"]:
+def entropy(log_p: LogProbs) -> Measure:
     """Shannon entropy in nats, between 0 and ln|V|."""
     log_p = normalize_log_probs(log_p)
     # 0 - x, not -x: a one-hot distribution has entropy 0.0, not -0.0
     return 0.0 - (log_p.exp() * log_p.masked_fill(log_p == -math.inf, 0.0)).sum(-1)
 
 
-def top_k_overlap(
-    log_p: Float[Tensor, "*#batch vocab"], log_q: Float[Tensor, "*#batch vocab"], k: int = 10
-) -> Float[Tensor, "*batch"]:
+def top_k_overlap(log_p: LogProbs, log_q: LogProbs, k: int = 10) -> Measure:
     """Share of p's k most likely tokens that are among q's k most likely ones, between 0 and 1.
 
     Where p has fewer than k tokens with mass, only those count: for a one-hot target the value is 1 when q's top k
@@ -99,9 +90,7 @@ def top_k_overlap(
     return found.sum(-1) / present.sum(-1)
 
 
-def token_kl(
-    log_p: Float[Tensor, "*#batch vocab"], log_q: Float[Tensor, "*#batch vocab"]
-) -> Float[Tensor, "*batch vocab"]:
+def token_kl(log_p: LogProbs, log_q: LogProbs) -> Float[Tensor, "*batch vocab"]:
     """Share of every token in KL(p || q), in nats: p log(p/q) + q - p, which is never negative; they sum to the KL."""
     log_p, log_q = normalize_log_probs(log_p), normalize_log_probs(log_q)
     p, q = log_p.exp(), log_q.exp()
