@@ -4,8 +4,10 @@ from lit_prompt.functional.divergence import (
     entropy,
     js_divergence,
     kl_divergence,
+    largest_errors,
     normalize_log_probs,
     reverse_kl_divergence,
+    token_kl,
     top_k_overlap,
     total_variation,
 )
@@ -14,10 +16,9 @@ from lit_prompt.functional.floor import Floor, kl_floor
 from lit_prompt.functional.objective import kl_from_moments, kl_table_from_moments
 from lit_prompt.functional.outlier import OutlierDescent, descend_to_outliers, max_outlier_mass
 from lit_prompt.functional.output_head import OutputHead, TargetTerms
+from lit_prompt.functional.rows import one_thread
 from lit_prompt.functional.seeds import seed_for
 from lit_prompt.functional.sphere import SpherePoint, kl_on_sphere
-from lit_prompt.functional.threads import one_thread
-from lit_prompt.functional.token_error import largest_errors, token_kl
 
 __all__ = [
     "EntropyMatchError",

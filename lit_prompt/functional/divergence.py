@@ -1,33 +1,30 @@
 """Divergences between next-token distributions, in nats, exact at zeros and in half precision.
 
-Every function takes the log of both distributions over the last dimension. The inputs may be log-probabilities or
-unnormalised logits, of any floating dtype: half precision is raised to float32, and both are normalised with
-``log_softmax`` before anything else, so that the rounding of half-precision inputs does not leave a distribution that
-sums to 1.003. A probability of zero is a log-probability of ``-inf``.
+Every function takes the log of the distributions over the last dimension: log-probabilities or unnormalised logits, of
+any floating dtype. Half precision is raised to float32, and all are normalised with ``log_softmax`` before anything
+else, so that the rounding of half-precision inputs does not leave a distribution that sums to 1.003. A probability of
+zero is a log-probability of ``-inf``.
 """
 
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+LogProbs = Float[Tensor, "*#batch vocab"]
+Measure = Float[Tensor, "*batch"]
 
-def normalize_log_probs(logits: Tensor) -> Tensor:
-    """Normalises logits or log-probabilities over the last dimension.
 
-    Args:
-        logits: ``[..., vocab]``, any floating dtype; ``-inf`` means probability zero.
-
-    Returns:
-        Log-probabilities ``[..., vocab]``, float32 (float64 where the input is float64).
-    """
+def normalize_log_probs(logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch vocab"]:
+    """Log-probabilities from logits: float32, or float64 where those are float64."""
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
     return logits.log_softmax(-1)
 
 
-def _expected_log_ratio(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """Sum of p (log p - log q) over normalised inputs, with 0 log 0 = 0: ``[..., vocab]`` to ``[...]``."""
+def _expected_log_ratio(log_p: LogProbs, log_q: LogProbs) -> Measure:
+    """Sum of p (log p - log q) over normalised inputs, with 0 log 0 = 0."""
     absent = log_p == -math.inf
     log_ratio = (log_p - log_q).masked_fill(absent, 0.0)
     p = log_p.exp()
@@ -36,42 +33,23 @@ def _expected_log_ratio(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (p * log_ratio).masked_fill(underflow, math.inf).sum(-1)
 
 
-def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """Kullback-Leibler divergence KL(p || q) in nats.
+def kl_divergence(log_p: LogProbs, log_q: LogProbs) -> Measure:
+    """Kullback-Leibler divergence KL(p || q) in nats; ``inf`` where p has mass on a token to which q gives none.
 
     Args:
-        log_p: log of the target, ``[..., vocab]``.
-        log_q: log of the reached distribution, ``[..., vocab]``.
-
-    Returns:
-        ``[...]``; ``inf`` where p has mass on a token to which q gives none.
+        log_p: log of the target.
+        log_q: log of the reached distribution.
     """
     return _expected_log_ratio(normalize_log_probs(log_p), normalize_log_probs(log_q))
 
 
-def reverse_kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """Reverse divergence KL(q || p) in nats; ``inf`` where q has mass on a token that p excludes.
-
-    Args:
-        log_p: log of the target, ``[..., vocab]``.
-        log_q: log of the reached distribution, ``[..., vocab]``.
-
-    Returns:
-        ``[...]``.
-    """
+def reverse_kl_divergence(log_p: LogProbs, log_q: LogProbs) -> Measure:
+    """Reverse divergence KL(q || p) in nats; ``inf`` where q has mass on a token that p excludes."""
     return kl_divergence(log_q, log_p)
 
 
-def js_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """Jensen-Shannon divergence in nats, between 0 and ln 2 (Lin, 1991).
-
-    Args:
-        log_p: log of the target, ``[..., vocab]``.
-        log_q: log of the reached distribution, ``[..., vocab]``.
-
-    Returns:
-        ``[...]``.
-    """
+def js_divergence(log_p: LogProbs, log_q: LogProbs) -> Measure:
+    """Jensen-Shannon divergence in nats, between 0 and ln 2 (Lin, 1991)."""
     log_p, log_q = normalize_log_probs(log_p), normalize_log_probs(log_q)
     # where both are -inf the value does not count, but logaddexp would have a NaN for its gradient
     neither = (log_p == -math.inf) & (log_q == -math.inf)
@@ -79,47 +57,29 @@ def js_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     return 0.5 * (_expected_log_ratio(log_p, log_mixture) + _expected_log_ratio(log_q, log_mixture))
 
 
-def total_variation(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """Total variation distance, half the L1 distance, between 0 and 1.
-
-    Args:
-        log_p: log of the target, ``[..., vocab]``.
-        log_q: log of the reached distribution, ``[..., vocab]``.
-
-    Returns:
-        ``[...]``, a probability (no unit).
-    """
+def total_variation(log_p: LogProbs, log_q: LogProbs) -> Measure:
+    """Total variation distance, half the L1 distance: a probability, without unit."""
     p, q = normalize_log_probs(log_p).exp(), normalize_log_probs(log_q).exp()
     return 0.5 * (p - q).abs().sum(-1)
 
 
-def entropy(log_p: Tensor) -> Tensor:
-    """Shannon entropy in nats, between 0 and ln|V|.
-
-    Args:
-        log_p: ``[..., vocab]``.
-
-    Returns:
-        ``[...]``.
-    """
+def entropy(log_p: LogProbs) -> Measure:
+    """Shannon entropy in nats, between 0 and ln|V|."""
     log_p = normalize_log_probs(log_p)
     # 0 - x, not -x: a one-hot distribution has entropy 0.0, not -0.0
     return 0.0 - (log_p.exp() * log_p.masked_fill(log_p == -math.inf, 0.0)).sum(-1)
 
 
-def top_k_overlap(log_p: Tensor, log_q: Tensor, k: int = 10) -> Tensor:
-    """Share of p's k most likely tokens that are among q's k most likely ones.
+def top_k_overlap(log_p: LogProbs, log_q: LogProbs, k: int = 10) -> Measure:
+    """Share of p's k most likely tokens that are among q's k most likely ones, between 0 and 1.
 
     Where p has fewer than k tokens with mass, only those count: for a one-hot target the value is 1 when q's top k
     holds its token.
 
     Args:
-        log_p: log of the target, ``[..., vocab]``.
-        log_q: log of the reached distribution, ``[..., vocab]``.
+        log_p: log of the target.
+        log_q: log of the reached distribution.
         k: number of tokens, at most the vocabulary's size.
-
-    Returns:
-        ``[...]``, between 0 and 1.
     """
     k = min(k, log_p.shape[-1])
     top_p, index_p = log_p.topk(k, dim=-1)
@@ -128,3 +88,23 @@ def top_k_overlap(log_p: Tensor, log_q: Tensor, k: int = 10) -> Tensor:
     same = (index_p.unsqueeze(-1) == index_q.unsqueeze(-2)) & (top_q > -math.inf).unsqueeze(-2)
     found = same.any(-1) & present
     return found.sum(-1) / present.sum(-1)
+
+
+def token_kl(log_p: LogProbs, log_q: LogProbs) -> Float[Tensor, "*batch vocab"]:
+    """Share of every token in KL(p || q), in nats: p log(p/q) + q - p, which is never negative; they sum to the KL."""
+    log_p, log_q = normalize_log_probs(log_p), normalize_log_probs(log_q)
+    p, q = log_p.exp(), log_q.exp()
+    ratio = (log_p - log_q).masked_fill(p == 0, 0.0)
+    return (p * ratio + q - p).clamp_min(0.0)
+
+
+def largest_errors(p: Float[Tensor, " vocab"], q: Float[Tensor, " vocab"], k: int = 5) -> list[int]:
+    """The tokens with most missing and with most excess mass.
+
+    Args:
+        p: target, probabilities.
+        q: reached distribution, probabilities.
+        k: number of tokens on each side, at most; differences below 1e-6 do not count.
+    """
+    found = [torch.topk(x, min(k, len(x))) for x in (p - q, q - p)]
+    return [i for top in found for i, x in zip(top.indices.tolist(), top.values.tolist(), strict=True) if x > 1e-6]

@@ -1,13 +1,15 @@
 """Distributions of a wanted entropy, from random logits: by gradient descent (the paper's way) and by temperature."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
 from lit_prompt.functional.divergence import entropy
-from lit_prompt.functional.threads import one_thread
+from lit_prompt.functional.row_loop import State, bisect, until_done
+from lit_prompt.functional.rows import one_thread
 
 _ADAM_STEPS = 5000
 _BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
@@ -22,8 +24,10 @@ class EntropyMatchError(RuntimeError):
     """The wanted entropy was not reached."""
 
 
-def _entropy_and_gradient(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """H in nats ``[item]`` and dH/dz = -p (log p + H) ``[item, vocab]`` of softmax(z)."""
+def _entropy_and_gradient(
+    logits: Float[Tensor, "item vocab"],
+) -> tuple[Float[Tensor, " item"], Float[Tensor, "item vocab"]]:
+    """H in nats and dH/dz = -p (log p + H) of softmax(z)."""
     log_p = logits.log_softmax(-1)
     p = log_p.exp()
     h = -(p * log_p).sum(-1)
@@ -31,7 +35,9 @@ def _entropy_and_gradient(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @one_thread()
-def match_entropy(logits: Tensor, target: Tensor, lr: float = 0.1, tolerance: float = 1e-3) -> Tensor:
+def match_entropy(
+    logits: Float32[Tensor, "item vocab"], target: Float[Tensor, " item"], lr: float = 0.1, tolerance: float = 1e-3
+) -> Float32[Tensor, "item vocab"]:
     """Descends (H(softmax z) - h)^2 from the given logits until every item has its entropy.
 
     The construction of *random targets* in Distribution Prompting (Wang, Zhu and Shi, EMNLP 2025, arXiv 2505.12244).
@@ -41,141 +47,107 @@ def match_entropy(logits: Tensor, target: Tensor, lr: float = 0.1, tolerance: fl
     depend on the others.
 
     Args:
-        logits: ``[item, vocab]``, float32; the starting points, not changed.
-        target: wanted entropies in nats, ``[item]``, each in [0, ln|V|].
+        logits: the starting points, not changed.
+        target: wanted entropies in nats, each in [0, ln|V|].
         lr: Adam's step size.
         tolerance: largest accepted |H - h| in nats.
 
     Returns:
-        Logits ``[item, vocab]``, float32, with |H(softmax z) - target| <= tolerance, measured in float64.
+        Logits with |H(softmax z) - target| <= tolerance, measured in float64.
 
     Raises:
         EntropyMatchError: if an item does not get there.
     """
-    z = logits.detach().clone()
-    for some, wanted in _cached(z, target.to(z)):
-        _adam(some, wanted, lr)
-        newton_to_entropy(some, wanted, tolerance)
-        missed = _missed(some, wanted, tolerance)
-        if missed is not None:
-            raise EntropyMatchError(
-                f"entropy {missed[0]:.4f} nats was missed by {missed[1]:.2g} nats (tolerance {tolerance:g})"
-            )
-    return z
+    return _in_blocks(
+        lambda z, wanted: newton_to_entropy(_adam(z, wanted, lr), wanted, tolerance),
+        logits.detach(),
+        target.to(logits),
+        tolerance,
+    )
 
 
 @one_thread()
-def temperature_for_entropy(logits: Tensor, target: Tensor, tolerance: float = 1e-6) -> Tensor:
+def temperature_for_entropy(
+    logits: Float[Tensor, "item vocab"], target: Float[Tensor, " item"], tolerance: float = 1e-6
+) -> Float64[Tensor, "item vocab"]:
     """Logits divided by the temperature at which their softmax has the wanted entropy, by bisection.
 
     H(softmax(z / t)) grows with t, from the log of the number of maxima to ln|V|.
 
     Args:
-        logits: ``[item, vocab]``.
-        target: wanted entropies in nats, ``[item]``.
+        logits: not changed.
+        target: wanted entropies in nats.
         tolerance: largest accepted |H - h| in nats.
-
-    Returns:
-        Logits ``[item, vocab]``, float64.
 
     Raises:
         EntropyMatchError: if an entropy is out of reach.
     """
-    z = logits.double().clone()
-    for some, wanted in _cached(z, target.double()):
-        low = torch.full_like(wanted, -40.0)  # bounds of the log of the temperature
-        high = torch.full_like(wanted, 40.0)
-        for _ in range(100):
-            middle = (low + high) / 2
-            too_flat = entropy(some / middle.exp().unsqueeze(-1)) > wanted
-            high, low = torch.where(too_flat, middle, high), torch.where(too_flat, low, middle)
-        some.div_(middle.exp().unsqueeze(-1))
-        missed = _missed(some, wanted, tolerance)
-        if missed is not None:
-            raise EntropyMatchError(f"no temperature gives entropy {missed[0]:.6g} of {math.log(z.shape[-1]):.6g}")
-    return z
+
+    def divide(z: Tensor, wanted: Tensor) -> Tensor:
+        def too_flat(row: Tensor, log_temperature: Tensor) -> Tensor:
+            return entropy(z[row] / log_temperature.exp().unsqueeze(-1)) > wanted[row]
+
+        low, high = bisect(too_flat, torch.full_like(wanted, -40.0), torch.full_like(wanted, 40.0))
+        return z / ((low + high) / 2).exp().unsqueeze(-1)
+
+    return _in_blocks(divide, logits.double(), target.double(), tolerance)
 
 
-def _cached(z: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Views of as many items as a core's cache holds with all that is computed of them."""
-    rows = max(1, _CACHED_ELEMENTS // z.shape[-1])
-    yield from zip(z.split(rows), target.split(rows), strict=True)
+def _in_blocks(solve: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target: Tensor, tolerance: float) -> Tensor:
+    """Solves as many items at a time as a core's cache holds with all that is computed of them, and checks them."""
+    rows = max(1, _CACHED_ELEMENTS // logits.shape[-1])
+    solved = []
+    for z, wanted in zip(logits.split(rows), target.split(rows), strict=True):
+        solved.append(solve(z, wanted))
+        error = (entropy(solved[-1].double()) - wanted.double()).abs()
+        if not bool((error <= tolerance).all()):
+            worst = int(error.argmax())  # one that is not a number, where there is one
+            raise EntropyMatchError(
+                f"entropy {wanted[worst]:.4f} nats was missed by {error[worst]:.2g} nats (tolerance {tolerance:g})"
+            )
+    return torch.cat(solved)
 
 
-def _missed(logits: Tensor, target: Tensor, tolerance: float) -> tuple[float, float] | None:
-    """The entropy that is missed most and by how much, in nats, in float64; None where all are hit."""
-    error = (entropy(logits.double()) - target.double()).abs()
-    if bool((error <= tolerance).all()):
-        return None
-    worst = int(error.argmax())  # one that is not a number, where there is one
-    return float(target[worst]), float(error[worst])
-
-
-def _adam(z: Tensor, target: Tensor, lr: float) -> None:
-    """Adam (Kingma and Ba, 2015) on (H - h)^2, in place, until an item is near its entropy or past it."""
+def _adam(z: Tensor, target: Tensor, lr: float) -> Tensor:
+    """Adam (Kingma and Ba, 2015) on (H - h)^2 until an item is near its entropy or past it."""
     side = torch.sign(_entropy_and_gradient(z)[0] - target)
 
-    def near(error: Tensor, state: list[Tensor]) -> Tensor:
-        return (error.abs() <= _HAND_OVER) | (torch.sign(error) != state[-1])
+    def look(row: Tensor, z: Tensor, mean: Tensor, square: Tensor) -> tuple[Tensor, State, State]:
+        h, gradient = _entropy_and_gradient(z)
+        error = h - target[row]
+        near = (error.abs() <= _HAND_OVER) | (torch.sign(error) != side[row])
+        return near, (z,), (z, mean, square, gradient.mul_(2 * error.unsqueeze(-1)))
 
-    def move(step: int, error: Tensor, gradient: Tensor, z: Tensor, state: list[Tensor]) -> None:
-        mean, square, _ = state
-        gradient.mul_(2 * error)
+    def move(step: int, _: Tensor, z: Tensor, mean: Tensor, square: Tensor, gradient: Tensor) -> State:
         mean.lerp_(gradient, 1 - _BETA1)
         square.mul_(_BETA2).addcmul_(gradient, gradient, value=1 - _BETA2)
         scale = square.sqrt().div_(math.sqrt(1 - _BETA2**step)).add_(_EPS)
-        z.addcdiv_(mean, scale, value=-lr / (1 - _BETA1**step))
+        return z.addcdiv(mean, scale, value=-lr / (1 - _BETA1**step)), mean, square
 
-    _until(near, move, z, target, [torch.zeros_like(z), torch.zeros_like(z), side], _ADAM_STEPS)
+    (found,), _ = until_done(look, move, (z, torch.zeros_like(z), torch.zeros_like(z)), _ADAM_STEPS)
+    return found
 
 
-def newton_to_entropy(z: Tensor, target: Tensor, tolerance: float) -> None:
+def newton_to_entropy(
+    z: Float32[Tensor, "item vocab"], target: Float32[Tensor, " item"], tolerance: float
+) -> Float32[Tensor, "item vocab"]:
     """Gauss-Newton steps on (H - h)^2 until every item is well within the tolerance, or too many were made.
 
     Args:
-        z: logits ``[item, vocab]``, float32; changed in place.
-        target: wanted entropies in nats, ``[item]``, float32.
+        z: logits.
+        target: wanted entropies in nats.
         tolerance: an item stops at a tenth of it.
     """
 
-    def there(error: Tensor, state: list[Tensor]) -> Tensor:
-        return error.abs() <= 0.1 * tolerance
+    def look(row: Tensor, z: Tensor) -> tuple[Tensor, State, State]:
+        h, gradient = _entropy_and_gradient(z)
+        error = h - target[row]
+        return error.abs() <= 0.1 * tolerance, (z,), (z, error.unsqueeze(-1), gradient)
 
-    def move(step: int, error: Tensor, gradient: Tensor, z: Tensor, state: list[Tensor]) -> None:
+    def move(_: int, __: Tensor, z: Tensor, error: Tensor, gradient: Tensor) -> State:
         change = gradient.mul_(error / gradient.square().sum(-1, keepdim=True).clamp_min(1e-30))
         # one logit moves by 1 at most: far from the goal the linear model of H is wrong
-        z.sub_(change.div_(change.abs().amax(-1, keepdim=True).clamp_min(1.0)))
+        return (z - change.div_(change.abs().amax(-1, keepdim=True).clamp_min(1.0)),)
 
-    _until(there, move, z, target, [], _NEWTON_STEPS)
-
-
-def _until(
-    arrived: Callable[[Tensor, list[Tensor]], Tensor],
-    move: Callable[[int, Tensor, Tensor, Tensor, list[Tensor]], None],
-    z: Tensor,
-    target: Tensor,
-    state: list[Tensor],
-    steps: int,
-) -> None:
-    """Moves items of ``z``, in place, until they have arrived; those that have leave the work to the others.
-
-    Args:
-        arrived: from errors H - h ``[item]`` and state to who has arrived, ``[item]``.
-        move: changes ``z`` and state, given the number of the step, errors ``[item, 1]`` and dH/dz.
-        z: logits, ``[item, vocab]``.
-        target: wanted entropies, ``[item]``.
-        state: further tensors ``[item, ...]`` that stay with their item.
-        steps: the most that an item moves.
-    """
-    moving, item, state = z.clone(), torch.arange(len(z), device=z.device), list(state)
-    for step in range(1, steps + 1):
-        h, gradient = _entropy_and_gradient(moving)
-        error = h - target[item]
-        done = arrived(error, state)
-        if done.any():
-            z[item[done]] = moving[done]
-            if done.all():
-                return
-            moving, item, error, gradient, *state = (x[~done] for x in (moving, item, error, gradient, *state))
-        move(step, error.unsqueeze(-1), gradient, moving, state)
-    z[item] = moving
+    (found,), _ = until_done(look, move, (z,), _NEWTON_STEPS)
+    return found

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from lit_prompt.functional.output_head import OutputHead, TargetTerms
-from lit_prompt.functional.row_descent import Descent
+from lit_prompt.functional.row_descent import Descent, in_two_precisions
 from lit_prompt.functional.spectral_descent import spectral_descent
-from lit_prompt.functional.two_precisions import in_two_precisions
 
 
 @dataclass(frozen=True)
@@ -16,16 +16,16 @@ class Floor:
     """Solutions of the ball problem.
 
     Attributes:
-        lower: certified lower bound of the KL of any prompt, nats, ``[item]``, float64.
-        upper: KL at ``point``, nats, ``[item]``: how far below the ball's least KL ``lower`` can be at most.
-        point: normalised states, ``[item, dim]``, float64.
-        steps: steps of the solver, ``[item]``.
+        lower: certified lower bound of the KL of any prompt, nats.
+        upper: KL at ``point``, nats: how far below the ball's least KL ``lower`` can be at most.
+        point: normalised states.
+        steps: steps of the solver.
     """
 
-    lower: Tensor
-    upper: Tensor
-    point: Tensor
-    steps: Tensor
+    lower: Float64[Tensor, " item"]
+    upper: Float64[Tensor, " item"]
+    point: Float64[Tensor, "item dim"]
+    steps: Int64[Tensor, " item"]
 
 
 def kl_floor(head: OutputHead, terms: TargetTerms, tolerance: float = 1e-3, max_steps: int = 3000) -> Floor:

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
-from lit_prompt.functional.row_descent import Descent, Objective, Rows, backtrack, descend
+from lit_prompt.functional.row_descent import Descent, Objective, Rows, backtrack, descend, start_rows
+from lit_prompt.functional.row_loop import State
 
 _MEMORY = 8
 _CUT = 0.3
@@ -14,7 +16,7 @@ _CUT = 0.3
 def lbfgs(
     objective: Objective,
     gap: Callable[[Tensor, Tensor], Tensor],
-    start: Tensor,
+    start: Float64[Tensor, "item dim"],
     tolerance: float,
     max_steps: int,
     rounding: float,
@@ -27,7 +29,7 @@ def lbfgs(
     Args:
         objective: of the problems.
         gap: takes points and gradients; gives what is to become small ``[row]``.
-        start: ``[item, dim]``, float64.
+        start: of each problem.
         tolerance: a problem ends when its gap is at most this.
         max_steps: it ends after this many steps whatever its gap.
         rounding: relative error of the objective's values.
@@ -36,8 +38,7 @@ def lbfgs(
         The last points.
     """
 
-    def step(rows: Rows, number: int) -> Rows:
-        moved, turned = rows.memory
+    def step(_: int, rows: Rows, moved: Tensor, turned: Tensor) -> tuple[Rows, State]:
         direction = -_apply_inverse_hessian(rows.gradient, moved, turned)
         uphill = ~((direction * rows.gradient).sum(1, keepdim=True) < 0.0)
         direction = torch.where(uphill, -rows.gradient, direction)
@@ -46,15 +47,13 @@ def lbfgs(
             return rows.point[which] + length.unsqueeze(1) * direction[which]
 
         ones = torch.ones_like(rows.value)
-        point, value, gradient = backtrack(objective, rows, trial, ones, rows.value, _CUT, rounding)
-        moved = torch.cat([moved[:, 1:], (point - rows.point).unsqueeze(1)], 1)
-        turned = torch.cat([turned[:, 1:], (gradient - rows.gradient).unsqueeze(1)], 1)
-        return Rows(rows.problem, point, value, gradient, (moved, turned))
+        after = backtrack(objective, rows, trial, ones, rows.value, _CUT, rounding)
+        moved = torch.cat([moved[:, 1:], (after.point - rows.point).unsqueeze(1)], 1)
+        turned = torch.cat([turned[:, 1:], (after.gradient - rows.gradient).unsqueeze(1)], 1)
+        return after, (moved, turned)
 
-    every = torch.arange(len(start), device=start.device)
-    value, gradient = objective(start, every)
     nothing = start.new_zeros(len(start), _MEMORY, start.shape[1])  # pairs without curvature count for nothing
-    return descend(Rows(every, start, value, gradient, (nothing, nothing)), step, gap, tolerance, max_steps)
+    return descend(start_rows(objective, start), (nothing, nothing), step, gap, tolerance, max_steps)
 
 
 def _apply_inverse_hessian(gradient: Tensor, moved: Tensor, turned: Tensor) -> Tensor:

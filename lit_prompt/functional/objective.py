@@ -1,9 +1,16 @@
 """The search objective, computed from a target's moments instead of its |V| probabilities."""
 
+from jaxtyping import Float
 from torch import Tensor
 
 
-def kl_from_moments(logits: Tensor, features: Tensor, moments: Tensor, offset: Tensor, entropy: Tensor) -> Tensor:
+def kl_from_moments(
+    logits: Float[Tensor, "*item vocab"],
+    features: Float[Tensor, "*item feature"],
+    moments: Float[Tensor, "*item feature"],
+    offset: Float[Tensor, "*item"],
+    entropy: Float[Tensor, "*item"],
+) -> Float[Tensor, "*item"]:
     r"""KL(p || q) in nats from what a target needs in the search loop.
 
     With logits z = Wf + b for features f and q = softmax(z),
@@ -14,14 +21,14 @@ def kl_from_moments(logits: Tensor, features: Tensor, moments: Tensor, offset: T
     the difference between the moments of q and of p (moment matching).
 
     Args:
-        logits: ``[item, vocab]``, float32 or float64.
-        features: ``[item, feature]``, what the head maps to the logits.
-        moments: W^T p, ``[item, feature]``.
-        offset: <p, b>, ``[item]``.
-        entropy: H(p) in nats, ``[item]``.
+        logits: float32 or float64.
+        features: what the head maps to the logits.
+        moments: W^T p.
+        offset: <p, b>.
+        entropy: H(p) in nats.
 
     Returns:
-        ``[item]``, in nats; differentiable in logits and features.
+        Nats; differentiable in logits and features.
     """
     return logits.logsumexp(-1) - (moments * features).sum(-1) - offset - entropy
 

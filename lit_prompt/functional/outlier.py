@@ -4,11 +4,13 @@ import math
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
 from lit_prompt.functional.divergence import entropy
 from lit_prompt.functional.entropy_match import newton_to_entropy
-from lit_prompt.functional.threads import one_thread
+from lit_prompt.functional.row_loop import State, bisect, until_done
+from lit_prompt.functional.rows import one_thread
 
 _STEPS = 2000
 # Adam forgets within ten steps: once an entropy is met the gradient is a thousandth of what it was, and a longer
@@ -19,12 +21,11 @@ _ADAM_EPS = 1e-15
 _WEIGHT_DECAY = 0.97
 # nats; closer than this a few Gauss-Newton steps meet the entropy, which a fixed Adam step would overshoot for ever
 _HAND_OVER = 0.05
-_BISECTIONS = 100
 # nats; how far above ln|V| an entropy that was computed in float32 may lie
 _ROUNDING = 1e-5
 
 
-def max_outlier_mass(entropy: Tensor, k: int, vocab_size: int) -> Tensor:
+def max_outlier_mass(entropy: Float[Tensor, "*item"], k: int, vocab_size: int) -> Float64[Tensor, "*item"]:
     r"""Largest mass m that k given tokens can hold in a distribution of entropy h over V tokens.
 
     A distribution with mass M on the k tokens has the entropy
@@ -41,12 +42,12 @@ def max_outlier_mass(entropy: Tensor, k: int, vocab_size: int) -> Tensor:
     spread unevenly over them: m = 1. (Not every smaller mass is possible: half of it takes ln 2 nats.)
 
     Args:
-        entropy: h in nats, ``[...]``, each in [0, ln V].
+        entropy: h in nats, each in [0, ln V].
         k: number of tokens, from 1 to V - 1.
         vocab_size: V.
 
     Returns:
-        ``[...]``, float64, from k/V to 1.
+        m, from k/V to 1.
 
     Raises:
         ValueError: if k or an entropy is out of range.
@@ -56,14 +57,14 @@ def max_outlier_mass(entropy: Tensor, k: int, vocab_size: int) -> Tensor:
     h = entropy.double()
     if not bool(((h >= 0) & (h <= math.log(vocab_size) + _ROUNDING)).all()):
         raise ValueError(f"entropies are not all in [0, {math.log(vocab_size):.4f}] nats: {h.tolist()}")
-    low = torch.full_like(h, k / vocab_size)
-    high = torch.ones_like(h)
-    for _ in range(_BISECTIONS):
-        m = (low + high) / 2
+    h = h.flatten()
+
+    def too_sharp(row: Tensor, m: Tensor) -> Tensor:
         coin = torch.special.entr(m) + torch.special.entr(1 - m)
-        too_flat = coin + m * math.log(k) + (1 - m) * math.log(vocab_size - k) > h
-        low, high = torch.where(too_flat, m, low), torch.where(too_flat, high, m)
-    return torch.where(h <= math.log(k), 1.0, low)
+        return coin + m * math.log(k) + (1 - m) * math.log(vocab_size - k) <= h[row]
+
+    m, _ = bisect(too_sharp, torch.full_like(h, k / vocab_size), torch.ones_like(h))
+    return torch.where(h <= math.log(k), 1.0, m).view(entropy.shape)
 
 
 @dataclass
@@ -71,25 +72,25 @@ class OutlierDescent:
     """What a descent reached, measured in float64.
 
     Attributes:
-        logits: ``[item, vocab]``, float32.
-        entropy: nats, ``[item]``, float64.
-        mass: what the outlier tokens hold, ``[item]``, float64.
-        max_mass: the most that they can hold at the wanted entropy, ``[item]``, float64.
-        accepted: whether entropy and mass are as wanted, ``[item]``, bool.
+        logits: of the distributions.
+        entropy: nats.
+        mass: what the outlier tokens hold.
+        max_mass: the most that they can hold at the wanted entropy.
+        accepted: whether entropy and mass are as wanted.
     """
 
-    logits: Tensor
-    entropy: Tensor
-    mass: Tensor
-    max_mass: Tensor
-    accepted: Tensor
+    logits: Float32[Tensor, "item vocab"]
+    entropy: Float64[Tensor, " item"]
+    mass: Float64[Tensor, " item"]
+    max_mass: Float64[Tensor, " item"]
+    accepted: Bool[Tensor, " item"]
 
 
 @one_thread()
 def descend_to_outliers(
-    logits: Tensor,
-    target: Tensor,
-    outlier_ids: Tensor,
+    logits: Float32[Tensor, "item vocab"],
+    target: Float[Tensor, " item"],
+    outlier_ids: Int64[Tensor, "item k"],
     a: float = 1.0,
     b: float = 100.0,
     delta: float = 0.05,
@@ -112,9 +113,9 @@ def descend_to_outliers(
     that are done leave the batch. Working memory is about ten times that of ``logits``.
 
     Args:
-        logits: ``[item, vocab]``, float32, finite; the starting points, not changed.
-        target: wanted entropies h in nats, ``[item]``, each in [0, ln|V|].
-        outlier_ids: distinct tokens of each item, ``[item, k]``, int64, k < |V|.
+        logits: the starting points, finite; not changed.
+        target: wanted entropies h in nats, each in [0, ln|V|].
+        outlier_ids: distinct tokens of each item, k < |V|.
         a: weight of the entropy's error.
         b: weight of the mass at the start. Adam has no scale: a and b count through their ratio.
         delta: largest accepted shortfall of the mass.
@@ -140,46 +141,40 @@ def _descend(
     logits: Tensor, target: Tensor, ids: Tensor, goal: Tensor, a: float, b: float, lr: float, tolerance: float
 ) -> Tensor:
     """Adam until the outliers of each row hold their goal near the wanted entropy, Gauss-Newton from there."""
-    result = torch.empty_like(logits)
-    row, z = torch.arange(len(logits), device=logits.device), logits
-    first, second = torch.zeros_like(z), torch.zeros_like(z)
-    weight = torch.full_like(goal, b)
-    for step in range(1, _STEPS + 1):
+
+    def look(row: Tensor, z: Tensor, weight: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, State, State]:
         log_p = z.log_softmax(-1)
         p = log_p.exp()
         h = -(p * log_p).sum(-1)
-        held = p.gather(1, ids)
+        held = p.gather(1, ids[row])
         mass = held.sum(-1)
-        weight = torch.where(mass >= goal, _WEIGHT_DECAY * weight, weight)
-        near = ((mass >= goal) & ((h - target).abs() <= _HAND_OVER)).nonzero().flatten()
-        if len(near):
-            met, good = _meet_entropy(z[near], target[near], ids[near], goal[near], tolerance)
-            near = near[good]
-            result[row[near]] = met[good]
+        weight = torch.where(mass >= goal[row], _WEIGHT_DECAY * weight, weight)
+        error = h - target[row]
+        done = (mass >= goal[row]) & (error.abs() <= _HAND_OVER)
+        if done.any():
+            near = row[done]
+            done = done.masked_scatter(done, _keeps_goal(z[done], target[near], ids[near], goal[near], tolerance))
         # gradient of the loss: p (-2a (H - h)(log p + H) + b M), less b p for the outliers
-        gradient = log_p.add_(h.unsqueeze(-1)).mul_((-2 * a * (h - target)).unsqueeze(-1))
-        gradient.add_((weight * mass).unsqueeze(-1)).mul_(p).scatter_add_(1, ids, -weight.unsqueeze(-1) * held)
+        gradient = log_p.add_(h.unsqueeze(-1)).mul_((-2 * a * error).unsqueeze(-1))
+        gradient.add_((weight * mass).unsqueeze(-1)).mul_(p).scatter_add_(1, ids[row], -weight.unsqueeze(-1) * held)
+        return done, (z,), (z, weight, first, second, gradient)
+
+    def move(step: int, _: Tensor, z: Tensor, weight: Tensor, first: Tensor, second: Tensor, gradient: Tensor) -> State:
         # both averages lack the factor (1 - memory) and Adam's correction for the first steps: together they make scale
         first.mul_(_MEMORY).add_(gradient)
         second.mul_(_MEMORY).add_(gradient.square_())
         scale = (1 - _MEMORY) / (1 - _MEMORY**step)
         z = z - (lr * scale) * first / (math.sqrt(scale) * second.sqrt()).add_(_ADAM_EPS)
-        if len(near):
-            left = torch.ones_like(row, dtype=torch.bool).index_fill_(0, near, False)
-            row, z, first, second, target, ids, goal, weight = (
-                x[left] for x in (row, z, first, second, target, ids, goal, weight)
-            )
-            if len(row) == 0:
-                return result
-    result[row] = _meet_entropy(z, target, ids, goal, tolerance)[0]
-    return result
+        return z, weight, first, second
+
+    start = logits, torch.full_like(goal, b), torch.zeros_like(logits), torch.zeros_like(logits)
+    (z,), _ = until_done(look, move, start, _STEPS)
+    return newton_to_entropy(z, target, tolerance)
 
 
-def _meet_entropy(z: Tensor, target: Tensor, ids: Tensor, goal: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """Logits after Gauss-Newton steps on (H - h)^2, and whether entropy and goal are met, ``[item]``."""
-    z = z.clone()
-    newton_to_entropy(z, target, tolerance)
-    log_p = z.log_softmax(-1)
+def _keeps_goal(z: Tensor, target: Tensor, ids: Tensor, goal: Tensor, tolerance: float) -> Tensor:
+    """Whether Gauss-Newton steps on (H - h)^2 meet the entropy without costing the outliers their goal, ``[item]``."""
+    log_p = newton_to_entropy(z, target, tolerance).log_softmax(-1)
     p = log_p.exp()
     h, mass = -(p * log_p).sum(-1), p.gather(1, ids).sum(-1)
-    return z, ((h - target).abs() <= 0.5 * tolerance) & (mass >= goal)
+    return ((h - target).abs() <= 0.5 * tolerance) & (mass >= goal)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from lit_prompt.functional.divergence import normalize_log_probs
@@ -28,12 +29,12 @@ class TargetTerms:
     """What the objective needs of some targets.
 
     Attributes:
-        moments: of the target, mapped to the normalised state, ``[item, dim]``, float64.
-        constant: <p, c> + H(p), ``[item]``, float64.
+        moments: of the target, mapped to the normalised state.
+        constant: <p, c> + H(p).
     """
 
-    moments: Tensor
-    constant: Tensor
+    moments: Float64[Tensor, "item dim"]
+    constant: Float64[Tensor, " item"]
 
     def rows(self, which: Tensor) -> "TargetTerms":
         """Some of the targets."""
@@ -109,17 +110,17 @@ class OutputHead:
         """Features of normalised states: ``[item, dim]`` to ``[item, feature]``, float64."""
         return _times(u, self._gain) + self._shift
 
-    def contains(self, features: Tensor) -> Tensor:
+    def contains(self, features: Float[Tensor, "item feature"]) -> Bool[Tensor, " item"]:
         """Whether some state of the ball, of mean zero where the norm centres, gives these features, up to rounding.
 
         A norm keeps its output there, whatever a prompt does, unless its own arithmetic fails: a LayerNorm whose input
         has a mean 10^5 times its spread and more takes away the wrong mean. No floor bounds what such a prompt reaches.
 
         Args:
-            features: of an LM, ``[item, feature]``.
+            features: of an LM.
 
         Returns:
-            ``[item]``, bool; False where a feature is not finite.
+            False where a feature is not finite.
         """
         inverse, unseen = self._inverse
         given = double(features) - self._shift
@@ -172,17 +173,14 @@ class OutputHead:
         return TargetTerms(torch.cat(moments), torch.cat(constant))
 
     def kl_and_gradient(
-        self, u: Tensor, terms: TargetTerms, products: torch.dtype = torch.float64
-    ) -> tuple[Tensor, Tensor]:
+        self, u: Float64[Tensor, "item dim"], terms: TargetTerms, products: torch.dtype = torch.float64
+    ) -> tuple[Float64[Tensor, " item"], Float64[Tensor, "item dim"]]:
         """KL(p || q) in nats at normalised states and its gradient.
 
         Args:
-            u: ``[item, dim]``, float64.
+            u: normalised states.
             terms: the targets, one for each item.
             products: dtype of the products with the head, float64 or float32.
-
-        Returns:
-            ``[item]`` and ``[item, dim]``, float64.
         """
         kl, gradient = zip(
             *(

@@ -3,23 +3,28 @@
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
 _NUMBERS_PER_PART = 2**26
 
 
-def nearest_tokens(embeddings: Tensor, table: Tensor, metric: Literal["cosine", "euclidean"] = "cosine") -> Tensor:
+def nearest_tokens(
+    embeddings: Float[Tensor, "*batch embedding"],
+    table: Float[Tensor, "token embedding"],
+    metric: Literal["cosine", "euclidean"] = "cosine",
+) -> Int64[Tensor, "*batch"]:
     """The rows of a table that are nearest to some vectors.
 
     Args:
-        embeddings: ``[..., embedding]``.
-        table: ``[token, embedding]``, of the same dtype and on the same device.
+        embeddings: the vectors.
+        table: of the same dtype and on the same device.
         metric: ``cosine``: the largest normalised dot product, as PEZ projects (Wen et al., 2023, arXiv 2302.03668).
             ``euclidean``: the smallest distance.
 
     Returns:
-        Places in the table, ``[...]``, int64; the first of several that are equally near.
+        Places in the table; the first of several that are equally near.
     """
     rows, dimension = embeddings.reshape(-1, embeddings.shape[-1]), embeddings.shape[-1]
     if metric == "cosine":

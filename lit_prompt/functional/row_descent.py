@@ -2,16 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
-#: Takes points ``[row, dim]`` and the problems that they belong to ``[row]``; gives values ``[row]`` and gradients
-#: ``[row, dim]``.
-Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+from lit_prompt.functional.row_loop import State, until_done
+
+#: Takes points and the problems that they belong to; gives values and gradients.
+Objective = Callable[
+    [Float64[Tensor, "row dim"], Int64[Tensor, " row"]], tuple[Float64[Tensor, " row"], Float64[Tensor, "row dim"]]
+]
 
 _SUFFICIENT = 1e-4
 _MOST_CUTS = 40
+# float32 is left a little below the tolerance, so that the first float64 step is mostly the last
+_FLOAT32_SHARE = 0.9
+_ROUNDINGS = 50.0
 
 
 @dataclass(frozen=True)
@@ -19,45 +27,44 @@ class Descent:
     """Where the problems ended.
 
     Attributes:
-        point: ``[item, dim]``, float64.
-        value: objective there, ``[item]``.
-        gap: the measure that was to become small, ``[item]``.
-        steps: steps made, ``[item]``.
+        point: the last ones.
+        value: objective there.
+        gap: the measure that was to become small.
+        steps: steps made.
     """
 
-    point: Tensor
-    value: Tensor
-    gap: Tensor
-    steps: Tensor
+    point: Float64[Tensor, "item dim"]
+    value: Float64[Tensor, " item"]
+    gap: Float64[Tensor, " item"]
+    steps: Int64[Tensor, " item"]
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """The problems that are under way.
 
     Attributes:
-        problem: which ones, ``[row]``.
-        point: where they are, ``[row, dim]``, float64.
-        value: objective there, ``[row]``.
-        gradient: and its gradient, ``[row, dim]``.
-        memory: what the method remembers, tensors ``[row, ...]``.
+        problem: which ones.
+        point: where they are.
+        value: objective there.
+        gradient: and its gradient.
     """
 
-    problem: Tensor
-    point: Tensor
-    value: Tensor
-    gradient: Tensor
-    memory: tuple[Tensor, ...]
+    problem: Int64[Tensor, " row"]
+    point: Float64[Tensor, "row dim"]
+    value: Float64[Tensor, " row"]
+    gradient: Float64[Tensor, "row dim"]
 
-    def those(self, which: Tensor) -> "Rows":
-        """Some of the rows, by a mask ``[row]``."""
-        memory = tuple(x[which] for x in self.memory)
-        return Rows(self.problem[which], self.point[which], self.value[which], self.gradient[which], memory)
+
+def start_rows(objective: Objective, point: Float64[Tensor, "item dim"]) -> Rows:
+    """All problems at their starts."""
+    every = torch.arange(len(point), device=point.device)
+    return Rows(every, point, *objective(point, every))
 
 
 def descend(
     rows: Rows,
-    step: Callable[[Rows, int], Rows],
+    memory: State,
+    step: Callable[..., tuple[Rows, State]],
     gap: Callable[[Tensor, Tensor], Tensor],
     tolerance: float,
     max_steps: int,
@@ -66,7 +73,8 @@ def descend(
 
     Args:
         rows: all problems at their starts.
-        step: gives the rows after the step of that number.
+        memory: what the method remembers, tensors ``[row, ...]``.
+        step: takes the number of the step, from 1, rows and memory, and gives both after the step.
         gap: takes points and gradients; gives what is to become small ``[row]``.
         tolerance: a problem ends when its gap is at most this, and when a step leaves it where it is.
         max_steps: it ends after this many steps whatever its gap.
@@ -74,46 +82,44 @@ def descend(
     Returns:
         The last points.
     """
-    unknown = torch.full_like(rows.value, torch.inf)
-    end = Descent(rows.point.clone(), rows.value.clone(), unknown, torch.zeros_like(rows.problem))
+
+    def look(row: Tensor, stuck: Tensor, *state: Tensor) -> tuple[Tensor, State, State]:
+        point, value, gradient, *_ = state
+        measure = gap(point, gradient)
+        return (measure <= tolerance) | stuck, (point, value, measure), state
+
+    def move(number: int, *state: Tensor) -> State:
+        before = Rows(*state[:4])
+        after, memory = step(number, before, *state[4:])
+        return (after.point == before.point).all(1), *after[1:], *memory
+
     stuck = torch.zeros_like(rows.problem, dtype=torch.bool)
-    for number in range(max_steps + 1):
-        which, measure = rows.problem, gap(rows.point, rows.gradient)
-        end.point[which], end.value[which], end.gap[which], end.steps[which] = rows.point, rows.value, measure, number
-        going = ~((measure <= tolerance) | stuck)
-        if not going.all():
-            rows = rows.those(going)
-        if len(rows.problem) == 0:
-            break
-        if number < max_steps:
-            before = rows.point
-            rows = step(rows, number)
-            stuck = (rows.point == before).all(1)
-    return end
+    (point, value, measure), steps = until_done(look, move, (stuck, *rows[1:], *memory), max_steps)
+    return Descent(point, value, measure, steps)
 
 
 def backtrack(
     objective: Objective,
     rows: Rows,
     trial: Callable[[Tensor, Tensor], Tensor],
-    length: Tensor,
-    ceiling: Tensor,
+    length: Float64[Tensor, " row"],
+    ceiling: Float64[Tensor, " row"],
     cut: float,
     rounding: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> Rows:
     """Shortens steps until each has lowered its value enough (Armijo's rule).
 
     Args:
         objective: of the problems.
         rows: before the step.
         trial: takes row numbers and step lengths, gives the points that those lead to.
-        length: first step lengths ``[row]``.
-        ceiling: values from which to descend ``[row]``.
+        length: first step lengths.
+        ceiling: values from which to descend.
         cut: what a step that is too long is multiplied by.
         rounding: relative error of the values.
 
     Returns:
-        New points, values and gradients; the old ones where no length will do.
+        The rows after the step; those for which no length will do are left where they are.
     """
     length = length.clone()
     every = torch.arange(len(length), device=length.device)
@@ -124,9 +130,30 @@ def backtrack(
         slope = (rows.gradient * (point - rows.point)).sum(1).clamp_max(0.0)
         high = (~(value <= ceiling + _SUFFICIENT * slope + allowance)).nonzero().flatten()
         if len(high) == 0:
-            return point, value, gradient
+            break
         length[high] *= cut
         point[high] = trial(high, length[high])
         value[high], gradient[high] = objective(point[high], rows.problem[high])
-    point[high], value[high], gradient[high] = rows.point[high], rows.value[high], rows.gradient[high]
-    return point, value, gradient
+    else:
+        point[high], value[high], gradient[high] = rows.point[high], rows.value[high], rows.gradient[high]
+    return Rows(rows.problem, point, value, gradient)
+
+
+def in_two_precisions(
+    solve: Callable[[torch.dtype, Tensor, float, float], Descent], start: Tensor, tolerance: float, float32_gap: float
+) -> Descent:
+    """Comes near a solution with float32 products and ends with float64 ones, often by a single look.
+
+    Args:
+        solve: takes the dtype of the products, a start, a tolerance, and the relative error of the values.
+        start: ``[item, dim]``, float64.
+        tolerance: largest gap in the end.
+        float32_gap: float32 products cannot tell smaller gaps from none.
+
+    Returns:
+        The last points, with gaps and values from float64 products.
+    """
+    enough = max(_FLOAT32_SHARE * tolerance, float32_gap)
+    near = solve(torch.float32, start, enough, _ROUNDINGS * torch.finfo(torch.float32).eps)
+    found = solve(torch.float64, near.point, tolerance, _ROUNDINGS * torch.finfo(torch.float64).eps)
+    return Descent(found.point, found.value, found.gap, near.steps + found.steps)

@@ -1,11 +1,14 @@
-"""Matrix products whose rows do not depend on how many there are."""
+"""Batches in which a row's result does not depend on its company."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 # On CPU a matrix product with fewer rows than this takes another kernel, which rounds differently (measured with MKL:
 # 12 rows or more give every row bit for bit the same result, fewer do not). Adam amplifies such differences to 1e-3
-# nats within some hundred steps, so smaller batches are padded: a target's result must not depend on its company.
+# nats within some hundred steps, so smaller batches are padded.
 MIN_ROWS = 16
 
 
@@ -13,3 +16,19 @@ def pad_rows(x: Tensor, rows: int = MIN_ROWS) -> Tensor:
     """Repeats the first item, where there is one, until there are ``rows``: ``[item, ...]`` to ``[row, ...]``."""
     missing = rows - x.shape[0] if len(x) else 0
     return x if missing <= 0 else torch.cat([x, x[:1].expand(missing, *x.shape[1:])])
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Runs torch on one thread of the CPU; also a decorator.
+
+    For operations that fit a core's cache: threads that wait for one another there take longer than one alone, on a
+    busy machine a hundred times longer. And torch splits the sum over a long row between threads only where the row
+    has no company. The split rounds otherwise, so that an item would depend on whether it is alone.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
-from lit_prompt.functional.row_descent import Descent, Objective, Rows, backtrack, descend
+from lit_prompt.functional.row_descent import Descent, Objective, Rows, backtrack, descend, start_rows
+from lit_prompt.functional.row_loop import State
 
 # nonmonotone line search: the value may rise, but not above the largest of so many steps before
 _MEMORY = 8
@@ -17,7 +19,7 @@ def spectral_descent(
     objective: Objective,
     project: Callable[[Tensor], Tensor],
     gap: Callable[[Tensor, Tensor], Tensor],
-    start: Tensor,
+    start: Float64[Tensor, "item dim"],
     tolerance: float,
     max_steps: int,
     rounding: float,
@@ -31,7 +33,7 @@ def spectral_descent(
         objective: of the problems.
         project: maps points to the nearest ones of the set.
         gap: takes points of the set and gradients; gives what is to become small ``[row]``.
-        start: ``[item, dim]``, float64.
+        start: of each problem.
         tolerance: a problem ends when its gap is at most this.
         max_steps: it ends after this many steps whatever its gap.
         rounding: relative error of the objective's values.
@@ -40,21 +42,18 @@ def spectral_descent(
         The last points.
     """
 
-    def step(rows: Rows, number: int) -> Rows:
-        history, length = rows.memory
-
+    def step(number: int, rows: Rows, history: Tensor, length: Tensor) -> tuple[Rows, State]:
         def trial(which: Tensor, length: Tensor) -> Tensor:
             return project(rows.point[which] - length.unsqueeze(1) * rows.gradient[which])
 
-        point, value, gradient = backtrack(objective, rows, trial, length, history.amax(1), _CUT, rounding)
-        length = _spectral_length(point - rows.point, gradient - rows.gradient, length, number % 2 == 0)
-        history = torch.cat([history[:, 1:], value.unsqueeze(1)], 1)
-        return Rows(rows.problem, point, value, gradient, (history, length))
+        after = backtrack(objective, rows, trial, length, history.amax(1), _CUT, rounding)
+        moved, turned = after.point - rows.point, after.gradient - rows.gradient
+        length = _spectral_length(moved, turned, length, long=number % 2 == 1)
+        return after, (torch.cat([history[:, 1:], after.value.unsqueeze(1)], 1), length)
 
-    every, point = torch.arange(len(start), device=start.device), project(start)
-    value, gradient = objective(point, every)
-    history, length = value.unsqueeze(1).repeat(1, _MEMORY), 1.0 / gradient.norm(dim=1).clamp_min(1e-12)
-    return descend(Rows(every, point, value, gradient, (history, length)), step, gap, tolerance, max_steps)
+    rows = start_rows(objective, project(start))
+    history, length = rows.value.unsqueeze(1).repeat(1, _MEMORY), 1.0 / rows.gradient.norm(dim=1).clamp_min(1e-12)
+    return descend(rows, (history, length), step, gap, tolerance, max_steps)
 
 
 def _spectral_length(moved: Tensor, turned: Tensor, length: Tensor, long: bool) -> Tensor:

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from lit_prompt.functional.floor import Floor
 from lit_prompt.functional.lbfgs import lbfgs
 from lit_prompt.functional.output_head import OutputHead, TargetTerms
-from lit_prompt.functional.row_descent import Descent
-from lit_prompt.functional.two_precisions import in_two_precisions
+from lit_prompt.functional.row_descent import Descent, in_two_precisions
 
 # a point of the ball this close to its boundary counts as lying on it
 _ON_BOUNDARY = 1e-6
@@ -22,14 +22,14 @@ class SpherePoint:
     """Solutions of the sphere problem.
 
     Attributes:
-        kl: nats, ``[item]``, float64. Reached, but not certified to be the least.
-        point: normalised states of norm sqrt(dim), ``[item, dim]``, float64.
-        steps: steps of the solver, ``[item]``, over all starts.
+        kl: nats. Reached, but not certified to be the least.
+        point: normalised states of norm sqrt(dim).
+        steps: steps of the solver, over all starts.
     """
 
-    kl: Tensor
-    point: Tensor
-    steps: Tensor
+    kl: Float64[Tensor, " item"]
+    point: Float64[Tensor, "item dim"]
+    steps: Int64[Tensor, " item"]
 
 
 def kl_on_sphere(

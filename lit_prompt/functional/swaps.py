@@ -3,38 +3,43 @@
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 
-def best_swaps(change: Tensor, current: Tensor, k: int) -> Tensor:
+def best_swaps(
+    change: Float[Tensor, "prompt length token"], current: Int64[Tensor, "prompt length"], k: int
+) -> Int64[Tensor, "prompt length best"]:
     """The replacements at each position that promise the largest decrease.
 
     Args:
-        change: first-order change of the loss, ``[prompt, length, token]``.
-        current: which token stands there now, ``[prompt, length]``; -1 where it is none of them.
+        change: first-order change of the loss.
+        current: which token stands there now; -1 where it is none of them.
         k: how many.
 
     Returns:
-        Tokens, best first, ``[prompt, length, k]``; fewer where there are fewer tokens. The current one is left out
-        unless there is no other.
+        k tokens, best first; fewer where there are fewer. The current one is left out unless there is no other.
     """
     others = torch.arange(change.shape[-1], device=change.device) != current.unsqueeze(-1)
     k = min(k, max(change.shape[-1] - 1, 1))
     return change.masked_fill(~others, torch.inf).topk(k, largest=False).indices
 
 
-def sample_swaps(ids: Tensor, choices: Tensor, width: int, swaps: int, generators: Sequence[torch.Generator]) -> Tensor:
+def sample_swaps(
+    ids: Int64[Tensor, "prompt length"],
+    choices: Int64[Tensor, "prompt length k"],
+    width: int,
+    swaps: int,
+    generators: Sequence[torch.Generator],
+) -> Int64[Tensor, "prompt {width} length"]:
     """Candidates that differ from prompts in some random positions (GCG: Zou et al., 2023, arXiv 2307.15043).
 
     Args:
-        ids: ``[prompt, length]``.
-        choices: ids that may stand at each position, ``[prompt, length, k]``.
+        ids: of the prompts.
+        choices: ids that may stand at each position.
         width: candidates of each prompt.
         swaps: positions that a candidate changes; at most the length.
         generators: of each prompt, on the CPU.
-
-    Returns:
-        ``[prompt, width, length]``.
     """
     prompts, length, k = choices.shape
     swaps = min(swaps, length)
@@ -47,19 +52,20 @@ def sample_swaps(ids: Tensor, choices: Tensor, width: int, swaps: int, generator
 
 
 def sample_blocks(
-    ids: Tensor, allowed: Tensor, width: int, swaps: int, generators: Sequence[torch.Generator]
-) -> Tensor:
+    ids: Int64[Tensor, "prompt length"],
+    allowed: Int64[Tensor, " allowed"],
+    width: int,
+    swaps: int,
+    generators: Sequence[torch.Generator],
+) -> Int64[Tensor, "prompt {width} length"]:
     """Candidates in which some neighbouring tokens become random ones (Andriushchenko et al., 2024, arXiv 2404.02151).
 
     Args:
-        ids: ``[prompt, length]``.
-        allowed: ids that may stand anywhere, ``[allowed]``.
+        ids: of the prompts.
+        allowed: ids that may stand anywhere.
         width: candidates of each prompt.
         swaps: neighbours that a candidate replaces; at most the length.
         generators: of each prompt, on the CPU.
-
-    Returns:
-        ``[prompt, width, length]``.
     """
     length = ids.shape[1]
     swaps = min(swaps, length)

@@ -75,12 +75,14 @@ class EntropyGridFamily(TargetFamily):
         for start in range(0, len(wanted), block):
             part = wanted[start : start + block]
             seeds = [self.target_seed(label, k) for _, label, k in part]
-            logits = torch.stack(
-                [torch.randn(vocabulary.size, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-            )
-            matched = self.match(logits, torch.tensor([h for h, _, _ in part]))
+            matched = self.match(gaussian_logits(seeds, vocabulary.size), torch.tensor([h for h, _, _ in part]))
             for (h, label, k), seed, row in zip(part, seeds, matched, strict=True):
                 yield Target.from_logits(f"{self.name}/{label}/{k}", self.name, row, seed, wanted_entropy=h)
+
+
+def gaussian_logits(seeds: Sequence[int], vocab_size: int) -> Tensor:
+    """Gaussian logits ``[item, vocab]``, float32, each row from its own seed."""
+    return torch.stack([torch.randn(vocab_size, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
 def entropy_grid(entropies: int | Sequence[float], vocab_size: int, where: str) -> list[float]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lit_prompt.data.families.base import gaussian_logits
 from lit_prompt.data.target import Rejected, Target
 from lit_prompt.errors import InputError
 from lit_prompt.functional import EntropyMatchError, descend_to_outliers, match_entropy, seed_for
@@ -188,8 +189,8 @@ def _blocks(wishes: Iterable[Wish], vocab_size: int) -> Iterator[list[Wish]]:
 
 
 def _start(block: list[Wish], vocab_size: int) -> Tensor:
-    """Gaussian logits ``[item, vocab]``, each row from its own seed: partners start from the same ones."""
-    return torch.stack([torch.randn(vocab_size, generator=torch.Generator().manual_seed(w.seed)) for w in block])
+    """Logits ``[item, vocab]`` of which partners have the same ones."""
+    return gaussian_logits([wish.seed for wish in block], vocab_size)
 
 
 def _entropies(block: list[Wish]) -> Tensor:

@@ -1,0 +1,68 @@
+"""One loop for every solver: many rows, each with its own end."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+State = tuple[Tensor, ...]
+
+
+def until_done(
+    look: Callable[..., tuple[Tensor, State, State]],
+    move: Callable[..., State],
+    state: Sequence[Tensor],
+    max_steps: int,
+) -> tuple[State, Tensor]:
+    """Moves every row until it is done; rows that are done leave the work to the others.
+
+    Args:
+        look: takes rows and their state; gives who is done ``[row]``, what each has found, and what ``move`` takes.
+        move: takes the number of the step, from 1, rows, and what ``look`` gave for them; gives their next state.
+        state: tensors ``[row, ...]`` that stay with their row.
+        max_steps: a row ends after so many steps in any case.
+
+    Returns:
+        What each row had found at its end, and how many steps it took ``[row]``.
+    """
+    row, ended = torch.arange(len(state[0]), device=state[0].device), []
+    for number in range(max_steps + 1):
+        done, found, ready = look(row, *state)
+        done |= number == max_steps
+        if done.any() or not len(row):
+            ended.append((row[done], torch.full_like(row[done], number), *(x[done] for x in found)))
+            row, ready = row[~done], tuple(x[~done] for x in ready)
+        if not len(row):
+            break
+        state = move(number + 1, row, *ready)
+    left, *results = (torch.cat(parts) for parts in zip(*ended, strict=True))
+    order = left.argsort()
+    steps, *ends = (x[order] for x in results)
+    return tuple(ends), steps
+
+
+def bisect(
+    too_high: Callable[[Tensor, Tensor], Tensor], low: Tensor, high: Tensor, max_steps: int = 100
+) -> tuple[Tensor, Tensor]:
+    """Halves intervals until their ends are neighbouring numbers.
+
+    Args:
+        too_high: takes rows and a number for each, both ``[row]``; tells whether what is sought lies below.
+        low: lower ends ``[row]``.
+        high: upper ends ``[row]``.
+        max_steps: an interval is halved so many times at most.
+
+    Returns:
+        The last ends.
+    """
+
+    def look(_: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, State, State]:
+        middle = (low + high) / 2
+        return (middle == low) | (middle == high), (low, high), (low, high, middle)
+
+    def move(_: int, row: Tensor, low: Tensor, high: Tensor, middle: Tensor) -> State:
+        above = too_high(row, middle)
+        return torch.where(above, low, middle), torch.where(above, middle, high)
+
+    (low, high), _ = until_done(look, move, (low, high), max_steps)
+    return low, high
