@@ -7,6 +7,7 @@ from typing import Any
 
 from lit_prompt.commands.parser import CommandParser, user_path
 from lit_prompt.errors import InputError
+from lit_prompt.files import free_path
 
 _DESCRIPTION = """\
 Computes, for every target of a config, a KL that no prompt of the LM can go below, soft or hard, of any length, and
@@ -50,16 +51,15 @@ def main(args: Sequence[str]) -> None:
 
 
 def _floors(tolerance: float, out: Path | None, args: Sequence[str]) -> None:
-    import pyarrow as pa
     import torch
 
     from lit_prompt.commands.data_cli import DataCLI
     from lit_prompt.lm import FrozenLM, load_causal_lm
     from lit_prompt.main import check_yaml, config_files
     from lit_prompt.models.floors import FOLDER, Floors
-    from lit_prompt.results.console import console
-    from lit_prompt.results.floors_shown import SCHEMA, print_floors
-    from lit_prompt.results.record import free_path, write_parquet
+    from lit_prompt.records.floors import FLOORS
+    from lit_prompt.results.console import console, say
+    from lit_prompt.results.floors_shown import print_floors
 
     configs = config_files(args)
     check_yaml(configs)
@@ -83,14 +83,14 @@ def _floors(tolerance: float, out: Path | None, args: Sequence[str]) -> None:
                 assert floor is not None
                 row = {"target_id": target_id, "family": family, "entropy": entropy, "lm": path}
                 rows.append(row | {"lm_fingerprint": lm.fingerprint} | vars(floor))
-    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    table = FLOORS.table(rows)
     print_floors(table)
     try:
         wanted.parent.mkdir(parents=True, exist_ok=True)
-        written = write_parquet(table, free_path(wanted.parent, wanted.name))
+        written = FLOORS.write(table, free_path(wanted.parent, wanted.name))
     except OSError as error:
         raise _cannot_write(wanted, error) from error
-    console.print(f"floors   {written}", soft_wrap=True, markup=False)
+    say(f"floors   {written}")
 
 
 def _check_place(path: Path, is_new: bool) -> None:

@@ -2,20 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 
 from lit_prompt.cli import PromptCLI
 from lit_prompt.data import TargetSet, run_folder
 from lit_prompt.errors import InputError
+from lit_prompt.files import free_path
 from lit_prompt.main import check_yaml, config_files, expand_run
-from lit_prompt.results.console import console
-from lit_prompt.results.record import free_path, write_parquet
+from lit_prompt.records.results import RESULTS
+from lit_prompt.records.table_format import TableFormat
+from lit_prompt.results.console import console, print_table, say
+from lit_prompt.results.rows import Row
+from lit_prompt.results.table import Table
+from lit_prompt.results.text import nats
 
 #: Columns of ``shortest.parquet``: entropy and KL in nats; ``length`` is null where no length reached the KL.
 SCHEMA = pa.schema(
@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
         ("run", pa.string()),
     ]
 )
+SHORTEST = TableFormat(SCHEMA)
 
 _MOST_ROWS = 40
 
@@ -49,13 +50,13 @@ def find_shortest(goal: float, lengths: Sequence[int], options: Sequence[str]) -
         raise InputError("shortest: give the search's settings with --config (see configs/hard.yaml)")
     check_yaml(configs)
     name = f"{Path(configs[-1]).stem}-shortest"
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Row] = {}
     load: list[str] = []
     try:
         for length in lengths:
             console.rule(f"length {length}")
             run, targets = _fit_and_test(length, [*options, *load], name)
-            for row in pq.read_table(run / "results.parquet").to_pylist():
+            for row in RESULTS.read(run / "results.parquet").to_pylist():
                 found[row["target_id"]] = _outcome(row, length, goal, run)
             left = [i for i, target_id in enumerate(targets.target_id) if found[target_id]["length"] is None]
             if not left:
@@ -65,8 +66,8 @@ def find_shortest(goal: float, lengths: Sequence[int], options: Sequence[str]) -
     finally:  # what is found is not lost when a longer prompt cannot be searched
         if found:
             _print(list(found.values()), goal)
-            table = pa.Table.from_pylist(list(found.values()), SCHEMA)
-            console.print(f"shortest   {write_parquet(table, free_path(run, 'shortest.parquet'))}", soft_wrap=True)
+            path = free_path(run, "shortest.parquet")
+            say(f"shortest   {SHORTEST.write(SHORTEST.table(found.values()), path)}")
 
 
 class _KeptFit(PromptCLI):
@@ -86,7 +87,7 @@ def _fit_and_test(length: int, options: Sequence[str], name: str) -> tuple[Path,
     return run, cli.datamodule.targets
 
 
-def _outcome(row: dict[str, Any], length: int, goal: float, run: Path) -> dict[str, Any]:
+def _outcome(row: Row, length: int, goal: float, run: Path) -> Row:
     reached = row["kl"] is not None and row["kl"] <= goal
     return {
         "target_id": row["target_id"],
@@ -99,22 +100,15 @@ def _outcome(row: dict[str, Any], length: int, goal: float, run: Path) -> dict[s
     }
 
 
-def _print(rows: Sequence[dict[str, Any]], goal: float) -> None:
-    view = Table(title=f"shortest prompt with a KL of at most {goal:g} nats", title_justify="left", box=box.SIMPLE_HEAD)
-    view.add_column("target", overflow="fold")
-    for name in ("entropy", "length", "KL"):
-        view.add_column(name, justify="right", no_wrap=True)
+def _print(rows: Sequence[Row], goal: float) -> None:
     texts = any(row["prompt_text"] is not None for row in rows)
-    if texts:
-        view.add_column("prompt", overflow="fold")
-    for row in rows[:_MOST_ROWS]:
+    head = ["target", "entropy", "length", "KL", *(["prompt"] if texts else [])]
+    cells = []
+    for row in rows:
         length = "none" if row["length"] is None else str(row["length"])
-        kl = "-" if row["kl"] is None else f"{row['kl']:.3f}"
-        prompt = [escape(repr(row["prompt_text"]))] if texts else []
-        view.add_row(escape(row["target_id"]), f"{row['entropy']:.2f}", length, kl, *prompt)
+        prompt = [repr(row["prompt_text"])] if texts else []
+        cells.append([row["target_id"], f"{row['entropy']:.2f}", length, nats(row["kl"]), *prompt])
     reached = sum(row["length"] is not None for row in rows)
-    view.caption = f"{reached} of {len(rows)} targets have one; none: the KL of the longest that was tried"
-    view.caption_justify = "left"
-    console.print(view)
-    if len(rows) > _MOST_ROWS:
-        console.print(f"... and {len(rows) - _MOST_ROWS} more in the file.")
+    title = f"shortest prompt with a KL of at most {goal:g} nats"
+    caption = f"{reached} of {len(rows)} targets have one; none: the KL of the longest that was tried"
+    print_table(Table(head, cells, ["target", "prompt"], title, caption), _MOST_ROWS)

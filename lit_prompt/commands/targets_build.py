@@ -6,7 +6,7 @@ from pathlib import Path
 from lit_prompt.commands.data_cli import DataCLI
 from lit_prompt.errors import InputError
 from lit_prompt.main import check_yaml, config_files
-from lit_prompt.results.console import console
+from lit_prompt.results.console import console, say
 from lit_prompt.results.targets_shown import print_remarks, print_summary
 
 
@@ -35,9 +35,5 @@ def build_targets(folder: Path, args: Sequence[str]) -> None:
     print_summary(targets)
     print_remarks(targets.rejected, data.notes)
     config = f" --config {configs[-1]}" if configs else ""
-    console.print(
-        f"\ntargets   {folder}\n\nNext:\n  lit_prompt targets show {folder}    # table and picture"
-        f"\n  lit_prompt fit{config} --data.load {folder}",
-        soft_wrap=True,
-        markup=False,
-    )
+    say("", f"targets   {folder}", "", "Next:", f"  lit_prompt targets show {folder}    # table and picture")
+    say(f"  lit_prompt fit{config} --data.load {folder}")

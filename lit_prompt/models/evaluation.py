@@ -27,7 +27,8 @@ from lit_prompt.metrics import (
 from lit_prompt.models.baselines import Baselines
 from lit_prompt.models.context import Context, Contexts, PromptRows, run_in_parts
 from lit_prompt.models.floors import Floors, excess_columns
-from lit_prompt.results.record import TOP_K, Columns, divergence_columns, top_tokens
+from lit_prompt.models.record_columns import TOP_K, divergence_columns, top_tokens
+from lit_prompt.records.results import Columns
 from lit_prompt.search import MicroBatch, ResultBank
 
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lit_prompt.errors import InputError
+from lit_prompt.files import newest
 from lit_prompt.functional.projection import nearest_tokens
 from lit_prompt.lm import FrozenLM
-from lit_prompt.results.record import newest
+from lit_prompt.records.prompts import read_prompts
 from lit_prompt.search import TokenProblem
 from lit_prompt.search.starts import scored
 
@@ -37,12 +37,8 @@ class SoftRun:
                 f"model.start.soft_run: {folder} holds no prompts; run lit_prompt test --run {folder} first"
             )
         self._path = found
-        try:
-            with safe_open(str(self._path), "pt") as file:
-                about = file.metadata() or {}
-                self._prompts = {target_id: file.get_tensor(target_id) for target_id in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"{self._path}: cannot be read ({error})") from error
+        prompts, about = read_prompts(found)
+        self._prompts = {target_id: torch.from_numpy(prompt) for target_id, prompt in prompts.items()}
         if about.get("lm_fingerprint") != lm.fingerprint:
             raise InputError(f"{self._path}: these prompts belong to another LM, {about.get('lm')}; give the same --lm")
         shapes = {tuple(prompt.shape) for prompt in self._prompts.values()}

@@ -12,7 +12,7 @@ from lit_prompt.lm.round_trip import RoundTrip
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.context import Context
 from lit_prompt.models.soft_run import SoftRun
-from lit_prompt.results.record import Columns
+from lit_prompt.records.results import Columns
 
 
 class TokenPrompts(PromptModule):

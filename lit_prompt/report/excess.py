@@ -1,13 +1,11 @@
 """What the certified floor says about results."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_prompt.report.study import Study, column
-from lit_prompt.results.comparisons import CONFIDENCE, FEWEST, RESAMPLES
+from lit_prompt.report.study import Study
+from lit_prompt.results.bootstrap import FEWEST, interval
+from lit_prompt.results.rows import column
 
 #: nats; a KL this close to the floor has reached it for all that matters
 _REACHED = 0.01
@@ -29,7 +27,7 @@ def excess_sentences(study: Study) -> list[str]:
 
 
 def _clause(excess: NDArray[np.float64]) -> str:
-    low, high = _interval(np.mean, excess)
+    low, high = interval(np.mean, excess)
     reached = int((excess <= _REACHED).sum())
     return (
         f"{excess.mean():.4f} nats (95 % interval {low:.4f} to {high:.4f}; {reached} of {len(excess)} targets, "
@@ -45,7 +43,7 @@ def parts_sentences(study: Study) -> list[str]:
         parts = parts[:, ~np.isnan(parts).any(0)]
         if parts.shape[1] >= FEWEST:
             head, norm, prompt = 100 * parts.mean(1) / parts.mean(1).sum()
-            low, high = _interval(
+            low, high = interval(
                 lambda kl, left, axis=-1: 100 * left.mean(axis) / kl.mean(axis), parts.sum(0), parts[2]
             )
             clauses.setdefault(series.label, []).append(
@@ -53,17 +51,6 @@ def parts_sentences(study: Study) -> list[str]:
                 f"the prompt (95 % interval {low:.1f} to {high:.1f} %; {parts.shape[1]} targets)"
             )
     return [f"{label}: the mean KL is due {'; '.join(found)}." for label, found in clauses.items()]
-
-
-def _interval(statistic: Callable[..., Any], *samples: NDArray[np.float64]) -> tuple[float, float]:
-    """Bootstrap confidence interval over targets."""
-    from scipy.stats import bootstrap
-
-    found = bootstrap(
-        samples, statistic, paired=True, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile",
-        vectorized=True, rng=0, batch=100,
-    ).confidence_interval  # fmt: skip
-    return float(found.low), float(found.high)
 
 
 def floor_warning(study: Study) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lit_prompt.results.comparisons import Comparison
+from lit_prompt.results.text import nats
 
 Verdict = Literal["lower", "higher", "same", "unclear"]
 
@@ -134,7 +135,7 @@ def p_value(p: float) -> str:
 
 def _nats(value: float) -> str:
     """Four decimals; two digits of what they would round to nothing."""
-    return f"{value:.4f}" if value >= 1e-3 or value == 0 else f"{value:.2g}"
+    return nats(value, 4) if value >= 1e-3 or value <= 0 else f"{value:.2g}"
 
 
 def _clause(effect: Comparison) -> str:

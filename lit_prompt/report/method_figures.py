@@ -5,17 +5,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lit_prompt.report.runs import Row
-from lit_prompt.report.study import Series, Study, column, plain_targets
-from lit_prompt.report.style import COLORS, FAINT, INK, MARKERS, color_of, legend_below, log_axis, panels, plain, points
-from lit_prompt.results.comparisons import FEWEST
-from lit_prompt.results.figures import entropy_bands
-from lit_prompt.results.groups import entropy_groups
+from lit_prompt.report.study import Series, Study, on_common_targets, plain_targets
+from lit_prompt.results.bootstrap import FEWEST
+from lit_prompt.results.rows import Row, column, entropy_groups, entropy_share, grouped
+from lit_prompt.results.style import (
+    COLORS,
+    ENTROPY_LABEL,
+    FAINT,
+    INK,
+    KL_LABEL,
+    MARKERS,
+    band,
+    color_of,
+    figure_style,
+    legend_below,
+    log_axis,
+    panels,
+    points,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_X = "entropy of the target (nats)"
 #: a smaller KL or excess is drawn at this one: rounding is of its size
 _LEAST = 1e-4
 _MOST_PAIRS = 9
@@ -28,12 +39,12 @@ _THIRDS = (
 )
 
 
+@figure_style()
 def kl_by_length(study: Study) -> "Figure | None":
     """Median KL against prompt length, of targets that were searched with every length; None with one length alone."""
-    groups: dict[tuple[str, str], list[Series]] = {}
-    for series in sorted(study.series, key=lambda series: series.length):
-        groups.setdefault((series.lm, series.name), []).append(series)
-    common = {key: _common(group) for key, group in groups.items() if len(group) > 1}
+    by_length = sorted(study.series, key=lambda series: series.length)
+    groups = grouped(by_length, lambda series: (series.lm, series.name))
+    common = {key: on_common_targets(group) for key, group in groups.items() if len(group) > 1}
     common = {key: rows for key, rows in common.items() if len(rows[0]) >= FEWEST}
     if not common:
         return None
@@ -43,7 +54,7 @@ def kl_by_length(study: Study) -> "Figure | None":
     for panel, lm in zip(axes[0], lms, strict=True):
         for (_, name), rows in ((key, rows) for key, rows in common.items() if key[0] == lm):
             x = [series.length for series in groups[lm, name]]
-            share = column(rows[0], "entropy") / (column(rows[0], "entropy") + column(rows[0], "kl_uniform"))
+            share = entropy_share(rows[0])
             for text, style, low, high in _THIRDS:
                 mine = (share >= low) & (share < high)
                 if mine.any():
@@ -54,18 +65,18 @@ def kl_by_length(study: Study) -> "Figure | None":
             panel.set_xticks(x, [f"{length:g}" for length in x])
             panel.minorticks_off()
         panel.set(xlabel="tokens of the prompt")
-    axes[0, 0].set_ylim(0, None)
-    axes[0, 0].set_ylabel("median KL (nats)")
+    axes[0, 0].set(ylim=(0, None), ylabel="median KL (nats)")
     legend_below(figure, handles)
     return figure
 
 
+@figure_style()
 def kl_by_seconds(study: Study) -> "Figure | None":
     """KL against the mean seconds of a target, on the targets that an LM's series share; None where none do."""
     shown: dict[str, list[tuple[Series, list[Row]]]] = {}
     for lm in study.lms:
         timed = [series for series in study.on(lm) if (column(series.rows, "seconds") > 0).all()]
-        common = _common(timed) if len(timed) > 1 else []
+        common = on_common_targets(timed) if len(timed) > 1 else []
         if common and len(common[0]) >= FEWEST:
             shown[lm] = list(zip(timed, common, strict=True))
     if not shown:
@@ -84,12 +95,12 @@ def kl_by_seconds(study: Study) -> "Figure | None":
             )  # fmt: skip
         panel.set(xscale="log", xlabel="seconds of search a target")
         log_axis(panel.xaxis)
-    axes[0, 0].set_ylim(0, None)
-    axes[0, 0].set_ylabel("KL(target || LM) (nats)")
+    axes[0, 0].set(ylim=(0, None), ylabel=KL_LABEL)
     legend_below(figure, handles)
     return figure
 
 
+@figure_style()
 def excess_by_entropy(study: Study) -> "Figure | None":
     """What the reached KL has above the certified floor, against entropy; None where no floor is known."""
     shown = [series for series in study.main if len(_with(series, "excess"))]
@@ -100,13 +111,11 @@ def excess_by_entropy(study: Study) -> "Figure | None":
     colors, handles = color_of(study.names), {}
     for panel, lm in zip(axes[0], lms, strict=True):
         for series in study.on(lm, shown):
-            rows, color = plain_targets(_with(series, "excess")), colors[series.name]
-            h, excess = column(rows, "entropy"), np.maximum(column(rows, "excess"), _LEAST)
-            points(panel, h, excess, color)
-            x, low, middle, high = entropy_bands(h, excess)
-            panel.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
-            (handles[f"{series.label}: median, 10 to 90 %"],) = panel.plot(x, middle, "o-", color=color, markersize=3.5)
-        panel.set(yscale="log", xlabel=_X)
+            rows = plain_targets(_with(series, "excess"))
+            line = band(panel, column(rows, "entropy"), np.maximum(column(rows, "excess"), _LEAST), colors[series.name])
+            handles[f"{series.label}: median, 10 to 90 %"] = line
+        panel.set(yscale="log", xlabel=ENTROPY_LABEL)
+    log_axis(axes[0, 0].yaxis)
     axes[0, 0].set_ylabel("KL - floor (nats)")
     legend_below(figure, handles)
     return figure
@@ -120,6 +129,7 @@ _PARTS = (
 )
 
 
+@figure_style()
 def parts_by_entropy(study: Study) -> "Figure | None":
     """Mean KL by entropy, divided into what output head, final norm and prompt cost; None where that is unknown."""
     shown = [series for series in study.main if len(_with(series, *(name for name, _, _ in _PARTS)))]
@@ -143,13 +153,14 @@ def parts_by_entropy(study: Study) -> "Figure | None":
                     part = np.array([max(values[group].mean(), 0.0) for group in groups])
                     handles[text] = panel.bar(x, part, width, bottom=below, color=color)
                     below += part
-        row[0].set_ylabel(f"{plain(label)}: mean KL (nats)")
+        row[0].set_ylabel(f"{label}: mean KL (nats)")
     for panel in axes[-1]:
-        panel.set_xlabel(_X)
+        panel.set_xlabel(ENTROPY_LABEL)
     legend_below(figure, handles)
     return figure
 
 
+@figure_style()
 def method_against_method(study: Study) -> "Figure | None":
     """KL of one method against that of another, a point a target; None where no two searched the same targets."""
     labels = list(dict.fromkeys(series.label for series in study.main))
@@ -157,7 +168,7 @@ def method_against_method(study: Study) -> "Figure | None":
     for a, b in combinations(labels, 2):
         for lm in study.lms:
             mine = {series.label: series for series in study.on(lm, study.main)}
-            if a in mine and b in mine and len((common := _common([mine[a], mine[b]]))[0]) >= FEWEST:
+            if a in mine and b in mine and len((common := on_common_targets([mine[a], mine[b]]))[0]) >= FEWEST:
                 found.setdefault((a, b), {})[lm] = common
     if not found:
         return None
@@ -173,13 +184,13 @@ def method_against_method(study: Study) -> "Figure | None":
             x, y = (np.maximum(column(rows, "kl"), _LEAST) for rows in (x_rows, y_rows))
             points(panel, x, y, color, alpha=0.5, marker=MARKERS[study.lms.index(lm) % len(MARKERS)])
             handles[lm] = panel.plot([], [], MARKERS[study.lms.index(lm) % len(MARKERS)], color=color)[0]
-        panel.set(xscale="log", yscale="log", xlabel=f"{plain(a)}: KL (nats)", ylabel=f"{plain(b)}: KL (nats)")
+        panel.set(xscale="log", yscale="log", xlabel=f"{a}: KL (nats)", ylabel=f"{b}: KL (nats)")
         low, high = min(panel.get_xlim()[0], panel.get_ylim()[0]), max(panel.get_xlim()[1], panel.get_ylim()[1])
         panel.plot([low, high], [low, high], color=FAINT, linewidth=1)
         panel.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         log_axis(panel.xaxis)
         log_axis(panel.yaxis)
-        panel.text(0.97, 0.04, f"{plain(b)} closer", transform=panel.transAxes, ha="right", fontsize=8, color=INK)
+        panel.text(0.97, 0.04, f"{b} closer", transform=panel.transAxes, ha="right", fontsize=8, color=INK)
     legend_below(figure, handles)
     return figure
 
@@ -187,10 +198,3 @@ def method_against_method(study: Study) -> "Figure | None":
 def _with(series: Series, *names: str) -> list[Row]:
     """The results that have these columns."""
     return [row for row in series.rows if all(row.get(name) is not None for name in names)]
-
-
-def _common(series: list[Series]) -> list[list[Row]]:
-    """Of each series the results of the targets that all have, in one order."""
-    by_target = [each.by_target() for each in series]
-    keys = [key for key in by_target[0] if all(key in other for other in by_target)]
-    return [[rows[key] for key in keys] for rows in by_target]

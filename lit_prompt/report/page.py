@@ -3,18 +3,22 @@
 import base64
 import io
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from lit_prompt import __version__
 from lit_prompt.files import replaced_whole
 from lit_prompt.report.findings import Finding, between, change, verdict
 from lit_prompt.report.sections import sections
 from lit_prompt.report.study import Study
-from lit_prompt.report.style import report_style
 from lit_prompt.report.tables import by_family, examples, overview, runs_table
+from lit_prompt.results.rows import grouped
+from lit_prompt.results.style import figure_style
+from lit_prompt.results.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +67,7 @@ def write_report(study: Study, folder: Path) -> Path:
     parts = sections(study)
     images: dict[str, Image] = {}
     for section in parts:
-        with report_style():
+        with figure_style():
             figure = section.figure(study)
             if figure is None:
                 for suffix in ("png", "pdf"):  # of an earlier report, whose data are not here
@@ -72,8 +76,9 @@ def write_report(study: Study, folder: Path) -> Path:
                 images[section.slug] = _saved(figure, figures, section.slug)
     environment = Environment(
         loader=PackageLoader("lit_prompt.report", "."), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        trim_blocks=True, lstrip_blocks=True, finalize=_shown,
     )  # fmt: skip
+    environment.filters["copied"] = _copied
     environment.globals |= {"between": between, "change": change, "verdict": verdict}
     page = environment.get_template("page.html.j2").render(
         study=study,
@@ -94,12 +99,19 @@ def write_report(study: Study, folder: Path) -> Path:
     return path
 
 
+def _shown(value: object) -> object:
+    """What the page shows of a value."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _copied(text: str) -> Markup:
+    """A prompt that gives itself back when it is copied, but for what would be dangerous to show."""
+    return Markup.escape(visible(text, keep="\n\t"))
+
+
 def _by_claim(findings: list[Finding]) -> dict[str, list[Finding]]:
     """Findings of one claim, method by method."""
-    claims: dict[str, list[Finding]] = {}
-    for finding in findings:
-        claims.setdefault(finding.claim, []).append(finding)
-    return claims
+    return grouped(findings, attrgetter("claim"))
 
 
 def _glances(findings: list[Finding], study: Study) -> list[Glance]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lit_prompt.report.runs import Row, Run
+from lit_prompt.report.runs import Run
+from lit_prompt.results.rows import Row
 
 #: families of targets as the paper names them
 RANDOM, OUTLIER = "random", "outlier"
@@ -95,9 +95,11 @@ def identity(row: Row) -> Identity:
     return row["target_id"], row["target_fingerprint"] or round(row["entropy"], _SAME_ENTROPY)
 
 
-def column(rows: Sequence[Row], name: str) -> NDArray[np.float64]:
-    """A column of numbers; NaN where there is none."""
-    return np.array([np.nan if row.get(name) is None else row[name] for row in rows], dtype=np.float64)
+def on_common_targets(series: Sequence[Series]) -> list[list[Row]]:
+    """Of each series the results of the targets that all have, in one order."""
+    by_target = [each.by_target() for each in series]
+    keys = [key for key in by_target[0] if all(key in other for other in by_target)]
+    return [[rows[key] for key in keys] for rows in by_target]
 
 
 def plain_targets(rows: Sequence[Row]) -> list[Row]:

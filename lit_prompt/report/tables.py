@@ -1,17 +1,20 @@
 """The tables of a report: methods with their baselines, the best and the worst prompts, the runs."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lit_prompt.report.runs import Row, Run
-from lit_prompt.report.study import Study, column, identity
+from lit_prompt.report.runs import Run
+from lit_prompt.report.study import Study, identity
+from lit_prompt.results.rows import Row, column
+from lit_prompt.results.table import Table, quantile
+from lit_prompt.results.text import nats, number
 
 _SHOWN_PROMPTS = 3
 _SHOWN_TOKENS = 4
-_LONGEST_TEXT = 300
 
 #: column of the results, its heading
 _BASELINES = (
@@ -25,21 +28,6 @@ _BASELINES = (
 )
 
 
-@dataclass(frozen=True)
-class Table:
-    """Cells of text.
-
-    Attributes:
-        head: headings.
-        rows: cells.
-        words: number of leading columns that hold words, not numbers.
-    """
-
-    head: list[str]
-    rows: list[list[str]]
-    words: int
-
-
 def overview(study: Study) -> Table:
     """A row for each LM and method: KL, and means of what to see it against, as far as it is known."""
     known = [
@@ -50,13 +38,12 @@ def overview(study: Study) -> Table:
     rows = []
     for lm in study.lms:
         for series in study.on(lm):
-            kl = column(series.rows, "kl")
-            low, middle, high = (f"{q:.3f}" for q in np.quantile(kl, [0.1, 0.5, 0.9]))
-            cells = [lm, series.label, str(len(kl)), f"{kl.mean():.3f}", middle, f"{low} to {high}"]
+            low, middle, high = (quantile("kl", q)(series.rows) for q in (0.1, 0.5, 0.9))
+            cells = [lm, series.label, str(len(series.rows)), _mean(series.rows, "kl"), middle, f"{low} to {high}"]
             cells += [_mean(series.rows, name) for name, _ in known]
             rows.append([*cells, _mean(series.rows, "seconds", 2)])
     head = ["LM", "method", "targets", "KL", "median", "10 to 90 %"]
-    return Table([*head, *(name for _, name in known), "seconds"], rows, 2)
+    return Table([*head, *(name for _, name in known), "seconds"], rows, ["LM", "method"])
 
 
 def by_family(study: Study) -> Table:
@@ -69,16 +56,15 @@ def by_family(study: Study) -> Table:
             found = {series.label: series.of_family(family) for series in study.on(lm)}
             entropies = {identity(row): row["entropy"] for each in found.values() for row in each}
             h = entropies.values()
-            medians = [column(found.get(label, []), "kl") for label in labels]
-            cells = [f"{np.median(kl):.3f}" if len(kl) else "-" for kl in medians]
+            cells = [quantile("kl")(found.get(label, [])) for label in labels]
             rows.append([lm, family, str(len(h)), f"{min(h):.2f} to {max(h):.2f}", *cells])
-    return Table(["LM", "family", "targets", "entropy", *labels], rows, 2)
+    return Table(["LM", "family", "targets", "entropy", *labels], rows, ["LM", "family"])
 
 
 def _mean(rows: Sequence[Row], name: str, digits: int = 3) -> str:
     values = column(rows, name)
     values = values[~np.isnan(values)]
-    return f"{values.mean():.{digits}f}" if len(values) else "-"
+    return number(float(values.mean()) if len(values) else None, digits)
 
 
 @dataclass(frozen=True)
@@ -139,25 +125,22 @@ def examples(study: Study) -> list[Examples]:
 
 
 def _ranked_by(row: Row) -> float:
-    return float(row["kl"] if row.get("kl_text") is None else row["kl_text"])
+    return float(row["kl"] if row["kl_text"] is None else row["kl_text"])
 
 
 def _example(row: Row, tokens: list[Row]) -> Example:
-    numbers = [f"H {row['entropy']:.2f}", f"KL {row['kl']:.4f}"]
-    if row.get("kl_text") is not None:
-        numbers.append(f"as text {row['kl_text']:.4f}")
-    if row.get("kl_floor") is not None:
-        numbers.append(f"floor {row['kl_floor']:.4f}")
+    kls = {"KL": row["kl"], "as text": row["kl_text"], "floor": row["kl_floor"]}
+    numbers = [f"H {row['entropy']:.2f}", *(f"{name} {nats(kl, 4)}" for name, kl in kls.items() if kl is not None)]
     wanted = sorted(tokens, key=lambda t: -t["target_probability"])[:_SHOWN_TOKENS]
     missing = sorted((t for t in tokens if _gained(t) < 0), key=lambda t: -t["token_kl"])[:_SHOWN_TOKENS]
     surplus = sorted((t for t in tokens if _gained(t) > 0), key=lambda t: -_gained(t))[:_SHOWN_TOKENS]
     return Example(
         target=row["target_id"],
         numbers=", ".join(numbers),
-        prompt=_visible(row["prompt_text"] or ""),
-        wanted=[f"{_token(t)} {t['target_probability']:.2g} → {t['reached_probability']:.2g}" for t in wanted],
-        missing=[f"{_token(t)} {t['token_kl']:.2g}" for t in missing],
-        surplus=[f"{_token(t)} +{_gained(t):.2g}" for t in surplus],
+        prompt=row["prompt_text"] or "",
+        wanted=[f"{t['token']!r} {t['target_probability']:.2g} → {t['reached_probability']:.2g}" for t in wanted],
+        missing=[f"{t['token']!r} {t['token_kl']:.2g}" for t in missing],
+        surplus=[f"{t['token']!r} +{_gained(t):.2g}" for t in surplus],
     )
 
 
@@ -165,28 +148,17 @@ def _gained(token: Row) -> float:
     return float(token["reached_probability"] - token["target_probability"])
 
 
-def _token(token: Row) -> str:
-    return repr(token["token"])
-
-
-def _visible(text: str) -> str:
-    """A prompt on one line, with what cannot be seen escaped."""
-    shown = repr(text)[1:-1] if text else ""
-    return shown if len(shown) <= _LONGEST_TEXT else f"{shown[: _LONGEST_TEXT - 1]}…"
-
-
 def runs_table(runs: Sequence[Run]) -> Table:
     """What was read."""
     rows = []
     for run in runs:
-        families: dict[str, int] = {}
-        for row in run.rows:
-            families[row["family"]] = families.get(row["family"], 0) + 1
+        families = Counter(row["family"] for row in run.rows)
         counts = ", ".join(f"{count} {family}" for family, count in families.items())
         if run.not_finite:
             counts += f"; left out: {run.not_finite} whose KL is not finite"
         rows.append([str(run.results), str(run.rows[0]["lm"]), run.method, counts, _settings(run.settings)])
-    return Table(["results", "LM", "method", "targets", "settings"], rows, 5)
+    head = ["results", "LM", "method", "targets", "settings"]
+    return Table(head, rows, head)
 
 
 def _settings(settings: dict[str, Any]) -> str:

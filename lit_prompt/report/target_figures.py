@@ -4,11 +4,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lit_prompt.report.runs import Row
-from lit_prompt.report.study import OUTLIER, RANDOM, Series, Study, column, plain_targets
-from lit_prompt.report.style import COLORS, FAINT, INK, color_of, legend_below, log_axis, panels, plain, points
+from lit_prompt.report.study import OUTLIER, RANDOM, Series, Study, plain_targets
 from lit_prompt.results.comparisons import in_pairs, with_partners
-from lit_prompt.results.figures import entropy_bands
+from lit_prompt.results.figures import kl_against_entropy
+from lit_prompt.results.rows import Row, column
+from lit_prompt.results.style import (
+    COLORS,
+    ENTROPY_LABEL,
+    FAINT,
+    INK,
+    band,
+    color_of,
+    figure_style,
+    legend_below,
+    log_axis,
+    panels,
+    points,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,53 +30,16 @@ if TYPE_CHECKING:
 PAPER_RATIO = 0.58
 
 _MAKERS = {"own_lm": "own LM", "other_lm": "other LM", "other_tokenizer": "other tokenizer"}
-_X = "entropy of the target (nats)"
-_Y = "KL(target || LM) (nats)"
 
 
 def kl_by_entropy(study: Study) -> "Figure":
-    """KL of random targets (of all where none are random) against their entropy, with floor and KL to uniform."""
-    figure, axes = panels(study.lms, sharey=True, height=3.6)
+    """KL of random targets (of all where none are random) against their entropy, a panel an LM, a band a method."""
     colors = color_of(study.names)
-    handles: dict[str, Any] = {}
-    for panel, lm in zip(axes[0], study.lms, strict=True):
-        for series in study.on(lm, study.main):
-            rows = plain_targets(series.rows)
-            h, kl = column(rows, "entropy"), column(rows, "kl")
-            handles[f"{series.label}: median, 10 to 90 %"] = _band(panel, h, kl, colors[series.name])
-        panel.set(xlabel=_X)
-    top = axes[0, 0].get_ylim()[1]
-    for panel, lm in zip(axes[0], study.lms, strict=True):
-        _references(panel, study.on(lm, study.main), handles)
-        panel.set(xlim=(0, None), ylim=(0, top))
-    axes[0, 0].set_ylabel(_Y)
-    legend_below(figure, handles)
-    return figure
+    shown = {lm: {s.label: plain_targets(s.rows) for s in study.on(lm, study.main)} for lm in study.lms}
+    return kl_against_entropy(shown, {series.label: colors[series.name] for series in study.main})
 
 
-def _references(panel: "Axes", mine: list[Series], handles: dict[str, Any]) -> None:
-    """The certified floor, and the KL to the uniform distribution."""
-    rows = {key: row for series in mine for key, row in series.by_target().items()}
-    random = plain_targets(list(rows.values()))
-    h, floor = column(random, "entropy"), column(random, "kl_floor")
-    known = ~np.isnan(floor)
-    if known.any():
-        x, _, middle, _ = entropy_bands(h[known], floor[known])
-        (handles["certified floor (median)"],) = panel.plot(x, middle, "-", color=INK, linewidth=1.6, zorder=4)
-    order = np.argsort(h)
-    (handles["KL to the uniform distribution"],) = panel.plot(
-        h[order], column(random, "kl_uniform")[order], "--", color=FAINT, linewidth=1
-    )
-
-
-def _band(axes: "Axes", h: Any, kl: Any, color: str) -> Any:
-    points(axes, h, kl, color)
-    x, low, middle, high = entropy_bands(h, kl)
-    axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
-    (line,) = axes.plot(x, middle, "o-", color=color, markersize=3.5, linewidth=1.6)
-    return line
-
-
+@figure_style()
 def outlier_against_random(study: Study) -> "Figure | None":
     """Outlier targets beside their random partners, by entropy; None where there are none."""
     shown = [series for series in study.main if series.of_family(OUTLIER) and series.of_family(RANDOM)]
@@ -79,13 +54,12 @@ def outlier_against_random(study: Study) -> "Figure | None":
             for series in study.on(lm, [each for each in shown if each.label == label]):
                 partners, outliers = _in_pairs(series)
                 for name, rows, color in (("random", partners, FAINT), ("outlier", outliers, COLORS[1])):
-                    handles[f"{name} targets: median, 10 to 90 %"] = _band(
-                        panel, column(rows, "entropy"), column(rows, "kl"), color
-                    )
+                    line = band(panel, column(rows, "entropy"), column(rows, "kl"), color)
+                    handles[f"{name} targets: median, 10 to 90 %"] = line
         row[0].set_ylim(0, None)  # of all panels of the row, once they hold everything
-        row[0].set_ylabel(f"{plain(label)}: KL (nats)")
+        row[0].set_ylabel(f"{label}: KL (nats)")
     for panel in axes[-1]:
-        panel.set_xlabel(_X)
+        panel.set_xlabel(ENTROPY_LABEL)
     legend_below(figure, handles)
     return figure
 
@@ -101,6 +75,7 @@ def _in_pairs(series: Series) -> tuple[list[Row], list[Row]]:
     return [pair[RANDOM] for pair in pairs], [pair[OUTLIER] for pair in pairs]
 
 
+@figure_style()
 def by_maker(study: Study) -> "Figure | None":
     """KL by who made the targets, and its ratio to that of random targets of their entropy; None with too few pairs."""
     made = {id(series): _made_and_partners(series) for series in study.main}
@@ -128,7 +103,7 @@ def by_maker(study: Study) -> "Figure | None":
         ratios.set(xscale="log", xlabel="mean KL / that of random")
         log_axis(ratios.xaxis)
     for panel in axes[:, 0]:
-        panel.set_yticks(range(len(rows)), [plain(_MAKERS.get(family, family)) for family in rows])
+        panel.set_yticks(range(len(rows)), [_MAKERS.get(family, family) for family in rows])
         panel.set_ylim(len(rows) - 0.5, -0.5)
     legend_below(figure, handles)
     return figure

@@ -6,8 +6,9 @@ import torch
 
 from lit_prompt.data.families import EntropyMatched, OneHot
 from lit_prompt.lm import LMOptions
-from lit_prompt.models import LiftPrompt, PromptInit, SoftPrompt, floor_cache
+from lit_prompt.models import LiftPrompt, PromptInit, SoftPrompt
 from lit_prompt.models.floors import Floors
+from lit_prompt.records import floors
 from lit_prompt.search import StopReason
 from tests.conftest import ARCHITECTURES, EMBEDDED_GPT2, EMBEDDED_LLAMA
 
@@ -112,8 +113,7 @@ def test_floors_that_another_version_solved_are_not_used(search, tiny_lm, tmp_pa
     module = search(tiny_lm, FAMILIES, steps=1)
     batch = module.targets.batch(range(10))
     Floors(module.lm, tmp_path).of(batch)
-    newer = floor_cache._SCHEMA.with_metadata({"lit_prompt": "newer"})
-    monkeypatch.setattr(floor_cache, "_SCHEMA", newer)
+    monkeypatch.setattr(floors, "__version__", "newer")
     solved = []
     monkeypatch.setattr(Floors, "_solve", lambda self, batch, keys, which: solved.extend(which))
     Floors(module.lm, tmp_path).of(batch)

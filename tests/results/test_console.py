@@ -5,9 +5,9 @@ import re
 import pyarrow as pa
 import pytest
 
+from lit_prompt.records.results import SCHEMA
 from lit_prompt.results.comparisons import Comparison
-from lit_prompt.results.console import print_comparisons, print_results
-from lit_prompt.results.record import SCHEMA
+from lit_prompt.results.results_shown import print_comparisons, print_results
 
 
 def results(families, entropies, per_entropy=2):

@@ -20,7 +20,7 @@ ENTROPY = {"dense": np.linspace(0.0, math.log(8), 6), "sparse": np.full(5, math.
 @pytest.fixture
 def panels():
     figure = sorted_probabilities(CURVES, ENTROPY, RANKS, "title")
-    return {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
+    return {axes.get_title("left"): axes for axes in figure.axes if axes.get_title("left")}
 
 
 def target_lines(axes):
@@ -65,5 +65,5 @@ def test_as_many_panels_as_families(count):
     figure = sorted_probabilities(
         {name: np.full((1, 4), 0.25) for name in names}, {name: np.ones(1) for name in names}, RANKS, ""
     )
-    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == names
+    assert [axes.get_title("left") for axes in figure.axes if axes.get_title("left")] == names
     assert len(figure.axes) == count + 1  # and the scale of entropies
