@@ -11,24 +11,15 @@ from lit_prompt.errors import InputError
 from lit_prompt.files import free_path
 from lit_prompt.main import check_yaml, config_files, expand_run
 from lit_prompt.records.results import RESULTS
-from lit_prompt.records.table_format import TableFormat
+from lit_prompt.records.table_format import COUNT, NUMBER, TEXT, TableFormat
 from lit_prompt.results.console import console, print_table, say
 from lit_prompt.results.rows import Row
 from lit_prompt.results.table import Table
 from lit_prompt.results.text import nats
 
 #: Columns of ``shortest.parquet``: entropy and KL in nats; ``length`` is null where no length reached the KL.
-SCHEMA = pa.schema(
-    [
-        ("target_id", pa.string()),
-        ("family", pa.string()),
-        ("entropy", pa.float64()),
-        ("length", pa.int64()),
-        ("kl", pa.float64()),
-        ("prompt_text", pa.string()),
-        ("run", pa.string()),
-    ]
-)
+_NUMBERS = [("entropy", NUMBER), ("length", COUNT), ("kl", NUMBER)]
+SCHEMA = pa.schema([("target_id", TEXT), ("family", TEXT), *_NUMBERS, ("prompt_text", TEXT), ("run", TEXT)])
 SHORTEST = TableFormat(SCHEMA)
 
 _MOST_ROWS = 40
@@ -89,15 +80,8 @@ def _fit_and_test(length: int, options: Sequence[str], name: str) -> tuple[Path,
 
 def _outcome(row: Row, length: int, goal: float, run: Path) -> Row:
     reached = row["kl"] is not None and row["kl"] <= goal
-    return {
-        "target_id": row["target_id"],
-        "family": row["family"],
-        "entropy": row["entropy"],
-        "length": length if reached else None,
-        "kl": row["kl"],
-        "prompt_text": row["prompt_text"],
-        "run": str(run),
-    }
+    kept = {name: row[name] for name in ("target_id", "family", "entropy", "kl", "prompt_text")}
+    return kept | {"length": length if reached else None, "run": str(run)}
 
 
 def _print(rows: Sequence[Row], goal: float) -> None:

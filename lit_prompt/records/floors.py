@@ -8,17 +8,17 @@ import pyarrow as pa
 
 from lit_prompt import __version__
 from lit_prompt.errors import InputError
-from lit_prompt.records.table_format import TableFormat
+from lit_prompt.records.table_format import NUMBER, TEXT, TableFormat
 
 _log = logging.getLogger(__name__)
 
-_ID = [("target_id", pa.string()), ("family", pa.string()), ("entropy", pa.float64())]
-_NUMBERS = [("kl_floor", pa.float64()), ("kl_ball", pa.float64()), ("kl_sphere", pa.float64())]
+_ABOUT = [("target_id", TEXT), ("family", TEXT), ("entropy", NUMBER)]
+_KNOWN = [("kl_floor", NUMBER), ("kl_ball", NUMBER), ("kl_sphere", NUMBER)]
 #: ``floors.parquet``, a row a target; KLs in nats, as in :class:`KnownFloor`.
-FLOORS = TableFormat(pa.schema([*_ID, *_NUMBERS, ("lm", pa.string()), ("lm_fingerprint", pa.string())]))
+FLOORS = TableFormat(pa.schema([*_ABOUT, *_KNOWN, ("lm", TEXT), ("lm_fingerprint", TEXT)]))
 # another version may solve otherwise
 _CACHE = TableFormat(
-    pa.schema([("fingerprint", pa.string()), *_NUMBERS], {"lit_prompt": __version__}),
+    pa.schema([("fingerprint", TEXT), *_KNOWN], {"lit_prompt": __version__}),
     filled=("fingerprint", "kl_floor", "kl_ball", "kl_sphere"),
 )
 

@@ -2,21 +2,12 @@
 
 import pyarrow as pa
 
-from lit_prompt.records.table_format import TableFormat
+from lit_prompt.records.table_format import COUNT, NUMBER, TEXT, TableFormat
 
-_SCHEMA = pa.schema(
-    [
-        ("target_id", pa.string()),
-        ("family", pa.string()),
-        ("kl", pa.float64()),
-        ("wrong_mass", pa.float64()),
-        ("token_id", pa.int64()),
-        ("token", pa.string()),
-        ("target_probability", pa.float64()),
-        ("reached_probability", pa.float64()),
-        ("token_kl", pa.float64()),
-    ]
-)
 PREDICTIONS = TableFormat(
-    _SCHEMA, needed=("target_id", "token", "target_probability", "reached_probability", "token_kl")
-)
+    pa.schema([
+        ("target_id", TEXT), ("family", TEXT), ("kl", NUMBER), ("wrong_mass", NUMBER), ("token_id", COUNT),
+        ("token", TEXT), ("target_probability", NUMBER), ("reached_probability", NUMBER), ("token_kl", NUMBER),
+    ]),
+    needed=("target_id", "token", "target_probability", "reached_probability", "token_kl"),
+)  # fmt: skip

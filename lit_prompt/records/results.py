@@ -5,54 +5,24 @@ from typing import Any
 
 import pyarrow as pa
 
-from lit_prompt.records.table_format import TableFormat
+from lit_prompt.records.table_format import COUNT, NUMBER, TEXT, TableFormat
 
 Columns = dict[str, list[Any]]
 
 #: Columns of ``results.parquet``; divergences and entropies in nats. A column is null where it does not apply.
 SCHEMA = pa.schema(
     [
-        ("target_id", pa.string()),
-        ("family", pa.string()),
-        ("partner_of", pa.string()),
-        ("target_fingerprint", pa.string()),
-        ("entropy", pa.float64()),
-        ("kl", pa.float64()),
-        ("kl_floor", pa.float64()),
-        ("excess", pa.float64()),
-        ("excess_norm", pa.float64()),
-        ("excess_prompt", pa.float64()),
-        ("kl_uniform", pa.float64()),
-        ("kl_unprompted", pa.float64()),
-        ("kl_best_random", pa.float64()),
-        ("kl_best_natural", pa.float64()),
-        ("prompt_entropy", pa.float64()),
-        ("reverse_kl", pa.float64()),
-        ("js", pa.float64()),
-        ("tv", pa.float64()),
-        ("top10_overlap", pa.float64()),
-        ("method", pa.string()),
-        ("prompt_length", pa.int64()),
-        ("prompt_norm", pa.float64()),
-        ("context_before", pa.string()),
-        ("context_after", pa.string()),
-        ("prompt_text", pa.string()),
-        ("kl_text", pa.float64()),
-        ("kl_soft", pa.float64()),
-        ("kl_projected", pa.float64()),
-        ("restarts", pa.int64()),
-        ("kl_worst_restart", pa.float64()),
-        ("kl_restart_std", pa.float64()),
-        ("steps", pa.int64()),
-        ("forward_passes", pa.int64()),
-        ("seconds", pa.float64()),
-        ("stop_reason", pa.string()),
-        ("seed", pa.int64()),
-        ("lm", pa.string()),
-        ("lm_fingerprint", pa.string()),
+        ("target_id", TEXT), ("family", TEXT), ("partner_of", TEXT), ("target_fingerprint", TEXT), ("entropy", NUMBER),
+        ("kl", NUMBER), ("kl_floor", NUMBER), ("excess", NUMBER), ("excess_norm", NUMBER), ("excess_prompt", NUMBER),
+        ("kl_uniform", NUMBER), ("kl_unprompted", NUMBER), ("kl_best_random", NUMBER), ("kl_best_natural", NUMBER),
+        ("prompt_entropy", NUMBER), ("reverse_kl", NUMBER), ("js", NUMBER), ("tv", NUMBER), ("top10_overlap", NUMBER),
+        ("method", TEXT), ("prompt_length", COUNT), ("prompt_norm", NUMBER), ("context_before", TEXT),
+        ("context_after", TEXT), ("prompt_text", TEXT), ("kl_text", NUMBER), ("kl_soft", NUMBER),
+        ("kl_projected", NUMBER), ("restarts", COUNT), ("kl_worst_restart", NUMBER), ("kl_restart_std", NUMBER),
+        ("steps", COUNT), ("forward_passes", COUNT), ("seconds", NUMBER), ("stop_reason", TEXT), ("seed", COUNT),
+        ("lm", TEXT), ("lm_fingerprint", TEXT),
     ]
-)
-
+)  # fmt: skip
 RESULTS = TableFormat(
     SCHEMA,
     needed=("partner_of", "kl"),

@@ -13,6 +13,8 @@ from lit_prompt.errors import InputError
 from lit_prompt.files import replaced_whole
 from lit_prompt.records.versions import KEY, refuse_newer
 
+TEXT, NUMBER, COUNT = pa.string(), pa.float64(), pa.int64()
+
 
 @dataclass(frozen=True)
 class TableFormat:

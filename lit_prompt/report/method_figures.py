@@ -6,23 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lit_prompt.report.study import Series, Study, on_common_targets, plain_targets
+from lit_prompt.results import style
 from lit_prompt.results.bootstrap import FEWEST
+from lit_prompt.results.figures import bands_by_entropy
 from lit_prompt.results.rows import Row, column, entropy_groups, entropy_share, grouped
-from lit_prompt.results.style import (
-    COLORS,
-    ENTROPY_LABEL,
-    FAINT,
-    INK,
-    KL_LABEL,
-    MARKERS,
-    band,
-    color_of,
-    figure_style,
-    legend_below,
-    log_axis,
-    panels,
-    points,
-)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +26,6 @@ _THIRDS = (
 )
 
 
-@figure_style()
 def kl_by_length(study: Study) -> "Figure | None":
     """Median KL against prompt length, of targets that were searched with every length; None with one length alone."""
     by_length = sorted(study.series, key=lambda series: series.length)
@@ -49,28 +35,26 @@ def kl_by_length(study: Study) -> "Figure | None":
     if not common:
         return None
     lms = list(dict.fromkeys(lm for lm, _ in common))
-    figure, axes = panels(lms, sharey=True)
-    colors, handles = color_of(study.names), {}
+    figure, axes = style.panels(lms, sharey=True)
+    colors, handles = style.color_of(study.names), {}
     for panel, lm in zip(axes[0], lms, strict=True):
         for (_, name), rows in ((key, rows) for key, rows in common.items() if key[0] == lm):
             x = [series.length for series in groups[lm, name]]
             share = entropy_share(rows[0])
-            for text, style, low, high in _THIRDS:
+            for text, line, low, high in _THIRDS:
                 mine = (share >= low) & (share < high)
                 if mine.any():
                     y = [np.median(column(each, "kl")[mine]) for each in rows]
-                    (line,) = panel.plot(x, y, style, color=colors[name], markersize=5)
-                    handles[f"{name}, {text}"] = line
+                    (handles[f"{name}, {text}"],) = panel.plot(x, y, line, color=colors[name], markersize=5)
             panel.set_xscale("log")
             panel.set_xticks(x, [f"{length:g}" for length in x])
             panel.minorticks_off()
         panel.set(xlabel="tokens of the prompt")
     axes[0, 0].set(ylim=(0, None), ylabel="median KL (nats)")
-    legend_below(figure, handles)
+    style.legend_below(figure, handles)
     return figure
 
 
-@figure_style()
 def kl_by_seconds(study: Study) -> "Figure | None":
     """KL against the mean seconds of a target, on the targets that an LM's series share; None where none do."""
     shown: dict[str, list[tuple[Series, list[Row]]]] = {}
@@ -81,43 +65,37 @@ def kl_by_seconds(study: Study) -> "Figure | None":
             shown[lm] = list(zip(timed, common, strict=True))
     if not shown:
         return None
-    labels = [label for label in study.labels if any(s.label == label for mine in shown.values() for s, _ in mine)]
-    figure, axes = panels(list(shown), sharey=True, sharex=True)
-    colors, handles = color_of(study.names), {}
+    figure, axes = style.panels(list(shown), sharey=True, sharex=True)
+    markers = style.marker_of(series.label for mine in shown.values() for series, _ in mine)
+    handles: dict[str, Any] = {}
     for panel, mine in zip(axes[0], shown.values(), strict=True):
         for series, rows in mine:
             low, middle, high = np.quantile(column(rows, "kl"), [0.25, 0.5, 0.75])
-            x, color = column(rows, "seconds").mean(), colors[series.name]
+            x, label, color = column(rows, "seconds").mean(), series.label, study.colors[series.label]
             panel.plot([x, x], [low, high], color=color, linewidth=2, alpha=0.6)
-            (handles[series.label],) = panel.plot(
-                x, middle, MARKERS[labels.index(series.label) % len(MARKERS)], color=color, markersize=9,
-                markeredgecolor="white", linestyle="none",
-            )  # fmt: skip
+            look = {"color": color, "markersize": 9, "markeredgecolor": "white", "linestyle": "none"}
+            (handles[label],) = panel.plot(x, middle, markers[label], **look)
         panel.set(xscale="log", xlabel="seconds of search a target")
-        log_axis(panel.xaxis)
-    axes[0, 0].set(ylim=(0, None), ylabel=KL_LABEL)
-    legend_below(figure, handles)
+        style.log_axis(panel.xaxis)
+    axes[0, 0].set(ylim=(0, None), ylabel=style.KL_LABEL)
+    style.legend_below(figure, handles)
     return figure
 
 
-@figure_style()
 def excess_by_entropy(study: Study) -> "Figure | None":
     """What the reached KL has above the certified floor, against entropy; None where no floor is known."""
-    shown = [series for series in study.main if len(_with(series, "excess"))]
-    if not shown:
+    main = [series for series in study.main if len(_with(series, "excess"))]
+    if not main:
         return None
-    lms = [lm for lm in study.lms if study.on(lm, shown)]
-    figure, axes = panels(lms, sharey=True)
-    colors, handles = color_of(study.names), {}
-    for panel, lm in zip(axes[0], lms, strict=True):
-        for series in study.on(lm, shown):
-            rows = plain_targets(_with(series, "excess"))
-            line = band(panel, column(rows, "entropy"), np.maximum(column(rows, "excess"), _LEAST), colors[series.name])
-            handles[f"{series.label}: median, 10 to 90 %"] = line
-        panel.set(yscale="log", xlabel=ENTROPY_LABEL)
-    log_axis(axes[0, 0].yaxis)
-    axes[0, 0].set_ylabel("KL - floor (nats)")
-    legend_below(figure, handles)
+    shown = {
+        lm: {s.label: plain_targets(_with(s, "excess")) for s in study.on(lm, main)}
+        for lm in study.lms
+        if study.on(lm, main)
+    }
+    figure, axes, handles = bands_by_entropy({"KL - floor (nats)": shown}, study.colors, "excess", _LEAST)
+    axes[0, 0].set_yscale("log")
+    style.log_axis(axes[0, 0].yaxis)
+    style.legend_below(figure, handles)
     return figure
 
 
@@ -129,7 +107,6 @@ _PARTS = (
 )
 
 
-@figure_style()
 def parts_by_entropy(study: Study) -> "Figure | None":
     """Mean KL by entropy, divided into what output head, final norm and prompt cost; None where that is unknown."""
     shown = [series for series in study.main if len(_with(series, *(name for name, _, _ in _PARTS)))]
@@ -137,7 +114,7 @@ def parts_by_entropy(study: Study) -> "Figure | None":
         return None
     lms = [lm for lm in study.lms if study.on(lm, shown)]
     labels = list(dict.fromkeys(series.label for series in shown))
-    figure, axes = panels(lms, rows=len(labels), height=2.6, sharex="col", sharey=True)
+    figure, axes = style.panels(lms, rows=len(labels), height=2.6, sharex="col", sharey=True)
     handles: dict[str, Any] = {}
     for row, label in zip(axes, labels, strict=True):
         for panel, lm in zip(row, lms, strict=True):
@@ -155,12 +132,11 @@ def parts_by_entropy(study: Study) -> "Figure | None":
                     below += part
         row[0].set_ylabel(f"{label}: mean KL (nats)")
     for panel in axes[-1]:
-        panel.set_xlabel(ENTROPY_LABEL)
-    legend_below(figure, handles)
+        panel.set_xlabel(style.ENTROPY_LABEL)
+    style.legend_below(figure, handles)
     return figure
 
 
-@figure_style()
 def method_against_method(study: Study) -> "Figure | None":
     """KL of one method against that of another, a point a target; None where no two searched the same targets."""
     labels = list(dict.fromkeys(series.label for series in study.main))
@@ -174,24 +150,23 @@ def method_against_method(study: Study) -> "Figure | None":
         return None
     pairs = list(found)[:_MOST_PAIRS]
     columns = min(len(pairs), _PER_ROW)
-    figure, axes = panels([""] * columns, rows=-(-len(pairs) // columns), height=3.3)
-    handles: dict[str, Any] = {}
+    figure, axes = style.panels([""] * columns, rows=-(-len(pairs) // columns), height=3.3)
+    colors, markers, handles = style.color_of(study.lms), style.marker_of(study.lms), {}
     for panel in axes.flat[len(pairs) :]:
         panel.remove()
     for panel, (a, b) in zip(axes.flat, pairs, strict=False):
         for lm, (x_rows, y_rows) in found[a, b].items():
-            color = COLORS[study.lms.index(lm) % len(COLORS)]
             x, y = (np.maximum(column(rows, "kl"), _LEAST) for rows in (x_rows, y_rows))
-            points(panel, x, y, color, alpha=0.5, marker=MARKERS[study.lms.index(lm) % len(MARKERS)])
-            handles[lm] = panel.plot([], [], MARKERS[study.lms.index(lm) % len(MARKERS)], color=color)[0]
+            style.points(panel, x, y, colors[lm], alpha=0.5, marker=markers[lm])
+            (handles[lm],) = panel.plot([], [], markers[lm], color=colors[lm])
         panel.set(xscale="log", yscale="log", xlabel=f"{a}: KL (nats)", ylabel=f"{b}: KL (nats)")
         low, high = min(panel.get_xlim()[0], panel.get_ylim()[0]), max(panel.get_xlim()[1], panel.get_ylim()[1])
-        panel.plot([low, high], [low, high], color=FAINT, linewidth=1)
+        panel.plot([low, high], [low, high], color=style.FAINT, linewidth=1)
         panel.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-        log_axis(panel.xaxis)
-        log_axis(panel.yaxis)
-        panel.text(0.97, 0.04, f"{b} closer", transform=panel.transAxes, ha="right", fontsize=8, color=INK)
-    legend_below(figure, handles)
+        style.log_axis(panel.xaxis)
+        style.log_axis(panel.yaxis)
+        panel.text(0.97, 0.04, f"{b} closer", transform=panel.transAxes, ha="right", fontsize=8, color=style.INK)
+    style.legend_below(figure, handles)
     return figure
 
 

@@ -78,7 +78,7 @@ def write_report(study: Study, folder: Path) -> Path:
         loader=PackageLoader("lit_prompt.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=_shown,
     )  # fmt: skip
-    environment.filters["copied"] = _copied
+    environment.filters |= {"copied": _copied, "repr": repr}
     environment.globals |= {"between": between, "change": change, "verdict": verdict}
     page = environment.get_template("page.html.j2").render(
         study=study,
@@ -110,18 +110,15 @@ def _copied(text: str) -> Markup:
 
 
 def _by_claim(findings: list[Finding]) -> dict[str, list[Finding]]:
-    """Findings of one claim, method by method."""
     return grouped(findings, attrgetter("claim"))
 
 
 def _glances(findings: list[Finding], study: Study) -> list[Glance]:
     """What holds at a glance: by method where there are several, and by LM."""
     methods = list(dict.fromkeys(finding.method for finding in findings if finding.method))
-    if len(methods) < 2:
-        return [Glance(study.lms, _by_claim(findings), by_lm=True)] if findings else []
-    with_method = [finding for finding in findings if finding.method]
-    without = [finding for finding in findings if not finding.method]
-    glances = [Glance(methods, _by_claim(with_method), by_lm=False), Glance(study.lms, _by_claim(without), by_lm=True)]
+    by_method = [finding for finding in findings if finding.method and len(methods) > 1]
+    by_lm = [finding for finding in findings if finding not in by_method]
+    glances = [Glance(methods, _by_claim(by_method), by_lm=False), Glance(study.lms, _by_claim(by_lm), by_lm=True)]
     return [glance for glance in glances if glance.claims]
 
 

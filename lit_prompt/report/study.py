@@ -9,6 +9,7 @@ import numpy as np
 
 from lit_prompt.report.runs import Run
 from lit_prompt.results.rows import Row
+from lit_prompt.results.style import color_of
 
 #: families of targets as the paper names them
 RANDOM, OUTLIER = "random", "outlier"
@@ -71,6 +72,12 @@ class Study:
     def labels(self) -> list[str]:
         """Labels of the methods."""
         return list(dict.fromkeys(series.label for series in self.series))
+
+    @property
+    def colors(self) -> dict[str, str]:
+        """A color for each label, one for all of a name."""
+        colors = color_of(self.names)
+        return {series.label: colors[series.name] for series in self.series}
 
     @property
     def main(self) -> list[Series]:

@@ -72,80 +72,55 @@ class Example:
     """A prompt, good or bad.
 
     Attributes:
-        target: id of the target.
-        numbers: entropy, KL and what else is known.
-        prompt: the prompt as text; empty for a soft one.
-        wanted: the top tokens with target and reached probabilities; empty where ``predict`` has not run.
-        missing: tokens that carry the KL most, with the nats that they carry.
-        surplus: tokens that got more than the target gives them.
+        row: its result record.
+        kls: KLs in nats, as they are shown, by name.
+        wanted: token records of the target's top tokens; empty where ``predict`` has not run.
+        missing: those that carry the KL most.
+        surplus: those that got more than the target gives them.
     """
 
-    target: str
-    numbers: str
-    prompt: str
-    wanted: list[str]
-    missing: list[str]
-    surplus: list[str]
+    row: Row
+    kls: dict[str, str]
+    wanted: list[Row]
+    missing: list[Row]
+    surplus: list[Row]
 
 
 @dataclass(frozen=True)
 class Examples:
-    """The best and the worst prompts of a method on an LM."""
+    """The best and the worst prompts of a method on an LM, and whether prompts have texts and token records."""
 
     lm: str
     method: str
     best: list[Example]
     worst: list[Example]
-
-    @property
-    def has_text(self) -> bool:
-        """Whether prompts are shown as text."""
-        return any(example.prompt for example in (*self.best, *self.worst))
-
-    @property
-    def has_tokens(self) -> bool:
-        """Whether wanted and reached tokens are shown."""
-        return any(example.wanted for example in (*self.best, *self.worst))
+    has_text: bool
+    has_tokens: bool
 
 
 def examples(study: Study) -> list[Examples]:
     """The best and the worst prompts of each method on each LM, by KL; by the KL of the text where there is one."""
-    tokens = {(id(row)): run.tokens.get(row["target_id"], []) for run in study.runs for row in run.rows}
+    tokens = {id(row): run.tokens.get(row["target_id"], []) for run in study.runs for row in run.rows}
     found = []
     for series in study.main:
-        order = sorted(series.rows, key=_ranked_by)
+        order = sorted(series.rows, key=lambda row: row["kl"] if row["kl_text"] is None else row["kl_text"])
         count = min(_SHOWN_PROMPTS, len(order) // 2)
-        best, worst = order[:count], order[::-1][:count]
-        found.append(
-            Examples(
-                series.lm, series.label, *([_example(row, tokens[id(row)]) for row in part] for part in (best, worst))
-            )
-        )
+        shown = [_example(row, tokens[id(row)]) for row in (*order[:count], *order[::-1][:count])]
+        has_text, has_tokens = any(e.row["prompt_text"] for e in shown), any(e.wanted for e in shown)
+        found.append(Examples(series.lm, series.label, shown[:count], shown[count:], has_text, has_tokens))
     return found
 
 
-def _ranked_by(row: Row) -> float:
-    return float(row["kl"] if row["kl_text"] is None else row["kl_text"])
-
-
 def _example(row: Row, tokens: list[Row]) -> Example:
-    kls = {"KL": row["kl"], "as text": row["kl_text"], "floor": row["kl_floor"]}
-    numbers = [f"H {row['entropy']:.2f}", *(f"{name} {nats(kl, 4)}" for name, kl in kls.items() if kl is not None)]
-    wanted = sorted(tokens, key=lambda t: -t["target_probability"])[:_SHOWN_TOKENS]
-    missing = sorted((t for t in tokens if _gained(t) < 0), key=lambda t: -t["token_kl"])[:_SHOWN_TOKENS]
-    surplus = sorted((t for t in tokens if _gained(t) > 0), key=lambda t: -_gained(t))[:_SHOWN_TOKENS]
-    return Example(
-        target=row["target_id"],
-        numbers=", ".join(numbers),
-        prompt=row["prompt_text"] or "",
-        wanted=[f"{t['token']!r} {t['target_probability']:.2g} → {t['reached_probability']:.2g}" for t in wanted],
-        missing=[f"{t['token']!r} {t['token_kl']:.2g}" for t in missing],
-        surplus=[f"{t['token']!r} +{_gained(t):.2g}" for t in surplus],
-    )
+    def gained(token: Row) -> float:
+        return float(token["reached_probability"] - token["target_probability"])
 
-
-def _gained(token: Row) -> float:
-    return float(token["reached_probability"] - token["target_probability"])
+    names = {"KL": "kl", "as text": "kl_text", "floor": "kl_floor"}
+    kls = {name: nats(row[column], 4) for name, column in names.items() if row[column] is not None}
+    wanted = sorted(tokens, key=lambda token: -token["target_probability"])
+    missing = sorted((token for token in tokens if gained(token) < 0), key=lambda token: -token["token_kl"])
+    surplus = sorted((token for token in tokens if gained(token) > 0), key=lambda token: -gained(token))
+    return Example(row, kls, *(part[:_SHOWN_TOKENS] for part in (wanted, missing, surplus)))
 
 
 def runs_table(runs: Sequence[Run]) -> Table:

@@ -5,22 +5,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lit_prompt.report.study import OUTLIER, RANDOM, Series, Study, plain_targets
+from lit_prompt.results import style
 from lit_prompt.results.comparisons import in_pairs, with_partners
-from lit_prompt.results.figures import kl_against_entropy
+from lit_prompt.results.figures import bands_by_entropy, kl_against_entropy
 from lit_prompt.results.rows import Row, column
-from lit_prompt.results.style import (
-    COLORS,
-    ENTROPY_LABEL,
-    FAINT,
-    INK,
-    band,
-    color_of,
-    figure_style,
-    legend_below,
-    log_axis,
-    panels,
-    points,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,33 +22,26 @@ _MAKERS = {"own_lm": "own LM", "other_lm": "other LM", "other_tokenizer": "other
 
 def kl_by_entropy(study: Study) -> "Figure":
     """KL of random targets (of all where none are random) against their entropy, a panel an LM, a band a method."""
-    colors = color_of(study.names)
     shown = {lm: {s.label: plain_targets(s.rows) for s in study.on(lm, study.main)} for lm in study.lms}
-    return kl_against_entropy(shown, {series.label: colors[series.name] for series in study.main})
+    return kl_against_entropy(shown, study.colors)
 
 
-@figure_style()
 def outlier_against_random(study: Study) -> "Figure | None":
     """Outlier targets beside their random partners, by entropy; None where there are none."""
-    shown = [series for series in study.main if series.of_family(OUTLIER) and series.of_family(RANDOM)]
-    if not shown:
+    main = [series for series in study.main if series.of_family(OUTLIER) and series.of_family(RANDOM)]
+    if not main:
         return None
-    lms = [lm for lm in study.lms if study.on(lm, shown)]
-    labels = list(dict.fromkeys(series.label for series in shown))
-    figure, axes = panels(lms, rows=len(labels), height=2.9 if len(labels) < 3 else 2.2, sharex="col", sharey="row")
-    handles: dict[str, Any] = {}
-    for row, label in zip(axes, labels, strict=True):
-        for panel, lm in zip(row, lms, strict=True):
-            for series in study.on(lm, [each for each in shown if each.label == label]):
-                partners, outliers = _in_pairs(series)
-                for name, rows, color in (("random", partners, FAINT), ("outlier", outliers, COLORS[1])):
-                    line = band(panel, column(rows, "entropy"), column(rows, "kl"), color)
-                    handles[f"{name} targets: median, 10 to 90 %"] = line
-        row[0].set_ylim(0, None)  # of all panels of the row, once they hold everything
-        row[0].set_ylabel(f"{label}: KL (nats)")
-    for panel in axes[-1]:
-        panel.set_xlabel(ENTROPY_LABEL)
-    legend_below(figure, handles)
+    lms = [lm for lm in study.lms if study.on(lm, main)]
+    names = ("random targets", "outlier targets")
+    shown: dict[str, dict[str, dict[str, list[Row]]]] = {}
+    for series in main:
+        row = shown.setdefault(f"{series.label}: KL (nats)", {lm: {} for lm in lms})
+        row[series.lm] = dict(zip(names, _in_pairs(series), strict=True))
+    colors = dict(zip(names, (style.FAINT, style.COLORS[1]), strict=True))
+    figure, axes, handles = bands_by_entropy(shown, colors, height=2.9 if len(shown) < 3 else 2.2)
+    for panel in axes[:, 0]:
+        panel.set_ylim(0, None)  # of all panels of the row, once they hold everything
+    style.legend_below(figure, handles)
     return figure
 
 
@@ -75,7 +56,6 @@ def _in_pairs(series: Series) -> tuple[list[Row], list[Row]]:
     return [pair[RANDOM] for pair in pairs], [pair[OUTLIER] for pair in pairs]
 
 
-@figure_style()
 def by_maker(study: Study) -> "Figure | None":
     """KL by who made the targets, and its ratio to that of random targets of their entropy; None with too few pairs."""
     made = {id(series): _made_and_partners(series) for series in study.main}
@@ -87,25 +67,25 @@ def by_maker(study: Study) -> "Figure | None":
     rows = [*first, *(family for family in families if family not in first + last)]
     rows += [family for family in last if family in families]
     lms = [lm for lm in study.lms if study.on(lm, shown)]
-    figure, axes = panels(lms, rows=2, height=0.42 * len(rows) + 1.0, sharey=True, sharex="row")
-    colors, handles = color_of(study.names), {}
+    figure, axes = style.panels(lms, rows=2, height=0.42 * len(rows) + 1.0, sharey=True, sharex="row")
+    handles: dict[str, Any] = {}
     for (strips, ratios), lm in zip(axes.T, lms, strict=True):
         mine = study.on(lm, shown)
         for number, series in enumerate(mine):
-            shift, color = (number + 0.5) / len(mine) - 0.5, colors[series.name]
+            shift, color = (number + 0.5) / len(mine) - 0.5, study.colors[series.label]
             at = {family: y + 0.7 * shift for y, family in enumerate(rows)}
             _strips(strips, made[id(series)], at, color)
             _ratios(ratios, made[id(series)], at, color)
             handles[series.label] = strips.plot([], [], "o", color=color)[0]
         strips.set_xlabel("KL (nats); bar: median")
-        ratios.axvline(1, color=INK, linewidth=1)
-        handles["42 % lower (the paper's summary)"] = ratios.axvline(PAPER_RATIO, color=FAINT, linestyle=":")
+        ratios.axvline(1, color=style.INK, linewidth=1)
+        handles["42 % lower (the paper's summary)"] = ratios.axvline(PAPER_RATIO, color=style.FAINT, linestyle=":")
         ratios.set(xscale="log", xlabel="mean KL / that of random")
-        log_axis(ratios.xaxis)
+        style.log_axis(ratios.xaxis)
     for panel in axes[:, 0]:
         panel.set_yticks(range(len(rows)), [_MAKERS.get(family, family) for family in rows])
         panel.set_ylim(len(rows) - 0.5, -0.5)
-    legend_below(figure, handles)
+    style.legend_below(figure, handles)
     return figure
 
 
@@ -120,7 +100,7 @@ def _strips(panel: "Axes", rows: list[Row], at: dict[str, float], color: str) ->
     for family, y in at.items():
         kl = column([row for row in rows if row["family"] == family], "kl")
         if len(kl):
-            points(panel, kl, np.full(len(kl), y), color)
+            style.points(panel, kl, np.full(len(kl), y), color)
             panel.plot([np.median(kl)] * 2, [y - 0.14, y + 0.14], color=color, linewidth=2.5)
 
 

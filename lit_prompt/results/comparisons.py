@@ -153,16 +153,6 @@ def compare(first: str, other: str, kl: NDArray[Any], other_kl: NDArray[Any], pa
         p = float(wilcoxon(kl, other_kl).pvalue) if (kl != other_kl).any() else 1.0
     else:
         p = float(mannwhitneyu(kl, other_kl).pvalue)
-    return Comparison(
-        first=first,
-        other=other,
-        count=len(kl),
-        other_count=len(other_kl),
-        kl=float(kl.mean()),
-        other_kl=float(other_kl.mean()),
-        ratio=value,
-        low=low,
-        high=high,
-        p=p,
-        won=int((kl < other_kl).sum()) if paired else None,
-    )
+    won = int((kl < other_kl).sum()) if paired else None
+    means = float(kl.mean()), float(other_kl.mean())
+    return Comparison(first, other, len(kl), len(other_kl), *means, value, low, high, p, won)

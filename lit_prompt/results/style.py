@@ -1,7 +1,8 @@
 """The look of all figures: one palette, one style, and the pieces that they are made of."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,9 +64,14 @@ def figure_style() -> Iterator[None]:
         yield
 
 
-def color_of(names: Sequence[str]) -> dict[str, str]:
+def color_of(names: Iterable[str]) -> dict[str, str]:
     """A color for each name."""
-    return {name: COLORS[i % len(COLORS)] for i, name in enumerate(names)}
+    return dict(zip(dict.fromkeys(names), cycle(COLORS), strict=False))
+
+
+def marker_of(names: Iterable[str]) -> dict[str, str]:
+    """A marker for each name."""
+    return dict(zip(dict.fromkeys(names), cycle(MARKERS), strict=False))
 
 
 def new_figure(width: float, height: float) -> "Figure":
