@@ -59,7 +59,7 @@ def _floors(tolerance: float, out: Path | None, args: Sequence[str]) -> None:
     from lit_prompt.models.floors import FOLDER, Floors
     from lit_prompt.records.floors import FLOORS
     from lit_prompt.results.console import console, say
-    from lit_prompt.results.floors_shown import print_floors
+    from lit_prompt.results.results_shown import print_floors
 
     configs = config_files(args)
     check_yaml(configs)

@@ -2,10 +2,9 @@
 
 import base64
 import io
-from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -29,23 +28,8 @@ _LARGEST_SVG = 2_000_000
 _DPI = 200
 
 
-@dataclass(frozen=True)
-class Image:
-    """A figure in the page: a data URI, and its width in pixels."""
-
-    uri: str
-    width: int
-
-
-@dataclass(frozen=True)
-class Glance:
-    """A table of findings, a row a claim.
-
-    Attributes:
-        head: the LMs, or the methods.
-        claims: findings by claim.
-        by_lm: whether a column is an LM.
-    """
+class Glance(NamedTuple):
+    """A table of findings, a row a claim, a column an LM or a method."""
 
     head: list[str]
     claims: dict[str, list[Finding]]
@@ -65,7 +49,7 @@ def write_report(study: Study, folder: Path) -> Path:
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     parts = sections(study)
-    images: dict[str, Image] = {}
+    images: dict[str, tuple[str, int]] = {}
     for section in parts:
         with figure_style():
             figure = section.figure(study)
@@ -122,8 +106,8 @@ def _glances(findings: list[Finding], study: Study) -> list[Glance]:
     return [glance for glance in glances if glance.claims]
 
 
-def _saved(figure: "Figure", folder: Path, name: str) -> Image:
-    """Saves a figure as PNG and PDF, and turns it into an image of the page."""
+def _saved(figure: "Figure", folder: Path, name: str) -> tuple[str, int]:
+    """Saves a figure as PNG and PDF; returns it as a data URI for the page, and its width in pixels."""
     for suffix in ("png", "pdf"):
         with replaced_whole(folder / f"{name}.{suffix}") as staging:
             metadata = {"CreationDate": None} if suffix == "pdf" else None
@@ -133,4 +117,4 @@ def _saved(figure: "Figure", folder: Path, name: str) -> Image:
     kind, image = "svg+xml", svg.getvalue()
     if len(image) > _LARGEST_SVG:
         kind, image = "png", (folder / f"{name}.png").read_bytes()
-    return Image(f"data:image/{kind};base64,{base64.b64encode(image).decode()}", round(100 * figure.get_figwidth()))
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}", round(100 * figure.get_figwidth())

@@ -17,33 +17,25 @@ _SHOWN_PROMPTS = 3
 _SHOWN_TOKENS = 4
 
 #: column of the results, its heading
-_BASELINES = (
-    ("kl_floor", "floor"),
-    ("excess", "excess"),
-    ("kl_text", "as text"),
-    ("kl_best_natural", "best natural"),
-    ("kl_best_random", "best random"),
-    ("kl_unprompted", "no prompt"),
-    ("kl_uniform", "uniform"),
-)
+_BASELINES = {
+    "kl_floor": "floor", "excess": "excess", "kl_text": "as text", "kl_best_natural": "best natural",
+    "kl_best_random": "best random", "kl_unprompted": "no prompt", "kl_uniform": "uniform",
+}  # fmt: skip
 
 
 def overview(study: Study) -> Table:
     """A row for each LM and method: KL, and means of what to see it against, as far as it is known."""
-    known = [
-        (name, head)
-        for name, head in _BASELINES
-        if any(row.get(name) is not None for s in study.series for row in s.rows)
-    ]
+    known = {name for series in study.series for row in series.rows for name in _BASELINES if row[name] is not None}
+    baselines = {name: head for name, head in _BASELINES.items() if name in known}
     rows = []
     for lm in study.lms:
         for series in study.on(lm):
             low, middle, high = (quantile("kl", q)(series.rows) for q in (0.1, 0.5, 0.9))
             cells = [lm, series.label, str(len(series.rows)), _mean(series.rows, "kl"), middle, f"{low} to {high}"]
-            cells += [_mean(series.rows, name) for name, _ in known]
+            cells += [_mean(series.rows, name) for name in baselines]
             rows.append([*cells, _mean(series.rows, "seconds", 2)])
     head = ["LM", "method", "targets", "KL", "median", "10 to 90 %"]
-    return Table([*head, *(name for _, name in known), "seconds"], rows, ["LM", "method"])
+    return Table([*head, *baselines.values(), "seconds"], rows, ["LM", "method"])
 
 
 def by_family(study: Study) -> Table:

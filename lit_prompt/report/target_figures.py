@@ -9,6 +9,7 @@ from lit_prompt.results import style
 from lit_prompt.results.comparisons import in_pairs, with_partners
 from lit_prompt.results.figures import bands_by_entropy, kl_against_entropy
 from lit_prompt.results.rows import Row, column
+from lit_prompt.results.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +84,7 @@ def by_maker(study: Study) -> "Figure | None":
         ratios.set(xscale="log", xlabel="mean KL / that of random")
         style.log_axis(ratios.xaxis)
     for panel in axes[:, 0]:
-        panel.set_yticks(range(len(rows)), [_MAKERS.get(family, family) for family in rows])
+        panel.set_yticks(range(len(rows)), [visible(_MAKERS.get(family, family)) for family in rows])
         panel.set_ylim(len(rows) - 0.5, -0.5)
     style.legend_below(figure, handles)
     return figure

@@ -29,28 +29,15 @@ ENTROPY_LABEL = "entropy of the target (nats)"
 KL_LABEL = "KL(target || LM) (nats)"
 
 _STYLE: Any = {
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelcolor": INK,
-    "axes.edgecolor": FAINT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#d0d7de",
-    "grid.linewidth": 0.6,
-    "text.color": INK,
+    "font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "axes.labelcolor": INK, "axes.edgecolor": FAINT, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "axes.axisbelow": True, "grid.color": "#d0d7de", "grid.linewidth": 0.6,
+    "text.color": INK, "xtick.color": INK, "ytick.color": INK, "legend.frameon": False, "legend.fontsize": 9,
     "text.parse_math": False,  # a dollar sign in a name is no formula
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
     "figure.dpi": 150,
     "svg.hashsalt": "lit_prompt",  # the same file for the same numbers
     "pdf.fonttype": 42,  # text that can be searched
-}
+}  # fmt: skip
 #: more points than this are drawn as a picture inside of SVG and PDF
 _MOST_VECTOR_POINTS = 3000
 

@@ -81,15 +81,14 @@ ROWS = [
 
 def drawn(figure):
     """Axes by title, and in them the lines' data by their name in the legend."""
+
+    def look(line):
+        return line.get_color(), line.get_linestyle()
+
     (legend,) = figure.legends
-    names = {
-        line.get_color() + line.get_linestyle(): t.get_text() for line, t in zip(legend.legend_handles, legend.texts)
-    }
+    names = {look(line): text.get_text() for line, text in zip(legend.legend_handles, legend.texts, strict=True)}
     return {
-        axes.get_title("left"): {
-            names[line.get_color() + line.get_linestyle()]: line.get_xydata() for line in axes.lines
-        }
-        for axes in figure.axes
+        axes.get_title("left"): {names[look(line)]: line.get_xydata() for line in axes.lines} for axes in figure.axes
     }
 
 
