@@ -128,7 +128,7 @@ def study_of(runs: Sequence[Run]) -> Study:
     parts: dict[tuple[str, str, str], list[Run]] = {}
     for method in dict.fromkeys(run.method for run in runs):
         mine = [run for run in runs if run.method == method]
-        lengths = [_length(run) for run in mine]
+        lengths = [(min(found), max(found)) for found in ([row["prompt_length"] for row in r.rows] for r in mine)]
         tags = [_tokens(length) if len(set(lengths)) > 1 else "" for length in lengths]
         names = _distinct(method, mine, tags, lms)
         order = sorted(range(len(mine)), key=lambda i: (names.index(names[i]), lengths[i][0]))
@@ -152,11 +152,6 @@ def _lm_names(runs: Sequence[Run]) -> dict[str, str]:
     paths = {_lm_key(run): Path(run.rows[0]["lm"]).name for run in reversed(runs)}
     shared = [name for name in paths.values() if list(paths.values()).count(name) > 1]
     return {key: f"{name} ({key[-8:]})" if name in shared else name for key, name in paths.items()}
-
-
-def _length(run: Run) -> tuple[int, int]:
-    lengths = [row["prompt_length"] for row in run.rows]
-    return min(lengths), max(lengths)
 
 
 def _tokens(length: tuple[int, int]) -> str:

@@ -12,11 +12,7 @@ _MOST_ROWS = 16
 
 
 def print_prompts(table: pa.Table) -> None:
-    """Prints the prompts that have a text, the best of them first; nothing where there are none.
-
-    Args:
-        table: result records.
-    """
+    """Prints the prompts of result records that have a text, the best of them first; nothing where there are none."""
     rows = [row for row in table.to_pylist() if row["prompt_text"] is not None]
     if not rows:
         return

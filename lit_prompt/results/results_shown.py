@@ -12,11 +12,7 @@ from lit_prompt.results.text import nats
 
 
 def print_results(table: pa.Table) -> None:
-    """Prints KL by family and entropy; by family alone where that would be too long.
-
-    Args:
-        table: result records.
-    """
+    """Prints the KLs of result records by family and entropy; by family alone where that would be too long."""
     rows = table.to_pylist()
     found = [row for row in rows if row["kl"] is not None]
     columns = {"median": quantile("kl"), "10 %": quantile("kl", 0.1), "90 %": quantile("kl", 0.9)}
@@ -36,11 +32,7 @@ def print_results(table: pa.Table) -> None:
 
 
 def print_floors(table: pa.Table) -> None:
-    """Prints floors and sphere values by family and entropy.
-
-    Args:
-        table: rows of ``floors.parquet``.
-    """
+    """Prints floors and sphere values, of rows of ``floors.parquet``, by family and entropy."""
     print_table(
         entropy_table(
             table.to_pylist(),
@@ -60,11 +52,7 @@ def print_floors(table: pa.Table) -> None:
 
 
 def print_comparisons(found: Sequence[Comparison]) -> None:
-    """Prints mean KLs against one another, with their ratio's confidence interval; nothing where there are none.
-
-    Args:
-        found: the comparisons.
-    """
+    """Prints mean KLs against one another, with their ratio's confidence interval; nothing where there are none."""
     if not found:
         return
     rows = [

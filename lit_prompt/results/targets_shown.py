@@ -45,12 +45,7 @@ def print_summary(targets: "TargetSet") -> None:
 
 
 def print_remarks(rejected: "Sequence[Rejected]", notes: Sequence[str]) -> None:
-    """Prints every rejected target with its reason, and the first notes.
-
-    Args:
-        rejected: targets that could not be made.
-        notes: lines.
-    """
+    """Prints every rejected target with its reason, and the first notes."""
     say(*(f"rejected {each.target_id}: {each.reason}" for each in rejected))
     say(*(f"note on {note}" for note in notes[:_MOST_NOTES]))
     if len(notes) > _MOST_NOTES:

@@ -13,11 +13,7 @@ _SHOWN_ERRORS = 5
 
 
 def print_top_tokens(records: Sequence[Row]) -> None:
-    """Prints target and reached probability of the top tokens of the first few targets.
-
-    Args:
-        records: token records (see ``PromptModule.predict_step``).
-    """
+    """Prints token records (see ``PromptModule.token_records``): top tokens of the first few targets."""
     by_target = grouped(records, itemgetter("target_id"))
     for target_id, tokens in list(by_target.items())[:_SHOWN_TARGETS]:
         numbers = ("target_probability", "reached_probability", "token_kl")
@@ -33,7 +29,7 @@ def error_lines(records: Sequence[Row]) -> list[str]:
     """Missing and excess mass of one target, a line each.
 
     Args:
-        records: its token records (see ``PromptModule.predict_step``).
+        records: its token records (see ``PromptModule.token_records``).
 
     Returns:
         Lines such as ``missing 0.121:  ' fox' 0.200 to 0.079 (0.186 nats)``; none for a side without an error.
