@@ -35,7 +35,8 @@ def parts_sentences(study: Study) -> list[str]:
     def clause(*parts: NDArray[np.float64]) -> str:
         means = np.array([part.mean() for part in parts])
         head, norm, prompt = 100 * means / means.sum()
-        low, high = interval(lambda kl, left, axis=-1: 100 * left.mean(axis) / kl.mean(axis), sum(parts), parts[2])
+        kl, left = np.sum(parts, axis=0), parts[2]
+        low, high = interval(lambda kl, left, axis=-1: 100 * left.mean(axis) / kl.mean(axis), kl, left)
         return (
             f"{head:.0f} % to the output head, {norm:.0f} % to the final norm and {prompt:.1f} % to the prompt "
             f"(95 % interval {low:.1f} to {high:.1f} %; {len(parts[0])} targets)"
