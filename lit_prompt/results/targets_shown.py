@@ -1,8 +1,7 @@
 """A set of targets on the screen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from rich.cells import cell_len
@@ -95,15 +94,8 @@ def _first_of_each(family: Sequence[str], rows: int) -> list[int]:
     return sorted(chosen[: rows or None])
 
 
-@dataclass
-class _Line:
-    """A row of the table.
-
-    Attributes:
-        cells: text of each column.
-        tokens: the top tokens, of which as many are shown as there is room for.
-        context: the texts around the prompt, a line each; empty for the module's.
-    """
+class _Line(NamedTuple):
+    """A row: the cells by column, the top tokens, and the texts around the prompt, a line each."""
 
     cells: dict[str, str]
     tokens: list[str]
