@@ -81,8 +81,10 @@ class Recorder(L.Callback):
         """Adds a point."""
         assert isinstance(pl_module, HardPrompt)
         self.seconds.append(self._clock() - self._started)
-        self.passes.append(float(pl_module.best.forward_passes.double().mean()))
-        self.kl.append(pl_module.best.kl.tolist())
+        current = pl_module.under_search()
+        assert current is not None
+        self.passes.append(float(current[1].forward_passes.double().mean()))
+        self.kl.append(current[1].kl.tolist())
         trainer.should_stop = self.seconds[-1] > self._limit
 
     def at(self, seconds: float) -> np.ndarray:

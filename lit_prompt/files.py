@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and their names."""
 
 import os
 import secrets
@@ -19,3 +19,25 @@ def replaced_whole(path: Path) -> Iterator[Path]:
         os.replace(staging, path)
     finally:
         staging.unlink(missing_ok=True)
+
+
+def free_path(folder: Path, name: str) -> Path:
+    """A path that does not exist yet: ``folder/results.parquet``, else ``folder/results-1.parquet`` and so on."""
+    path, k = folder / name, 0
+    while path.exists():
+        k += 1
+        path = folder / f"{Path(name).stem}-{k}{Path(name).suffix}"
+    return path
+
+
+def newest(folder: Path, name: str) -> Path | None:
+    """The last of ``results.parquet``, ``results-1.parquet``, ... in a folder; None if there is none."""
+    stem, suffix = Path(name).stem, Path(name).suffix
+    found: dict[int, Path] = {}
+    for path in folder.glob(f"{stem}*{suffix}"):
+        number = path.stem.removeprefix(stem).removeprefix("-")
+        if path.stem == stem:
+            found[0] = path
+        elif number.isdecimal():
+            found[int(number)] = path
+    return found[max(found)] if found else None

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lit_prompt.data import TargetSet
-from lit_prompt.results.record import SCHEMA
+from lit_prompt.records.results import SCHEMA
 from tests.conftest import EMBEDDED_LLAMA, REPOSITORY
 
 TARGETS_COMMANDS = ("build", "show", "validate")

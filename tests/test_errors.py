@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lit_prompt.callbacks import SearchCheckpoint
+from lit_prompt.callbacks.checkpoint import SearchCheckpoint
 from lit_prompt.lm import FrozenLM
 
 CONFIG = """

@@ -91,7 +91,7 @@ class KLCurves(L.Callback):
         return {"curves": self._curves}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on with saved curves."""
+        """Resumes from saved curves."""
         self._curves = state_dict["curves"]
 
 

@@ -1,21 +1,25 @@
 """Writes, prints and draws what an evaluation found."""
 
 import json
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import pyarrow as pa
-from safetensors.torch import save_file
 
 from lit_prompt.data import run_folder
-from lit_prompt.files import replaced_whole
+from lit_prompt.files import free_path
 from lit_prompt.models import PromptModule
+from lit_prompt.records.predictions import PREDICTIONS
+from lit_prompt.records.prompts import write_prompts
+from lit_prompt.records.results import RESULTS, Columns, result_table
 from lit_prompt.results.comparisons import comparisons
-from lit_prompt.results.console import console, print_comparisons, print_results, print_top_tokens
+from lit_prompt.results.console import say
 from lit_prompt.results.figures import kl_against_entropy
 from lit_prompt.results.prompts_shown import print_prompts
-from lit_prompt.results.record import TOKEN_SCHEMA, Columns, free_path, result_table, write_parquet
+from lit_prompt.results.results_shown import print_comparisons, print_results
+from lit_prompt.results.rows import Row, grouped
+from lit_prompt.results.tokens_shown import print_top_tokens
 
 
 class ResultWriter(L.Callback):
@@ -27,30 +31,23 @@ class ResultWriter(L.Callback):
 
     def __init__(self) -> None:
         self._columns: list[Columns] = []
-        self._records: list[dict[str, Any]] = []
+        self._records: list[Row] = []
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Forgets an earlier evaluation."""
         self._columns, self._records = [], []
 
-    def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:  # fmt: skip
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+    ) -> None:
         """Collects records."""
         self._columns.append(outputs)
 
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:  # fmt: skip
-        """Collects records."""
-        self._columns.append(outputs)
+    on_validation_batch_end = on_test_batch_end
 
     def on_predict_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:  # fmt: skip
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+    ) -> None:
         """Collects token records."""
         self._records.extend(outputs)
 
@@ -70,19 +67,21 @@ class ResultWriter(L.Callback):
         if folder is None:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        results = write_parquet(table, free_path(folder, "results.parquet"))
+        results = RESULTS.write(table, free_path(folder, "results.parquet"))
         prompts = free_path(folder, "prompts.safetensors")
-        _save_prompts(pl_module, table, [r for part in self._columns for r in part["best_restart"]], prompts)
+        _save_prompts(pl_module, self._columns, prompts)
         picture = free_path(folder, "kl_vs_entropy.png")
-        kl_against_entropy(table, f"{pl_module.method} prompts, {Path(pl_module.lm_path).name}").savefig(picture)
-        console.print(f"results   {results}\nprompts   {prompts}\npicture   {picture}", soft_wrap=True)
+        title = f"{pl_module.method} prompts, {Path(pl_module.lm_path).name}"
+        kl_against_entropy({title: grouped(table.to_pylist(), itemgetter("family"))}).savefig(picture)
+        say(f"results   {results}", f"prompts   {prompts}", f"picture   {picture}")
         if not (folder / "config.yaml").exists():
             return  # a checkpoint that was tested outside its run
-        console.print(
-            f"\nNext:\n  lit_prompt predict --run {folder}    # target and reached probability of the top tokens"
-            f"\n  lit_prompt report {folder} --out {folder / 'report'}    # figures and findings on one page"
-            f"\n  tensorboard --logdir {folder.parent.parent}",
-            soft_wrap=True,
+        say(
+            "",
+            "Next:",
+            f"  lit_prompt predict --run {folder}    # target and reached probability of the top tokens",
+            f"  lit_prompt report {folder} --out {folder / 'report'}    # figures and findings on one page",
+            f"  tensorboard --logdir {folder.parent.parent}",
         )
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -91,25 +90,20 @@ class ResultWriter(L.Callback):
         if (folder := run_folder(trainer)) is not None:
             folder.mkdir(parents=True, exist_ok=True)
             path = free_path(folder, "predictions.parquet")
-            write_parquet(pa.Table.from_pylist(self._records, schema=TOKEN_SCHEMA), path)
-            console.print(f"predictions   {path}", soft_wrap=True)
+            say(f"predictions   {PREDICTIONS.write(PREDICTIONS.table(self._records), path)}")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Says what to do next."""
         if (folder := run_folder(trainer)) is not None:
-            console.print(f"\nsearched; evaluate with\n  lit_prompt test --run {folder}", soft_wrap=True)
+            say("", "searched; evaluate with", f"  lit_prompt test --run {folder}")
 
 
-def _save_prompts(module: PromptModule, table: pa.Table, best_restart: list[int], path: Path) -> None:
-    """Saves each target's best prompt under its id, with what it belongs to.
-
-    An embedding prompt is float32 ``[length, embedding]``, a token prompt int64 ``[length]``.
-    """
+def _save_prompts(module: PromptModule, columns: list[Columns], path: Path) -> None:
+    """Saves the best prompt of each target that was searched, with what it belongs to."""
+    found = [row for part in columns for row in zip(part["target_id"], part["best_restart"], part["kl"], strict=True)]
     prompts = {
-        target_id: module.results.prompts[i, restart].contiguous()
-        for i, (target_id, restart, kl) in enumerate(
-            zip(table["target_id"].to_pylist(), best_restart, table["kl"].to_pylist(), strict=True)
-        )
+        target_id: module.results.prompts[i, restart].numpy()
+        for i, (target_id, restart, kl) in enumerate(found)
         if kl is not None
     }
     about = {
@@ -120,5 +114,4 @@ def _save_prompts(module: PromptModule, table: pa.Table, best_restart: list[int]
         "after": module.after,
         "settings": json.dumps(module.settings()),
     }
-    with replaced_whole(path) as staging:
-        save_file(prompts, staging, metadata=about)
+    write_prompts(prompts, about, path)

@@ -1,16 +1,19 @@
 """What TensorBoard shows beside the curves: hyperparameters, histograms, figures, the configuration."""
 
 import math
+from operator import itemgetter
 from typing import Any
 
 import lightning as L
-import torch
+import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_prompt.models import PromptModule
+from lit_prompt.records.results import Columns, result_table
 from lit_prompt.results.figures import kl_against_entropy, target_against_reached
-from lit_prompt.results.record import Columns, result_table
-from lit_prompt.results.token_errors_shown import error_markdown
+from lit_prompt.results.rows import column, grouped
+from lit_prompt.results.text import nats
+from lit_prompt.results.tokens_shown import error_markdown
 
 _HP_METRICS = ("hp/kl_median", "hp/kl_mean", "hp/kl_p90")
 
@@ -50,9 +53,8 @@ class TensorBoardReport(L.Callback):
         self._columns = []
 
     def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:  # fmt: skip
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+    ) -> None:
         """Collects records."""
         self._columns.append(outputs)
 
@@ -62,24 +64,25 @@ class TensorBoardReport(L.Callback):
             self._show(trainer.logger, pl_module, self._columns, self._searched_steps)
 
     def _show(self, logger: TensorBoardLogger, module: PromptModule, columns: list[Columns], step: int) -> None:
-        table = result_table(columns)
-        positions = [i for i, kl in enumerate(table["kl"].to_pylist()) if kl is not None]
+        every = result_table(columns).to_pylist()
+        positions = [i for i, row in enumerate(every) if row["kl"] is not None]
         if not positions:
             return
-        kl = torch.tensor([table["kl"][i].as_py() for i in positions], dtype=torch.float64)
-        norm = torch.tensor([table["prompt_norm"][i].as_py() for i in positions])
-        summary = (float(kl.quantile(0.5)), float(kl.mean()), float(kl.quantile(0.9)))
-        logger.log_metrics(dict(zip(_HP_METRICS, summary, strict=True)), step=step)
+        rows = [every[i] for i in positions]
+        kl, norm = column(rows, "kl"), column(rows, "prompt_norm")
+        summary = (np.median(kl), kl.mean(), np.quantile(kl, 0.9))
+        logger.log_metrics(dict(zip(_HP_METRICS, map(float, summary), strict=True)), step=step)
         writer = logger.experiment
         writer.add_histogram("final/kl", kl, step)
         writer.add_histogram("final/prompt_norm", norm, step)
-        writer.add_figure("kl_against_entropy", kl_against_entropy(table, module.lm_path), step)
-        order = kl.argsort()
+        picture = kl_against_entropy({module.lm_path: grouped(rows, itemgetter("family"))})
+        writer.add_figure("kl_against_entropy", picture, step)
+        order = kl.argsort().tolist()
         chosen = {"1_best": order[0], "2_median": order[(len(order) - 1) // 2], "3_worst": order[-1]}
         for name, place in chosen.items():
-            batch = module.data.targets.batch([positions[int(place)]])
+            batch = module.data.targets.batch([positions[place]])
             records = module.evaluator.token_records(batch, module.results)
-            title = f"{name[2:]}: {batch.target_id[0]}, KL {float(kl[place]):.4f} nats"
+            title = f"{name[2:]}: {batch.target_id[0]}, KL {nats(float(kl[place]), 4)} nats"
             writer.add_figure(f"target_against_reached/{name}", target_against_reached(records, title), step)
             writer.add_text(f"token_errors/{name}", error_markdown(records, title), step)
         writer.flush()

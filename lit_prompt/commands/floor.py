@@ -8,6 +8,7 @@ from typing import Any
 from lit_prompt.cli.arguments import RunArguments, read_arguments
 from lit_prompt.cli.parser import CommandParser, user_path
 from lit_prompt.errors import InputError
+from lit_prompt.files import free_path
 
 _DESCRIPTION = """\
 Computes, for every target of a config, a KL that no prompt of the LM can go below, soft or hard, of any length, and
@@ -51,15 +52,14 @@ def main(args: Sequence[str]) -> None:
 
 
 def _floors(tolerance: float, out: Path | None, arguments: RunArguments) -> None:
-    import pyarrow as pa
 
     from lit_prompt.cli.prompt import PromptCLI
     from lit_prompt.data import TargetDataModule
     from lit_prompt.lm import FrozenLM
     from lit_prompt.models.floors import FOLDER, Floors
-    from lit_prompt.results.console import console
-    from lit_prompt.results.floors_shown import SCHEMA, print_floors
-    from lit_prompt.results.record import free_path, write_parquet
+    from lit_prompt.records.floors import FLOORS
+    from lit_prompt.results.console import console, say
+    from lit_prompt.results.results_shown import print_floors
 
     wanted = out or Path("logs") / arguments.name / "floors.parquet"
     _check_place(wanted, is_new=out is not None)
@@ -77,14 +77,14 @@ def _floors(tolerance: float, out: Path | None, arguments: RunArguments) -> None
                 assert floor is not None
                 row = {"target_id": target_id, "family": family, "entropy": entropy, "lm": data.lm}
                 rows.append(row | {"lm_fingerprint": lm.fingerprint} | vars(floor))
-    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    table = FLOORS.table(rows)
     print_floors(table)
     try:
         wanted.parent.mkdir(parents=True, exist_ok=True)
-        written = write_parquet(table, free_path(wanted.parent, wanted.name))
+        written = FLOORS.write(table, free_path(wanted.parent, wanted.name))
     except OSError as error:
         raise _cannot_write(wanted, error) from error
-    console.print(f"floors   {written}", soft_wrap=True, markup=False)
+    say(f"floors   {written}")
 
 
 def _check_place(path: Path, is_new: bool) -> None:

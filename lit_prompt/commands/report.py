@@ -38,7 +38,7 @@ def main(args: Sequence[str]) -> None:
     if known.out.exists() and not known.out.is_dir():
         raise InputError(f"--out: {known.out} is a file; name a folder")
     from lit_prompt.report import read_runs, study_of, write_report
-    from lit_prompt.results.console import console
+    from lit_prompt.results.console import console, say
 
     study = study_of(read_runs(known.runs))
     try:
@@ -46,4 +46,4 @@ def main(args: Sequence[str]) -> None:
             page = write_report(study, known.out)
     except OSError as error:
         raise InputError(f"--out: {known.out} cannot be written ({error.strerror})") from error
-    console.print(f"report    {page}\nfigures   {page.parent / 'figures'}", soft_wrap=True, markup=False)
+    say(f"report    {page}", f"figures   {page.parent / 'figures'}")

@@ -3,33 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 
 from lit_prompt.cli.arguments import RunArguments, read_arguments
 from lit_prompt.cli.prompt import PromptCLI
 from lit_prompt.data import TargetSet, run_folder
 from lit_prompt.errors import InputError
-from lit_prompt.results.console import console
-from lit_prompt.results.record import free_path, write_parquet
+from lit_prompt.files import free_path
+from lit_prompt.records.results import RESULTS
+from lit_prompt.records.table_format import COUNT, NUMBER, TEXT, TableFormat
+from lit_prompt.results.console import console, print_table, say
+from lit_prompt.results.rows import Row
+from lit_prompt.results.table import Table
+from lit_prompt.results.text import nats
 
 #: Columns of ``shortest.parquet``: entropy and KL in nats; ``length`` is null where no length reached the KL.
-SCHEMA = pa.schema(
-    [
-        ("target_id", pa.string()),
-        ("family", pa.string()),
-        ("entropy", pa.float64()),
-        ("length", pa.int64()),
-        ("kl", pa.float64()),
-        ("prompt_text", pa.string()),
-        ("run", pa.string()),
-    ]
-)
+_NUMBERS = [("entropy", NUMBER), ("length", COUNT), ("kl", NUMBER)]
+SCHEMA = pa.schema([("target_id", TEXT), ("family", TEXT), *_NUMBERS, ("prompt_text", TEXT), ("run", TEXT)])
+SHORTEST = TableFormat(SCHEMA)
 
 _MOST_ROWS = 40
 
@@ -45,14 +37,14 @@ def find_shortest(goal: float, lengths: Sequence[int], arguments: RunArguments) 
     Raises:
         InputError: if the options are wrong.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Row] = {}
     load: list[str] = []
     try:
         for length in lengths:
             console.rule(f"length {length}")
             options = [*arguments.options, *load, f"--model.init_args.length={length}"]
             run, targets = _fit_and_test(replace(arguments, options=options, name=f"{arguments.name}-shortest"))
-            for row in pq.read_table(run / "results.parquet").to_pylist():
+            for row in RESULTS.read(run / "results.parquet").to_pylist():
                 found[row["target_id"]] = _outcome(row, length, goal, run)
             left = [i for i, target_id in enumerate(targets.target_id) if found[target_id]["length"] is None]
             if not left:
@@ -62,8 +54,8 @@ def find_shortest(goal: float, lengths: Sequence[int], arguments: RunArguments) 
     finally:  # what is found is not lost when a longer prompt cannot be searched
         if found:
             _print(list(found.values()), goal)
-            table = pa.Table.from_pylist(list(found.values()), SCHEMA)
-            console.print(f"shortest   {write_parquet(table, free_path(run, 'shortest.parquet'))}", soft_wrap=True)
+            path = free_path(run, "shortest.parquet")
+            say(f"shortest   {SHORTEST.write(SHORTEST.table(found.values()), path)}")
 
 
 class _KeptFit(PromptCLI):
@@ -83,35 +75,21 @@ def _fit_and_test(arguments: RunArguments) -> tuple[Path, TargetSet]:
     return run, cli.datamodule.targets
 
 
-def _outcome(row: dict[str, Any], length: int, goal: float, run: Path) -> dict[str, Any]:
+def _outcome(row: Row, length: int, goal: float, run: Path) -> Row:
     reached = row["kl"] is not None and row["kl"] <= goal
-    return {
-        "target_id": row["target_id"],
-        "family": row["family"],
-        "entropy": row["entropy"],
-        "length": length if reached else None,
-        "kl": row["kl"],
-        "prompt_text": row["prompt_text"],
-        "run": str(run),
-    }
+    kept = {name: row[name] for name in ("target_id", "family", "entropy", "kl", "prompt_text")}
+    return kept | {"length": length if reached else None, "run": str(run)}
 
 
-def _print(rows: Sequence[dict[str, Any]], goal: float) -> None:
-    view = Table(title=f"shortest prompt with a KL of at most {goal:g} nats", title_justify="left", box=box.SIMPLE_HEAD)
-    view.add_column("target", overflow="fold")
-    for name in ("entropy", "length", "KL"):
-        view.add_column(name, justify="right", no_wrap=True)
+def _print(rows: Sequence[Row], goal: float) -> None:
     texts = any(row["prompt_text"] is not None for row in rows)
-    if texts:
-        view.add_column("prompt", overflow="fold")
-    for row in rows[:_MOST_ROWS]:
+    head = ["target", "entropy", "length", "KL", *(["prompt"] if texts else [])]
+    cells = []
+    for row in rows:
         length = "none" if row["length"] is None else str(row["length"])
-        kl = "-" if row["kl"] is None else f"{row['kl']:.3f}"
-        prompt = [escape(repr(row["prompt_text"]))] if texts else []
-        view.add_row(escape(row["target_id"]), f"{row['entropy']:.2f}", length, kl, *prompt)
+        prompt = [repr(row["prompt_text"])] if texts else []
+        cells.append([row["target_id"], f"{row['entropy']:.2f}", length, nats(row["kl"]), *prompt])
     reached = sum(row["length"] is not None for row in rows)
-    view.caption = f"{reached} of {len(rows)} targets have one; none: the KL of the longest that was tried"
-    view.caption_justify = "left"
-    console.print(view)
-    if len(rows) > _MOST_ROWS:
-        console.print(f"... and {len(rows) - _MOST_ROWS} more in the file.")
+    title = f"shortest prompt with a KL of at most {goal:g} nats"
+    caption = f"{reached} of {len(rows)} targets have one; none: the KL of the longest that was tried"
+    print_table(Table(head, cells, ["target", "prompt"], title, caption), _MOST_ROWS)

@@ -6,7 +6,7 @@ from lit_prompt.cli.arguments import RunArguments
 from lit_prompt.cli.prompt import PromptCLI
 from lit_prompt.data import TargetDataModule
 from lit_prompt.errors import InputError
-from lit_prompt.results.console import console
+from lit_prompt.results.console import console, say
 from lit_prompt.results.targets_shown import print_remarks, print_summary
 
 
@@ -33,9 +33,5 @@ def build_targets(folder: Path, arguments: RunArguments) -> None:
     print_summary(targets)
     print_remarks(targets.rejected, data.notes)
     config = "".join(f" --config {path}" for path in arguments.configs)
-    console.print(
-        f"\ntargets   {folder}\n\nNext:\n  lit_prompt targets show {folder}    # table and picture"
-        f"\n  lit_prompt fit{config} --data.load {folder}",
-        soft_wrap=True,
-        markup=False,
-    )
+    say("", f"targets   {folder}", "", "Next:", f"  lit_prompt targets show {folder}    # table and picture")
+    say(f"  lit_prompt fit{config} --data.load {folder}")

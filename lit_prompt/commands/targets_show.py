@@ -7,7 +7,7 @@ import numpy as np
 from lit_prompt.data import TargetSet, check_vocabulary
 from lit_prompt.errors import InputError
 from lit_prompt.lm import LMOptions, Vocabulary
-from lit_prompt.results.console import console
+from lit_prompt.results.console import say
 from lit_prompt.results.figures import sorted_probabilities
 from lit_prompt.results.targets_shown import print_remarks, print_summary, print_targets
 
@@ -59,9 +59,9 @@ def show_targets(
         message = f"{picture} cannot be written ({error.strerror})"
         if out is not None:
             raise InputError(f"--out: {message}") from error
-        console.print(f"no picture: {message}; name another place with --out", soft_wrap=True, markup=False)
+        say(f"no picture: {message}; name another place with --out")
     else:
-        console.print(f"picture   {picture}", soft_wrap=True, markup=False)
+        say(f"picture   {picture}")
 
 
 def _set_folder(folder: Path) -> Path:

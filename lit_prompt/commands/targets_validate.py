@@ -7,7 +7,7 @@ from typing import Literal
 from lit_prompt.data.families import FromFile
 from lit_prompt.errors import InputError
 from lit_prompt.lm import DEFAULT_LM, LMOptions, Vocabulary
-from lit_prompt.results.console import console
+from lit_prompt.results.console import say
 from lit_prompt.results.targets_shown import print_remarks
 
 
@@ -35,11 +35,11 @@ def validate_file(
 
     def report(error: InputError) -> None:
         mistakes.append(error)
-        _line(str(error))
+        say(str(error))
 
     def warn(warning: str) -> None:
         warnings.append(warning)
-        _line(f"{warning} (warning)")
+        say(f"{warning} (warning)")
 
     entropies: list[float] = []
     notes: list[str] = []
@@ -51,14 +51,10 @@ def validate_file(
     found = f"{path}: {_count(entropies, 'target')} in order"
     if entropies:
         found += f", entropy {min(entropies):.3f} to {max(entropies):.3f} nats"
-    _line(f"{found}; {_count(mistakes, 'mistake')}, {_count(warnings, 'warning')}, {_count(notes, 'note')}")
+    say(f"{found}; {_count(mistakes, 'mistake')}, {_count(warnings, 'warning')}, {_count(notes, 'note')}")
     if mistakes:
         raise SystemExit(2)
 
 
 def _count(things: Sequence[object], name: str) -> str:
     return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
-
-
-def _line(text: str) -> None:
-    console.print(text, soft_wrap=True, markup=False)

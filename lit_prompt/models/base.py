@@ -14,7 +14,7 @@ from lit_prompt.models.checks import check_fit, check_found_any, check_settings,
 from lit_prompt.models.evaluation import Evaluator
 from lit_prompt.models.floors import Floors, floors_folder
 from lit_prompt.objectives import Objective
-from lit_prompt.results.record import Columns
+from lit_prompt.records.results import Columns
 from lit_prompt.scoring import Contexts, LMScorer, MicroBatch, Slots
 from lit_prompt.search import BestSoFar, SearchResults
 
@@ -69,6 +69,10 @@ class PromptModule(L.LightningModule, ABC):
     @abstractmethod
     def load_search_state(self, state: dict[str, Any]) -> None:
         """Resumes from :meth:`search_state`."""
+
+    def own_columns(self, batch: TargetBatch) -> Columns:
+        """Columns of the result record that this kind of prompts alone has."""
+        return {}
 
     @property
     def data(self) -> TargetDataModule:

@@ -25,7 +25,8 @@ from lit_prompt.metrics import (
 from lit_prompt.models.baselines import Baselines
 from lit_prompt.models.floors import excess_columns
 from lit_prompt.models.prompt_texts import text_columns
-from lit_prompt.results.record import TOP_K, Columns, divergence_columns, top_tokens
+from lit_prompt.models.record_columns import TOP_K, divergence_columns, top_tokens
+from lit_prompt.records.results import Columns
 from lit_prompt.scoring import Context, MicroBatch, PromptedLM
 from lit_prompt.scoring.prompted_lm import Part
 from lit_prompt.search import SearchResults
@@ -141,7 +142,9 @@ class Evaluator:
         is_text = not best.is_floating_point()
         columns["prompt_norm"] = (self._lm.embed(best).float() if is_text else best).norm(dim=-1).mean(-1).tolist()
         if is_text:
-            columns |= text_columns(self, module, batch, best, results.searched[torch.tensor(batch.index)].tolist())
+            known = results.searched[torch.tensor(batch.index)].tolist()
+            columns |= text_columns(self, module.contexts, batch, best, known)
+        columns |= module.own_columns(batch)
         columns["context_before"] = [context.before for context in contexts]
         columns["context_after"] = [context.after for context in contexts]
         constant = {

@@ -12,7 +12,7 @@ from lit_prompt.data import TargetBatch, run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.functional import OutputHead, kl_floor, kl_on_sphere
 from lit_prompt.lm import FrozenLM, output_geometry
-from lit_prompt.models.floor_cache import FloorCache, KnownFloor
+from lit_prompt.records.floors import FloorCache, KnownFloor
 
 _log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from lit_prompt.lm import AllowedTokens
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.objectives import ForwardKL, Objective
+from lit_prompt.records.results import Columns
 from lit_prompt.search import (
     BestSoFar,
     ChunkSearch,
@@ -37,7 +38,6 @@ class HardPrompt(PromptModule):
     Args:
         length: tokens of a prompt.
         steps: most steps for a target.
-        objective: what is minimised, :class:`lit_prompt.objectives.ForwardKL` by default.
         searcher: the algorithm, :class:`lit_prompt.search.SharedSearch` by default.
         start: where prompts start.
         tokens: which tokens a prompt may hold.
@@ -53,13 +53,13 @@ class HardPrompt(PromptModule):
             takes its place.
         after: fixed text between the prompt and the predicted token. A target's own text takes its place.
         seed: base of the searches' seeds.
+        objective: what is minimised, :class:`lit_prompt.objectives.ForwardKL` by default.
     """
 
     def __init__(
         self,
         length: int = 20,
         steps: int = 100,
-        objective: Objective | None = None,
         searcher: Searcher | None = None,
         start: TokenStart = TokenStart(),
         tokens: AllowedTokens = AllowedTokens(),
@@ -73,6 +73,7 @@ class HardPrompt(PromptModule):
         before: str = "",
         after: str = "",
         seed: int = 0,
+        objective: Objective | None = None,
     ) -> None:
         super().__init__(before, after, seed, objective or ForwardKL())
         self.length = length
@@ -170,6 +171,10 @@ class HardPrompt(PromptModule):
         """Counts the step that the callback has made."""
         self.optimizers().step()  # type: ignore[union-attr]
         self.log_progress()
+
+    def own_columns(self, batch: TargetBatch) -> Columns:
+        """What is lost when soft prompts become tokens, where the search started from those."""
+        return {} if self.soft_run is None else self.soft_run.projection_columns(self, batch)
 
     def best_texts(self) -> tuple[list[float], list[str]]:
         """Score in nats and text of each of the chunk's targets' best prompt so far; empty where there is none yet."""

@@ -42,7 +42,6 @@ class SoftPrompt(PromptModule):
     Args:
         length: embeddings of a prompt.
         steps: most steps for a target.
-        objective: what is minimised, :class:`lit_prompt.objectives.ForwardKL` by default.
         optimizer: any torch optimizer; one that looks at a whole parameter (LBFGS) needs data.chunk_size 1.
         scheduler: any torch learning-rate scheduler, stepped with the optimizer; every chunk begins anew.
         init: where prompts start.
@@ -57,6 +56,7 @@ class SoftPrompt(PromptModule):
             takes its place.
         after: fixed text between the prompt and the predicted token. A target's own text takes its place.
         seed: base of the seeds of the starts.
+        objective: what is minimised, :class:`lit_prompt.objectives.ForwardKL` by default.
     """
 
     prompt: nn.Parameter
@@ -65,7 +65,6 @@ class SoftPrompt(PromptModule):
         self,
         length: int = 5,
         steps: int = 500,
-        objective: Objective | None = None,
         optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=0.1),
         scheduler: LRSchedulerCallable | None = None,
         init: PromptInit = PromptInit(),
@@ -77,6 +76,7 @@ class SoftPrompt(PromptModule):
         before: str = "",
         after: str = "",
         seed: int = 0,
+        objective: Objective | None = None,
     ) -> None:
         super().__init__(before, after, seed, objective or ForwardKL())
         self.length = length

@@ -2,17 +2,25 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
+from lit_prompt.files import newest
+from lit_prompt.functional import kl_divergence
+from lit_prompt.functional.precision import double
 from lit_prompt.functional.projection import nearest_tokens
 from lit_prompt.lm import FrozenLM
-from lit_prompt.results.record import newest
+from lit_prompt.records.prompts import read_prompts
+from lit_prompt.records.results import Columns
 from lit_prompt.search import TokenProblem
 from lit_prompt.search.starts import scored
+
+if TYPE_CHECKING:
+    from lit_prompt.models.hard import HardPrompt
 
 
 class SoftRun:
@@ -37,12 +45,8 @@ class SoftRun:
                 f"model.start.soft_run: {folder} holds no prompts; run lit_prompt test --run {folder} first"
             )
         self._path = found
-        try:
-            with safe_open(str(self._path), "pt") as file:
-                about = file.metadata() or {}
-                self._prompts = {target_id: file.get_tensor(target_id) for target_id in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"{self._path}: cannot be read ({error})") from error
+        prompts, about = read_prompts(found)
+        self._prompts = {target_id: torch.from_numpy(prompt) for target_id, prompt in prompts.items()}
         if about.get("lm_fingerprint") != lm.fingerprint:
             raise InputError(f"{self._path}: these prompts belong to another LM, {about.get('lm')}; give the same --lm")
         shapes = {tuple(prompt.shape) for prompt in self._prompts.values()}
@@ -84,3 +88,13 @@ class SoftRun:
         scores = problem.scorer.scores(ids.flatten(0, 1), slots.repeat_interleave(ids.shape[1]))
         best, score = problem.readable.best(ids, scores.view(ids.shape[:2]), slots)
         return scored(problem, torch.where(score.isfinite().unsqueeze(1), ids[slots, best], ids[:, 0]))
+
+    def projection_columns(self, module: "HardPrompt", batch: TargetBatch) -> Columns:
+        """What is lost when soft prompts become the tokens nearest to them: the better of two projections."""
+        contexts = module.contexts.of_all(batch)
+        soft = torch.stack([self.embeddings(name) for name in batch.target_id])
+        projected = [torch.stack(self.projected(name, module.lm, module.allowed)) for name in batch.target_id]
+        hard = torch.stack(projected, 1)  # [metric, target, length]
+        log_p = double(batch.log_probs)
+        kl = [kl_divergence(log_p, module.evaluator.reached(prompts, contexts)[0]) for prompts in (soft, *hard)]
+        return {"kl_soft": kl[0].tolist(), "kl_projected": torch.minimum(kl[1], kl[2]).tolist()}

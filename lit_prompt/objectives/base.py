@@ -41,7 +41,7 @@ class Objective(ABC):
 
     def prepare(self, log_p: Tensor, lm: FrozenLM) -> Any:
         """What the search needs of targets ``[target, vocab]``, on the device of the LM's head."""
-        return log_p.to(lm.head_device)
+        return log_p.to(lm.head_device, lm.score_dtype)
 
     def pairs(self, logits: Tensor, features: Tensor, prepared: Any, which: Tensor) -> Tensor:
         """Divergences of rows from one target each.

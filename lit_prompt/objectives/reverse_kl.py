@@ -35,7 +35,7 @@ class ReverseKL(Objective):
 
     def prepare(self, log_p: Tensor, lm: FrozenLM) -> Tensor:
         """Log of the smoothed targets."""
-        return self._smoothed(log_p.to(lm.head_device))
+        return self._smoothed(log_p.to(lm.head_device, lm.score_dtype))
 
     def pairs(self, logits: Tensor, features: Tensor, prepared: Tensor, which: Tensor) -> Tensor:
         """KL of each row for its target."""

@@ -7,8 +7,10 @@ from itertools import combinations
 import numpy as np
 
 from lit_prompt.report.findings import Finding
-from lit_prompt.report.study import OUTLIER, RANDOM, Series, Study
-from lit_prompt.results.comparisons import FEWEST, Comparison, by_entropy, compare, in_pairs, with_partners
+from lit_prompt.report.study import OUTLIER, RANDOM, Series, Study, on_common_targets
+from lit_prompt.results.bootstrap import FEWEST
+from lit_prompt.results.comparisons import Comparison, by_entropy, compare, in_pairs, with_partners
+from lit_prompt.results.rows import column, grouped
 
 #: families of configs/findings and configs/paper in words; others go by their names
 FAMILIES = {
@@ -74,15 +76,12 @@ def length_findings(study: Study) -> list[Finding]:
     """The longest prompts against the shortest, on the targets of both."""
     found = []
     for lm in study.lms:
-        by_name: dict[str, list[Series]] = {}
-        for series in study.on(lm):
-            by_name.setdefault(series.name, []).append(series)
-        for group in by_name.values():
+        for group in grouped(study.on(lm), lambda series: series.name).values():
             short, long = (f(group, key=lambda series: series.length) for f in (min, max))
             if short is not long and (effect := _on_common_targets(long, short)) is not None:
                 longer, shorter = (each.label.removeprefix(f"{each.name}, ") for each in (long, short))
                 found.append((long, f"{long.name}: prompts of {longer} come closer than those of {shorter}", effect))
-    return _without_method(_findings(found))
+    return _findings(found, by_method=False)
 
 
 def method_findings(study: Study) -> list[Finding]:
@@ -101,7 +100,7 @@ def method_findings(study: Study) -> list[Finding]:
         for (first, other), effect in zip(pairs, effects, strict=True):
             if effect is not None:
                 found.append((first, f"{first.name} comes closer than {other.name}", effect))
-    return _without_method(_findings(found))
+    return _findings(found, by_method=False)
 
 
 def spelled(family: str) -> str:
@@ -110,23 +109,14 @@ def spelled(family: str) -> str:
 
 
 def _on_common_targets(first: Series, other: Series) -> Comparison | None:
-    mine, theirs = first.by_target(), other.by_target()
-    common = [key for key in mine if key in theirs]
-    if len(common) < FEWEST:
-        return None
-    kl, other_kl = (np.array([rows[key]["kl"] for key in common]) for rows in (mine, theirs))
-    return compare(first.label, other.label, kl, other_kl, paired=True)
+    kl, other_kl = (column(rows, "kl") for rows in on_common_targets([first, other]))
+    return compare(first.label, other.label, kl, other_kl, paired=True) if len(kl) >= FEWEST else None
 
 
-def _findings(effects: Iterable[tuple[Series, str, Comparison]]) -> list[Finding]:
-    """One finding a claim and method, over LMs."""
-    grouped: dict[tuple[str, str], Finding] = {}
-    for series, claim, effect in effects:
-        finding = grouped.setdefault((claim, series.label), Finding(claim, series.label, [], []))
-        finding.lms.append(series.lm)
-        finding.effects.append(effect)
-    return list(grouped.values())
-
-
-def _without_method(findings: list[Finding]) -> list[Finding]:
-    return [replace(finding, method="") for finding in findings]
+def _findings(effects: Iterable[tuple[Series, str, Comparison]], by_method: bool = True) -> list[Finding]:
+    """One finding a claim and method, or a claim that names its methods, over LMs."""
+    groups = grouped(effects, lambda found: (found[1], found[0].label if by_method else ""))
+    return [
+        Finding(claim, method, [series.lm for series, _, _ in found], [effect for _, _, effect in found])
+        for (claim, method), found in groups.items()
+    ]

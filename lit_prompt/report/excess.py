@@ -1,13 +1,13 @@
 """What the certified floor says about results."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_prompt.report.study import Study, column
-from lit_prompt.results.comparisons import CONFIDENCE, FEWEST, RESAMPLES
+from lit_prompt.report.study import Study
+from lit_prompt.results.bootstrap import FEWEST, interval
+from lit_prompt.results.rows import column
 
 #: nats; a KL this close to the floor has reached it for all that matters
 _REACHED = 0.01
@@ -17,53 +17,43 @@ _ROUNDING = 1e-6
 
 def excess_sentences(study: Study) -> list[str]:
     """Of each method the mean excess with its confidence interval, and the share of targets at the floor, LM by LM."""
-    clauses: dict[str, list[str]] = {}
-    for series in study.main:
-        excess = column(series.rows, "excess")
-        excess = excess[~np.isnan(excess)]
-        if len(excess) >= FEWEST:
-            clauses.setdefault(series.label, []).append(f"on {series.lm} {_clause(excess)}")
-    return [
-        f"{label}: the mean KL above the certified floor is {'; '.join(found)}." for label, found in clauses.items()
-    ]
 
+    def clause(excess: NDArray[np.float64]) -> str:
+        low, high = interval(np.mean, excess)
+        reached = int((excess <= _REACHED).sum())
+        return (
+            f"{excess.mean():.4f} nats (95 % interval {low:.4f} to {high:.4f}; {reached} of {excess.size} targets, "
+            f"{100 * reached / excess.size:.0f} %, are within {_REACHED} nats of their floor)"
+        )
 
-def _clause(excess: NDArray[np.float64]) -> str:
-    low, high = _interval(np.mean, excess)
-    reached = int((excess <= _REACHED).sum())
-    return (
-        f"{excess.mean():.4f} nats (95 % interval {low:.4f} to {high:.4f}; {reached} of {len(excess)} targets, "
-        f"{100 * reached / len(excess):.0f} %, are within {_REACHED} nats of their floor)"
-    )
+    return _sentences(study, ("excess",), "the mean KL above the certified floor is", clause)
 
 
 def parts_sentences(study: Study) -> list[str]:
     """Of each method what shares of the mean KL are the output head's, the final norm's and the prompt's, LM by LM."""
+
+    def clause(*parts: NDArray[np.float64]) -> str:
+        means = np.array([part.mean() for part in parts])
+        head, norm, prompt = 100 * means / means.sum()
+        kl, left = np.sum(parts, axis=0), parts[2]
+        low, high = interval(lambda kl, left, axis=-1: 100 * left.mean(axis) / kl.mean(axis), kl, left)
+        return (
+            f"{head:.0f} % to the output head, {norm:.0f} % to the final norm and {prompt:.1f} % to the prompt "
+            f"(95 % interval {low:.1f} to {high:.1f} %; {len(parts[0])} targets)"
+        )
+
+    return _sentences(study, ("kl_floor", "excess_norm", "excess_prompt"), "the mean KL is due", clause)
+
+
+def _sentences(study: Study, names: Sequence[str], lead: str, clause: Callable[..., str]) -> list[str]:
+    """A sentence a method, in it a clause an LM, on the results that have these columns."""
     clauses: dict[str, list[str]] = {}
     for series in study.main:
-        parts = np.array([column(series.rows, name) for name in ("kl_floor", "excess_norm", "excess_prompt")])
-        parts = parts[:, ~np.isnan(parts).any(0)]
-        if parts.shape[1] >= FEWEST:
-            head, norm, prompt = 100 * parts.mean(1) / parts.mean(1).sum()
-            low, high = _interval(
-                lambda kl, left, axis=-1: 100 * left.mean(axis) / kl.mean(axis), parts.sum(0), parts[2]
-            )
-            clauses.setdefault(series.label, []).append(
-                f"on {series.lm} {head:.0f} % to the output head, {norm:.0f} % to the final norm and {prompt:.1f} % to "
-                f"the prompt (95 % interval {low:.1f} to {high:.1f} %; {parts.shape[1]} targets)"
-            )
-    return [f"{label}: the mean KL is due {'; '.join(found)}." for label, found in clauses.items()]
-
-
-def _interval(statistic: Callable[..., Any], *samples: NDArray[np.float64]) -> tuple[float, float]:
-    """Bootstrap confidence interval over targets."""
-    from scipy.stats import bootstrap
-
-    found = bootstrap(
-        samples, statistic, paired=True, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile",
-        vectorized=True, rng=0, batch=100,
-    ).confidence_interval  # fmt: skip
-    return float(found.low), float(found.high)
+        known = np.array([column(series.rows, name) for name in names])
+        known = known[:, ~np.isnan(known).any(0)]
+        if known.shape[1] >= FEWEST:
+            clauses.setdefault(series.label, []).append(f"on {series.lm} {clause(*known)}")
+    return [f"{label}: {lead} {'; '.join(found)}." for label, found in clauses.items()]
 
 
 def floor_warning(study: Study) -> str | None:

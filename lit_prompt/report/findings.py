@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lit_prompt.results.comparisons import Comparison
+from lit_prompt.results.text import nats
 
 Verdict = Literal["lower", "higher", "same", "unclear"]
 
@@ -127,17 +128,13 @@ def _percent(ratio: float, digits: int) -> str:
     return f"{100 * abs(ratio - 1):.{digits}f}"
 
 
-def p_value(p: float) -> str:
-    """A p-value as it is printed."""
-    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
-
-
 def _nats(value: float) -> str:
     """Four decimals; two digits of what they would round to nothing."""
-    return f"{value:.4f}" if value >= 1e-3 or value == 0 else f"{value:.2g}"
+    return nats(value, 4) if value >= 1e-3 or value <= 0 else f"{value:.2g}"
 
 
 def _clause(effect: Comparison) -> str:
     numbers = f"{_nats(effect.kl)} against {_nats(effect.other_kl)}, 95 % interval {between(effect.low, effect.high)}"
+    p = "p < 0.0001" if effect.p < 1e-4 else f"p = {effect.p:.2g}"
     of = f"lower in {effect.won} of {effect.count} pairs, " if effect.won is not None else ""
-    return f"{change(effect.ratio)} ({numbers}; {of}{p_value(effect.p)})"
+    return f"{change(effect.ratio)} ({numbers}; {of}{p})"

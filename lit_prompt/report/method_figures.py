@@ -5,17 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lit_prompt.report.runs import Row
-from lit_prompt.report.study import Series, Study, column, plain_targets
-from lit_prompt.report.style import COLORS, FAINT, INK, MARKERS, color_of, legend_below, log_axis, panels, plain, points
-from lit_prompt.results.comparisons import FEWEST
-from lit_prompt.results.figures import entropy_bands
-from lit_prompt.results.groups import entropy_groups
+from lit_prompt.report.study import Series, Study, on_common_targets, plain_targets
+from lit_prompt.results import style
+from lit_prompt.results.bootstrap import FEWEST
+from lit_prompt.results.figures import bands_by_entropy
+from lit_prompt.results.rows import Row, column, entropy_groups, entropy_share, grouped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_X = "entropy of the target (nats)"
 #: a smaller KL or excess is drawn at this one: rounding is of its size
 _LEAST = 1e-4
 _MOST_PAIRS = 9
@@ -30,33 +28,30 @@ _THIRDS = (
 
 def kl_by_length(study: Study) -> "Figure | None":
     """Median KL against prompt length, of targets that were searched with every length; None with one length alone."""
-    groups: dict[tuple[str, str], list[Series]] = {}
-    for series in sorted(study.series, key=lambda series: series.length):
-        groups.setdefault((series.lm, series.name), []).append(series)
-    common = {key: _common(group) for key, group in groups.items() if len(group) > 1}
+    by_length = sorted(study.series, key=lambda series: series.length)
+    groups = grouped(by_length, lambda series: (series.lm, series.name))
+    common = {key: on_common_targets(group) for key, group in groups.items() if len(group) > 1}
     common = {key: rows for key, rows in common.items() if len(rows[0]) >= FEWEST}
     if not common:
         return None
     lms = list(dict.fromkeys(lm for lm, _ in common))
-    figure, axes = panels(lms, sharey=True)
-    colors, handles = color_of(study.names), {}
+    figure, axes = style.panels(lms, sharey=True)
+    colors, handles = style.color_of(study.names), {}
     for panel, lm in zip(axes[0], lms, strict=True):
         for (_, name), rows in ((key, rows) for key, rows in common.items() if key[0] == lm):
             x = [series.length for series in groups[lm, name]]
-            share = column(rows[0], "entropy") / (column(rows[0], "entropy") + column(rows[0], "kl_uniform"))
-            for text, style, low, high in _THIRDS:
+            share = entropy_share(rows[0])
+            for text, line, low, high in _THIRDS:
                 mine = (share >= low) & (share < high)
                 if mine.any():
                     y = [np.median(column(each, "kl")[mine]) for each in rows]
-                    (line,) = panel.plot(x, y, style, color=colors[name], markersize=5)
-                    handles[f"{name}, {text}"] = line
+                    (handles[f"{name}, {text}"],) = panel.plot(x, y, line, color=colors[name], markersize=5)
             panel.set_xscale("log")
             panel.set_xticks(x, [f"{length:g}" for length in x])
             panel.minorticks_off()
         panel.set(xlabel="tokens of the prompt")
-    axes[0, 0].set_ylim(0, None)
-    axes[0, 0].set_ylabel("median KL (nats)")
-    legend_below(figure, handles)
+    axes[0, 0].set(ylim=(0, None), ylabel="median KL (nats)")
+    style.legend_below(figure, handles)
     return figure
 
 
@@ -65,50 +60,42 @@ def kl_by_seconds(study: Study) -> "Figure | None":
     shown: dict[str, list[tuple[Series, list[Row]]]] = {}
     for lm in study.lms:
         timed = [series for series in study.on(lm) if (column(series.rows, "seconds") > 0).all()]
-        common = _common(timed) if len(timed) > 1 else []
+        common = on_common_targets(timed) if len(timed) > 1 else []
         if common and len(common[0]) >= FEWEST:
             shown[lm] = list(zip(timed, common, strict=True))
     if not shown:
         return None
-    labels = [label for label in study.labels if any(s.label == label for mine in shown.values() for s, _ in mine)]
-    figure, axes = panels(list(shown), sharey=True, sharex=True)
-    colors, handles = color_of(study.names), {}
+    figure, axes = style.panels(list(shown), sharey=True, sharex=True)
+    markers = style.marker_of(series.label for mine in shown.values() for series, _ in mine)
+    handles: dict[str, Any] = {}
     for panel, mine in zip(axes[0], shown.values(), strict=True):
         for series, rows in mine:
             low, middle, high = np.quantile(column(rows, "kl"), [0.25, 0.5, 0.75])
-            x, color = column(rows, "seconds").mean(), colors[series.name]
+            x, label, color = column(rows, "seconds").mean(), series.label, study.colors[series.label]
             panel.plot([x, x], [low, high], color=color, linewidth=2, alpha=0.6)
-            (handles[series.label],) = panel.plot(
-                x, middle, MARKERS[labels.index(series.label) % len(MARKERS)], color=color, markersize=9,
-                markeredgecolor="white", linestyle="none",
-            )  # fmt: skip
+            look = {"color": color, "markersize": 9, "markeredgecolor": "white", "linestyle": "none"}
+            (handles[label],) = panel.plot(x, middle, markers[label], **look)
         panel.set(xscale="log", xlabel="seconds of search a target")
-        log_axis(panel.xaxis)
-    axes[0, 0].set_ylim(0, None)
-    axes[0, 0].set_ylabel("KL(target || LM) (nats)")
-    legend_below(figure, handles)
+        style.log_axis(panel.xaxis)
+    axes[0, 0].set(ylim=(0, None), ylabel=style.KL_LABEL)
+    style.legend_below(figure, handles)
     return figure
 
 
 def excess_by_entropy(study: Study) -> "Figure | None":
     """What the reached KL has above the certified floor, against entropy; None where no floor is known."""
-    shown = [series for series in study.main if len(_with(series, "excess"))]
-    if not shown:
+    main = [series for series in study.main if len(_with(series, "excess"))]
+    if not main:
         return None
-    lms = [lm for lm in study.lms if study.on(lm, shown)]
-    figure, axes = panels(lms, sharey=True)
-    colors, handles = color_of(study.names), {}
-    for panel, lm in zip(axes[0], lms, strict=True):
-        for series in study.on(lm, shown):
-            rows, color = plain_targets(_with(series, "excess")), colors[series.name]
-            h, excess = column(rows, "entropy"), np.maximum(column(rows, "excess"), _LEAST)
-            points(panel, h, excess, color)
-            x, low, middle, high = entropy_bands(h, excess)
-            panel.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
-            (handles[f"{series.label}: median, 10 to 90 %"],) = panel.plot(x, middle, "o-", color=color, markersize=3.5)
-        panel.set(yscale="log", xlabel=_X)
-    axes[0, 0].set_ylabel("KL - floor (nats)")
-    legend_below(figure, handles)
+    shown = {
+        lm: {s.label: plain_targets(_with(s, "excess")) for s in study.on(lm, main)}
+        for lm in study.lms
+        if study.on(lm, main)
+    }
+    figure, axes, handles = bands_by_entropy({"KL - floor (nats)": shown}, study.colors, "excess", _LEAST)
+    axes[0, 0].set_yscale("log")
+    style.log_axis(axes[0, 0].yaxis)
+    style.legend_below(figure, handles)
     return figure
 
 
@@ -127,7 +114,7 @@ def parts_by_entropy(study: Study) -> "Figure | None":
         return None
     lms = [lm for lm in study.lms if study.on(lm, shown)]
     labels = list(dict.fromkeys(series.label for series in shown))
-    figure, axes = panels(lms, rows=len(labels), height=2.6, sharex="col", sharey=True)
+    figure, axes = style.panels(lms, rows=len(labels), height=2.6, sharex="col", sharey=True)
     handles: dict[str, Any] = {}
     for row, label in zip(axes, labels, strict=True):
         for panel, lm in zip(row, lms, strict=True):
@@ -143,10 +130,10 @@ def parts_by_entropy(study: Study) -> "Figure | None":
                     part = np.array([max(values[group].mean(), 0.0) for group in groups])
                     handles[text] = panel.bar(x, part, width, bottom=below, color=color)
                     below += part
-        row[0].set_ylabel(f"{plain(label)}: mean KL (nats)")
+        row[0].set_ylabel(f"{label}: mean KL (nats)")
     for panel in axes[-1]:
-        panel.set_xlabel(_X)
-    legend_below(figure, handles)
+        panel.set_xlabel(style.ENTROPY_LABEL)
+    style.legend_below(figure, handles)
     return figure
 
 
@@ -157,40 +144,32 @@ def method_against_method(study: Study) -> "Figure | None":
     for a, b in combinations(labels, 2):
         for lm in study.lms:
             mine = {series.label: series for series in study.on(lm, study.main)}
-            if a in mine and b in mine and len((common := _common([mine[a], mine[b]]))[0]) >= FEWEST:
+            if a in mine and b in mine and len((common := on_common_targets([mine[a], mine[b]]))[0]) >= FEWEST:
                 found.setdefault((a, b), {})[lm] = common
     if not found:
         return None
     pairs = list(found)[:_MOST_PAIRS]
     columns = min(len(pairs), _PER_ROW)
-    figure, axes = panels([""] * columns, rows=-(-len(pairs) // columns), height=3.3)
-    handles: dict[str, Any] = {}
+    figure, axes = style.panels([""] * columns, rows=-(-len(pairs) // columns), height=3.3)
+    colors, markers, handles = style.color_of(study.lms), style.marker_of(study.lms), {}
     for panel in axes.flat[len(pairs) :]:
         panel.remove()
     for panel, (a, b) in zip(axes.flat, pairs, strict=False):
         for lm, (x_rows, y_rows) in found[a, b].items():
-            color = COLORS[study.lms.index(lm) % len(COLORS)]
             x, y = (np.maximum(column(rows, "kl"), _LEAST) for rows in (x_rows, y_rows))
-            points(panel, x, y, color, alpha=0.5, marker=MARKERS[study.lms.index(lm) % len(MARKERS)])
-            handles[lm] = panel.plot([], [], MARKERS[study.lms.index(lm) % len(MARKERS)], color=color)[0]
-        panel.set(xscale="log", yscale="log", xlabel=f"{plain(a)}: KL (nats)", ylabel=f"{plain(b)}: KL (nats)")
+            style.points(panel, x, y, colors[lm], alpha=0.5, marker=markers[lm])
+            (handles[lm],) = panel.plot([], [], markers[lm], color=colors[lm])
+        panel.set(xscale="log", yscale="log", xlabel=f"{a}: KL (nats)", ylabel=f"{b}: KL (nats)")
         low, high = min(panel.get_xlim()[0], panel.get_ylim()[0]), max(panel.get_xlim()[1], panel.get_ylim()[1])
-        panel.plot([low, high], [low, high], color=FAINT, linewidth=1)
+        panel.plot([low, high], [low, high], color=style.FAINT, linewidth=1)
         panel.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-        log_axis(panel.xaxis)
-        log_axis(panel.yaxis)
-        panel.text(0.97, 0.04, f"{plain(b)} closer", transform=panel.transAxes, ha="right", fontsize=8, color=INK)
-    legend_below(figure, handles)
+        style.log_axis(panel.xaxis)
+        style.log_axis(panel.yaxis)
+        panel.text(0.97, 0.04, f"{b} closer", transform=panel.transAxes, ha="right", fontsize=8, color=style.INK)
+    style.legend_below(figure, handles)
     return figure
 
 
 def _with(series: Series, *names: str) -> list[Row]:
     """The results that have these columns."""
     return [row for row in series.rows if all(row.get(name) is not None for name in names)]
-
-
-def _common(series: list[Series]) -> list[list[Row]]:
-    """Of each series the results of the targets that all have, in one order."""
-    by_target = [each.by_target() for each in series]
-    keys = [key for key in by_target[0] if all(key in other for other in by_target)]
-    return [[rows[key] for key in keys] for rows in by_target]

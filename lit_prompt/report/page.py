@@ -2,19 +2,22 @@
 
 import base64
 import io
-from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from lit_prompt import __version__
 from lit_prompt.files import replaced_whole
 from lit_prompt.report.findings import Finding, between, change, verdict
 from lit_prompt.report.sections import sections
 from lit_prompt.report.study import Study
-from lit_prompt.report.style import report_style
 from lit_prompt.report.tables import by_family, examples, overview, runs_table
+from lit_prompt.results.rows import grouped
+from lit_prompt.results.style import figure_style
+from lit_prompt.results.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,23 +28,8 @@ _LARGEST_SVG = 2_000_000
 _DPI = 200
 
 
-@dataclass(frozen=True)
-class Image:
-    """A figure in the page: a data URI, and its width in pixels."""
-
-    uri: str
-    width: int
-
-
-@dataclass(frozen=True)
-class Glance:
-    """A table of findings, a row a claim.
-
-    Attributes:
-        head: the LMs, or the methods.
-        claims: findings by claim.
-        by_lm: whether a column is an LM.
-    """
+class Glance(NamedTuple):
+    """A table of findings, a row a claim, a column an LM or a method."""
 
     head: list[str]
     claims: dict[str, list[Finding]]
@@ -61,9 +49,9 @@ def write_report(study: Study, folder: Path) -> Path:
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     parts = sections(study)
-    images: dict[str, Image] = {}
+    images: dict[str, tuple[str, int]] = {}
     for section in parts:
-        with report_style():
+        with figure_style():
             figure = section.figure(study)
             if figure is None:
                 for suffix in ("png", "pdf"):  # of an earlier report, whose data are not here
@@ -72,8 +60,9 @@ def write_report(study: Study, folder: Path) -> Path:
                 images[section.slug] = _saved(figure, figures, section.slug)
     environment = Environment(
         loader=PackageLoader("lit_prompt.report", "."), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        trim_blocks=True, lstrip_blocks=True, finalize=_shown,
     )  # fmt: skip
+    environment.filters |= {"copied": _copied, "repr": repr}
     environment.globals |= {"between": between, "change": change, "verdict": verdict}
     page = environment.get_template("page.html.j2").render(
         study=study,
@@ -94,27 +83,31 @@ def write_report(study: Study, folder: Path) -> Path:
     return path
 
 
+def _shown(value: object) -> object:
+    """What the page shows of a value."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _copied(text: str) -> Markup:
+    """A prompt that gives itself back when it is copied, but for what would be dangerous to show."""
+    return Markup.escape(visible(text, keep="\n\t"))
+
+
 def _by_claim(findings: list[Finding]) -> dict[str, list[Finding]]:
-    """Findings of one claim, method by method."""
-    claims: dict[str, list[Finding]] = {}
-    for finding in findings:
-        claims.setdefault(finding.claim, []).append(finding)
-    return claims
+    return grouped(findings, attrgetter("claim"))
 
 
 def _glances(findings: list[Finding], study: Study) -> list[Glance]:
     """What holds at a glance: by method where there are several, and by LM."""
     methods = list(dict.fromkeys(finding.method for finding in findings if finding.method))
-    if len(methods) < 2:
-        return [Glance(study.lms, _by_claim(findings), by_lm=True)] if findings else []
-    with_method = [finding for finding in findings if finding.method]
-    without = [finding for finding in findings if not finding.method]
-    glances = [Glance(methods, _by_claim(with_method), by_lm=False), Glance(study.lms, _by_claim(without), by_lm=True)]
+    by_method = [finding for finding in findings if finding.method and len(methods) > 1]
+    by_lm = [finding for finding in findings if finding not in by_method]
+    glances = [Glance(methods, _by_claim(by_method), by_lm=False), Glance(study.lms, _by_claim(by_lm), by_lm=True)]
     return [glance for glance in glances if glance.claims]
 
 
-def _saved(figure: "Figure", folder: Path, name: str) -> Image:
-    """Saves a figure as PNG and PDF, and turns it into an image of the page."""
+def _saved(figure: "Figure", folder: Path, name: str) -> tuple[str, int]:
+    """Saves a figure as PNG and PDF; returns it as a data URI for the page, and its width in pixels."""
     for suffix in ("png", "pdf"):
         with replaced_whole(folder / f"{name}.{suffix}") as staging:
             metadata = {"CreationDate": None} if suffix == "pdf" else None
@@ -124,4 +117,4 @@ def _saved(figure: "Figure", folder: Path, name: str) -> Image:
     kind, image = "svg+xml", svg.getvalue()
     if len(image) > _LARGEST_SVG:
         kind, image = "png", (folder / f"{name}.png").read_bytes()
-    return Image(f"data:image/{kind};base64,{base64.b64encode(image).decode()}", round(100 * figure.get_figwidth()))
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}", round(100 * figure.get_figwidth())

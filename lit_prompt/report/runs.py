@@ -3,24 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import yaml
 
 from lit_prompt.errors import InputError
-from lit_prompt.results.record import SCHEMA, TOKEN_SCHEMA, newest
-
-Row = dict[str, Any]
-
-#: columns that no row may lack, and those that may be null
-_FILLED = ("target_id", "family", "entropy", "kl_uniform", "method", "prompt_length", "lm")
-_NEEDED = (*_FILLED, "partner_of", "kl")
-#: what the page shows of token records
-_TOKENS = ("target_id", "token", "target_probability", "reached_probability", "token_kl")
+from lit_prompt.files import newest
+from lit_prompt.records.predictions import PREDICTIONS
+from lit_prompt.records.results import RESULTS
+from lit_prompt.results.rows import Row, grouped
 
 
 @dataclass(frozen=True)
@@ -82,47 +75,24 @@ def _missing(path: Path) -> str:
 
 def _read(results: Path) -> Run:
     folder = results.parent
-    table = _table(results, SCHEMA, _NEEDED, _FILLED)
-    absent = dict.fromkeys(name for name in SCHEMA.names if name not in table.column_names)
-    searched = [absent | row | {"run": str(results)} for row in table.to_pylist() if row["kl"] is not None]
+    every = RESULTS.read(results).to_pylist()
+    searched = [_finite(row) | {"run": str(results)} for row in every if row["kl"] is not None]
     if not searched:
         raise InputError(f"report: {results} holds no target that was searched; run lit_prompt fit --run {folder}")
     rows = [row for row in searched if math.isfinite(row["kl"])]
     if not rows:
         raise InputError(f"report: {results} holds no KL that is finite; search again with another start or precision")
-    tokens: dict[str, list[Row]] = {}
+    tokens: list[Row] = []
     if (predictions := newest(folder, "predictions.parquet")) is not None:
-        for token in _table(predictions, TOKEN_SCHEMA, _TOKENS, ()).select(_TOKENS).drop_null().to_pylist():
-            tokens.setdefault(token["target_id"], []).append(token)
-    return Run(folder, results, rows, len(searched) - len(rows), _settings(folder / "config.yaml"), tokens)
+        tokens = PREDICTIONS.read(predictions).select(PREDICTIONS.needed).to_pylist()
+    known = (token for token in map(_finite, tokens) if None not in token.values())
+    by_target = grouped(known, itemgetter("target_id"))
+    return Run(folder, results, rows, len(searched) - len(rows), _settings(folder / "config.yaml"), by_target)
 
 
-def _table(path: Path, schema: pa.Schema, needed: Sequence[str], filled: Sequence[str]) -> pa.Table:
-    """The columns of a file that a schema knows, with its types; what is missing or of another type is refused.
-
-    What is infinite or not a number is null, but in ``kl``.
-    """
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"report: {path} cannot be read ({' '.join(str(error).split())})") from error
-    if missing := [name for name in needed if name not in table.column_names]:
-        raise InputError(f"report: {path} was not written by test or predict (it has no column {missing[0]})")
-    columns = {}
-    for field in schema:
-        if field.name not in table.column_names:
-            continue
-        column = table[field.name]
-        try:
-            column = column.cast(field.type)
-        except pa.ArrowException as error:
-            raise InputError(f"report: {path}: column {field.name} is {column.type}, not {field.type}") from error
-        if pa.types.is_floating(field.type) and field.name != "kl":  # whose rows are left out, and counted
-            column = pc.if_else(pc.is_finite(column), column, None)
-        if field.name in filled and column.null_count:
-            raise InputError(f"report: {path}: column {field.name} is empty or not finite in {column.null_count} rows")
-        columns[field.name] = column
-    return pa.table(columns)
+def _finite(row: Row) -> Row:
+    """What is infinite or not a number is unknown, but for the KL, whose rows are left out and counted."""
+    return {k: None if isinstance(v, float) and k != "kl" and not math.isfinite(v) else v for k, v in row.items()}
 
 
 def _settings(config: Path) -> dict[str, Any]:
@@ -132,4 +102,4 @@ def _settings(config: Path) -> dict[str, Any]:
         settings = yaml.safe_load(config.read_text(encoding="utf-8"))
         return {k: v for k, v in settings["model"]["init_args"].items() if k not in ("lm", "lm_options")}
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"report: {config} is not the config of a run; move it away to go on without it") from error
+        raise InputError(f"report: {config} is not the config of a run; move it away to report without it") from error

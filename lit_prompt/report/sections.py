@@ -4,14 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lit_prompt.report import method_figures, target_figures
-from lit_prompt.report.claims import (
-    entropy_findings,
-    length_findings,
-    maker_findings,
-    method_findings,
-    partner_findings,
-)
+from lit_prompt.report import claims, method_figures, target_figures
 from lit_prompt.report.excess import excess_sentences, floor_warning, parts_sentences
 from lit_prompt.report.findings import Finding, adjusted
 from lit_prompt.report.study import OUTLIER, RANDOM, Study
@@ -45,16 +38,16 @@ class Section:
 
 def sections(study: Study) -> list[Section]:
     """All sections; p-values are adjusted for all the tests of the report together."""
-    partners = partner_findings(study)
+    partners = claims.partner_findings(study)
     against_random = partners.pop((OUTLIER, RANDOM), [])
-    made = [finding for found in partners.values() for finding in found] + maker_findings(study)
+    made = [finding for found in partners.values() for finding in found] + claims.maker_findings(study)
     found = [
         Section(
             "kl_by_entropy", "KL and entropy", target_figures.kl_by_entropy,
             "KL of random targets (of all targets where none are random). A point is a target; line and band are the "
             "median and the 10 and 90 % quantiles at about the same entropy.",
             "Needs targets of several entropies: lit_prompt fit --config configs/findings/entropy.yaml",
-            entropy_findings(study),
+            claims.entropy_findings(study),
         ),
         Section(
             "outlier_against_random", "Outlier tokens", target_figures.outlier_against_random,
@@ -77,7 +70,7 @@ def sections(study: Study) -> list[Section]:
             "The same targets with prompts of several lengths.",
             "Needs runs of the same targets with several lengths: lit_prompt fit --config configs/demo.yaml "
             "--model.length 1, then 2, 5, 10",
-            length_findings(study),
+            claims.length_findings(study),
         ),
         Section(
             "excess", "What is left above the floor", method_figures.excess_by_entropy,
@@ -98,7 +91,7 @@ def sections(study: Study) -> list[Section]:
             "A point is a target; below the line the method of the vertical axis came closer. Smaller KLs are drawn at "
             "0.0001 nats.",
             "Needs runs of two methods on the same targets and LM: the same data.load, or the same families and seeds.",
-            method_findings(study),
+            claims.method_findings(study),
         ),
         Section(
             "kl_by_seconds", "KL and time", method_figures.kl_by_seconds,

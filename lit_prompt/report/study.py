@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lit_prompt.report.runs import Row, Run
+from lit_prompt.report.runs import Run
+from lit_prompt.results.rows import Row
+from lit_prompt.results.style import color_of
 
 #: families of targets as the paper names them
 RANDOM, OUTLIER = "random", "outlier"
@@ -73,6 +74,12 @@ class Study:
         return list(dict.fromkeys(series.label for series in self.series))
 
     @property
+    def colors(self) -> dict[str, str]:
+        """A color for each label, one for all of a name."""
+        colors = color_of(self.names)
+        return {series.label: colors[series.name] for series in self.series}
+
+    @property
     def main(self) -> list[Series]:
         """One length of each method on each LM: the one with the most results on all LMs, of those that it has."""
         count = Counter[str]()
@@ -95,9 +102,11 @@ def identity(row: Row) -> Identity:
     return row["target_id"], row["target_fingerprint"] or round(row["entropy"], _SAME_ENTROPY)
 
 
-def column(rows: Sequence[Row], name: str) -> NDArray[np.float64]:
-    """A column of numbers; NaN where there is none."""
-    return np.array([np.nan if row.get(name) is None else row[name] for row in rows], dtype=np.float64)
+def on_common_targets(series: Sequence[Series]) -> list[list[Row]]:
+    """Of each series the results of the targets that all have, in one order."""
+    by_target = [each.by_target() for each in series]
+    keys = [key for key in by_target[0] if all(key in other for other in by_target)]
+    return [[rows[key] for key in keys] for rows in by_target]
 
 
 def plain_targets(rows: Sequence[Row]) -> list[Row]:
@@ -119,7 +128,7 @@ def study_of(runs: Sequence[Run]) -> Study:
     parts: dict[tuple[str, str, str], list[Run]] = {}
     for method in dict.fromkeys(run.method for run in runs):
         mine = [run for run in runs if run.method == method]
-        lengths = [_length(run) for run in mine]
+        lengths = [(min(found), max(found)) for found in ([row["prompt_length"] for row in r.rows] for r in mine)]
         tags = [_tokens(length) if len(set(lengths)) > 1 else "" for length in lengths]
         names = _distinct(method, mine, tags, lms)
         order = sorted(range(len(mine)), key=lambda i: (names.index(names[i]), lengths[i][0]))
@@ -143,11 +152,6 @@ def _lm_names(runs: Sequence[Run]) -> dict[str, str]:
     paths = {_lm_key(run): Path(run.rows[0]["lm"]).name for run in reversed(runs)}
     shared = [name for name in paths.values() if list(paths.values()).count(name) > 1]
     return {key: f"{name} ({key[-8:]})" if name in shared else name for key, name in paths.items()}
-
-
-def _length(run: Run) -> tuple[int, int]:
-    lengths = [row["prompt_length"] for row in run.rows]
-    return min(lengths), max(lengths)
 
 
 def _tokens(length: tuple[int, int]) -> str:

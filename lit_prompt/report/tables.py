@@ -1,62 +1,41 @@
 """The tables of a report: methods with their baselines, the best and the worst prompts, the runs."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lit_prompt.report.runs import Row, Run
-from lit_prompt.report.study import Study, column, identity
+from lit_prompt.report.runs import Run
+from lit_prompt.report.study import Study, identity
+from lit_prompt.results.rows import Row, column
+from lit_prompt.results.table import Table, quantile
+from lit_prompt.results.text import nats, number
 
 _SHOWN_PROMPTS = 3
 _SHOWN_TOKENS = 4
-_LONGEST_TEXT = 300
 
 #: column of the results, its heading
-_BASELINES = (
-    ("kl_floor", "floor"),
-    ("excess", "excess"),
-    ("kl_text", "as text"),
-    ("kl_best_natural", "best natural"),
-    ("kl_best_random", "best random"),
-    ("kl_unprompted", "no prompt"),
-    ("kl_uniform", "uniform"),
-)
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells of text.
-
-    Attributes:
-        head: headings.
-        rows: cells.
-        words: number of leading columns that hold words, not numbers.
-    """
-
-    head: list[str]
-    rows: list[list[str]]
-    words: int
+_BASELINES = {
+    "kl_floor": "floor", "excess": "excess", "kl_text": "as text", "kl_best_natural": "best natural",
+    "kl_best_random": "best random", "kl_unprompted": "no prompt", "kl_uniform": "uniform",
+}  # fmt: skip
 
 
 def overview(study: Study) -> Table:
     """A row for each LM and method: KL, and means of what to see it against, as far as it is known."""
-    known = [
-        (name, head)
-        for name, head in _BASELINES
-        if any(row.get(name) is not None for s in study.series for row in s.rows)
-    ]
+    known = {name for series in study.series for row in series.rows for name in _BASELINES if row[name] is not None}
+    baselines = {name: head for name, head in _BASELINES.items() if name in known}
     rows = []
     for lm in study.lms:
         for series in study.on(lm):
-            kl = column(series.rows, "kl")
-            low, middle, high = (f"{q:.3f}" for q in np.quantile(kl, [0.1, 0.5, 0.9]))
-            cells = [lm, series.label, str(len(kl)), f"{kl.mean():.3f}", middle, f"{low} to {high}"]
-            cells += [_mean(series.rows, name) for name, _ in known]
+            low, middle, high = (quantile("kl", q)(series.rows) for q in (0.1, 0.5, 0.9))
+            cells = [lm, series.label, str(len(series.rows)), _mean(series.rows, "kl"), middle, f"{low} to {high}"]
+            cells += [_mean(series.rows, name) for name in baselines]
             rows.append([*cells, _mean(series.rows, "seconds", 2)])
     head = ["LM", "method", "targets", "KL", "median", "10 to 90 %"]
-    return Table([*head, *(name for _, name in known), "seconds"], rows, 2)
+    return Table([*head, *baselines.values(), "seconds"], rows, ["LM", "method"])
 
 
 def by_family(study: Study) -> Table:
@@ -69,16 +48,15 @@ def by_family(study: Study) -> Table:
             found = {series.label: series.of_family(family) for series in study.on(lm)}
             entropies = {identity(row): row["entropy"] for each in found.values() for row in each}
             h = entropies.values()
-            medians = [column(found.get(label, []), "kl") for label in labels]
-            cells = [f"{np.median(kl):.3f}" if len(kl) else "-" for kl in medians]
+            cells = [quantile("kl")(found.get(label, [])) for label in labels]
             rows.append([lm, family, str(len(h)), f"{min(h):.2f} to {max(h):.2f}", *cells])
-    return Table(["LM", "family", "targets", "entropy", *labels], rows, 2)
+    return Table(["LM", "family", "targets", "entropy", *labels], rows, ["LM", "family"])
 
 
 def _mean(rows: Sequence[Row], name: str, digits: int = 3) -> str:
     values = column(rows, name)
     values = values[~np.isnan(values)]
-    return f"{values.mean():.{digits}f}" if len(values) else "-"
+    return number(float(values.mean()) if len(values) else None, digits)
 
 
 @dataclass(frozen=True)
@@ -86,107 +64,68 @@ class Example:
     """A prompt, good or bad.
 
     Attributes:
-        target: id of the target.
-        numbers: entropy, KL and what else is known.
-        prompt: the prompt as text; empty for a soft one.
-        wanted: the top tokens with target and reached probabilities; empty where ``predict`` has not run.
-        missing: tokens that carry the KL most, with the nats that they carry.
-        surplus: tokens that got more than the target gives them.
+        row: its result record.
+        kls: KLs in nats, as they are shown, by name.
+        wanted: token records of the target's top tokens; empty where ``predict`` has not run.
+        missing: those that carry the KL most.
+        surplus: those that got more than the target gives them.
     """
 
-    target: str
-    numbers: str
-    prompt: str
-    wanted: list[str]
-    missing: list[str]
-    surplus: list[str]
+    row: Row
+    kls: dict[str, str]
+    wanted: list[Row]
+    missing: list[Row]
+    surplus: list[Row]
 
 
 @dataclass(frozen=True)
 class Examples:
-    """The best and the worst prompts of a method on an LM."""
+    """The best and the worst prompts of a method on an LM, and whether prompts have texts and token records."""
 
     lm: str
     method: str
     best: list[Example]
     worst: list[Example]
-
-    @property
-    def has_text(self) -> bool:
-        """Whether prompts are shown as text."""
-        return any(example.prompt for example in (*self.best, *self.worst))
-
-    @property
-    def has_tokens(self) -> bool:
-        """Whether wanted and reached tokens are shown."""
-        return any(example.wanted for example in (*self.best, *self.worst))
+    has_text: bool
+    has_tokens: bool
 
 
 def examples(study: Study) -> list[Examples]:
     """The best and the worst prompts of each method on each LM, by KL; by the KL of the text where there is one."""
-    tokens = {(id(row)): run.tokens.get(row["target_id"], []) for run in study.runs for row in run.rows}
+    tokens = {id(row): run.tokens.get(row["target_id"], []) for run in study.runs for row in run.rows}
     found = []
     for series in study.main:
-        order = sorted(series.rows, key=_ranked_by)
+        order = sorted(series.rows, key=lambda row: row["kl"] if row["kl_text"] is None else row["kl_text"])
         count = min(_SHOWN_PROMPTS, len(order) // 2)
-        best, worst = order[:count], order[::-1][:count]
-        found.append(
-            Examples(
-                series.lm, series.label, *([_example(row, tokens[id(row)]) for row in part] for part in (best, worst))
-            )
-        )
+        shown = [_example(row, tokens[id(row)]) for row in (*order[:count], *order[::-1][:count])]
+        has_text, has_tokens = any(e.row["prompt_text"] for e in shown), any(e.wanted for e in shown)
+        found.append(Examples(series.lm, series.label, shown[:count], shown[count:], has_text, has_tokens))
     return found
 
 
-def _ranked_by(row: Row) -> float:
-    return float(row["kl"] if row.get("kl_text") is None else row["kl_text"])
-
-
 def _example(row: Row, tokens: list[Row]) -> Example:
-    numbers = [f"H {row['entropy']:.2f}", f"KL {row['kl']:.4f}"]
-    if row.get("kl_text") is not None:
-        numbers.append(f"as text {row['kl_text']:.4f}")
-    if row.get("kl_floor") is not None:
-        numbers.append(f"floor {row['kl_floor']:.4f}")
-    wanted = sorted(tokens, key=lambda t: -t["target_probability"])[:_SHOWN_TOKENS]
-    missing = sorted((t for t in tokens if _gained(t) < 0), key=lambda t: -t["token_kl"])[:_SHOWN_TOKENS]
-    surplus = sorted((t for t in tokens if _gained(t) > 0), key=lambda t: -_gained(t))[:_SHOWN_TOKENS]
-    return Example(
-        target=row["target_id"],
-        numbers=", ".join(numbers),
-        prompt=_visible(row["prompt_text"] or ""),
-        wanted=[f"{_token(t)} {t['target_probability']:.2g} → {t['reached_probability']:.2g}" for t in wanted],
-        missing=[f"{_token(t)} {t['token_kl']:.2g}" for t in missing],
-        surplus=[f"{_token(t)} +{_gained(t):.2g}" for t in surplus],
-    )
+    def gained(token: Row) -> float:
+        return float(token["reached_probability"] - token["target_probability"])
 
-
-def _gained(token: Row) -> float:
-    return float(token["reached_probability"] - token["target_probability"])
-
-
-def _token(token: Row) -> str:
-    return repr(token["token"])
-
-
-def _visible(text: str) -> str:
-    """A prompt on one line, with what cannot be seen escaped."""
-    shown = repr(text)[1:-1] if text else ""
-    return shown if len(shown) <= _LONGEST_TEXT else f"{shown[: _LONGEST_TEXT - 1]}…"
+    names = {"KL": "kl", "as text": "kl_text", "floor": "kl_floor"}
+    kls = {name: nats(row[column], 4) for name, column in names.items() if row[column] is not None}
+    wanted = sorted(tokens, key=lambda token: -token["target_probability"])
+    missing = sorted((token for token in tokens if gained(token) < 0), key=lambda token: -token["token_kl"])
+    surplus = sorted((token for token in tokens if gained(token) > 0), key=lambda token: -gained(token))
+    return Example(row, kls, *(part[:_SHOWN_TOKENS] for part in (wanted, missing, surplus)))
 
 
 def runs_table(runs: Sequence[Run]) -> Table:
     """What was read."""
     rows = []
     for run in runs:
-        families: dict[str, int] = {}
-        for row in run.rows:
-            families[row["family"]] = families.get(row["family"], 0) + 1
+        families = Counter(row["family"] for row in run.rows)
         counts = ", ".join(f"{count} {family}" for family, count in families.items())
         if run.not_finite:
             counts += f"; left out: {run.not_finite} whose KL is not finite"
         rows.append([str(run.results), str(run.rows[0]["lm"]), run.method, counts, _settings(run.settings)])
-    return Table(["results", "LM", "method", "targets", "settings"], rows, 5)
+    head = ["results", "LM", "method", "targets", "settings"]
+    return Table(head, rows, head)
 
 
 def _settings(settings: dict[str, Any]) -> str:

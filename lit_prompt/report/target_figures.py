@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lit_prompt.report.runs import Row
-from lit_prompt.report.study import OUTLIER, RANDOM, Series, Study, column, plain_targets
-from lit_prompt.report.style import COLORS, FAINT, INK, color_of, legend_below, log_axis, panels, plain, points
+from lit_prompt.report.study import OUTLIER, RANDOM, Series, Study, plain_targets
+from lit_prompt.results import style
 from lit_prompt.results.comparisons import in_pairs, with_partners
-from lit_prompt.results.figures import entropy_bands
+from lit_prompt.results.figures import bands_by_entropy, kl_against_entropy
+from lit_prompt.results.rows import Row, column
+from lit_prompt.results.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,75 +19,30 @@ if TYPE_CHECKING:
 PAPER_RATIO = 0.58
 
 _MAKERS = {"own_lm": "own LM", "other_lm": "other LM", "other_tokenizer": "other tokenizer"}
-_X = "entropy of the target (nats)"
-_Y = "KL(target || LM) (nats)"
 
 
 def kl_by_entropy(study: Study) -> "Figure":
-    """KL of random targets (of all where none are random) against their entropy, with floor and KL to uniform."""
-    figure, axes = panels(study.lms, sharey=True, height=3.6)
-    colors = color_of(study.names)
-    handles: dict[str, Any] = {}
-    for panel, lm in zip(axes[0], study.lms, strict=True):
-        for series in study.on(lm, study.main):
-            rows = plain_targets(series.rows)
-            h, kl = column(rows, "entropy"), column(rows, "kl")
-            handles[f"{series.label}: median, 10 to 90 %"] = _band(panel, h, kl, colors[series.name])
-        panel.set(xlabel=_X)
-    top = axes[0, 0].get_ylim()[1]
-    for panel, lm in zip(axes[0], study.lms, strict=True):
-        _references(panel, study.on(lm, study.main), handles)
-        panel.set(xlim=(0, None), ylim=(0, top))
-    axes[0, 0].set_ylabel(_Y)
-    legend_below(figure, handles)
-    return figure
-
-
-def _references(panel: "Axes", mine: list[Series], handles: dict[str, Any]) -> None:
-    """The certified floor, and the KL to the uniform distribution."""
-    rows = {key: row for series in mine for key, row in series.by_target().items()}
-    random = plain_targets(list(rows.values()))
-    h, floor = column(random, "entropy"), column(random, "kl_floor")
-    known = ~np.isnan(floor)
-    if known.any():
-        x, _, middle, _ = entropy_bands(h[known], floor[known])
-        (handles["certified floor (median)"],) = panel.plot(x, middle, "-", color=INK, linewidth=1.6, zorder=4)
-    order = np.argsort(h)
-    (handles["KL to the uniform distribution"],) = panel.plot(
-        h[order], column(random, "kl_uniform")[order], "--", color=FAINT, linewidth=1
-    )
-
-
-def _band(axes: "Axes", h: Any, kl: Any, color: str) -> Any:
-    points(axes, h, kl, color)
-    x, low, middle, high = entropy_bands(h, kl)
-    axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
-    (line,) = axes.plot(x, middle, "o-", color=color, markersize=3.5, linewidth=1.6)
-    return line
+    """KL of random targets (of all where none are random) against their entropy, a panel an LM, a band a method."""
+    shown = {lm: {s.label: plain_targets(s.rows) for s in study.on(lm, study.main)} for lm in study.lms}
+    return kl_against_entropy(shown, study.colors)
 
 
 def outlier_against_random(study: Study) -> "Figure | None":
     """Outlier targets beside their random partners, by entropy; None where there are none."""
-    shown = [series for series in study.main if series.of_family(OUTLIER) and series.of_family(RANDOM)]
-    if not shown:
+    main = [series for series in study.main if series.of_family(OUTLIER) and series.of_family(RANDOM)]
+    if not main:
         return None
-    lms = [lm for lm in study.lms if study.on(lm, shown)]
-    labels = list(dict.fromkeys(series.label for series in shown))
-    figure, axes = panels(lms, rows=len(labels), height=2.9 if len(labels) < 3 else 2.2, sharex="col", sharey="row")
-    handles: dict[str, Any] = {}
-    for row, label in zip(axes, labels, strict=True):
-        for panel, lm in zip(row, lms, strict=True):
-            for series in study.on(lm, [each for each in shown if each.label == label]):
-                partners, outliers = _in_pairs(series)
-                for name, rows, color in (("random", partners, FAINT), ("outlier", outliers, COLORS[1])):
-                    handles[f"{name} targets: median, 10 to 90 %"] = _band(
-                        panel, column(rows, "entropy"), column(rows, "kl"), color
-                    )
-        row[0].set_ylim(0, None)  # of all panels of the row, once they hold everything
-        row[0].set_ylabel(f"{plain(label)}: KL (nats)")
-    for panel in axes[-1]:
-        panel.set_xlabel(_X)
-    legend_below(figure, handles)
+    lms = [lm for lm in study.lms if study.on(lm, main)]
+    names = ("random targets", "outlier targets")
+    shown: dict[str, dict[str, dict[str, list[Row]]]] = {}
+    for series in main:
+        row = shown.setdefault(f"{series.label}: KL (nats)", {lm: {} for lm in lms})
+        row[series.lm] = dict(zip(names, _in_pairs(series), strict=True))
+    colors = dict(zip(names, (style.FAINT, style.COLORS[1]), strict=True))
+    figure, axes, handles = bands_by_entropy(shown, colors, height=2.9 if len(shown) < 3 else 2.2)
+    for panel in axes[:, 0]:
+        panel.set_ylim(0, None)  # of all panels of the row, once they hold everything
+    style.legend_below(figure, handles)
     return figure
 
 
@@ -112,25 +68,25 @@ def by_maker(study: Study) -> "Figure | None":
     rows = [*first, *(family for family in families if family not in first + last)]
     rows += [family for family in last if family in families]
     lms = [lm for lm in study.lms if study.on(lm, shown)]
-    figure, axes = panels(lms, rows=2, height=0.42 * len(rows) + 1.0, sharey=True, sharex="row")
-    colors, handles = color_of(study.names), {}
+    figure, axes = style.panels(lms, rows=2, height=0.42 * len(rows) + 1.0, sharey=True, sharex="row")
+    handles: dict[str, Any] = {}
     for (strips, ratios), lm in zip(axes.T, lms, strict=True):
         mine = study.on(lm, shown)
         for number, series in enumerate(mine):
-            shift, color = (number + 0.5) / len(mine) - 0.5, colors[series.name]
+            shift, color = (number + 0.5) / len(mine) - 0.5, study.colors[series.label]
             at = {family: y + 0.7 * shift for y, family in enumerate(rows)}
             _strips(strips, made[id(series)], at, color)
             _ratios(ratios, made[id(series)], at, color)
             handles[series.label] = strips.plot([], [], "o", color=color)[0]
         strips.set_xlabel("KL (nats); bar: median")
-        ratios.axvline(1, color=INK, linewidth=1)
-        handles["42 % lower (the paper's summary)"] = ratios.axvline(PAPER_RATIO, color=FAINT, linestyle=":")
+        ratios.axvline(1, color=style.INK, linewidth=1)
+        handles["42 % lower (the paper's summary)"] = ratios.axvline(PAPER_RATIO, color=style.FAINT, linestyle=":")
         ratios.set(xscale="log", xlabel="mean KL / that of random")
-        log_axis(ratios.xaxis)
+        style.log_axis(ratios.xaxis)
     for panel in axes[:, 0]:
-        panel.set_yticks(range(len(rows)), [plain(_MAKERS.get(family, family)) for family in rows])
+        panel.set_yticks(range(len(rows)), [visible(_MAKERS.get(family, family)) for family in rows])
         panel.set_ylim(len(rows) - 0.5, -0.5)
-    legend_below(figure, handles)
+    style.legend_below(figure, handles)
     return figure
 
 
@@ -145,7 +101,7 @@ def _strips(panel: "Axes", rows: list[Row], at: dict[str, float], color: str) ->
     for family, y in at.items():
         kl = column([row for row in rows if row["family"] == family], "kl")
         if len(kl):
-            points(panel, kl, np.full(len(kl), y), color)
+            style.points(panel, kl, np.full(len(kl), y), color)
             panel.plot([np.median(kl)] * 2, [y - 0.14, y + 0.14], color=color, linewidth=2.5)
 
 

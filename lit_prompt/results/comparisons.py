@@ -4,18 +4,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-CONFIDENCE = 0.95
-RESAMPLES = 9999
-#: fewer values than this say too little for an interval
-FEWEST = 5
-#: numbers that a bootstrap holds at a time
-_RESAMPLED_AT_ONCE = 2**21
+from lit_prompt.results.bootstrap import FEWEST, interval
+from lit_prompt.results.rows import Row, column, entropy_share, grouped
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ def comparisons(table: pa.Table) -> list[Comparison]:
     return [*by_entropy(rows), *in_pairs(rows)]
 
 
-def by_entropy(rows: Sequence[dict[str, Any]]) -> list[Comparison]:
+def by_entropy(rows: Sequence[Row]) -> list[Comparison]:
     """Low and high entropies against moderate ones, for each family of a wide range of entropies.
 
     Low, moderate and high are the lowest sixth of [0, ln|V|], the third in its middle, and its highest sixth.
@@ -79,10 +76,8 @@ def by_entropy(rows: Sequence[dict[str, Any]]) -> list[Comparison]:
         Up to two comparisons a family.
     """
     found = []
-    for family in dict.fromkeys(row["family"] for row in rows if row["partner_of"] is None):
-        mine = [row for row in rows if row["family"] == family and row["partner_of"] is None]
-        share = np.array([row["entropy"] / (row["entropy"] + row["kl_uniform"]) for row in mine])
-        kl = np.array([row["kl"] for row in mine])
+    for family, mine in grouped((row for row in rows if row["partner_of"] is None), itemgetter("family")).items():
+        share, kl = entropy_share(mine), column(mine, "kl")
         middle = kl[(share > 1 / 3) & (share < 2 / 3)]
         for name, part in (("low", kl[share < 1 / 6]), ("high", kl[share > 5 / 6])):
             if min(len(part), len(middle)) >= FEWEST:
@@ -91,7 +86,7 @@ def by_entropy(rows: Sequence[dict[str, Any]]) -> list[Comparison]:
     return found
 
 
-def with_partners(rows: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def with_partners(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
     """Targets with their partners, a pair for each partner.
 
     Args:
@@ -102,7 +97,7 @@ def with_partners(rows: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], 
     return [(of, row) for of, row in pairs if of is not None]
 
 
-def in_pairs(rows: Sequence[dict[str, Any]]) -> list[Comparison]:
+def in_pairs(rows: Sequence[Row]) -> list[Comparison]:
     """Targets against their partners, family by family.
 
     Families that are partners of one another nowhere are compared as partners of the same targets.
@@ -116,10 +111,8 @@ def in_pairs(rows: Sequence[dict[str, Any]]) -> list[Comparison]:
     pairs: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for of, row in with_partners(rows):
         pairs.setdefault((of["family"], row["family"]), []).append((of["kl"], row["kl"]))
-    siblings: dict[tuple[Any, str], list[dict[str, Any]]] = {}
-    for row in rows:
-        if row["partner_of"] is not None:
-            siblings.setdefault((row.get("run"), row["partner_of"]), []).append(row)
+    partners = (row for row in rows if row["partner_of"] is not None)
+    siblings = grouped(partners, lambda row: (row.get("run"), row["partner_of"]))
     direct = set(pairs)
     for group in siblings.values():
         # outlier before random, as where an outlier target has a random partner
@@ -146,7 +139,7 @@ def compare(first: str, other: str, kl: NDArray[Any], other_kl: NDArray[Any], pa
     Returns:
         The comparison; a ratio to zero is NaN, and so is its interval.
     """
-    from scipy.stats import bootstrap, mannwhitneyu, wilcoxon
+    from scipy.stats import mannwhitneyu, wilcoxon
 
     def ratio(x: NDArray[Any], y: NDArray[Any], axis: int = -1) -> Any:
         return x.mean(axis) / y.mean(axis)
@@ -154,26 +147,12 @@ def compare(first: str, other: str, kl: NDArray[Any], other_kl: NDArray[Any], pa
     value = low = high = float("nan")
     with np.errstate(divide="ignore", invalid="ignore"):
         if other_kl.any():
-            interval = bootstrap(
-                (kl, other_kl), ratio, paired=paired, n_resamples=RESAMPLES, confidence_level=CONFIDENCE,
-                vectorized=True, method="percentile", rng=0,
-                batch=max(_RESAMPLED_AT_ONCE // max(len(kl), len(other_kl)), 1),
-            ).confidence_interval  # fmt: skip
-            value, low, high = (float(x) for x in (ratio(kl, other_kl), interval.low, interval.high))
+            value = float(ratio(kl, other_kl))
+            low, high = interval(ratio, kl, other_kl, paired=paired)
     if paired:
         p = float(wilcoxon(kl, other_kl).pvalue) if (kl != other_kl).any() else 1.0
     else:
         p = float(mannwhitneyu(kl, other_kl).pvalue)
-    return Comparison(
-        first=first,
-        other=other,
-        count=len(kl),
-        other_count=len(other_kl),
-        kl=float(kl.mean()),
-        other_kl=float(other_kl.mean()),
-        ratio=value,
-        low=low,
-        high=high,
-        p=p,
-        won=int((kl < other_kl).sum()) if paired else None,
-    )
+    won = int((kl < other_kl).sum()) if paired else None
+    means = float(kl.mean()), float(other_kl.mean())
+    return Comparison(first, other, len(kl), len(other_kl), *means, value, low, high, p, won)

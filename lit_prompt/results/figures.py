@@ -1,13 +1,14 @@
 """Pictures of results."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
-from lit_prompt.results.groups import entropy_groups
+from lit_prompt.results import style
+from lit_prompt.results.rows import Row, column
+from lit_prompt.results.text import visible
 
 #: Smaller probabilities would take the picture's room from those that matter.
 _LEAST_DRAWN = 1e-9
@@ -16,78 +17,71 @@ _PANELS_PER_ROW = 4
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
-def new_figure(width: float, height: float) -> Any:
-    """A figure that no window and no global state holds."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained", dpi=150)
+Shown = Mapping[str, Mapping[str, Mapping[str, Sequence[Row]]]]
 
 
-def _color(number: int) -> Any:
-    """Color of a family: twenty that differ, the strong ones first."""
-    from matplotlib import colormaps
-
-    return colormaps["tab20"](number % 20 * 2 % 20 + number % 20 // 10)
-
-
-def kl_against_entropy(table: pa.Table, title: str) -> "Figure":
-    """KL against target entropy: a point a target, median and 10 to 90 % band by entropy.
-
-    Certified floors (their medians) and the KL to the uniform distribution are drawn for scale.
+def bands_by_entropy(
+    shown: Shown, colors: Mapping[str, str], value: str = "kl", least: float = -math.inf, height: float = 3.6
+) -> tuple["Figure", Any, dict[str, Any]]:
+    """Points, medians and 10 to 90 % bands against target entropy.
 
     Args:
-        table: result records; targets without a KL are left out.
-        title: above the axes.
+        shown: by label of the vertical axis a row of panels, by title a panel, by name the records of a band.
+            Records whose value is not known or not finite are left out.
+        colors: of the names.
+        value: column of the records.
+        least: smaller values are drawn at this one.
+        height: of a row, in inches.
 
     Returns:
-        A matplotlib figure.
+        The figure, its axes ``[row, column]``, and the legend's lines.
     """
-    rows = table.select(["family", "entropy", "kl", "kl_uniform"]).drop_null()
-    family = np.array(rows["family"].to_pylist())
-    h, kl, uniform = (np.array(rows[name]) for name in ("entropy", "kl", "kl_uniform"))
-    figure = new_figure(7.0, 4.3)
-    axes = figure.add_subplot()
-    for number, name in enumerate(dict.fromkeys(family.tolist())):
-        mine = family == name
-        color = _color(number)
-        axes.plot(h[mine], kl[mine], ".", color=color, alpha=0.45, markersize=5)
-        x, low, middle, high = entropy_bands(h[mine], kl[mine])
-        if len(x) > 1:
-            axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
-        axes.plot(x, middle, "o-", color=color, markersize=4, label=f"{name} (median, 10 to 90 %)")
-    known = table.select(["entropy", "kl", "kl_floor"]).drop_null()
-    if len(known):
-        x, _, middle, _ = entropy_bands(np.array(known["entropy"]), np.array(known["kl_floor"]))
-        axes.plot(x, middle, "k:", linewidth=1.4, label="certified floor (median)")
-    order = np.argsort(h)
-    axes.plot(h[order], uniform[order], "--", color="0.6", linewidth=1, label="KL to the uniform distribution")
-    top = max(float(kl.max()) * 1.15, 0.1) if len(kl) else 1.0
-    axes.set(
-        xlabel="entropy of the target (nats)", ylabel="KL(target || LM) (nats)", title=title, ylim=(-0.02 * top, top)
-    )
-    axes.grid(alpha=0.25)
-    # looking for the best place takes time with the number of points
-    axes.legend(fontsize=8, framealpha=0.9, loc="best" if len(kl) <= 1000 else "upper right")
+    titles = list(next(iter(shown.values())))
+    figure, axes = style.panels(titles, rows=len(shown), height=height, sharex="col", sharey="row")
+    handles: dict[str, Any] = {}
+    for line, (label, columns) in zip(axes, shown.items(), strict=True):
+        line[0].set_ylabel(visible(label))
+        for panel, groups in zip(line, columns.values(), strict=True):
+            for name, rows in groups.items():
+                h, y = column(rows, "entropy"), column(rows, value)
+                known = np.isfinite(y)
+                band_line = style.band(panel, h[known], np.maximum(y[known], least), colors[name])
+                handles[f"{name}: median, 10 to 90 %"] = band_line
+    for panel in axes[-1]:
+        panel.set(xlabel=style.ENTROPY_LABEL)
+    return figure, axes, handles
+
+
+@style.figure_style()
+def kl_against_entropy(
+    shown: Mapping[str, Mapping[str, Sequence[Row]]], colors: Mapping[str, str] | None = None
+) -> "Figure":
+    """KL against target entropy, with certified floors (their medians) and the KL to the uniform distribution.
+
+    Args:
+        shown: by title a panel, by name the result records of a style.band.
+        colors: of the names; None for the palette's in turn.
+    """
+    colors = colors or style.color_of(name for groups in shown.values() for name in groups)
+    figure, axes, handles = bands_by_entropy({style.KL_LABEL: shown}, colors)
+    every = [[row for rows in groups.values() for row in rows] for groups in shown.values()]
+    for panel, rows in zip(axes[0], every, strict=True):
+        h, floor, uniform = (column(rows, name) for name in ("entropy", "kl_floor", "kl_uniform"))
+        known = np.isfinite(floor)
+        if known.any():
+            x, _, middle, _ = style.entropy_bands(h[known], floor[known])
+            (handles["certified floor (median)"],) = panel.plot(x, middle, ":", color=style.INK, zorder=4)
+        order, look = np.argsort(h), {"color": style.FAINT, "linewidth": 1}
+        (handles["KL to the uniform distribution"],) = panel.plot(h[order], uniform[order], "--", **look)
+        panel.set(xlim=(0, None))
+    kl = column([row for rows in every for row in rows], "kl")
+    top = max(1.1 * kl[np.isfinite(kl)].max(initial=0.0), 0.1)
+    axes[0, 0].set(ylim=(-0.01 * top, top))
+    style.legend_below(figure, handles)
     return figure
 
 
-def entropy_bands(h: np.ndarray, kl: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Mean entropy, and the KL's 10, 50 and 90 % quantiles, of each group of targets of about the same entropy.
-
-    Args:
-        h: entropies in nats, ``[target]``.
-        kl: nats, ``[target]``.
-
-    Returns:
-        Four arrays, ``[group]``.
-    """
-    groups = entropy_groups(h)
-    x = np.array([h[g].mean() for g in groups])
-    low, middle, high = (np.array([np.quantile(kl[g], q) for g in groups]) for q in (0.1, 0.5, 0.9))
-    return x, low, middle, high
-
-
+@style.figure_style()
 def sorted_probabilities(
     curves: dict[str, np.ndarray], entropy: dict[str, np.ndarray], ranks: np.ndarray, title: str
 ) -> "Figure":
@@ -97,7 +91,7 @@ def sorted_probabilities(
         curves: of each family, ``[target, rank]``; zero where a target has no more tokens.
         entropy: of each family, nats, ``[target]``.
         ranks: the ranks of the columns, from 1 to |V|, ``[rank]``.
-        title: above the panels.
+        title: above the style.panels.
 
     Returns:
         A matplotlib figure.
@@ -108,12 +102,12 @@ def sorted_probabilities(
 
     columns = min(len(curves), _PANELS_PER_ROW)
     rows = -(-len(curves) // columns)
-    figure = new_figure(max(2.8 * columns, 4.2) + 0.8, 2.5 * rows + 0.6)
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    figure = style.new_figure(max(2.8 * columns, 4.2) + 0.8, 2.5 * rows + 0.6)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     # without the palest yellow, which a white page hides
     shades = ListedColormap(colormaps["viridis_r"](np.linspace(0.1, 1.0, 256)))
     color = ScalarMappable(Normalize(0.0, math.log(ranks[-1])), shades)
-    for axes, (name, p) in zip(panels, curves.items(), strict=False):
+    for axes, (name, p) in zip(grid, curves.items(), strict=False):
         shown = np.where(p > 0, p, np.nan)
         last = (p > 0).sum(1) - 1
         for line, end, shade in zip(shown, last, color.to_rgba(entropy[name]), strict=True):
@@ -122,23 +116,25 @@ def sorted_probabilities(
             axes.plot(
                 ranks, line, "-", marker=mark, markevery=[end], color=shade, alpha=0.6, linewidth=0.8, markersize=3
             )
-        axes.axhline(1 / ranks[-1], linestyle="--", color="0.5", linewidth=1)
+        axes.axhline(1 / ranks[-1], linestyle="--", color=style.FAINT, linewidth=1)
         axes.set_title(name, fontsize=9)
-        axes.grid(alpha=0.25)
     lowest = min(1 / ranks[-1], *(float(p[p > 0].min()) for p in curves.values()))
-    panels[0].set(xscale="log", yscale="log", xlim=(0.8, 1.25 * ranks[-1]), ylim=(max(lowest, _LEAST_DRAWN) / 2, 2))
-    for axes in panels[len(curves) :]:
+    grid[0].set(xscale="log", yscale="log", xlim=(0.8, 1.25 * ranks[-1]), ylim=(max(lowest, _LEAST_DRAWN) / 2, 2))
+    style.log_axis(grid[0].xaxis)
+    style.log_axis(grid[0].yaxis)
+    for axes in grid[len(curves) :]:
         axes.remove()
-    for axes in panels[max(len(curves) - columns, 0) : len(curves)]:
+    for axes in grid[max(len(curves) - columns, 0) : len(curves)]:
         axes.tick_params(labelbottom=True)
-    figure.colorbar(color, ax=panels[: len(curves)].tolist(), label="entropy (nats)")
+    figure.colorbar(color, ax=grid[: len(curves)].tolist(), label="entropy (nats)")
     figure.suptitle(title)
     figure.supxlabel("rank of the token (dashed: probability of the uniform distribution)", fontsize=9)
     figure.supylabel("probability", fontsize=9)
     return figure
 
 
-def target_against_reached(records: Sequence[dict[str, Any]], title: str) -> "Figure":
+@style.figure_style()
+def target_against_reached(records: Sequence[Row], title: str) -> "Figure":
     """Bars of target and reached probability of one target's top tokens.
 
     Args:
@@ -148,18 +144,13 @@ def target_against_reached(records: Sequence[dict[str, Any]], title: str) -> "Fi
     Returns:
         A matplotlib figure.
     """
-    figure = new_figure(7.0, 3.6)
+    figure = style.new_figure(7.0, 3.6)
     axes = figure.add_subplot()
     x = np.arange(len(records))
-    axes.bar(x - 0.2, [r["target_probability"] for r in records], 0.4, label="target")
-    axes.bar(x + 0.2, [r["reached_probability"] for r in records], 0.4, label="reached")
-    axes.set_xticks(x, [_tick(r["token"]) for r in records], rotation=60, ha="right", fontsize=8)
+    for shift, name, color in ((-0.2, "target", style.COLORS[0]), (0.2, "reached", style.COLORS[1])):
+        axes.bar(x + shift, column(records, f"{name}_probability"), 0.4, label=name, color=color)
+    axes.set_xticks(x, [repr(r["token"])[:18] for r in records], rotation=60, ha="right", fontsize=8)
     axes.set(ylabel="probability", title=title)
-    axes.legend(fontsize=8)
-    axes.grid(alpha=0.25, axis="y")
+    axes.legend()
+    axes.grid(visible=False, axis="x")
     return figure
-
-
-def _tick(token: str) -> str:
-    # a dollar sign would start a formula
-    return repr(token)[:18].replace("$", r"\$")

@@ -42,6 +42,7 @@ class LMScorer(Scorer):
         self.lm = lm
         self.slots = slots
         self.length = length
+        self.micro_batch = micro_batch
         self._objective = objective
         self._fluency = fluency
         self._prepared = objective.prepare(log_probs, lm)
@@ -169,7 +170,7 @@ class LMScorer(Scorer):
         """
         positions = sequences.shape[1]
         ends = positions - self.length + 1
-        prompted = PromptedLM(self.lm, [self.slots.context(int(slots[0]))], positions, self._prompted.micro_batch)
+        prompted = PromptedLM(self.lm, [self.slots.context(int(slots[0]))], positions, self.micro_batch)
         targets = self.slots.targets[slots]
         found = torch.empty(len(sequences), ends, len(slots), device=self.lm.head_device, dtype=self.lm.score_dtype)
 

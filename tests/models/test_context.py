@@ -1,7 +1,6 @@
 """Targets with contexts of their own: against transformers itself, and alike in any company."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import lightning as L
 import pyarrow.parquet as pq
@@ -11,11 +10,11 @@ import torch
 import transformers
 from lightning.pytorch.loggers import CSVLogger
 
-from lit_prompt.callbacks import ResultWriter
+from lit_prompt.callbacks.results import ResultWriter
 from lit_prompt.data import Target, TargetDataModule, TargetSet
 from lit_prompt.errors import InputError
 from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary
-from lit_prompt.models.context import Contexts
+from lit_prompt.scoring import prompted_lm
 from tests.conftest import EMBEDDED_GPT2, EMBEDDED_LLAMA
 
 TALE = "Once upon a time there was a little girl who lived"
@@ -55,36 +54,19 @@ def effective(texts):
     return tuple(own if own is not None else MODULE[key] for own, key in zip(texts, MODULE, strict=True))
 
 
-def contexts_of(lm, before="", after=""):
-    return Contexts(before, after, lm, Vocabulary.load(str(lm.folder), LMOptions()))
-
-
-@pytest.fixture
-def tiny(make_lm):
-    """A tiny LM, frozen, that knows its folder."""
-
-    def load(architecture="llama"):
-        folder = make_lm(architecture)
-        lm = FrozenLM(transformers.AutoModelForCausalLM.from_pretrained(folder))
-        lm.folder = folder
-        return lm
-
-    return load
-
-
 @pytest.mark.parametrize("lm", ["llama", "gemma2", "opt", EMBEDDED_LLAMA, EMBEDDED_GPT2])
 def test_a_result_depends_on_its_own_context_alone(search, write_set, make_lm, lm):
     folder = make_lm(lm) if isinstance(lm, str) else lm
     saved = write_set(folder)
     settings = {"steps": 20 if isinstance(lm, str) else 8, "restarts": 2, "length": 3, **MODULE}
-    together = search(folder, saved, 64, **settings).bank
+    together = search(folder, saved, 64, **settings).results
     assert together.kl.isfinite().all()
     for chunk_size in (1, 3):
-        other = search(folder, saved, chunk_size, **settings).bank
+        other = search(folder, saved, chunk_size, **settings).results
         assert torch.equal(other.kl, together.kl), chunk_size
         assert torch.equal(other.prompts, together.prompts), chunk_size
     order = [5, 0, 8, 3, 1, 7, 2, 6, 4]
-    shuffled = search(folder, write_set(folder, order=order, name="shuffled"), 4, **settings).bank
+    shuffled = search(folder, write_set(folder, order=order, name="shuffled"), 4, **settings).results
     assert torch.equal(shuffled.kl, together.kl[order])
     assert torch.equal(shuffled.prompts, together.prompts[order])
 
@@ -93,8 +75,8 @@ def test_a_result_depends_on_its_own_context_alone(search, write_set, make_lm, l
 def test_every_number_is_that_of_transformers_in_the_targets_own_context(search, write_set, make_lm, architecture):
     folder = make_lm(architecture)
     module = search(folder, write_set(folder), 4, steps=20, length=3, **MODULE)
-    batch = module.targets.batch(range(len(TEXTS)))
-    columns, log_q = module.evaluate(batch)
+    batch = module.data.targets.batch(range(len(TEXTS)))
+    columns, log_q = module.evaluator.columns(batch, module.results)
     plain = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     embed = plain.get_input_embeddings()
@@ -109,10 +91,10 @@ def test_every_number_is_that_of_transformers_in_the_targets_own_context(search,
     for i, texts in enumerate(TEXTS):
         before, after = effective(texts)
         p = batch.log_probs[i].double().exp().numpy()
-        q = reached(torch.cat([embedded(before), module.bank.prompts[i, 0], embedded(after)]))
+        q = reached(torch.cat([embedded(before), module.results.prompts[i, 0], embedded(after)]))
         kl = scipy.stats.entropy(p, q)
         assert columns["kl"][i] == pytest.approx(kl, abs=1e-5)
-        assert float(module.bank.kl[i, 0]) == pytest.approx(kl, abs=1e-4)
+        assert float(module.results.kl[i, 0]) == pytest.approx(kl, abs=1e-4)
         assert scipy.stats.entropy(log_q[i].exp().numpy(), q) == pytest.approx(0, abs=1e-8)
         nothing = torch.cat([embedded(before), embedded(after)])
         if len(nothing) == 0:
@@ -123,29 +105,29 @@ def test_every_number_is_that_of_transformers_in_the_targets_own_context(search,
 
 def test_an_lm_without_bos_gives_nothing_unprompted_but_after_a_text(search, write_set, tiny_lm):
     module = search(tiny_lm, write_set(tiny_lm), steps=1)
-    module.vocabulary.tokenizer.bos_token = None
-    columns, _ = module.evaluate(module.targets.batch(range(len(TEXTS))))
+    module.data.vocabulary.tokenizer.bos_token = None
+    columns, _ = module.evaluator.columns(module.data.targets.batch(range(len(TEXTS))), module.results)
     assert [kl is None for kl in columns["kl_unprompted"]] == [not any(texts) for texts in TEXTS]
 
 
 def test_each_context_is_computed_once_without_a_prompt(search, write_set, tiny_lm, monkeypatch):
     module = search(tiny_lm, write_set(tiny_lm, [("one,", None), (None, " two")] * 5), steps=1)
     rows = []
-    arrange = Contexts.arrange
+    frames = prompted_lm.frames
 
-    def noted(self, contexts, prompt_length):
-        if prompt_length == 0:
+    def noted(lm, contexts, length):
+        if length == 0:
             rows.extend(contexts)
-        return arrange(self, contexts, prompt_length)
+        return frames(lm, contexts, length)
 
-    monkeypatch.setattr(Contexts, "arrange", noted)
-    module.evaluate(module.targets.batch(range(10)))
+    monkeypatch.setattr(prompted_lm, "frames", noted)
+    module.evaluator.columns(module.data.targets.batch(range(10)), module.results)
     assert [(c.before, c.after) for c in rows] == [("one,", ""), ("", " two")]
 
 
 def test_memory_that_runs_out_changes_nothing(search, write_set, tiny_lm, monkeypatch):
     saved = write_set(tiny_lm)
-    normal = search(tiny_lm, saved, steps=10, restarts=2, **MODULE).bank
+    normal = search(tiny_lm, saved, steps=10, restarts=2, **MODULE).results
     features = FrozenLM.features
 
     def small_device(self, inputs_embeds, mask=None):
@@ -155,9 +137,9 @@ def test_memory_that_runs_out_changes_nothing(search, write_set, tiny_lm, monkey
 
     monkeypatch.setattr(FrozenLM, "features", small_device)
     module = search(tiny_lm, saved, steps=10, restarts=2, **MODULE)
-    assert torch.equal(module.bank.kl, normal.kl)
-    assert torch.equal(module.bank.prompts, normal.prompts)
-    assert module.evaluate(module.targets.batch(range(9)))[0]["kl"] == pytest.approx(
+    assert torch.equal(module.results.kl, normal.kl)
+    assert torch.equal(module.results.prompts, normal.prompts)
+    assert module.evaluator.columns(module.data.targets.batch(range(9)), module.results)[0]["kl"] == pytest.approx(
         normal.kl.amin(1).tolist(), abs=1e-4
     )
 
@@ -165,7 +147,7 @@ def test_memory_that_runs_out_changes_nothing(search, write_set, tiny_lm, monkey
 def test_test_writes_contexts_partners_and_the_same_kl(search, write_set, tiny_lm, tmp_path):
     saved = write_set(tiny_lm)
     module = search(tiny_lm, saved, 4, steps=10, **MODULE)
-    kl = module.bank.kl[:, 0].tolist()
+    kl = module.results.kl[:, 0].tolist()
     data = TargetDataModule(load=saved, chunk_size=2, lm=str(tiny_lm))
     trainer = L.Trainer(
         accelerator="cpu", devices=1, logger=CSVLogger(tmp_path, "run"), callbacks=[ResultWriter()],
@@ -192,7 +174,7 @@ def test_a_context_that_is_too_long_names_its_target(search, write_set, tiny_lm,
 
 def test_the_modules_context_may_be_too_long_where_no_target_has_it(search, write_set, tiny_lm):
     own = write_set(tiny_lm, [("one,", None), ("two,", None)], name="own")
-    assert search(tiny_lm, own, steps=1, before=TALE * 3).bank.kl.isfinite().all()
+    assert search(tiny_lm, own, steps=1, before=TALE * 3).results.kl.isfinite().all()
     with pytest.raises(InputError, match=r"^the prompt is longer than .* model\.before"):
         search(tiny_lm, write_set(tiny_lm, [("one,", None), (None, None)]), steps=1, before=TALE * 3)
 
@@ -203,74 +185,5 @@ def test_a_context_may_fill_the_lm(search, write_set, make_lm):
         ids = Vocabulary.load(str(folder), LMOptions()).encode(" the" * 60)[:59]
         text = transformers.AutoTokenizer.from_pretrained(folder).decode(ids)
         texts = [(text, None), (text[:-4], None), (None, None)]
-        bank = search(folder, write_set(folder, texts, name=architecture), steps=5).bank
+        bank = search(folder, write_set(folder, texts, name=architecture), steps=5).results
         assert bank.kl.isfinite().all()
-
-
-# ---- layout ----
-
-
-def test_rows_of_the_modules_context_are_not_padded(tiny):
-    contexts = contexts_of(tiny(), "The king", " had")
-    (group,) = contexts.arrange([contexts.of(None, None), contexts.of("The king", " had")] * 3, 5)
-    assert group.mask is None
-    assert group.rows.tolist() == list(range(6))
-    assert group.ids.shape[1] == len(contexts.default.ids) + 5
-
-
-def test_a_rows_width_follows_from_its_own_length(tiny):
-    contexts = contexts_of(tiny(), "The king", " had")
-    around = [contexts.of(*texts) for texts in TEXTS]
-    around += [replace(around[1], before_ids=tuple(range(1, n)), after_ids=(n,)) for n in range(1, 50)]
-    groups = contexts.arrange(around, 5)
-    assert sorted(row for group in groups for row in group.rows.tolist()) == list(range(len(around)))
-    for group in groups:
-        for place, row in enumerate(group.rows.tolist()):
-            context, width = around[row], group.ids.shape[1]
-            total = len(context.ids) + 5
-            wanted = -(-total // 16) * 16 if context.own else total
-            assert width == wanted
-            assert (total if group.mask is None else int(group.mask[place].sum())) == total
-            assert (group.mask is None) == (width == total)
-            start, padding = int(group.start[place]), width - total
-            ids = group.ids[place].tolist()
-            assert tuple(ids[padding:start] + ids[start + 5 :]) == context.ids
-            assert start - padding == len(context.before_ids)
-
-
-def test_no_row_is_wider_than_the_lm_takes(tiny):
-    lm = tiny("gpt2")
-    lm.model.config.n_positions = 40
-    contexts = contexts_of(lm)
-    for count in (30, 34, 35):
-        context = replace(contexts.of("x", None), before_ids=(7,) * count)
-        (group,) = contexts.arrange([context], 5)
-        assert group.ids.shape[1] == min(-(-(count + 5) // 16) * 16, 40)
-        assert (group.mask is None) == (count == 35)
-
-
-def test_an_lm_that_sees_padding_gets_none(tiny):
-    lm = tiny()
-    around = [contexts_of(lm).of(*texts) for texts in TEXTS]
-    contexts = Contexts("", "", SimpleNamespace(takes_padding=False, device="cpu"), contexts_of(lm)._vocabulary)
-    groups = contexts.arrange(around, 5)
-    assert all(group.mask is None for group in groups)
-    assert sorted({group.ids.shape[1] for group in groups}) == sorted({len(context.ids) + 5 for context in around})
-
-
-def test_prompts_stand_between_their_texts_and_get_their_gradient(tiny):
-    lm = tiny()
-    contexts = contexts_of(lm)
-    around = [contexts.of(*texts) for texts in TEXTS]
-    prompts = torch.randn(len(TEXTS), 2, lm.embedding_dim, requires_grad=True)
-    for group in contexts.arrange(around, 2):
-        part = group.part(torch.arange(len(group)).flip(0))
-        embeddings = part.input_embeddings(lm, prompts[part.rows])
-        for place, row in enumerate(part.rows.tolist()):
-            real = embeddings[place] if part.mask is None else embeddings[place, part.mask[place]]
-            before, after = (
-                lm.embed(torch.tensor(ids, dtype=torch.long)) for ids in (around[row].before_ids, around[row].after_ids)
-            )
-            assert torch.equal(real, torch.cat([before, prompts[row], after]))
-        (gradient,) = torch.autograd.grad(embeddings.sum(), prompts)
-        assert gradient.sum() == len(group) * 2 * lm.embedding_dim

@@ -6,8 +6,9 @@ import torch
 
 from lit_prompt.data.families import EntropyMatched, OneHot
 from lit_prompt.lm import LMOptions
-from lit_prompt.models import LiftPrompt, PromptInit, SoftPrompt, floor_cache
+from lit_prompt.models import LiftPrompt, PromptInit, SoftPrompt
 from lit_prompt.models.floors import Floors
+from lit_prompt.records import floors
 from lit_prompt.search import StopReason
 from tests.conftest import ARCHITECTURES, EMBEDDED_GPT2, EMBEDDED_LLAMA
 
@@ -16,7 +17,7 @@ FAMILIES = [EntropyMatched([0.1, 2.0, 4.0, 5.0], 2), OneHot(count=2)]
 
 
 def columns_of(module):
-    return module.evaluate(module.targets.batch(range(len(module.targets))))[0]
+    return module.evaluator.columns(module.data.targets.batch(range(len(module.data.targets))), module.results)[0]
 
 
 @pytest.mark.parametrize("lm", [EMBEDDED_LLAMA, EMBEDDED_GPT2], ids=["llama", "gpt2"])
@@ -38,14 +39,14 @@ def test_lift_is_no_worse_than_adam_and_at_the_floor(search, lm):
 @pytest.mark.parametrize("architecture", EVERY)
 def test_lift_works_in_every_pre_norm_architecture(search, make_lm, architecture):
     module = search(make_lm(architecture), FAMILIES, kind=LiftPrompt, steps=1)
-    assert (module.bank.reason[:, 0] != StopReason.STEPS).all()
+    assert (module.results.reason[:, 0] != StopReason.STEPS).all()
     assert (np.array(columns_of(module)["kl"]) <= np.array(columns_of(module)["kl_floor"]) + 0.6).all()
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_lift_in_half_precision(search, tiny_lm, dtype):
     module = search(tiny_lm, FAMILIES, kind=LiftPrompt, steps=1, lm_options=LMOptions(dtype=dtype), tolerance=0.01)
-    assert (module.bank.reason[:, 0] != StopReason.STEPS).all()
+    assert (module.results.reason[:, 0] != StopReason.STEPS).all()
 
 
 @pytest.mark.parametrize(
@@ -54,10 +55,10 @@ def test_lift_in_half_precision(search, tiny_lm, dtype):
 def test_where_the_lift_does_not_do_gradient_search_goes_on(search, make_lm, architecture, settings, caplog):
     start = search(make_lm(architecture), FAMILIES, kind=LiftPrompt, steps=1, **settings)
     end = search(make_lm(architecture), FAMILIES, kind=LiftPrompt, steps=40, **settings)
-    fell_back = end.bank.reason[:, 0] == StopReason.STEPS
+    fell_back = end.results.reason[:, 0] == StopReason.STEPS
     assert fell_back.any()
-    assert (end.bank.kl <= start.bank.kl).all()
-    assert end.bank.kl[fell_back].mean() < start.bank.kl[fell_back].mean()
+    assert (end.results.kl <= start.results.kl).all()
+    assert end.results.kl[fell_back].mean() < start.results.kl[fell_back].mean()
     assert "searched by gradient descent" in caplog.text
     if architecture in ("gemma2", "opt"):
         assert "no lift" in caplog.text
@@ -70,21 +71,21 @@ def test_where_the_lift_does_not_do_gradient_search_goes_on(search, make_lm, arc
 def test_lift_is_a_start_under_every_setting(search, tiny_lm, settings):
     module = search(tiny_lm, FAMILIES, steps=30, init=PromptInit("lift"), **settings)
     plain = search(tiny_lm, FAMILIES, steps=1, **settings)
-    assert (module.bank.kl.amin(1) <= plain.bank.kl.amin(1) + 1e-6).float().mean() >= 0.8
+    assert (module.results.kl.amin(1) <= plain.results.kl.amin(1) + 1e-6).float().mean() >= 0.8
     if (limit := settings.get("max_norm")) is not None:
-        assert module.bank.prompts.norm(dim=-1).max() <= limit + 1e-5
+        assert module.results.prompts.norm(dim=-1).max() <= limit + 1e-5
 
 
 def test_company_does_not_change_a_lift(search, tiny_lm):
-    together = search(tiny_lm, FAMILIES, kind=LiftPrompt, steps=1).bank
-    alone = search(tiny_lm, FAMILIES, 1, kind=LiftPrompt, steps=1).bank
+    together = search(tiny_lm, FAMILIES, kind=LiftPrompt, steps=1).results
+    alone = search(tiny_lm, FAMILIES, 1, kind=LiftPrompt, steps=1).results
     assert (together.kl - alone.kl).abs().max() <= 1e-5
     assert torch.equal(together.reason, alone.reason)
 
 
 def test_floors_are_solved_once_for_all_runs_of_an_lm(search, tiny_lm, tmp_path, monkeypatch):
     module = search(tiny_lm, FAMILIES, steps=1)
-    some, every = module.targets.batch(range(6)), module.targets.batch(range(10))
+    some, every = module.data.targets.batch(range(6)), module.data.targets.batch(range(10))
     other_run = Floors(module.lm, tmp_path)
     first = Floors(module.lm, tmp_path).of(some)
     whole = other_run.of(every)  # had read the cache before there was anything in it
@@ -96,7 +97,7 @@ def test_floors_are_solved_once_for_all_runs_of_an_lm(search, tiny_lm, tmp_path,
 
 def test_floors_of_another_lm_wider_ones_and_a_broken_file_are_not_used(search, tiny_lm, make_lm, tmp_path):
     module, other = (search(lm, FAMILIES, steps=1) for lm in (tiny_lm, make_lm("gpt2")))
-    batch = module.targets.batch(range(10))
+    batch = module.data.targets.batch(range(10))
     wide = Floors(module.lm, tmp_path, tolerance=0.5).of(batch)
     fine = Floors(module.lm, tmp_path, tolerance=1e-5).of(batch)
     assert any(b.kl_floor > a.kl_floor + 1e-4 for a, b in zip(wide, fine, strict=True))
@@ -110,10 +111,9 @@ def test_floors_of_another_lm_wider_ones_and_a_broken_file_are_not_used(search, 
 
 def test_floors_that_another_version_solved_are_not_used(search, tiny_lm, tmp_path, monkeypatch):
     module = search(tiny_lm, FAMILIES, steps=1)
-    batch = module.targets.batch(range(10))
+    batch = module.data.targets.batch(range(10))
     Floors(module.lm, tmp_path).of(batch)
-    newer = floor_cache._SCHEMA.with_metadata({"lit_prompt": "newer"})
-    monkeypatch.setattr(floor_cache, "_SCHEMA", newer)
+    monkeypatch.setattr(floors, "__version__", "newer")
     solved = []
     monkeypatch.setattr(Floors, "_solve", lambda self, batch, keys, which: solved.extend(which))
     Floors(module.lm, tmp_path).of(batch)
@@ -123,17 +123,17 @@ def test_floors_that_another_version_solved_are_not_used(search, tiny_lm, tmp_pa
 def test_a_search_goes_on_where_floors_cannot_be_kept(search, tiny_lm, tmp_path, caplog):
     module = search(tiny_lm, FAMILIES, steps=1)
     (tmp_path / "file").write_text("")
-    kept = Floors(module.lm, None).of(module.targets.batch(range(10)))
-    assert Floors(module.lm, tmp_path / "file").of(module.targets.batch(range(10))) == kept
+    kept = Floors(module.lm, None).of(module.data.targets.batch(range(10)))
+    assert Floors(module.lm, tmp_path / "file").of(module.data.targets.batch(range(10))) == kept
     assert caplog.text.count("floors are not kept") == 1
 
 
 def test_a_prompt_that_breaks_the_final_norms_arithmetic_has_no_floor(search, make_lm, caplog):
     module = search(make_lm("gpt2"), [EntropyMatched(3, 1)], steps=1, kind=SoftPrompt)
-    batch = module.targets.batch(range(3))
-    sound = module.evaluate(batch)[0]
-    module.bank.prompts[1] += 1e6
-    columns = module.evaluate(batch)[0]
+    batch = module.data.targets.batch(range(3))
+    sound = module.evaluator.columns(batch, module.results)[0]
+    module.results.prompts[1] += 1e6
+    columns = module.evaluator.columns(batch, module.results)[0]
     for name in ("kl_floor", "excess", "excess_norm", "excess_prompt"):
         assert columns[name][1] is None
         assert columns[name][::2] == sound[name][::2] != [None, None]
@@ -143,9 +143,9 @@ def test_a_prompt_that_breaks_the_final_norms_arithmetic_has_no_floor(search, ma
 @torch.no_grad()
 def test_baselines_are_the_best_of_their_prompts(search, tiny_lm):
     module = search(tiny_lm, [EntropyMatched(3, 1)], steps=1, length=3, before="Once", kind=SoftPrompt)
-    batch = module.targets.batch(range(3))
-    columns = module.evaluate(batch)[0]
-    before = torch.tensor(module.vocabulary.encode("Once"))
+    batch = module.data.targets.batch(range(3))
+    columns = module.evaluator.columns(batch, module.results)[0]
+    before = torch.tensor(module.data.vocabulary.encode("Once"))
     p = batch.log_probs.double()
     for kind in ("random", "natural"):
         ids = module.baselines._prompts(kind)

@@ -86,8 +86,8 @@ def test_tokens_embeddings_are_those_tokens_without_a_gap(search_hard, make_lm, 
     start = TokenStart("soft", soft_run=saved(tmp_path / "run", lm, prompts))
     settings = {"length": LENGTH, "steps": 1, "searcher": SharedSearch(1, 1), "start": start}
     module = search_hard(folder, families, readable=False, max_forward_passes=1, **settings)
-    columns, _ = module.evaluate(module.targets.batch(range(4)))
-    assert module.bank.prompts[:, 0].tolist() == [ids[name].tolist() for name in columns["target_id"]]
+    columns, _ = module.evaluator.columns(module.data.targets.batch(range(4)), module.results)
+    assert module.results.prompts[:, 0].tolist() == [ids[name].tolist() for name in columns["target_id"]]
     assert columns["kl_projected"] == pytest.approx(columns["kl_soft"], abs=1e-9)
     assert columns["kl"] == pytest.approx(columns["kl_soft"], abs=1e-9)
 
@@ -141,8 +141,8 @@ def test_the_start_is_the_better_projection(search_hard, tiny_lm, lm, tmp_path):
     start = TokenStart("soft", soft_run=saved(tmp_path / "run", lm, prompts))
     settings = {"length": LENGTH, "steps": 1, "start": start, "max_forward_passes": 1}
     module = search_hard(tiny_lm, [EntropyMatched([3.0], 6)], readable=False, **settings)
-    columns, _ = module.evaluate(module.targets.batch(range(6)))
-    assert (module.bank.steps == 0).all()
+    columns, _ = module.evaluator.columns(module.data.targets.batch(range(6)), module.results)
+    assert (module.results.steps == 0).all()
     assert columns["kl"] == pytest.approx(columns["kl_projected"], abs=1e-6)
 
 

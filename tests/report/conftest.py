@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from lit_prompt.results.record import SCHEMA, write_parquet
+from lit_prompt.records.predictions import PREDICTIONS
+from lit_prompt.records.results import RESULTS, SCHEMA
 
 LN_V = math.log(4096)
 #: KL of a kind of target as a share of that of a random target of its entropy
@@ -57,12 +58,12 @@ def make_run(tmp_path):
     def make(name, rows, settings=None, tokens=None, file="results.parquet") -> Path:
         folder = tmp_path / "logs" / name
         folder.mkdir(parents=True, exist_ok=True)
-        write_parquet(pa.Table.from_pylist(rows), folder / file)
+        RESULTS.write(pa.Table.from_pylist(rows), folder / file)
         if settings is not None:
             config = {"model": {"class_path": "SoftPrompt", "init_args": settings}}
             (folder / "config.yaml").write_text(yaml.safe_dump(config))
         if tokens is not None:
-            write_parquet(pa.Table.from_pylist(tokens), folder / "predictions.parquet")
+            PREDICTIONS.write(pa.Table.from_pylist(tokens), folder / "predictions.parquet")
         return folder
 
     return make

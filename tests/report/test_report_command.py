@@ -139,6 +139,25 @@ def test_texts_cannot_break_the_page(report, make_run):
     assert not re.search(r" 0\.077\b", page.text)
 
 
+def test_a_prompt_can_be_copied_and_no_control_character_is_on_the_page(report, make_run, tmp_path):
+    prompt, name = "  two  spaces\n\tand a \\\\ line\\n", "bad\x1b[31m\0name\n"
+    texts = {"prompt_text": prompt, "kl_text": 1.0, "method": name}
+    page = report(make_run("a/version_0", [row(f"{name}/{i}", 1.0 + i, 0.1, **texts) for i in range(8)]))
+    assert prompt in page.words
+    assert any(r"bad\x1b[31m\x00name\n/0" in words for words in page.words)
+    html = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert not set(html) & {chr(i) for i in range(32) if chr(i) not in "\n\t"}
+    assert re.search(r"\.prompt \{ white-space: pre-wrap; \}", html)
+    assert html.count('<code class="prompt">') == 6
+
+
+def test_no_kl_is_shown_below_zero(report, make_run):
+    page = report(make_run("a/version_0", [row(f"die/{i}", 1.79, -1.4e-6) for i in range(6)]))
+    assert "-0.0" not in page.text
+    assert "1.79 to 1.79 0.000" in page.text
+    assert "KL 0.0000" in page.text
+
+
 def test_the_same_results_give_the_same_page(report, make_run, tmp_path):
     runs = make_run("a/version_0", study_rows(count=5)), make_run("b/version_0", study_rows(count=5, method="gcg"))
     report(*runs)

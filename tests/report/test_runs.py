@@ -6,10 +6,12 @@ import pyarrow as pa
 import pytest
 
 from lit_prompt.errors import InputError
+from lit_prompt.files import newest
+from lit_prompt.records.predictions import PREDICTIONS
+from lit_prompt.records.results import RESULTS
 from lit_prompt.report.runs import read_runs
 from lit_prompt.report.study import study_of
 from lit_prompt.report.tables import runs_table
-from lit_prompt.results.record import newest, write_parquet
 from tests.report.conftest import row
 
 
@@ -135,41 +137,41 @@ def test_a_kl_that_is_not_finite_is_left_out_and_counted(make_run):
         (lambda f: (f.mkdir(), (f / "config.yaml").write_text("a: 1")), "has no results.parquet; run lit_prompt test"),
         (lambda f: (f.mkdir(), (f / "results.parquet").write_text("no")), "results.parquet cannot be read"),
         (
-            lambda f: (f.mkdir(), write_parquet(pa.table({"kl": [1.0]}), f / "results.parquet")),
-            "was not written by test or predict (it has no column target_id)",
+            lambda f: (f.mkdir(), RESULTS.write(pa.table({"kl": [1.0]}), f / "results.parquet")),
+            "was not written by lit_prompt (it has no column target_id)",
         ),
         (
-            lambda f: (f.mkdir(), write_parquet(pa.Table.from_pylist(rows("low")), f / "results.parquet")),
+            lambda f: (f.mkdir(), RESULTS.write(pa.Table.from_pylist(rows("low")), f / "results.parquet")),
             "column kl is string, not double",
         ),
         (
-            lambda f: (f.mkdir(), write_parquet(pa.Table.from_pylist(rows(lm=None)), f / "results.parquet")),
+            lambda f: (f.mkdir(), RESULTS.write(pa.Table.from_pylist(rows(lm=None)), f / "results.parquet")),
             "column lm is empty or not finite in 6 rows",
         ),
         (
-            lambda f: (f.mkdir(), write_parquet(pa.Table.from_pylist(rows(entropy=math.inf)), f / "results.parquet")),
+            lambda f: (f.mkdir(), RESULTS.write(pa.Table.from_pylist(rows(entropy=math.inf)), f / "results.parquet")),
             "column entropy is empty or not finite in 6 rows",
         ),
         (
-            lambda f: (f.mkdir(), write_parquet(pa.Table.from_pylist(rows(math.nan)), f / "results.parquet")),
+            lambda f: (f.mkdir(), RESULTS.write(pa.Table.from_pylist(rows(math.nan)), f / "results.parquet")),
             "holds no KL that is finite",
         ),
         (
             lambda f: (
                 f.mkdir(),
-                write_parquet(pa.Table.from_pylist(rows()), f / "results.parquet"),
-                write_parquet(pa.table({"target_id": ["a"], "token": ["b"]}), f / "predictions.parquet"),
+                RESULTS.write(pa.Table.from_pylist(rows()), f / "results.parquet"),
+                PREDICTIONS.write(pa.table({"target_id": ["a"], "token": ["b"]}), f / "predictions.parquet"),
             ),
-            "predictions.parquet was not written by test or predict (it has no column target_probability)",
+            "predictions.parquet was not written by lit_prompt (it has no column target_probability)",
         ),
         (
-            lambda f: (f.mkdir(), write_parquet(pa.Table.from_pylist(rows(None)), f / "results.parquet")),
+            lambda f: (f.mkdir(), RESULTS.write(pa.Table.from_pylist(rows(None)), f / "results.parquet")),
             "holds no target that was searched",
         ),
         (
             lambda f: (
                 f.mkdir(),
-                write_parquet(pa.Table.from_pylist(rows()), f / "results.parquet"),
+                RESULTS.write(pa.Table.from_pylist(rows()), f / "results.parquet"),
                 (f / "config.yaml").write_text("[1, 2"),
             ),
             "config.yaml is not the config of a run",

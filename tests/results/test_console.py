@@ -5,9 +5,11 @@ import re
 import pyarrow as pa
 import pytest
 
+from lit_prompt.records.results import SCHEMA
 from lit_prompt.results.comparisons import Comparison
-from lit_prompt.results.console import print_comparisons, print_results
-from lit_prompt.results.record import SCHEMA
+from lit_prompt.results.console import print_table
+from lit_prompt.results.results_shown import print_comparisons, print_results
+from lit_prompt.results.table import Table
 
 
 def results(families, entropies, per_entropy=2):
@@ -80,3 +82,20 @@ def test_comparisons_fit_into_a_terminal_and_none_prints_nothing(capsys, monkeyp
     assert re.search(r"own_lm / random, in pairs +32 +0.0625 +2.5000 +0.025 +0.01 to 0.04 +31 of 32", said)
     assert re.search(r"random: low entropy / +8, 16 +0.5000 +2.0000 +0.25 +0.2 to 0.3", said)
     assert "low, moderate, high: the lowest sixth" in " ".join(said.split())
+
+
+def test_a_kl_that_rounding_has_made_negative_is_shown_as_none(printed):
+    rows = [{"target_id": str(i), "family": "f", "entropy": 1.0, "kl": -1.4e-6} for i in range(3)]
+    said = printed(pa.Table.from_pylist(rows, schema=SCHEMA))
+    assert re.search(r"^ +1.00 +3 +0.000 +0.000 +0.000 ", said, re.M)
+    assert "-0.000" not in said
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "a\0b", "a\nb", "[bold]", ":x:"])
+def test_any_name_is_shown_as_it_is(capsys, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "80")
+    print_table(Table(["name", "n"], [[name, "1"]], ["name"], title=name))
+    said = capsys.readouterr().out
+    shown = name.encode("unicode_escape").decode()
+    assert said.count(shown) == 2
+    assert set(said) <= {*map(chr, range(32, 127)), "\n", "─"}

@@ -5,8 +5,11 @@ import math
 import numpy as np
 import pytest
 from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
-from lit_prompt.results.figures import sorted_probabilities
+from lit_prompt.results.figures import kl_against_entropy, sorted_probabilities, target_against_reached
+from lit_prompt.results.style import COLORS
 
 RANKS = np.array([1, 2, 4, 8])
 CURVES = {
@@ -20,7 +23,7 @@ ENTROPY = {"dense": np.linspace(0.0, math.log(8), 6), "sparse": np.full(5, math.
 @pytest.fixture
 def panels():
     figure = sorted_probabilities(CURVES, ENTROPY, RANKS, "title")
-    return {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
+    return {axes.get_title("left"): axes for axes in figure.axes if axes.get_title("left")}
 
 
 def target_lines(axes):
@@ -65,5 +68,62 @@ def test_as_many_panels_as_families(count):
     figure = sorted_probabilities(
         {name: np.full((1, 4), 0.25) for name in names}, {name: np.ones(1) for name in names}, RANKS, ""
     )
-    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == names
+    assert [axes.get_title("left") for axes in figure.axes if axes.get_title("left")] == names
     assert len(figure.axes) == count + 1  # and the scale of entropies
+
+
+# ---- KL against entropy ----
+
+ROWS = [
+    {"entropy": h, "kl": h / 4 + k, "kl_floor": h / 8, "kl_uniform": 8.0 - h} for h in (1.0, 2.0, 4.0) for k in range(3)
+]
+
+
+def drawn(figure):
+    """Axes by title, and in them the lines' data by their name in the legend."""
+
+    def look(line):
+        return line.get_color(), line.get_linestyle()
+
+    (legend,) = figure.legends
+    names = {look(line): text.get_text() for line, text in zip(legend.legend_handles, legend.texts, strict=True)}
+    return {
+        axes.get_title("left"): {names[look(line)]: line.get_xydata() for line in axes.lines} for axes in figure.axes
+    }
+
+
+def test_kl_floor_and_uniform_are_drawn():
+    double = [row | {"kl": 2 * row["kl"]} for row in ROWS]
+    found = drawn(kl_against_entropy({"one": {"a": ROWS}, "two": {"a": ROWS, "b": double}}))
+    assert list(found) == ["one", "two"]
+    assert [len(lines) for lines in found.values()] == [3, 4]
+    lines = found["two"]
+    np.testing.assert_allclose(lines["a: median, 10 to 90 %"], [[h, h / 4 + 1] for h in (1, 2, 4)])
+    np.testing.assert_allclose(lines["b: median, 10 to 90 %"], [[h, h / 2 + 2] for h in (1, 2, 4)])
+    np.testing.assert_allclose(lines["certified floor (median)"], [[h, h / 8] for h in (1, 2, 4)])
+    assert {tuple(point) for point in lines["KL to the uniform distribution"]} == {(1, 7), (2, 6), (4, 4)}
+
+
+def test_what_was_not_searched_or_is_not_finite_is_left_out():
+    bad = [{**ROWS[0], "kl": kl} for kl in (None, math.inf, math.nan)]
+    lines, expected = (drawn(kl_against_entropy({"": {"a": rows}}))[""] for rows in ([*ROWS, *bad], ROWS))
+    np.testing.assert_array_equal(lines["a: median, 10 to 90 %"], expected["a: median, 10 to 90 %"])
+    assert kl_against_entropy({"": {"a": bad}}).axes[0].get_ylim()[1] > 0
+
+
+def test_every_family_has_a_color_of_its_own():
+    assert len(set(COLORS)) == len(COLORS) >= 16
+
+
+@pytest.mark.parametrize("name", ["$x$", "$", r"a\$b$c", "$\\frac$ 5$"])
+def test_no_name_is_a_formula(name):
+    token = {"token": name, "target_probability": 0.5, "reached_probability": 0.25}
+    for figure in (
+        kl_against_entropy({name: {name: ROWS}}),
+        sorted_probabilities({name: CURVES["dense"]}, {name: ENTROPY["dense"]}, RANKS, name),
+        target_against_reached([token], name),
+    ):
+        FigureCanvasAgg(figure).draw()
+        with_name = [text for text in figure.findobj(Text) if name in text.get_text() or repr(name) in text.get_text()]
+        assert len(with_name) >= 2
+        assert not any(text.get_parse_math() for text in with_name)

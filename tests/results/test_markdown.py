@@ -6,7 +6,7 @@ import pytest
 from tensorboard.plugin_util import markdown_to_safe_html
 
 from lit_prompt.results.markdown import code_span, prompt_table
-from lit_prompt.results.token_errors_shown import error_lines, error_markdown
+from lit_prompt.results.tokens_shown import error_lines, error_markdown
 
 TEXTS = [
     " the fox",

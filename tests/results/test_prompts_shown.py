@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 from rich.cells import cell_len
 
+from lit_prompt.records.results import SCHEMA
 from lit_prompt.results.console import console
 from lit_prompt.results.prompts_shown import print_prompts
-from lit_prompt.results.record import SCHEMA
 
 
 def row(i, text, **fields):

@@ -39,9 +39,7 @@ def make_problem(loaded):
         log_probs = (scale * torch.stack(logits)).log_softmax(-1)
         scorer = LMScorer(lm, slots, log_probs, length, ForwardKL(), MicroBatch(), fluency)
         trips = [around.round_trip(slots.context(slot)) for slot in range(len(slots))] if readable else None
-        return TokenProblem(
-            scorer, log_probs, torch.tensor(AllowedTokens(allow=allow).ids(vocabulary)), seed, trips
-        )
+        return TokenProblem(scorer, log_probs, torch.tensor(AllowedTokens(allow=allow).ids(vocabulary)), seed, trips)
 
     return make
 

@@ -19,9 +19,14 @@ def start(slots=3, kl_tolerance=0.0, patience=None):
     return BestSoFar(prompts_at(0, slots), kl_tolerance, patience)
 
 
+def one(slots):
+    """A forward pass for each slot."""
+    return torch.ones(len(slots), dtype=torch.long)
+
+
 def run(best, *kls):
     for step, kl in enumerate(kls, start=1):
-        best.observe(torch.tensor(kl), prompts_at(step, len(kl)))
+        best.observe(torch.tensor(kl), prompts_at(step, len(kl)), one(kl))
     return best
 
 
@@ -51,7 +56,7 @@ def test_keeps_the_lowest_kl_and_its_prompt():
 
 def test_what_was_kept_does_not_change_with_the_prompts_in_place():
     best, prompts = start(), prompts_at(1)
-    best.observe(torch.tensor([1.0, 1.0, 1.0]), prompts)
+    best.observe(torch.tensor([1.0, 1.0, 1.0]), prompts, one(best.kl))
     prompts.zero_()
     assert torch.equal(best.prompts, prompts_at(1))
 
@@ -61,7 +66,7 @@ def test_what_was_kept_does_not_change_with_the_prompts_in_place():
 def test_prompts_of_any_shape_and_dtype(shape, dtype):
     prompts = torch.arange(torch.Size(shape).numel()).view(shape).to(dtype)
     best = BestSoFar(prompts, 0.0, None)
-    best.observe(torch.tensor([1.0, NAN, 1.0, 1.0]), prompts)
+    best.observe(torch.tensor([1.0, NAN, 1.0, 1.0]), prompts, one(best.kl))
     assert best.prompts.dtype == dtype
     assert torch.equal(best.prompts[[0, 2, 3]], prompts[[0, 2, 3]])
     assert (best.prompts[1] == 0).all()
@@ -78,7 +83,7 @@ def test_stops_at_the_tolerance(kl, stops):
 def test_stops_after_as_many_stale_steps_as_patience(patience):
     best = run(start(1, patience=patience), [1.0], *[[2.0]] * (patience - 1))
     assert reasons(best) == ["RUNNING"]
-    best.observe(torch.tensor([2.0]), prompts_at(9, 1))
+    best.observe(torch.tensor([2.0]), prompts_at(9, 1), one(best.kl))
     assert reasons(best) == ["PATIENCE"]
     assert best.kl.item() == 1.0
 
@@ -118,9 +123,9 @@ def test_not_finite_is_the_reason_even_where_patience_ends():
 def test_the_tolerance_is_the_reason_even_where_patience_ends():
     best = start(1, kl_tolerance=0.5, patience=1)
     best.kl_tolerance = 0.0
-    best.observe(torch.tensor([0.4]), prompts_at(1, 1))
+    best.observe(torch.tensor([0.4]), prompts_at(1, 1), one(best.kl))
     best.kl_tolerance = 0.5
-    best.observe(torch.tensor([0.45]), prompts_at(2, 1))
+    best.observe(torch.tensor([0.45]), prompts_at(2, 1), one(best.kl))
     assert reasons(best) == ["KL_TOLERANCE"]
 
 
@@ -140,7 +145,7 @@ def test_stopped_slots_are_left_as_they_are():
     names = ("kl", "prompts", "forward_passes", "reason", "steps")
     before = {name: getattr(best, name)[stopped].clone() for name in names}
     for step, kl in enumerate([0.0, NAN, 3.0, 0.01], start=4):
-        best.observe(torch.full((4,), kl), prompts_at(step, 4))
+        best.observe(torch.full((4,), kl), prompts_at(step, 4), one(best.kl))
     best.finish()
     for name in names:
         assert torch.equal(getattr(best, name)[stopped], before[name]), name
@@ -160,7 +165,7 @@ def test_slots_do_not_depend_on_each_other():
     for slot in range(5):
         alone = start(1, kl_tolerance=0.2, patience=2)
         for step, kl in enumerate(kls[:, slot], start=1):
-            alone.observe(kl.view(1), prompts_at(step, 5)[slot : slot + 1])
+            alone.observe(kl.view(1), prompts_at(step, 5)[slot : slot + 1], one([0]))
         for name, value in alone.state_dict().items():
             if name != "stale":  # goes on counting after a stop
                 assert torch.equal(value[0], together.state_dict()[name][slot]), name
@@ -185,6 +190,6 @@ def test_a_resumed_search_ends_as_if_it_had_not_stopped():
     assert second.steps.tolist() == [2, 2, 2]
     assert second.seconds.tolist() == [0.25] * 3
     for step, kl in enumerate(kls[2:], start=3):
-        second.observe(torch.tensor(kl), prompts_at(step))
+        second.observe(torch.tensor(kl), prompts_at(step), one(kl))
     for name in ("kl", "prompts", "forward_passes", "stale", "reason"):
         assert torch.equal(getattr(second, name), getattr(whole, name)), name

@@ -7,7 +7,9 @@ from lit_prompt.data.texts import TextSource
 from lit_prompt.errors import InputError
 from lit_prompt.lm import AllowedTokens, FrozenLM, LMOptions, Vocabulary, load_causal_lm
 from lit_prompt.lm.round_trip import RoundTrip
-from lit_prompt.search import MicroBatch, PromptBank, TokenProblem, TokenStart, random_starts, text_starts
+from lit_prompt.objectives import ForwardKL
+from lit_prompt.scoring import Contexts, LMScorer, MicroBatch, Slots
+from lit_prompt.search import PromptBank, TokenProblem, TokenStart, random_starts, text_starts
 from lit_prompt.search.starts import scored
 from tests.conftest import EMBEDDED_GPT2, EMBEDDED_LLAMA
 
@@ -36,11 +38,15 @@ def problem_of(lm, vocabulary, names=range(4), around=("", ""), length=LENGTH, s
         logits = torch.randn(lm.vocab_size, generator=torch.Generator().manual_seed(name))
         log_p.append((scale[name % 4] * logits).log_softmax(-1))
     log_p = torch.stack(log_p)
-    before, after = vocabulary.encode(around[0]), vocabulary.encode_after(around[1])
-    return TokenProblem(
-        lm, before, after, [f"t{i}" for i in names], log_p, -(log_p.exp() * log_p).sum(-1), length,
-        torch.tensor(tokens.ids(vocabulary)), MicroBatch(), seed, round_trip=RoundTrip(vocabulary, *around),
-    )  # fmt: skip
+    return problem(lm, vocabulary, [f"t{i}" for i in names], log_p, around, length, seed, tokens)
+
+
+def problem(lm, vocabulary, names, log_p, around=("", ""), length=LENGTH, seed=0, tokens=AllowedTokens()):
+    contexts = Contexts(*around, lm, vocabulary)
+    slots = Slots(names, [contexts.default] * len(names))
+    scorer = LMScorer(lm, slots, log_p, length, ForwardKL(), MicroBatch())
+    trips = [contexts.round_trip(contexts.default)] * len(names)
+    return TokenProblem(scorer, log_p, torch.tensor(tokens.ids(vocabulary)), seed, trips)
 
 
 def starts_of(problem, vocabulary, share=True, **settings):
@@ -58,10 +64,10 @@ def test_starts_are_readable_allowed_and_scored(loaded, folder, around, share):
     problem = problem_of(lm, vocabulary, around=around, tokens=AllowedTokens("ascii"))
     ids, scores = starts_of(problem, vocabulary, share)
     assert ids.shape == (4, LENGTH)
-    assert (problem.places(ids) >= 0).all()
+    assert (problem.allowed_index(ids) >= 0).all()
     assert all(RoundTrip(vocabulary, *around).survives(ids.tolist()))
-    assert (problem.scores(ids, torch.arange(4)) - scores).abs().max() <= 1e-5
-    assert problem.forward_passes.min() > 0
+    assert (problem.scorer.scores(ids, torch.arange(4)) - scores).abs().max() <= 1e-5
+    assert problem.scorer.take_passes().min() > 0
 
 
 def test_the_same_seed_gives_the_same_starts(loaded):
@@ -118,11 +124,9 @@ def test_natural_texts_can_be_what_is_found(loaded, tmp_path):
     (tmp_path / "tale.txt").write_text(TEXT.strip() * 3)
     with torch.no_grad():  # what the LM says after the text's first tokens
         log_p = lm.next_token_logits(lm.embed(torch.tensor([ids[:LENGTH]]))).log_softmax(-1)
-    problem = TokenProblem(
-        lm, (), (), ["t"], log_p, -(log_p.exp() * log_p).sum(-1), LENGTH, torch.tensor(vocabulary.ordinary_ids),
-        MicroBatch(), 0, round_trip=RoundTrip(vocabulary, "", ""),
-    )  # fmt: skip
-    found, score = starts_of(problem, vocabulary, texts=TextSource(str(tmp_path / "tale.txt")))
+    found, score = starts_of(
+        problem(lm, vocabulary, ["t"], log_p), vocabulary, texts=TextSource(str(tmp_path / "tale.txt"))
+    )
     assert found[0].tolist() == ids[:LENGTH]
     assert abs(float(score[0])) < 1e-4
 

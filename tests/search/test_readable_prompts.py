@@ -26,7 +26,12 @@ def vocabulary(request):
 def readable_of(vocabulary, before="The king", after="", allowed=None, length=LENGTH):
     trip = RoundTrip(vocabulary, before, after)
     allowed = torch.tensor(vocabulary.ordinary_ids if allowed is None else allowed)
-    return ReadablePrompts(trip, allowed, length), trip
+    return ReadablePrompts([trip], allowed, length), trip
+
+
+def slots(ids):
+    """All are for the one slot that there is."""
+    return torch.zeros(len(ids), dtype=torch.long)
 
 
 def drawn(vocabulary, *shape, seed=0):
@@ -57,12 +62,12 @@ def test_best_is_the_best_survivor(vocabulary, prompts):
     scores[2, -1] = -torch.inf
     for below in (torch.full((6,), torch.inf), torch.tensor([0.5, 0.5, 0.5, 0.0, 0.1, 2.0])):
         expected = brute_force(trip, ids, scores, below)
-        chosen, found = readable.best(ids, scores, below)
+        chosen, found = readable.best(ids, scores, slots(ids), below)
         for target, (score, prompt) in enumerate(expected):
             assert float(found[target]) == pytest.approx(score)
             assert prompt is None or int(chosen[target]) == prompt
         if below.isinf().all():
-            unlimited = readable.best(ids, scores)
+            unlimited = readable.best(ids, scores, slots(ids))
             assert torch.equal(unlimited[0], chosen)
             assert torch.equal(unlimited[1], found)
     assert prompts < 40 or sum(prompt is not None for _, prompt in expected) >= 3
@@ -79,7 +84,7 @@ def test_only_the_best_are_asked_about(vocabulary, monkeypatch):
     asked = []
     survives = RoundTrip.survives
     monkeypatch.setattr(RoundTrip, "survives", lambda self, ids: asked.extend(ids) or survives(self, ids))
-    chosen, _ = readable.best(ids, scores)
+    chosen, _ = readable.best(ids, scores, slots(ids))
     assert chosen.tolist() == [77, 77]
     assert len(asked) <= 16
 
@@ -87,15 +92,15 @@ def test_only_the_best_are_asked_about(vocabulary, monkeypatch):
 def test_where_text_does_not_matter_the_best_is_the_best(vocabulary):
     readable = ReadablePrompts(None, torch.tensor(vocabulary.ordinary_ids), LENGTH)
     ids, scores = drawn(vocabulary, 3, 7, LENGTH), torch.rand(3, 7)
-    chosen, found = readable.best(ids, scores)
+    chosen, found = readable.best(ids, scores, slots(ids))
     assert torch.equal(found, scores.amin(1))
     assert torch.equal(chosen, scores.argmin(1))
-    assert torch.equal(readable.repaired(ids[0]), ids[0])
+    assert torch.equal(readable.repaired(ids[0], slots(ids[0])), ids[0])
 
 
 def test_no_prompt_at_all_is_none_found(vocabulary):
     for readable in (readable_of(vocabulary)[0], ReadablePrompts(None, torch.tensor([1, 2]), LENGTH)):
-        chosen, found = readable.best(torch.zeros(2, 0, LENGTH, dtype=torch.long), torch.zeros(2, 0))
+        chosen, found = readable.best(torch.zeros(2, 0, LENGTH, dtype=torch.long), torch.zeros(2, 0), slots([0, 0]))
         assert chosen.shape == (2,)
         assert found.isinf().all()
 
@@ -103,7 +108,7 @@ def test_no_prompt_at_all_is_none_found(vocabulary):
 def test_repaired_prompts_are_the_last_tokens_of_the_text(vocabulary):
     readable, trip = readable_of(vocabulary)
     ids = drawn(vocabulary, 50, 2 * LENGTH)
-    repaired = readable.repaired(ids)
+    repaired = readable.repaired(ids, slots(ids))
     assert repaired.shape == (50, LENGTH)
     allowed = set(vocabulary.ordinary_ids)
     changed = 0
@@ -120,12 +125,17 @@ def test_what_is_repaired_stays_allowed(vocabulary):
     narrow = vocabulary.ordinary_ids[::2]
     readable, _ = readable_of(vocabulary, allowed=narrow)
     ids = torch.tensor(narrow)[torch.randint(len(narrow), (50, 2 * LENGTH), generator=torch.Generator().manual_seed(2))]
-    assert set(readable.repaired(ids).flatten().tolist()) <= set(narrow)
+    assert set(readable.repaired(ids, slots(ids)).flatten().tolist()) <= set(narrow)
 
 
-def test_first_is_the_first_survivor(vocabulary):
-    readable, trip = readable_of(vocabulary)
-    ids = drawn(vocabulary, 30, 2 * LENGTH, seed=4)
-    repaired = readable.repaired(ids)
-    survives = trip.survives(repaired.tolist())
-    assert torch.equal(readable.first(ids), repaired[survives.index(True)])
+def test_each_slot_has_its_own_texts_around(vocabulary):
+    trips = [RoundTrip(vocabulary, before, after) for before, after in (("", ""), ("The king", " had"))]
+    readable = ReadablePrompts(trips, torch.tensor(vocabulary.ordinary_ids), LENGTH)
+    ids, own = drawn(vocabulary, 6, 40, LENGTH, seed=3), torch.tensor([0, 1, 1, 0, 1, 0])
+    scores = torch.rand(6, 40, generator=torch.Generator().manual_seed(5))
+    chosen, found = readable.best(ids, scores, own)
+    for row, slot in enumerate(own.tolist()):
+        one, score = ReadablePrompts([trips[slot]], readable._allowed, LENGTH).best(
+            ids[row : row + 1], scores[row : row + 1], torch.zeros(1, dtype=torch.long)
+        )
+        assert (int(chosen[row]), float(found[row])) == (int(one[0]), float(score[0]))

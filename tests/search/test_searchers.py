@@ -190,9 +190,7 @@ def test_contexts_and_restarts_are_searched_side_by_side_as_alone(make_problem, 
 
 
 @CASES
-def test_calls_of_the_lm_do_not_grow_with_restarts_and_with_contexts_only_by_width(
-    make_problem, searcher, monkeypatch
-):
+def test_calls_of_the_lm_do_not_grow_with_restarts_and_with_contexts_only_by_width(make_problem, searcher, monkeypatch):
     def calls(steps=2, **settings):
         problem = make_problem(targets=(0, 1, 2, 3), length=4, **settings)
         nothing = torch.zeros(len(problem), problem.length, dtype=torch.long)

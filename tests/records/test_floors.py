@@ -2,7 +2,9 @@
 
 import threading
 
-from lit_prompt.models.floor_cache import FloorCache, KnownFloor
+import pyarrow.parquet as pq
+
+from lit_prompt.records.floors import FloorCache, KnownFloor
 
 
 def floors(writer, count):
@@ -27,3 +29,14 @@ def test_writers_at_the_same_time_do_not_spoil_the_file(tmp_path):
     for writer in writers:
         writer.join()
     assert [file.name for file in tmp_path.iterdir()] == ["floors.parquet"]
+
+
+def test_floors_without_a_format_are_kept_and_those_of_a_newer_one_are_not_used(tmp_path):
+    path = tmp_path / "floors.parquet"
+    FloorCache(path).put(floors("a", 3))
+    table = pq.read_table(path)
+    for version, known in ((None, floors("a", 1)["a/0"]), ("1", floors("a", 1)["a/0"]), ("2", None)):
+        written = {} if version is None else {"format": version}
+        metadata = {b"lit_prompt": table.schema.metadata[b"lit_prompt"], **written}
+        pq.write_table(table.replace_schema_metadata(metadata), path)
+        assert FloorCache(path).get("a/0") == known

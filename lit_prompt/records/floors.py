@@ -1,26 +1,25 @@
-"""Floors that some run has solved already, for all runs with the same LM."""
+"""Certified floors: what ``lit_prompt floor`` writes, and those that some run has solved, for all with the same LM."""
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lit_prompt import __version__
-from lit_prompt.results.record import write_parquet
+from lit_prompt.errors import InputError
+from lit_prompt.records.table_format import NUMBER, TEXT, TableFormat
 
 _log = logging.getLogger(__name__)
 
+_ABOUT = [("target_id", TEXT), ("family", TEXT), ("entropy", NUMBER)]
+_KNOWN = [("kl_floor", NUMBER), ("kl_ball", NUMBER), ("kl_sphere", NUMBER)]
+#: ``floors.parquet``, a row a target; KLs in nats, as in :class:`KnownFloor`.
+FLOORS = TableFormat(pa.schema([*_ABOUT, *_KNOWN, ("lm", TEXT), ("lm_fingerprint", TEXT)]))
 # another version may solve otherwise
-_SCHEMA = pa.schema(
-    [
-        ("fingerprint", pa.string()),
-        ("kl_floor", pa.float64()),
-        ("kl_ball", pa.float64()),
-        ("kl_sphere", pa.float64()),
-    ],
-    {"lit_prompt": __version__},
+_CACHE = TableFormat(
+    pa.schema([("fingerprint", TEXT), *_KNOWN], {"lit_prompt": __version__}),
+    filled=("fingerprint", "kl_floor", "kl_ball", "kl_sphere"),
 )
 
 
@@ -68,7 +67,7 @@ class FloorCache:
         rows = [{"fingerprint": key, **vars(floor)} for key, floor in self._known.items()]
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_parquet(pa.Table.from_pylist(rows, schema=_SCHEMA), self._path)
+            _CACHE.write(_CACHE.table(rows), self._path)
         except OSError as error:  # no reason to stop a search
             _log.warning("floors are not kept: %s cannot be written (%s)", self._path, error.strerror)
             self._path = None
@@ -79,12 +78,11 @@ def _narrower(known: dict[str, KnownFloor], found: dict[str, KnownFloor]) -> dic
 
 
 def _read(path: Path) -> dict[str, KnownFloor]:
-    """Floors of a file; none where it is no such file, as it can be made again."""
+    """Floors of a file; none where it is no such file or another version's, as it can be made again."""
     try:
-        with pq.ParquetFile(path) as file:  # opened once: another process may replace it at any moment
-            table = file.read()
-    except (OSError, pa.ArrowInvalid):
+        table = _CACHE.read(path)
+    except InputError:
         return {}
-    if not table.schema.equals(_SCHEMA, check_metadata=True):
+    if table.schema.metadata.get(b"lit_prompt") != __version__.encode():
         return {}
     return {row.pop("fingerprint"): KnownFloor(**row) for row in table.to_pylist()}

@@ -3,23 +3,15 @@
 import math
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy as scipy_entropy
 
 from lit_prompt.data import TargetBatch
-from lit_prompt.results.record import (
-    SCHEMA,
-    divergence_columns,
-    free_path,
-    result_table,
-    top_tokens,
-    write_parquet,
-)
-from lit_prompt.search import ResultBank, StopReason
+from lit_prompt.models.record_columns import divergence_columns, top_tokens
+from lit_prompt.records.results import SCHEMA, result_table
+from lit_prompt.search import SearchResults, StopReason
 
 VOCAB, RESTARTS = 40, 3
 INDEX = [4, 1, 2, 0]  # positions in a set of five targets
@@ -57,7 +49,7 @@ def reached():
 @pytest.fixture
 def bank():
     """Everything searched, with values of its own at every place."""
-    bank = ResultBank(5, RESTARTS, (2, 3))
+    bank = SearchResults(5, RESTARTS, (2, 3))
     bank.kl[:] = 9.0
     bank.steps[:] = torch.arange(5) + 10
     bank.forward_passes[:] = torch.arange(5) + 20
@@ -172,83 +164,16 @@ def test_restarts_without_a_result_do_not_count(batch, reached, bank):
 
 
 def test_one_restart_has_no_spread(batch, reached):
-    bank = ResultBank(5, 1, (2, 3))
+    bank = SearchResults(5, 1, (2, 3))
     bank.kl[:] = 1.0
     columns, _ = divergence_columns(batch, reached[:, :1], bank, UNPROMPTED)
     assert columns["kl_restart_std"] == [0.0] * 4
     assert columns["kl_worst_restart"] == columns["kl"]
 
 
-# ---- tables and files ----
-
-WANTED = [
-    "target_id", "family", "partner_of", "entropy", "kl", "kl_floor", "excess", "kl_uniform", "kl_unprompted",
-    "prompt_entropy", "reverse_kl", "js", "tv", "method", "prompt_length", "context_before", "context_after",
-    "prompt_text", "kl_text", "steps", "forward_passes", "seconds", "stop_reason", "seed", "lm", "lm_fingerprint",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", WANTED)
-def test_the_schema_has_the_column(name):
-    assert SCHEMA.names.count(name) == 1
-
-
 def test_columns_of_the_record_are_in_the_schema(batch, reached, bank):
     columns, _ = divergence_columns(batch, reached, bank, UNPROMPTED)
     assert set(columns) - set(SCHEMA.names) == {"best_restart"}
-
-
-def test_a_table_joins_batches_and_fills_with_null(batch, reached, bank):
-    columns, _ = divergence_columns(batch, reached, bank, UNPROMPTED)
-    table = result_table([columns, {"target_id": ["x"], "kl": [0.5]}])
-    assert table.schema == SCHEMA
-    assert table["target_id"].to_pylist() == ["t4", "t1", "t2", "t0", "x"]
-    assert table["kl"].to_pylist() == [*columns["kl"], 0.5]
-    assert table["family"].to_pylist() == ["f", "f", "g", "g", None]
-    assert table["kl_floor"].null_count == 5
-
-
-def test_no_batch_makes_an_empty_table():
-    table = result_table([])
-    assert (table.schema, len(table)) == (SCHEMA, 0)
-
-
-def test_a_written_table_is_read_back(tmp_path, batch, reached, bank):
-    table = result_table([divergence_columns(batch, reached, bank, UNPROMPTED)[0]])
-    path = write_parquet(table, tmp_path / "results.parquet")
-    assert pq.read_table(path).equals(table)
-    assert [p.name for p in tmp_path.iterdir()] == ["results.parquet"]
-
-
-def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
-    path = write_parquet(pa.table({"a": [1]}), tmp_path / "results.parquet")
-
-    def fail(table, where):
-        where.write(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(pq, "write_table", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_parquet(pa.table({"a": [2]}), path)
-    assert [p.name for p in tmp_path.iterdir()] == ["results.parquet"]
-    assert pq.read_table(path)["a"].to_pylist() == [1]
-
-
-def test_free_path_never_names_what_exists(tmp_path):
-    found = []
-    for _ in range(4):
-        path = free_path(tmp_path, "results.parquet")
-        assert not path.exists()
-        path.touch()
-        found.append(path.name)
-    assert found == ["results.parquet", "results-1.parquet", "results-2.parquet", "results-3.parquet"]
-
-
-def test_free_path_does_not_confuse_names(tmp_path):
-    (tmp_path / "results.parquet").touch()
-    assert free_path(tmp_path, "results.png").name == "results.png"
-    (tmp_path / "results-1.parquet").mkdir()
-    assert free_path(tmp_path, "results.parquet").name == "results-2.parquet"
 
 
 def test_top_tokens_of_either():

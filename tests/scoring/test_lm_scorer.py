@@ -3,10 +3,15 @@
 import pytest
 import torch
 import transformers
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import entropy as scipy_entropy
 
 from lit_prompt.errors import InputError
 from lit_prompt.lm import FrozenLM
-from lit_prompt.search import MicroBatch, TokenProblem, token_problem
+from lit_prompt.objectives import ForwardKL, JensenShannon, ReverseKL, WeightedSum
+from lit_prompt.scoring import Context, LMScorer, MicroBatch, Slots, prompted_lm
+from lit_prompt.search import TokenProblem
+from lit_prompt.search.first_order import swap_gradient
 from tests.conftest import ARCHITECTURES, VOCABULARY
 
 LENGTH = 5
@@ -41,14 +46,27 @@ def targets():
     return log_p
 
 
-def problem_of(lm, before=(), after=(), fluency=0.0, length=LENGTH, allowed=None):
-    log_p = targets()
-    entropy = -(log_p.exp() * log_p.clamp_min(-1e9)).sum(-1)
-    names = [f"t{i}" for i in range(TARGETS)]
-    allowed = torch.arange(1, VOCABULARY) if allowed is None else allowed
-    return TokenProblem(
-        lm, before, after, names, log_p.float(), entropy, length, allowed, MicroBatch(), seed=0, fluency=fluency
-    )
+def scorer_of(lm, before=(), after=(), fluency=0.0, length=LENGTH, restarts=1, contexts=None):
+    context = Context("", "", tuple(before), tuple(after), own=False)
+    slots = Slots([f"t{i}" for i in range(TARGETS)], contexts or [context] * TARGETS, restarts)
+    return LMScorer(lm, slots, targets().float(), length, ForwardKL(), MicroBatch(), fluency)
+
+
+def token_problem(scorer, allowed=None):
+    return TokenProblem(scorer, targets().float(), torch.arange(1, VOCABULARY) if allowed is None else allowed, 0)
+
+
+def table(scorer, ids, *varied):
+    """Scores for all targets of a scorer with a single group."""
+    return scorer.table(ids, torch.zeros(len(ids), dtype=torch.long), *varied)
+
+
+def scan(scorer, sequences):
+    return scorer.scan(sequences, torch.arange(TARGETS), True)
+
+
+def bases_of(scorer, ids):
+    return scorer.bases(ids, torch.zeros(len(ids), dtype=torch.long))
 
 
 def random_prompts(count, length=LENGTH, seed=1):
@@ -88,69 +106,69 @@ def variations(base, count=40):
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma2", "phi"])
 def test_scores_are_those_of_the_model(lms, architecture, before, after, fluency):
     lm = lms(architecture)
-    problem = problem_of(lm, before, after, fluency)
+    scorer = scorer_of(lm, before, after, fluency)
     base = random_prompts(4)
     ids, rows = variations(base)
     own = torch.arange(len(ids)) % TARGETS
     expected = reference(lm, ids, before, after, fluency)
     tolerance = 1e-4 if fluency else 2e-5
-    bases = problem.bases(base)
-    assert bases.cache is not None
+    bases = bases_of(scorer, base)
+    assert bases.caches[0] is not None
     assert (bases.log_probs is not None) == bool(fluency)
-    for scores in (problem.scores(ids), problem.scores(ids, None, bases, rows)):
+    for scores in (table(scorer, ids), table(scorer, ids, bases, rows)):
         assert scores.shape == (len(ids), TARGETS)
         assert (scores - expected).abs().max() <= tolerance
-    for scores in (problem.scores(ids, own), problem.scores(ids, own, bases, rows)):
+    for scores in (scorer.scores(ids, own), scorer.scores(ids, own, bases, rows)):
         assert scores.shape == (len(ids),)
         assert (scores - expected[torch.arange(len(ids)), own]).abs().max() <= tolerance
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_scores_with_cached_beginnings_are_the_full_ones(lms, architecture):
-    problem = problem_of(lms(architecture), *AROUND[1])
+    scorer = scorer_of(lms(architecture), *AROUND[1])
     base = random_prompts(4)
     ids, rows = variations(base)
-    assert (problem.scores(ids, None, problem.bases(base), rows) - problem.scores(ids)).abs().max() <= 1e-5
+    assert (table(scorer, ids, bases_of(scorer, base), rows) - table(scorer, ids)).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("fluency", FLUENCY)
 def test_scores_where_nothing_is_cached(lms, fluency, monkeypatch):
-    monkeypatch.setattr(FrozenLM, "caches_prefixes", lambda self, positions: False)
-    problem = problem_of(lms(), *AROUND[3], fluency)
+    monkeypatch.setattr(FrozenLM, "caches_prefixes", lambda self, positions, padded: False)
+    scorer = scorer_of(lms(), *AROUND[3], fluency)
     base = random_prompts(4)
     ids, rows = variations(base)
-    bases = problem.bases(base)
-    assert bases.cache is None
-    found = problem.scores(ids, None, bases, rows)
+    bases = bases_of(scorer, base)
+    assert bases.caches[0] is None
+    found = table(scorer, ids, bases, rows)
     assert (found - reference(lms(), ids, *AROUND[3], fluency)).abs().max() <= 1e-4
 
 
 @pytest.mark.parametrize("fluency", FLUENCY)
 @pytest.mark.parametrize(("before", "after"), AROUND)
 def test_prompts_of_a_single_token(lms, before, after, fluency):
-    problem = problem_of(lms(), before, after, fluency, length=1)
+    scorer = scorer_of(lms(), before, after, fluency, length=1)
     ids = random_prompts(6, 1)
     expected = reference(lms(), ids, before, after, fluency)
     base, rows = ids[:2], torch.tensor([0, 1, 0, 1, 0, 1])
-    for scores in (problem.scores(ids), problem.scores(ids, None, problem.bases(base), rows)):
+    for scores in (table(scorer, ids), table(scorer, ids, bases_of(scorer, base), rows)):
         assert (scores - expected).abs().max() <= 1e-4
-    assert problem.swap_gradient(ids, torch.zeros(6, dtype=torch.long)).shape == (6, 1, VOCABULARY - 1)
+    assert swap_gradient(token_problem(scorer), ids, torch.zeros(6, dtype=torch.long)).shape == (6, 1, VOCABULARY - 1)
 
 
 def test_no_prompt_has_no_score(lms):
-    problem = problem_of(lms())
+    scorer = scorer_of(lms())
     nothing, no_rows = torch.zeros(0, LENGTH, dtype=torch.long), torch.zeros(0, dtype=torch.long)
-    assert problem.scores(nothing).shape == (0, TARGETS)
-    assert problem.scores(nothing, None, problem.bases(random_prompts(2)), no_rows).shape == (0, TARGETS)
+    assert table(scorer, nothing).shape == (0, TARGETS)
+    assert table(scorer, nothing, bases_of(scorer, random_prompts(2)), no_rows).shape == (0, TARGETS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_an_lm_of_another_dtype(lms, dtype):
     lm = lms("llama", dtype)
-    problem = problem_of(lm, *AROUND[1], 0.5)
+    scorer = scorer_of(lm, *AROUND[1], 0.5)
     base = random_prompts(3)
     ids, rows = variations(base)
-    found = problem.scores(ids, None, problem.bases(base), rows)
+    found = table(scorer, ids, bases_of(scorer, base), rows)
     assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     tolerance = 1e-5 if dtype == torch.float64 else 0.5
     assert (found - reference(lm, ids, *AROUND[1], 0.5)).abs().max() <= tolerance
@@ -163,10 +181,10 @@ def test_an_lm_of_another_dtype(lms, dtype):
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma2"])
 def test_gradient_is_that_of_finite_differences(lms, architecture, before, after):
     lm = lms(architecture, torch.float64)
-    problem = problem_of(lm, before, after)
+    scorer = scorer_of(lm, before, after)
     own = torch.tensor([2, 0, 1, 0])
     embeddings = lm.embed(random_prompts(4)).float()
-    kls, gradient = problem.embedding_gradient(embeddings, own)
+    kls, gradient = scorer.gradient(embeddings, own)
     assert gradient.dtype == torch.float32
 
     @torch.no_grad()
@@ -189,9 +207,9 @@ def test_gradient_is_that_of_finite_differences(lms, architecture, before, after
 def test_swap_gradient_is_the_slope_towards_each_allowed_token(lms):
     lm = lms("llama", torch.float64)
     allowed = torch.tensor([3, 50, 51, 200, 319])
-    problem = problem_of(lm, *AROUND[1], allowed=allowed)
+    scorer = scorer_of(lm, *AROUND[1])
     ids, own = random_prompts(2), torch.tensor([1, 0])
-    change = problem.swap_gradient(ids, own)
+    change = swap_gradient(token_problem(scorer, allowed), ids, own)
     assert change.shape == (2, LENGTH, 5)
     table = lm.embed(torch.arange(VOCABULARY))
     step = 1e-3
@@ -201,10 +219,10 @@ def test_swap_gradient_is_the_slope_towards_each_allowed_token(lms):
             for sign in (1, -1):
                 x = table[ids].clone()
                 x[:, place] += sign * step * (table[token] - x[:, place])
-                kls.append(problem.embedding_gradient(x.float(), own)[0])
+                kls.append(scorer.gradient(x.float(), own)[0])
             slope = (kls[0] - kls[1]) / (2 * step)
             # the table gives it up to the same constant at a position
-            other = table[ids[:, place]].float() * problem.embedding_gradient(table[ids].float(), own)[1][:, place]
+            other = table[ids[:, place]].float() * scorer.gradient(table[ids].float(), own)[1][:, place]
             expected = change[:, place, choice] - other.sum(-1)
             assert torch.allclose(slope.float(), expected, rtol=2e-2, atol=2e-2)
 
@@ -219,21 +237,21 @@ def test_parts_change_nothing(lms, fluency, monkeypatch):
     ids, rows = variations(base, 60)
     own = torch.arange(len(ids)) % TARGETS
 
-    def everything(problem):
-        bases = problem.bases(base)
-        kls, gradient = problem.embedding_gradient(lm.embed(ids).float(), own)
-        found = [problem.scores(ids), problem.scores(ids, None, bases, rows), problem.scores(ids, own, bases, rows)]
-        return [*found, problem.scan(random_prompts(6, 4 * LENGTH)), kls, gradient]
+    def everything(scorer):
+        bases = bases_of(scorer, base)
+        kls, gradient = scorer.gradient(lm.embed(ids).float(), own)
+        found = [table(scorer, ids), table(scorer, ids, bases, rows), scorer.scores(ids, own, bases, rows)]
+        return [*found, scan(scorer, random_prompts(6, 4 * LENGTH)), kls, gradient]
 
-    problem = problem_of(lm, (4, 8), (), fluency)
-    whole = everything(problem)
+    scorer = scorer_of(lm, (4, 8), (), fluency)
+    whole = everything(scorer)
     for size in (1, 7, 16):
-        problem.micro_batch.size = size
-        for found, expected in zip(everything(problem), whole, strict=True):
+        scorer.micro_batch.size = size
+        for found, expected in zip(everything(scorer), whole, strict=True):
             assert (found - expected).abs().max() <= 1e-5
-    problem.micro_batch.size = None
-    monkeypatch.setattr(token_problem, "_BYTES_PER_PART", 1)
-    for found, expected in zip(everything(problem), whole, strict=True):
+    scorer.micro_batch.size = None
+    monkeypatch.setattr(prompted_lm, "_BYTES_PER_PART", 1)
+    for found, expected in zip(everything(scorer), whole, strict=True):
         assert (found - expected).abs().max() <= 1e-5
 
 
@@ -242,9 +260,9 @@ def test_out_of_memory_halves_and_goes_on(lms, fluency, monkeypatch, caplog):
     lm = lms()
     base = random_prompts(12)
     ids, rows = variations(base, 60)
-    problem = problem_of(lm, (4,), (), fluency)
-    expected = problem.scores(ids)
-    gradient = problem.embedding_gradient(lm.embed(ids).float(), rows % TARGETS)[1]
+    scorer = scorer_of(lm, (4,), (), fluency)
+    expected = table(scorer, ids)
+    gradient = scorer.gradient(lm.embed(ids).float(), rows % TARGETS)[1]
     inner = FrozenLM._features
 
     def small_device(self, inputs_embeds, *args, **kwargs):
@@ -254,20 +272,21 @@ def test_out_of_memory_halves_and_goes_on(lms, fluency, monkeypatch, caplog):
         return inner(self, inputs_embeds, *args, **kwargs)
 
     monkeypatch.setattr(FrozenLM, "_features", small_device)
-    assert (problem.scores(ids) - expected).abs().max() <= 1e-5
-    assert problem.micro_batch.size == 15
+    assert (table(scorer, ids) - expected).abs().max() <= 1e-5
+    assert scorer.micro_batch.size == 15
     assert "out of memory with 60 prompts at once; going on with 30 at once" in caplog.text
-    assert (problem.embedding_gradient(lm.embed(ids).float(), rows % TARGETS)[1] - gradient).abs().max() <= 1e-5
-    bases = problem.bases(base)
-    assert (problem.scores(ids, None, bases, rows) - expected).abs().max() <= 1e-5
+    assert (scorer.gradient(lm.embed(ids).float(), rows % TARGETS)[1] - gradient).abs().max() <= 1e-5
+    bases = bases_of(scorer, base)
+    assert (table(scorer, ids, bases, rows) - expected).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("fluency", FLUENCY)
 def test_out_of_memory_while_bases_are_prepared(lms, fluency, monkeypatch):
-    problem = problem_of(lms(), (4,), (), fluency)
+    scorer = scorer_of(lms(), (4,), (), fluency)
     base = random_prompts(12)
     ids, rows = variations(base, 60)
-    expected = problem.scores(ids)
+    expected = table(scorer, ids)
+    bases_of(scorer, base)  # what the LM keeps is measured the first time
     inner = FrozenLM._features
 
     def small_device(self, inputs_embeds, *args, **kwargs):
@@ -276,22 +295,23 @@ def test_out_of_memory_while_bases_are_prepared(lms, fluency, monkeypatch):
         return inner(self, inputs_embeds, *args, **kwargs)
 
     monkeypatch.setattr(FrozenLM, "_features", small_device)
-    bases = problem.bases(base)
-    assert problem.micro_batch.size == 3
+    bases = bases_of(scorer, base)
+    assert scorer.micro_batch.size == 3
     monkeypatch.setattr(FrozenLM, "_features", inner)
-    assert (problem.scores(ids, None, bases, rows) - expected).abs().max() <= 1e-5
+    assert (table(scorer, ids, bases, rows) - expected).abs().max() <= 1e-5
 
 
 def test_out_of_memory_with_a_single_prompt_is_one_line(lms, monkeypatch):
-    problem = problem_of(lms())
+    scorer = scorer_of(lms())
+    bases_of(scorer, random_prompts(3))  # what the LM keeps is measured the first time
 
     def no_room(self, *args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(FrozenLM, "_features", no_room)
-    for call in (problem.scores, problem.scan, problem.bases):
+    for call in (table, scan, bases_of):
         with pytest.raises(InputError, match="out of memory with a single prompt"):
-            call(random_prompts(3))
+            call(scorer, random_prompts(3))
 
 
 # ---- the rest ----
@@ -302,7 +322,7 @@ def test_out_of_memory_with_a_single_prompt_is_one_line(lms, monkeypatch):
 def test_scan_scores_every_end_of_a_sequence(lms, architecture, before):
     lm = lms(architecture)
     sequences = random_prompts(3, 12)
-    kl = problem_of(lm, before).scan(sequences)
+    kl = scan(scorer_of(lm, before), sequences)
     assert kl.shape == (3, 12 - LENGTH + 1, TARGETS)
     for end in range(kl.shape[1]):
         expected = reference(lm, sequences[:, : LENGTH + end], before)
@@ -310,28 +330,125 @@ def test_scan_scores_every_end_of_a_sequence(lms, architecture, before):
 
 
 def test_scan_of_whole_prompts_before_a_text_is_their_score(lms):
-    problem = problem_of(lms(), *AROUND[3])
+    scorer = scorer_of(lms(), *AROUND[3])
     ids = random_prompts(6)
-    assert (problem.scan(ids)[:, 0] - problem.scores(ids)).abs().max() <= 1e-6
+    assert (scan(scorer, ids)[:, 0] - table(scorer, ids)).abs().max() <= 1e-6
 
 
-def test_random_numbers_follow_from_target_and_name(lms):
-    problem, other = problem_of(lms()), problem_of(lms())
-    assert torch.equal(problem.random_ids(20, problem.generator(1, "x")), other.random_ids(20, other.generator(1, "x")))
-    assert not torch.equal(
-        problem.random_ids(20, problem.generator(1, "x")), problem.random_ids(20, problem.generator(2, "x"))
-    )
+def test_random_numbers_follow_from_target_restart_and_name(lms):
+    problem, other = (token_problem(scorer_of(lms(), restarts=2)) for _ in range(2))
+
+    def drawn(slot, name, of=problem):
+        return of.random_ids(20, of.generator(slot, name)).tolist()
+
+    assert drawn(1, "x") == drawn(1, "x", other)
+    assert len({tuple(drawn(slot, name)) for slot in range(6) for name in "xy"}) == 12
 
 
-def test_places_and_random_ids_are_among_the_allowed(lms):
+def test_index_and_random_ids_are_among_the_allowed(lms):
     allowed = torch.tensor([3, 50, 51, 200, 319])
-    problem = problem_of(lms(), allowed=allowed)
-    assert problem.places(torch.tensor([[3, 4, 319], [0, 51, 318]])).tolist() == [[0, -1, 4], [-1, 2, -1]]
+    problem = token_problem(scorer_of(lms()), allowed)
+    assert problem.allowed_index(torch.tensor([[3, 4, 319], [0, 51, 318]])).tolist() == [[0, -1, 4], [-1, 2, -1]]
     assert set(problem.random_ids(200, problem.generator(0)).tolist()) == set(allowed.tolist())
 
 
-def test_passes_are_counted_for_each_target(lms):
-    problem = problem_of(lms())
-    problem.count(torch.tensor([0, 2]), 5)
-    problem.count(torch.tensor([2]), torch.tensor([7]))
-    assert problem.forward_passes.tolist() == [5, 0, 12]
+def test_passes_are_counted_for_each_slot(lms):
+    scorer = scorer_of(lms())
+    ids, slots = random_prompts(4), torch.tensor([0, 2, 2, 0])
+    scorer.scores(ids, slots)
+    scorer.table(ids[:1], slots[1:2], scorer.bases(ids[:1], slots[1:2]), torch.tensor([0]))
+    scorer.gradient(lms().embed(ids).float(), slots)
+    assert scorer.take_passes().tolist() == [4, 0, 6]
+    scorer.scan(random_prompts(3, 2 * LENGTH), torch.tensor([0, 1]), True)
+    scorer.scan(random_prompts(3, 2 * LENGTH), torch.tensor([2]), False)
+    assert scorer.take_passes().tolist() == [3, 3, 6]
+    assert scorer.take_passes().tolist() == [0, 0, 0]
+
+
+# ---- contexts and restarts ----
+
+#: the module's context, one padded with it, one of another width, and one without a text before
+MIXED = [
+    Context("", "", (7, 300, 21), (), own=False),
+    Context("", "", (11, 12), (200, 3, 3), own=True),
+    Context("", "", (), (9,), own=True),
+]
+
+
+@pytest.mark.parametrize("fluency", FLUENCY)
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma2", "opt"])
+def test_scores_in_contexts_of_several_widths_are_those_of_the_model(lms, architecture, fluency):
+    lm = lms(architecture)
+    scorer = scorer_of(lm, fluency=fluency, contexts=MIXED, restarts=2)
+    base = random_prompts(6)
+    ids, rows = variations(base, 50)
+    slots = rows  # a base for each slot
+    expected = torch.stack(
+        [
+            reference(lm, own.unsqueeze(0), MIXED[slot // 2].before_ids, MIXED[slot // 2].after_ids, fluency)[0]
+            for own, slot in zip(ids, slots.tolist(), strict=True)
+        ]
+    )
+    tolerance = 1e-4 if fluency else 3e-5
+    bases = scorer.bases(base, torch.arange(6))
+    own = expected[torch.arange(len(ids)), slots // 2]
+    for varied in ((), (bases, rows)):
+        assert (scorer.scores(ids, slots, *varied) - own).abs().max() <= tolerance
+        found = scorer.table(ids, slots, *varied)
+        mates = found.isfinite()
+        # every context has one target here, and restarts are groups of their own
+        assert mates.equal(slots.unsqueeze(1) == torch.arange(6))
+        assert (found[mates] - own).abs().max() <= tolerance
+    if not fluency:
+        soft, _ = scorer.gradient(lm.embed(ids).float(), slots)
+        assert (soft - own).abs().max() <= tolerance
+
+
+# ---- objectives ----
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        ForwardKL(),
+        ReverseKL(smoothing=0.01),
+        JensenShannon(),
+        WeightedSum([ForwardKL(), JensenShannon(), ReverseKL(0.1)], [0.3, 2.0, 1.0]),
+    ],
+    ids=lambda objective: objective.name,
+)
+def test_every_objective_is_its_divergence_of_what_the_model_gives(lms, objective):
+    lm = lms("llama", torch.float64)
+    context = Context("", "", *AROUND[3], own=False)
+    slots = Slots(["a", "b", "c"], [context] * TARGETS)
+    scorer = LMScorer(lm, slots, targets().float(), LENGTH, objective, MicroBatch())
+    ids = random_prompts(7)
+    with torch.no_grad():
+        whole = torch.tensor([[*AROUND[3][0], *row, *AROUND[3][1]] for row in ids.tolist()])
+        q = lm.model(input_ids=whole).logits[:, -1].softmax(-1).numpy()
+    p = targets().exp().numpy()
+
+    def divergence(name, p, q, smoothing=0.0):
+        if name == "kl":
+            return scipy_entropy(p, q)
+        if name == "js":
+            return jensenshannon(p, q) ** 2
+        return scipy_entropy(q, (1 - smoothing) * p + smoothing / len(p))
+
+    def expected(p, q):
+        if not isinstance(objective, WeightedSum):
+            return divergence(objective.name, p, q, 0.01)
+        return 0.3 * divergence("kl", p, q) + 2 * divergence("js", p, q) + divergence("reverse_kl", p, q, 0.1)
+
+    wanted = torch.tensor([[expected(own, given) for own in p] for given in q])
+    own = torch.arange(7) % TARGETS
+    assert (table(scorer, ids) - wanted).abs().max() <= 2e-5
+    assert (scorer.scores(ids, own) - wanted[torch.arange(7), own]).abs().max() <= 2e-5
+    # and the gradient is that of finite differences
+    embeddings = lm.embed(ids).float()
+    _, gradient = scorer.gradient(embeddings, own)
+    direction = torch.randn(embeddings.shape, generator=torch.Generator().manual_seed(2))
+    step = 1e-3
+    forth, back = (scorer.scores(embeddings + sign * step * direction, own) for sign in (1, -1))
+    slope = (gradient * direction).sum((1, 2)).double()
+    assert torch.allclose((forth - back) / (2 * step), slope, rtol=2e-2, atol=2e-2 * float(slope.abs().mean()))

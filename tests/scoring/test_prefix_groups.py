@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lit_prompt.search import prefix_groups
-from lit_prompt.search.prefix_groups import group_by_start
+from lit_prompt.scoring import prefix_groups
+from lit_prompt.scoring.prefix_groups import group_by_start
 
 CASES = st.integers(1, 7).flatmap(
     lambda length: st.tuples(st.just(length), st.lists(st.integers(0, length - 1), min_size=1, max_size=60))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lit_prompt.errors import InputError
-from lit_prompt.search import MicroBatch, is_out_of_memory
+from lit_prompt.scoring import MicroBatch, is_out_of_memory
 
 OUT_OF_MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory."),

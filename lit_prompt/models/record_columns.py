@@ -1,0 +1,89 @@
+"""The columns of the result record that follow from targets and reached distributions."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from lit_prompt.data import TargetBatch
+from lit_prompt.functional import (
+    entropy,
+    js_divergence,
+    kl_divergence,
+    normalize_log_probs,
+    reverse_kl_divergence,
+    top_k_overlap,
+    total_variation,
+)
+from lit_prompt.functional.precision import double
+from lit_prompt.objectives import Objective
+from lit_prompt.records.results import Columns
+from lit_prompt.search import SearchResults, StopReason
+
+TOP_K = 10
+
+
+def divergence_columns(
+    batch: TargetBatch, reached: Tensor, results: SearchResults, unprompted: Tensor, objective: Objective
+) -> tuple[Columns, Tensor]:
+    """The columns of the record that follow from targets, reached distributions and the search's bookkeeping.
+
+    Args:
+        batch: the targets.
+        reached: log-probabilities after the found prompts, ``[target, restart, vocab]``, float64, on CPU.
+        results: of the search; its scores are not used, only which restarts have one.
+        unprompted: log-probabilities without a prompt, ``[target, vocab]``; NaN where that means nothing.
+        objective: by which the best restart is chosen.
+
+    Returns:
+        The columns, and the log-probabilities of each target's best restart, ``[target, vocab]``. For a target
+        that was not searched the numbers are null and NaN.
+    """
+    index = torch.tensor(batch.index)
+    rows = torch.arange(len(batch))
+    log_p = normalize_log_probs(double(batch.log_probs))
+    tried = results.kl[index].isfinite()
+    searched = tried.any(1)
+    kl = kl_divergence(log_p.unsqueeze(1), reached).masked_fill(~tried, math.inf)
+    # a prompt that gives a KL of inf or NaN here was tried all the same
+    value = objective.divergence(log_p.unsqueeze(1), reached)
+    best = torch.where(tried, value.nan_to_num(nan=1e300, posinf=1e300), math.inf).argmin(1)
+    log_q = reached[rows, best].masked_fill(~searched.unsqueeze(1), math.nan)
+    restarts = [row[ok] for row, ok in zip(kl, tried, strict=True)]
+    h = entropy(log_p)
+
+    def known(values: Tensor) -> list[float | None]:
+        return [float(v) if ok else None for v, ok in zip(values, searched, strict=True)]
+
+    columns: Columns = {
+        "target_id": batch.target_id,
+        "family": batch.family,
+        "partner_of": batch.partner_of,
+        "target_fingerprint": batch.fingerprints,
+        "entropy": h.tolist(),
+        "kl": known(kl[rows, best]),
+        "kl_uniform": (math.log(log_p.shape[-1]) - h).tolist(),
+        "kl_unprompted": [None if math.isnan(x) else x for x in kl_divergence(log_p, unprompted).tolist()],
+        "prompt_entropy": known(entropy(log_q)),
+        "reverse_kl": known(reverse_kl_divergence(log_p, log_q)),
+        "js": known(js_divergence(log_p, log_q)),
+        "tv": known(total_variation(log_p, log_q)),
+        "top10_overlap": known(top_k_overlap(log_p, log_q, TOP_K)),
+        "restarts": [kl.shape[1]] * len(batch),
+        "kl_worst_restart": [float(r.max()) if len(r) else None for r in restarts],
+        "kl_restart_std": [float(r.std(correction=0)) if len(r) else None for r in restarts],
+        "objective_value": known(value[rows, best]),
+        "steps": results.steps[index].tolist(),
+        "forward_passes": results.forward_passes[index].tolist(),
+        "seconds": results.seconds[index].tolist(),
+        "stop_reason": [StopReason(int(r)).name.lower() for r in results.reason[index, best]],
+        "best_restart": best.tolist(),
+    }
+    return columns, log_q
+
+
+def top_tokens(p: Tensor, q: Tensor, k: int = TOP_K) -> list[int]:
+    """The tokens that are among the k most likely of p or of q, both ``[vocab]``, by the larger of the two."""
+    chosen = set(p.topk(min(k, len(p))).indices.tolist()) | set(q.topk(min(k, len(q))).indices.tolist())
+    chosen = {i for i in chosen if p[i] > 0 or q[i] > 1e-6}  # not the tokens that fill up a sparse target's top k
+    return sorted(chosen, key=lambda i: -max(float(p[i]), float(q[i])))

@@ -1,0 +1,13 @@
+"""``predictions.parquet``: a row a token of a target; see ``PromptModule.token_records``."""
+
+import pyarrow as pa
+
+from lit_prompt.records.table_format import COUNT, NUMBER, TEXT, TableFormat
+
+PREDICTIONS = TableFormat(
+    pa.schema([
+        ("target_id", TEXT), ("family", TEXT), ("kl", NUMBER), ("wrong_mass", NUMBER), ("token_id", COUNT),
+        ("token", TEXT), ("target_probability", NUMBER), ("reached_probability", NUMBER), ("token_kl", NUMBER),
+    ]),
+    needed=("target_id", "token", "target_probability", "reached_probability", "token_kl"),
+)  # fmt: skip

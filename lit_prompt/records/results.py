@@ -1,0 +1,41 @@
+"""``results.parquet``: a row a target, every number recomputed from the saved prompts."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+
+from lit_prompt.records.table_format import COUNT, NUMBER, TEXT, TableFormat
+
+Columns = dict[str, list[Any]]
+
+#: Columns of ``results.parquet``; divergences and entropies in nats. A column is null where it does not apply.
+SCHEMA = pa.schema(
+    [
+        ("target_id", TEXT), ("family", TEXT), ("partner_of", TEXT), ("target_fingerprint", TEXT), ("entropy", NUMBER),
+        ("kl", NUMBER), ("kl_floor", NUMBER), ("excess", NUMBER), ("excess_norm", NUMBER), ("excess_prompt", NUMBER),
+        ("kl_uniform", NUMBER), ("kl_unprompted", NUMBER), ("kl_best_random", NUMBER), ("kl_best_natural", NUMBER),
+        ("prompt_entropy", NUMBER), ("reverse_kl", NUMBER), ("js", NUMBER), ("tv", NUMBER), ("top10_overlap", NUMBER),
+        ("method", TEXT), ("objective", TEXT), ("objective_value", NUMBER),
+        ("prompt_length", COUNT), ("prompt_norm", NUMBER), ("context_before", TEXT),
+        ("context_after", TEXT), ("prompt_text", TEXT), ("kl_text", NUMBER), ("kl_soft", NUMBER),
+        ("kl_projected", NUMBER), ("restarts", COUNT), ("kl_worst_restart", NUMBER), ("kl_restart_std", NUMBER),
+        ("steps", COUNT), ("forward_passes", COUNT), ("seconds", NUMBER), ("stop_reason", TEXT), ("seed", COUNT),
+        ("lm", TEXT), ("lm_fingerprint", TEXT),
+    ]
+)  # fmt: skip
+RESULTS = TableFormat(
+    SCHEMA,
+    needed=("partner_of", "kl"),
+    filled=("target_id", "family", "entropy", "kl_uniform", "method", "prompt_length", "lm"),
+)
+
+
+def result_table(parts: Iterable[Columns]) -> pa.Table:
+    """Joins batches of columns into a table with :data:`SCHEMA`; a column that is missing is null."""
+    tables = [SCHEMA.empty_table()]
+    for columns in parts:
+        count = len(columns["target_id"])
+        arrays = [pa.array(columns.get(f.name, [None] * count), f.type) for f in SCHEMA]
+        tables.append(pa.Table.from_arrays(arrays, schema=SCHEMA))
+    return pa.concat_tables(tables)

@@ -1,0 +1,50 @@
+"""Result records as rows: their columns, their families, and which of them have about the same entropy."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Row = dict[str, Any]
+Item = TypeVar("Item")
+Key = TypeVar("Key")
+
+_MOST_GROUPS = 24
+
+
+def column(rows: Sequence[Row], name: str) -> NDArray[np.float64]:
+    """A column of numbers, ``[row]``; NaN where there is none."""
+    return np.array([np.nan if row.get(name) is None else row[name] for row in rows], dtype=np.float64)
+
+
+def entropy_share(rows: Sequence[Row]) -> NDArray[np.float64]:
+    """Entropies as a share of the greatest one, ln|V|."""
+    h = column(rows, "entropy")
+    return h / (h + column(rows, "kl_uniform"))
+
+
+def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """Items by their key, in the order of their first ones."""
+    groups: dict[Key, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def entropy_groups(entropy: NDArray[Any]) -> list[NDArray[Any]]:
+    """Positions of the targets of each entropy, by rising entropy.
+
+    The entropies of a grid (equal to 0.1 nats) are taken as they are; where there are too many, bins of half a nat
+    take their place.
+
+    Args:
+        entropy: nats, ``[target]``.
+
+    Returns:
+        One array of positions a group.
+    """
+    key = np.round(entropy, 1)
+    if len(np.unique(key)) > min(_MOST_GROUPS, max(len(entropy) // 2, 1)):
+        key = np.floor(entropy * 2) / 2
+    return [np.flatnonzero(key == value) for value in np.unique(key)]

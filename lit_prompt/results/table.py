@@ -1,0 +1,80 @@
+"""Tables of text, for a terminal or a page."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+
+import numpy as np
+
+from lit_prompt.results.rows import Row, column, entropy_groups, grouped
+from lit_prompt.results.text import nats
+
+Told = Callable[[list[Row]], str]
+
+#: With more rows than this, a family gets one row instead of one for each entropy.
+_MOST_ROWS = 60
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of text.
+
+    Attributes:
+        head: headings.
+        rows: cells.
+        words: headings of the columns that hold words; the others hold numbers.
+        title: above the table.
+        caption: below it.
+        total: a last row that is set apart.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: Collection[str]
+    title: str = ""
+    caption: str = ""
+    total: Sequence[str] | None = None
+
+
+def entropy_table(rows: Sequence[Row], columns: Mapping[str, Told], title: str, caption: str) -> Table:
+    """A row for each family and entropy, for each family where those would be too many, and one for all.
+
+    Args:
+        rows: records with a family and an entropy.
+        columns: by heading, what is told of a group of records.
+        title: above the table.
+        caption: below it.
+    """
+    families = grouped(rows, itemgetter("family"))
+    groups = [
+        (family, [mine[i] for i in group])
+        for family, mine in families.items()
+        for group in entropy_groups(column(mine, "entropy"))
+    ]
+    if len(groups) > _MOST_ROWS:
+        groups = list(families.items())
+
+    def cells(family: str, group: list[Row]) -> list[str]:
+        told = [span(column(group, "entropy")), str(len(group)), *(tell(group) for tell in columns.values())]
+        return [family, *told] if len(families) > 1 else told
+
+    head = [*(["family"] if len(families) > 1 else []), "entropy", "targets", *columns]
+    total = cells("all", list(rows)) if rows else None
+    return Table(head, [cells(*group) for group in groups], ["family"], title, caption, total)
+
+
+def quantile(name: str, q: float = 0.5) -> Told:
+    """Tells a quantile of a column of KLs, as far as they are known."""
+
+    def tell(rows: list[Row]) -> str:
+        values = column(rows, name)
+        values = values[~np.isnan(values)]
+        return nats(float(np.quantile(values, q)) if len(values) else None)
+
+    return tell
+
+
+def span(values: Iterable[float]) -> str:
+    """The least and the greatest value; one where they are about the same."""
+    low, high = np.min(list(values)), np.max(list(values))
+    return f"{low:.2f}" if high - low < 0.005 else f"{low:.2f}-{high:.2f}"

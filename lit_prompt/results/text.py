@@ -1,0 +1,30 @@
+"""Numbers and texts as they are shown, in a terminal or on a page."""
+
+import math
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""A text with what cannot be seen, or would steer a terminal, escaped as Python does.
+
+    Args:
+        text: any.
+        keep: characters that stay as they are.
+
+    >>> print(visible("a\x1b[31m\n"))
+    a\x1b[31m\n
+    """
+    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with so many decimals, a dash where there is none; what rounds to zero has no sign.
+
+    >>> number(-1e-4), number(-0.25, 1), number(None)
+    ('0.000', '-0.2', '-')
+    """
+    return "-" if value is None or math.isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def nats(value: float | None, digits: int = 3) -> str:
+    """A KL; none is negative, whatever rounding has made of it."""
+    return number(value if value is None else max(value, 0.0), digits)

@@ -1,0 +1,61 @@
+"""Target and reached probabilities of tokens, and which of them carry the KL, as text."""
+
+from collections.abc import Sequence
+from operator import itemgetter
+
+from lit_prompt.results.console import print_table, say
+from lit_prompt.results.rows import Row, grouped
+from lit_prompt.results.table import Table
+from lit_prompt.results.text import nats
+
+_SHOWN_TARGETS = 12
+_SHOWN_ERRORS = 5
+
+
+def print_top_tokens(records: Sequence[Row]) -> None:
+    """Prints token records (see ``PromptModule.token_records``): top tokens of the first few targets."""
+    by_target = grouped(records, itemgetter("target_id"))
+    for target_id, tokens in list(by_target.items())[:_SHOWN_TARGETS]:
+        numbers = ("target_probability", "reached_probability", "token_kl")
+        rows = [[repr(token["token"]), *(nats(token[name], 4) for name in numbers)] for token in tokens]
+        title = f"{target_id}: KL {nats(tokens[0]['kl'], 4)} nats"
+        print_table(Table(["token", "target", "reached", "KL"], rows, ["token"], title))
+        say(*error_lines(tokens), "")
+    if len(by_target) > _SHOWN_TARGETS:
+        say(f"... and {len(by_target) - _SHOWN_TARGETS} more targets in the file.")
+
+
+def error_lines(records: Sequence[Row]) -> list[str]:
+    """Missing and excess mass of one target, a line each.
+
+    Args:
+        records: its token records (see ``PromptModule.token_records``).
+
+    Returns:
+        Lines such as ``missing 0.121:  ' fox' 0.200 to 0.079 (0.186 nats)``; none for a side without an error.
+    """
+    return [f"{side}:  {',  '.join(tokens)}" for side, tokens in _sides(records)]
+
+
+def error_markdown(records: Sequence[Row], title: str) -> str:
+    """The same as Markdown for TensorBoard, a line a token."""
+    lines = [f"**{title}**", ""]
+    for side, tokens in _sides(records):
+        # indented: a token may hold what Markdown would take for its own
+        lines += [f"    {side}", *(f"        {token}" for token in tokens)]
+    return "\n".join(lines)
+
+
+def _sides(records: Sequence[Row]) -> list[tuple[str, list[str]]]:
+    sides = []
+    for name, sign in (("missing", 1.0), ("excess", -1.0)):
+        wrong = [(sign * (r["target_probability"] - r["reached_probability"]), r) for r in records]
+        wrong = sorted((pair for pair in wrong if pair[0] > 1e-6), key=lambda pair: -pair[0])[:_SHOWN_ERRORS]
+        if wrong:
+            tokens = [
+                f"{r['token']!r} {r['target_probability']:.3g} to {r['reached_probability']:.3g} "
+                f"({max(r['token_kl'], 0.0):.2g} nats)"
+                for _, r in wrong
+            ]
+            sides.append((f"{name} {records[0]['wrong_mass']:.3f}", tokens))
+    return sides
