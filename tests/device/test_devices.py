@@ -1,219 +1,173 @@
 """Every command and every search on a simulated accelerator, with float64 and without: the same KLs as on the CPU.
 
-The device is known to a whole process, so all commands on it run in one that this module starts; the CPU's run in the
-tests' own. A file's fixtures are made by each worker that runs one of its tests: the group keeps these on one.
+A process that knows the device knows it for good, so all jobs on it run in one process that this module starts; the
+CPU's run in the tests' own.
 """
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import torch
 
-from lit_prompt.data import Target, TargetSet
-from lit_prompt.lm import LMOptions, Vocabulary
-from lit_prompt.search import SEARCHERS
 from tests.conftest import REPOSITORY
 from tests.device import pretend
-from tests.device.commands import Job, run, run_on_device
+from tests.device.jobs import Job, run_on_device
+from tests.device.searches import SEARCHES, TARGETS, write_targets
 
 pytestmark = [
-    pytest.mark.xdist_group("device"),
+    pytest.mark.xdist_group("device"),  # what one worker has run, no other runs again
     pytest.mark.skipif(pretend.why_not() is not None, reason=str(pretend.why_not())),
 ]
 
 MODES = {"float64": True, "no_float64": False}
-CONTEXTS = {"chunk_size": 2, "load": "../contexts"}
-SETTINGS = {
-    "SharedSearch": {"width": 4, "top_k": 32},
-    "GCG": {"width": 8, "top_k": 32, "momentum": 0.5, "buffer": 2},
-    "HotFlip": {"num_candidates": 8, "beam_size": 2, "order": "random"},
-    "ARCA": {"averaged": 3, "num_candidates": 8},
-    "GBDA": {"relaxed": 2, "sample_every": 2, "samples": 4},
-    "RandomSearch": {"width": 8},
-}
-SMALL_BANK = {"random_sequences": 2, "sampled_texts": 2, "drawn_sequences": 1}
-
-
-def _soft(**settings):
-    return {"class_path": "SoftPrompt", "init_args": {"length": 3, "steps": 5, **settings}}
-
-
-def _hard(searcher, start=SMALL_BANK, **settings):
-    searcher = {"class_path": searcher, "init_args": SETTINGS.get(searcher, {})}
-    settings = {"length": 3, "steps": 3, "searcher": searcher, "start": start, **settings}
-    return {"class_path": "HardPrompt", "init_args": settings}
-
-
-def _config(model, data=CONTEXTS, **settings):
-    return {"model": model, "data": data, **settings}
-
-
-FROM_LM = {"class_path": "FromLM", "init_args": {"count": 2, "cut": {"min_words": 1, "max_words": 3}}}
-BFLOAT16 = {"lm_options": {"dtype": "bfloat16"}}
-CASES = {
-    "soft": _config(_soft(restarts=2, before="The king", max_norm=2.0)),
-    "soft_bfloat16": _config(_soft(), **BFLOAT16),
-    "lift": _config({"class_path": "LiftPrompt", "init_args": {"length": 2, "steps": 3}}),
-    "lift_bfloat16": _config({"class_path": "LiftPrompt", "init_args": {"length": 2, "steps": 3}}, **BFLOAT16),
-    "from_lm": _config(_soft(), {"families": [FROM_LM]}),
-    **{each.method: _config(_hard(each.__name__, restarts=2, before="The king")) for each in SEARCHERS},
-    "hard_bfloat16": _config(_hard("SharedSearch"), **BFLOAT16),
-    "fluent": _config(_hard("GCG", fluency=0.1, readable=False, max_forward_passes=20)),
-    "from_text": _config(_hard("HotFlip", {"kind": "text", "text": " house"}, after=" said")),
-    "from_random": _config(_hard("SharedSearch", {"kind": "random"}, patience=2)),
-    "from_soft": _config(_hard("PEZ", {"kind": "soft", "soft_run": "logs/soft/version_0"})),
-}
-#: Cases that are interrupted as well, and the step at whose end they are.
-BROKEN = {"soft": 3, "shared": 2}
 RUN = "logs/{}/version_0"
+DATA = {"chunk_size": 2, "load": f"../{TARGETS}"}
+BANK = {"random_sequences": 2, "sampled_texts": 2, "drawn_sequences": 1}
+GCG = {"class_path": "GCG", "init_args": {"width": 8, "top_k": 32, "momentum": 0.5}}
+FROM_LM = {"class_path": "FromLM", "init_args": {"count": 2, "cut": {"min_words": 1, "max_words": 3}}}
+CONFIGS = {
+    "soft": {"model": {"class_path": "SoftPrompt", "init_args": {"length": 3, "steps": 6, "restarts": 2}}, "data": DATA},
+    "hard": {
+        "model": {
+            "class_path": "HardPrompt",
+            "init_args": {"length": 3, "steps": 6, "restarts": 2, "searcher": GCG, "start": BANK},
+        },
+        "data": DATA,
+    },
+    "from_lm": {"data": {"families": [FROM_LM]}},
+}
+#: Runs that change devices: CPU up to the first step, device up to the second, device up to the third, CPU.
+MOVED = {"soft": (2, 4, 8), "hard": (2, 4, 8)}
 TRAINED = ("fit", "test", "validate", "predict", "shortest", "pretrain")
-PRETRAIN = REPOSITORY / "configs" / "pretrain" / "minute.yaml"
-TEXT = REPOSITORY / "data" / "lms" / "heldout.txt"
+COMMANDS = {
+    "validate": ["validate", "--run", RUN.format("soft")],
+    "predict": ["predict", "--run", RUN.format("hard")],
+    "report": ["report", RUN.format("soft"), RUN.format("hard"), "--out", "report"],
+    "floor": ["floor", "--config", "from_lm.yaml"],
+    "targets build": ["targets", "build", "--config", "from_lm.yaml", "--out", "built"],
+    "shortest": ["shortest", "--config", "hard.yaml", "--kl", "0.1", "--lengths", "1"],
+    "pretrain": [
+        "pretrain", "--config", str(REPOSITORY / "configs" / "pretrain" / "minute.yaml"),
+        "--data.texts.path", str(REPOSITORY / "data" / "lms" / "heldout.txt"),
+        "--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--data.context", "32",
+    ],
+}  # fmt: skip
 
 
 class Machine:
-    """A working folder, and commands in it on one kind of device.
+    """A working folder, and jobs in it on one kind of device.
 
     Args:
-        folder: the folder; its name names the machine.
-        lm: the LM that is searched.
+        root: of all tests; the LM is in ``lm``.
+        name: of the working folder.
         device: Lightning's name of the device.
     """
 
-    def __init__(self, folder, lm, device):
-        self.folder, self.lm, self.device = folder, lm, device
-        self.float64 = MODES.get(folder.name, True)
-        folder.mkdir(exist_ok=True)
+    def __init__(self, root, name, device):
+        self.root, self.name, self.device = root, name, device
+        self.folder = root / name
+        if not self.folder.exists():
+            self.folder.mkdir()
+            for config, settings in CONFIGS.items():
+                (self.folder / f"{config}.yaml").write_text(json.dumps(settings))
 
-    def command(self, name, *args, interrupt_at=None):
+    def _job(self, name, args, **options):
+        args = [str(arg) for arg in args]
+        return Job(f"{self.name} {self.device} {name}", str(self.folder), args, float64=MODES.get(self.name, True),
+                   **options)  # fmt: skip
+
+    def search(self, name):
+        return self._job(f"search {name}", [name, self.root, self.root / "lm", self.device], is_search=True)
+
+    def command(self, name, *args, **options):
         on_device = ["--trainer.accelerator", self.device] if args[0] in TRAINED else []
-        args = [str(arg) for arg in (*args, *on_device)]
-        return Job(f"{self.folder.name} {self.device} {name}", str(self.folder), args, self.float64, interrupt_at)
+        lm = [] if args[0] in ("report", "pretrain") or "--run" in args else ["--lm", self.root / "lm"]
+        return self._job(name, [*args, *on_device, *lm], **options)
 
-    def fit(self, case, name=None, interrupt_at=None):
-        """A new run of a case, under another name than its own if one is given."""
-        name = name or case
-        (self.folder / f"{name}.yaml").write_text(json.dumps(CASES[case]))
-        options = ["--config", f"{name}.yaml", "--lm", self.lm]
-        return self.command(f"fit {name}", "fit", *options, interrupt_at=interrupt_at)
+    def fit(self, config, **options):
+        return self.command(f"fit {config}", "fit", "--config", f"{config}.yaml", **options)
 
-    def resume(self, name):
-        return self.command(f"resume {name}", "fit", "--run", RUN.format(name))
+    def resume(self, config, **options):
+        at = options.get("interrupt_at", "the end")
+        return self.command(f"resume {config} up to {at}", "fit", "--run", RUN.format(config), **options)
 
-    def test(self, name):
-        return self.command(f"test {name}", "test", "--run", RUN.format(name))
-
-
-class Outcome:
-    """All commands' ends, and the folders of their runs."""
-
-    def __init__(self, root, ended):
-        self.root, self.ended = root, ended
-
-    def check(self, name, code=0):
-        """Says what a command said unless it ended as it should."""
-        ended = self.ended[name]
-        assert ended["code"] == code, f"{name}\n{ended['said']}"
-
-    def results(self, machine, name):
-        return pq.read_table(self.root / machine / RUN.format(name) / "results.parquet").to_pylist()
-
-    def assert_as_on_the_cpu(self, machine, name, case, tolerance=1e-5):
-        found, expected = self.results(machine, name), self.results("cpu", case)
-        assert [row["target_id"] for row in found] == [row["target_id"] for row in expected]
-        for key in ("kl", "kl_floor", "kl_best_random", "kl_best_natural", "kl_worst_restart"):
-            expected_values = [row[key] for row in expected]
-            assert [row[key] for row in found] == pytest.approx(expected_values, abs=tolerance), key
-        assert [row["forward_passes"] for row in found] == [row["forward_passes"] for row in expected]
+    def test(self, config):
+        return self.command(f"test {config}", "test", "--run", RUN.format(config))
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory, tiny_lm):
-    """Runs every command on every machine, runs that change machines included."""
+def root(tmp_path_factory, tiny_lm):
+    """The folder of all jobs: the LM, the targets, and a working folder for each mode and for the CPU alone."""
     root = tmp_path_factory.mktemp("devices")
-    _write_contexts(root / "contexts", tiny_lm)
-    cpu = Machine(root / "cpu", tiny_lm, "cpu")
-    jobs = [job for case in CASES for job in (cpu.fit(case), cpu.test(case))]
-    jobs += [cpu.fit(case, f"{case}_to_device", interrupt_at=step) for case, step in BROKEN.items()]
-    ended = {job.name: run(job) for job in jobs}
+    shutil.copytree(tiny_lm, root / "lm")
+    write_targets(root, str(root / "lm"))
+    return root
+
+
+@pytest.fixture(scope="module")
+def ended(root):
+    """Runs all jobs; how each ended."""
+    cpu = Machine(root, "cpu", "cpu")
+    jobs = [job for config in MOVED for job in (cpu.fit(config), cpu.test(config))]
+    jobs += [cpu.search(name) for name in SEARCHES]
+    moved = {mode: (Machine(root, mode, "cpu"), Machine(root, mode, pretend.NAME)) for mode in MODES}
+    jobs += [host.fit(config, interrupt_at=steps[0]) for host, _ in moved.values() for config, steps in MOVED.items()]
+    ended = {job.name: job.run() for job in jobs}
     jobs = []
-    for mode in MODES:
-        machine = Machine(root / mode, tiny_lm, pretend.NAME)
-        jobs += [job for case in CASES for job in (machine.fit(case), machine.test(case))]
-        for case, step in BROKEN.items():
-            moved = Path("logs") / f"{case}_to_device"
-            shutil.copytree(cpu.folder / moved, machine.folder / moved)
-            jobs += [
-                machine.fit(case, f"{case}_here", interrupt_at=step),
-                machine.resume(f"{case}_here"),
-                machine.test(f"{case}_here"),
-                machine.fit(case, f"{case}_to_cpu", interrupt_at=step),
-                machine.resume(f"{case}_to_device"),
-                machine.test(f"{case}_to_device"),
-            ]
-        jobs += [machine.command(name, *args) for name, args in _other_commands(tiny_lm).items()]
-    ended |= run_on_device(jobs, root, timeout=250)
-    for mode in MODES:
-        machine = Machine(root / mode, tiny_lm, "cpu")
-        for case in BROKEN:
-            ended |= {job.name: run(job) for job in (machine.resume(f"{case}_to_cpu"), machine.test(f"{case}_to_cpu"))}
-    return Outcome(root, ended)
+    for _, machine in moved.values():
+        jobs += [machine.search(name) for name in SEARCHES]
+        for config, (_, *steps) in MOVED.items():
+            jobs += [*(machine.resume(config, interrupt_at=step) for step in steps), machine.test(config)]
+        jobs += [machine.command(name, *args) for name, args in COMMANDS.items()]
+    ended |= run_on_device(jobs, root, timeout=600)
+    jobs = [job for host, _ in moved.values() for config in MOVED for job in (host.resume(config), host.test(config))]
+    return ended | {job.name: job.run() for job in jobs}
 
 
-def _other_commands(lm):
-    soft, gcg = RUN.format("soft"), RUN.format("gcg")
-    return {
-        "validate soft": ["validate", "--run", soft],
-        "validate gcg": ["validate", "--run", gcg],
-        "predict soft": ["predict", "--run", soft],
-        "predict gcg": ["predict", "--run", gcg],
-        "floor": ["floor", "--config", "from_lm.yaml", "--lm", lm],
-        "targets build": ["targets", "build", "--config", "from_lm.yaml", "--lm", lm, "--out", "built"],
-        "report": ["report", soft, gcg, "--out", "report"],
-        "shortest": ["shortest", "--config", "gcg.yaml", "--lm", lm, "--kl", 0.1, "--lengths", 1, 2],
-        "pretrain": ["pretrain", "--config", PRETRAIN, "--data.texts.path", TEXT, "--trainer.max_steps", 2,
-                     "--trainer.val_check_interval", 2, "--data.context", 32, "--data.batch_size", 4],
-    }  # fmt: skip
-
-
-def _write_contexts(folder, lm):
-    vocabulary = Vocabulary.load(str(lm), LMOptions())
-    texts = [(None, None), ("Yes,", None), ("one, two, three, four,", " six"), ("", None)]
-    targets = []
-    for i, (before, after) in enumerate(texts):
-        logits = 2.0 * torch.randn(vocabulary.size, generator=torch.Generator().manual_seed(i))
-        targets.append(replace(Target.from_logits(f"t{i}", "random", logits), before=before, after=after))
-    TargetSet.write(folder, targets, vocabulary.size, vocabulary.fingerprint)
+def check(ended, name, code=0):
+    """Tells what a job said unless it ended as it should."""
+    assert ended[name]["code"] == code, f"{name}\n{ended[name]['said']}"
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("case", CASES)
-def test_a_search_gives_the_cpus_results(outcome, mode, case):
-    for machine in ("cpu cpu", f"{mode} {pretend.NAME}"):
-        outcome.check(f"{machine} fit {case}")
-        outcome.check(f"{machine} test {case}")
-    outcome.assert_as_on_the_cpu(mode, case, case)
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_gives_the_cpus_results(ended, mode, name):
+    expected, found = f"cpu cpu search {name}", f"{mode} {pretend.NAME} search {name}"
+    check(ended, expected)
+    check(ended, found)
+    assert_same_results(ended[found]["columns"], ended[expected]["columns"])
+
+
+def assert_same_results(found, expected, tolerance=1e-5):
+    for key in ("kl", "kl_floor", "kl_best_random", "kl_best_natural", "kl_worst_restart"):
+        assert found[key] == pytest.approx(expected[key], abs=tolerance), key
+    for key in ("target_id", "steps", "forward_passes", "stop_reason"):
+        assert found[key] == expected[key], key
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("case", BROKEN)
-@pytest.mark.parametrize(
-    ("move", "begun", "resumed"),
-    [("here", pretend.NAME, pretend.NAME), ("to_cpu", pretend.NAME, "cpu"), ("to_device", "cpu", pretend.NAME)],
-)
-def test_a_run_is_resumed_and_tested_on_any_device(outcome, mode, case, move, begun, resumed):
-    name = f"{case}_{move}"
-    outcome.check(f"{'cpu' if begun == 'cpu' else mode} {begun} fit {name}", code=130)
-    outcome.check(f"{mode} {resumed} resume {name}")
-    outcome.check(f"{mode} {resumed} test {name}")
-    outcome.assert_as_on_the_cpu(mode, name, case)
+@pytest.mark.parametrize("config", MOVED)
+def test_a_run_moves_between_devices(ended, root, mode, config):
+    first, second, third = MOVED[config]
+    host, device = f"{mode} cpu", f"{mode} {pretend.NAME}"
+    check(ended, f"{host} fit {config}", code=130)
+    check(ended, f"{device} resume {config} up to {second}", code=130)
+    check(ended, f"{device} resume {config} up to {third}", code=130)
+    check(ended, f"{device} test {config}")
+    check(ended, f"{host} resume {config} up to the end")
+    check(ended, f"{host} test {config}")
+    check(ended, f"cpu cpu test {config}")
+    partial, whole, expected = (
+        pq.read_table(root / folder / RUN.format(config) / file).to_pydict()
+        for folder, file in ((mode, "results.parquet"), (mode, "results-1.parquet"), ("cpu", "results.parquet"))
+    )
+    assert_same_results(whole, expected)
+    assert partial["kl"][:2] == pytest.approx(expected["kl"][:2], abs=1e-5)  # its first chunk was done
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("command", _other_commands("lm"))
-def test_a_command_ends_well(outcome, mode, command):
-    outcome.check(f"{mode} {pretend.NAME} {command}")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_ends_well(ended, mode, name):
+    check(ended, f"{mode} {pretend.NAME} {name}")
