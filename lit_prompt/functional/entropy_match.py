@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.functional.divergence import entropy
+from lit_prompt.functional.precision import double
 from lit_prompt.functional.threads import one_thread
 
 _ADAM_STEPS = 5000
@@ -81,8 +82,8 @@ def temperature_for_entropy(logits: Tensor, target: Tensor, tolerance: float = 1
     Raises:
         EntropyMatchError: if an entropy is out of reach.
     """
-    z = logits.double().clone()
-    for some, wanted in _cached(z, target.double()):
+    z = double(logits).clone()
+    for some, wanted in _cached(z, double(target)):
         low = torch.full_like(wanted, -40.0)  # bounds of the log of the temperature
         high = torch.full_like(wanted, 40.0)
         for _ in range(100):
@@ -104,7 +105,7 @@ def _cached(z: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 def _missed(logits: Tensor, target: Tensor, tolerance: float) -> tuple[float, float] | None:
     """The entropy that is missed most and by how much, in nats, in float64; None where all are hit."""
-    error = (entropy(logits.double()) - target.double()).abs()
+    error = (entropy(double(logits)) - double(target)).abs()
     if bool((error <= tolerance).all()):
         return None
     worst = int(error.argmax())  # one that is not a number, where there is one

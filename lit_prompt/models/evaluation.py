@@ -175,7 +175,7 @@ class PromptEvaluation(L.LightningModule):
         labels = [[f, entropy_bin(h)] for f, h in zip(batch.family, batch.entropy.tolist(), strict=True)]
         if known.any():
             self.metrics.update(
-                batch.log_probs[known].double(), log_q[known], [x for x, k in zip(labels, known, strict=True) if k]
+                double(batch.log_probs[known]), log_q[known], [x for x, k in zip(labels, known, strict=True) if k]
             )
         return columns
 
@@ -201,7 +201,7 @@ class PromptEvaluation(L.LightningModule):
             share of the KL, nats). Targets that were not searched are left out.
         """
         columns, log_q = self.evaluate(batch)
-        log_p = batch.log_probs.double()
+        log_p = double(batch.log_probs)
         p, q = log_p.exp(), log_q.exp()
         shares, wrong_mass = token_kl(log_p, log_q), total_variation(log_p, log_q)
         return [

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
 from lit_prompt.functional import seed_for
+from lit_prompt.functional.precision import double
 from lit_prompt.lm import LMOptions
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.chunk_objective import ChunkObjective
@@ -202,7 +203,7 @@ class SoftPrompt(PromptModule):
             self._project()
         step_scheduler(self._scheduler(), float(loss), self.steps)
         self.log("kl", self.progress()[1].median(), prog_bar=True, logger=False)
-        share = running.cpu().double() / running.sum().cpu()
+        share = double(running) / running.sum().cpu()
         self.best.seconds += share * (time.perf_counter() - started)
 
     def _backward(self) -> Tensor:

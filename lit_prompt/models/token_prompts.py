@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lit_prompt.data import TargetBatch
 from lit_prompt.functional import kl_divergence
+from lit_prompt.functional.precision import double
 from lit_prompt.lm.round_trip import RoundTrip
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.context import Context
@@ -41,7 +42,7 @@ class TokenPrompts(PromptModule):
         trips = [self.round_trip(context) for context in contexts]
         again = [trip.read_again([own])[0] for trip, own in zip(trips, ids, strict=True)]
         log_q = self._log_probs_after(again)
-        kl = kl_divergence(batch.log_probs.double(), log_q).tolist()
+        kl = kl_divergence(double(batch.log_probs), log_q).tolist()
         known = self.bank.searched[torch.tensor(batch.index)].tolist()
         columns = {} if self.soft_run is None else self._projection_columns(batch, contexts, self.soft_run)
         return columns | {
@@ -56,7 +57,7 @@ class TokenPrompts(PromptModule):
         projected = [torch.stack(soft_run.projected(target_id, self.lm, allowed)) for target_id in batch.target_id]
         hard = self.lm.embed(torch.stack(projected, 1)).float().cpu()  # [metric, target, length, embedding]
         kl = [
-            kl_divergence(batch.log_probs.double(), self.reached_log_probs(prompts, contexts))
+            kl_divergence(double(batch.log_probs), self.reached_log_probs(prompts, contexts))
             for prompts in (soft, *hard)
         ]
         return {"kl_soft": kl[0].tolist(), "kl_projected": torch.minimum(kl[1], kl[2]).tolist()}

@@ -21,6 +21,7 @@ from lit_prompt.functional import (
     top_k_overlap,
     total_variation,
 )
+from lit_prompt.functional.precision import double
 from lit_prompt.search import ResultBank, StopReason
 
 TOP_K = 10
@@ -104,7 +105,7 @@ def divergence_columns(
     """
     index = torch.tensor(batch.index)
     rows = torch.arange(len(batch))
-    log_p = normalize_log_probs(batch.log_probs.double())
+    log_p = normalize_log_probs(double(batch.log_probs))
     tried = bank.kl[index].isfinite()
     searched = tried.any(1)
     kl = kl_divergence(log_p.unsqueeze(1), reached).masked_fill(~tried, math.inf)

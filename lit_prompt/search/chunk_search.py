@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lit_prompt.functional.precision import double
 from lit_prompt.search.best_so_far import BestSoFar
 from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.token_problem import TokenProblem
@@ -80,7 +81,7 @@ class ChunkSearch:
                 exhausted[part.slots] = own.exhausted
         self.best.observe(scores, ids, passes, missing=True)
         self.best.exhaust(exhausted)
-        self.best.spend(took_part.cpu().double() / max(int(took_part.sum()), 1) * seconds)
+        self.best.spend(double(took_part) / max(int(took_part.sum()), 1) * seconds)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resume needs beside the bests."""

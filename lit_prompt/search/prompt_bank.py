@@ -6,6 +6,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from lit_prompt.functional.precision import double
 from lit_prompt.lm import Vocabulary, sample_prompts
 from lit_prompt.search.starts import TokenStart
 from lit_prompt.search.token_problem import TokenProblem
@@ -87,7 +88,7 @@ class PromptBank:
 
     def _drawn(self, problem: TokenProblem, target: int) -> Tensor:
         generator = problem.generator(target, "bank")
-        p = problem.log_probs[target].double().exp()[problem.allowed.cpu()]
+        p = double(problem.log_probs[target]).exp()[problem.allowed.cpu()]
         p = p + 1e-3 * p.sum().clamp_min(1e-6) / len(p)  # a target of few tokens would repeat them only
         shape = (self._init.drawn_sequences, self._width(problem))
         places = torch.multinomial(p, shape[0] * shape[1], replacement=True, generator=generator)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from lit_prompt.functional.precision import double
 from lit_prompt.search.searcher import Found, Searcher, SearchState, require_at_least
 from lit_prompt.search.token_problem import TokenProblem
 from lit_prompt.search.visited import Visited
@@ -115,7 +116,7 @@ class SharedSearch(Searcher):
         """Candidates of each target, ``count`` on average: fewer for one that has not improved for some steps."""
         if not self.share:
             return [count] * len(stale)
-        weight = (_PATIENCE / (_PATIENCE + stale)).double()
+        weight = double(_PATIENCE / (_PATIENCE + stale))
         return [max(1, round(count * len(stale) * share)) for share in (weight / weight.sum()).tolist()]
 
     def _stuck(self, visited: Visited, current: Tensor, choices: Tensor, running: Tensor, tried: Tensor) -> Tensor:

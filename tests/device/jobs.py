@@ -1,6 +1,6 @@
 """Searches and commands in the order of a list, and how each ended; run as a module, they find the simulated device.
 
-    python -m tests.device.jobs JOBS.json ENDED.json
+python -m tests.device.jobs JOBS.json ENDED.json
 """
 
 import contextlib
@@ -31,7 +31,7 @@ class Job:
     Attributes:
         name: of the job.
         folder: where it is called.
-        args: command and options; of a search, its name, the folder of all tests, the LM and the device.
+        args: command and options; or those of :func:`search`.
         is_search: whether it is a search.
         float64: whether the device has float64.
         interrupt_at: step at whose end the user presses Ctrl-C.
@@ -56,8 +56,8 @@ class Job:
         try:
             with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), _interrupted(self.interrupt_at):
                 if self.is_search:
-                    name, root, lm, device = self.args
-                    ended["columns"] = search(name, Path(root), lm, device)
+                    name, root, *rest = self.args
+                    ended["columns"] = search(name, Path(root), *rest)
                 else:
                     # pictures are drawn on the CPU whatever the device, and take longer than all else
                     with mock.patch.object(Figure, "draw"):
@@ -86,7 +86,11 @@ def _interrupted(step: int | None) -> Iterator[None]:
 
 
 def run_on_device(jobs: Sequence[Job], folder: Path, timeout: float) -> dict[str, dict[str, Any]]:
-    """Runs jobs one after another in a process that has the device; how each ended, by its name."""
+    """Runs jobs one after another in a process that has the device.
+
+    Returns:
+        By name, how each ended, with ``waits``: how often it waited for the device.
+    """
     file, ended = folder / "jobs.json", folder / "ended.json"
     file.write_text(json.dumps([asdict(job) for job in jobs]))
     process = subprocess.run([sys.executable, "-m", "tests.device.jobs", str(file), str(ended)], capture_output=True,
@@ -102,7 +106,6 @@ if __name__ == "__main__":
     ended = {}
     for job in (Job(**each) for each in json.loads(Path(sys.argv[1]).read_text())):
         pretend.allow_float64(job.float64)
-        import time; t = time.time(); p = time.process_time()  # TIMING
-        ended[job.name] = job.run()
-        print(job.name, ended[job.name]["code"], round(time.time() - t, 2), round(time.process_time() - p, 2), file=open("/tmp/timing.txt", "a"))  # TIMING
+        before = pretend.counts().waits
+        ended[job.name] = job.run() | {"waits": pretend.counts().waits - before}
     Path(sys.argv[2]).write_text(json.dumps(ended))

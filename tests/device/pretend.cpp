@@ -174,7 +174,8 @@ void check(const c10::OperatorHandle& op, const Tensor& x) {
 void compute(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   static const std::set<std::string> kSized = {"aten::nonzero",            "aten::masked_select", "aten::_unique2",
                                                "aten::unique_consecutive", "aten::equal",         "aten::bincount"};
-  bool waits = kSized.count(op.schema().name()) > 0;
+  const std::string& name = op.schema().name();
+  bool waits = kSized.count(name) > 0;
   for (const auto& value : torch::jit::last(stack, op.schema().arguments().size())) {
     if (value.isTensor()) {
       check(op, value.toTensor());
@@ -182,11 +183,12 @@ void compute(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
       for (const auto& x : value.toTensorList()) check(op, x);
     } else if (value.isOptionalTensorList()) {  // indices: they may be on the CPU
       for (const optional<Tensor>& x : value.toOptionalTensorList()) {
-        // how many places a mask selects has to be known, and an index from the CPU has to be copied
-        if (x && x->defined()) waits |= x->scalar_type() == at::kBool || x->device().is_cpu();
+        // an index from the CPU has to be copied; how many places a mask selects has to be known: index asks nonzero
+        const bool is_mask = x && x->defined() && x->scalar_type() == at::kBool && name != "aten::index";
+        waits |= is_mask || (x && x->defined() && x->device().is_cpu());
       }
     } else if (value.isGenerator()) {
-      TORCH_CHECK(false, "Expected a 'pretend' device type for generator but found 'cpu' (", op.schema().name(), ")");
+      TORCH_CHECK(false, "Expected a 'pretend' device type for generator but found 'cpu' (", name, ")");
     }
   }
   ++counts.operations;

@@ -62,7 +62,7 @@ def build() -> str:
 
 
 def register() -> None:
-    """Makes the device known to torch and Lightning, in this process for good."""
+    """Makes the device known to torch and Lightning, in this process for good; before its first backward pass."""
     build()
     torch.ops.pretend.start()
     torch.utils.rename_privateuse1_backend(NAME)
