@@ -1,7 +1,7 @@
 """Every command and every search on a simulated accelerator, with float64 and without: the same KLs as on the CPU.
 
 A process that knows the device knows it for good, so all jobs on it run in one process that this module starts; the
-CPU's run in the tests' own.
+CPU's run in the tests' own, which is one as long as a file's tests stay on one worker (--dist loadfile).
 """
 
 import json
@@ -18,7 +18,6 @@ from tests.device.jobs import Job, run_on_device
 from tests.device.searches import SEARCHES, TARGETS, write_targets
 
 pytestmark = [
-    pytest.mark.xdist_group("device"),  # what one worker has run, no other runs again
     pytest.mark.timeout(900),  # the first test runs all jobs
     pytest.mark.skipif(pretend.why_not() is not None, reason=str(pretend.why_not())),
 ]
