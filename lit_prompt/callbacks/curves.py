@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from lit_prompt.functional.precision import double
 from lit_prompt.models import PromptModule
 
 _POINTS = 200
@@ -28,7 +29,7 @@ def kl_quantiles(kl: Tensor, families: list[str]) -> dict[str, float]:
     if len(set(families)) > 1:
         groups |= {f"{name}/": torch.tensor([f == name for f in families]) for name in sorted(set(families))}
     for group, rows in groups.items():
-        values = kl[rows & kl.isfinite()].double()
+        values = double(kl[rows & kl.isfinite()])
         if len(values):
             tags |= {f"{group}kl_{name}": float(values.quantile(q)) for name, q in _QUANTILES.items()}
     return tags

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_prompt.functional import entropy, normalize_log_probs, one_thread
+from lit_prompt.functional.precision import double
 
 
 @dataclass
@@ -49,8 +50,8 @@ class Target:
     ) -> "Target":
         """Makes a dense target from logits or log-probabilities ``[vocab]`` of any floating dtype."""
         with one_thread():
-            log_probs = normalize_log_probs(logits.double()).float()
-            h = float(entropy(log_probs.double()))
+            log_probs = normalize_log_probs(double(logits)).float()
+            h = float(entropy(double(log_probs)))
         return cls(target_id, family, log_probs, h, seed, metadata)
 
     @classmethod
@@ -83,7 +84,7 @@ class Target:
         ids, order = np.unique(token_ids.numpy(), return_index=True)
         if len(ids) < len(token_ids) or (len(ids) and not 0 <= ids[0] <= ids[-1] < vocab_size):
             raise ValueError(f"{target_id}: token ids are not distinct ids below {vocab_size}")
-        listed = weights.double().numpy()[order]
+        listed = double(weights).numpy()[order]
         unlisted = vocab_size - len(ids)
         rest = rest if unlisted else 0.0
         total = float(listed.sum()) + rest

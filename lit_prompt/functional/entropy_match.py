@@ -8,6 +8,7 @@ from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
 from lit_prompt.functional.divergence import entropy
+from lit_prompt.functional.precision import double
 from lit_prompt.functional.row_loop import State, bisect, until_done
 from lit_prompt.functional.rows import one_thread
 
@@ -90,7 +91,7 @@ def temperature_for_entropy(
         low, high = bisect(too_flat, torch.full_like(wanted, -40.0), torch.full_like(wanted, 40.0))
         return z / ((low + high) / 2).exp().unsqueeze(-1)
 
-    return _in_blocks(divide, logits.double(), target.double(), tolerance)
+    return _in_blocks(divide, double(logits), double(target), tolerance)
 
 
 def _in_blocks(solve: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target: Tensor, tolerance: float) -> Tensor:
@@ -99,7 +100,7 @@ def _in_blocks(solve: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target
     solved = []
     for z, wanted in zip(logits.split(rows), target.split(rows), strict=True):
         solved.append(solve(z, wanted))
-        error = (entropy(solved[-1].double()) - wanted.double()).abs()
+        error = (entropy(double(solved[-1])) - double(wanted)).abs()
         if not bool((error <= tolerance).all()):
             worst = int(error.argmax())  # one that is not a number, where there is one
             raise EntropyMatchError(

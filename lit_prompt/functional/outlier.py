@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lit_prompt.functional.divergence import entropy
 from lit_prompt.functional.entropy_match import newton_to_entropy
+from lit_prompt.functional.precision import double
 from lit_prompt.functional.row_loop import State, bisect, until_done
 from lit_prompt.functional.rows import one_thread
 
@@ -54,7 +55,7 @@ def max_outlier_mass(entropy: Float[Tensor, "*item"], k: int, vocab_size: int) -
     """
     if not 1 <= k < vocab_size:
         raise ValueError(f"{k} outlier tokens are not among 1 to {vocab_size - 1} for {vocab_size} tokens")
-    h = entropy.double()
+    h = double(entropy)
     if not bool(((h >= 0) & (h <= math.log(vocab_size) + _ROUNDING)).all()):
         raise ValueError(f"entropies are not all in [0, {math.log(vocab_size):.4f}] nats: {h.tolist()}")
     h = h.flatten()
@@ -131,9 +132,9 @@ def descend_to_outliers(
     max_mass = max_outlier_mass(target, outlier_ids.shape[1], logits.shape[1])
     goal = (1 - delta) * max_mass
     reached = _descend(logits, target.to(logits), outlier_ids, goal.to(logits), a, b, lr, tolerance)
-    log_p = reached.double().log_softmax(-1)
+    log_p = double(reached).log_softmax(-1)
     h, mass = entropy(log_p), log_p.gather(1, outlier_ids).exp().sum(-1)
-    accepted = ((h - target.double()).abs() <= tolerance) & (mass >= max_mass - delta)
+    accepted = ((h - double(target)).abs() <= tolerance) & (mass >= max_mass - delta)
     return OutlierDescent(reached, h, mass, max_mass, accepted)
 
 

@@ -131,7 +131,7 @@ class PromptModule(L.LightningModule, ABC):
 
     def on_train_end(self) -> None:
         """Refuses to end a fit that found nothing."""
-        check_found_any(self.results)
+        check_found_any(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Stores the results, those of the chunk under way included."""

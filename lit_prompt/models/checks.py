@@ -7,7 +7,6 @@ from lightning.pytorch.callbacks import Timer
 
 from lit_prompt.data import TargetDataModule
 from lit_prompt.errors import InputError
-from lit_prompt.search import SearchResults
 
 if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
@@ -72,10 +71,10 @@ def check_fit(module: "PromptModule") -> None:
                 )
 
 
-def check_found_any(results: SearchResults) -> None:
+def check_found_any(module: "PromptModule") -> None:
     """Refuses to end a fit that has found nothing."""
-    if not bool(results.searched.any()):
+    if not bool(module.results.searched.any()):
         raise InputError(
-            "no search gave a finite score: the LM returns NaN or inf; try --lm_options.dtype float32, a lower "
+            f"no search gave a finite {module.objective.label}: the LM returns NaN or inf; try --lm_options.dtype float32, a lower "
             "model.optimizer.lr for soft prompts, or --model.readable false if no hard prompt survives as text"
         )

@@ -6,6 +6,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from lit_prompt.functional.precision import double
 from lit_prompt.lm import Vocabulary, sample_prompts
 from lit_prompt.search.starts import TokenStart
 from lit_prompt.search.token_problem import TokenProblem
@@ -93,7 +94,7 @@ class PromptBank:
 
     def _drawn(self, problem: TokenProblem, slot: int) -> Tensor:
         generator = problem.generator(slot, "bank")
-        p = problem.log_probs[problem.slots.target(slot)].double().exp()[problem.allowed]
+        p = double(problem.log_probs[problem.slots.target(slot)]).exp()[problem.allowed]
         p = p + 1e-3 * p.sum().clamp_min(1e-6) / len(p)  # a target of few tokens would repeat them only
         shape = (self._init.drawn_sequences, self._width(problem, slot))
         index = torch.multinomial(p, shape[0] * shape[1], replacement=True, generator=generator)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lit_prompt.functional.precision import double
 from lit_prompt.search.best_so_far import BestSoFar, StopReason
 
 
@@ -62,7 +63,7 @@ class SearchResults:
         self.reason[rows] = by_target(best.reason)
         self.steps[rows] = by_target(best.steps).sum(1)
         self.forward_passes[rows] = by_target(best.forward_passes).sum(1)
-        self.seconds[rows] = by_target(best.seconds).double().sum(1)
+        self.seconds[rows] = double(by_target(best.seconds)).sum(1)
 
     def state_dict(self) -> dict[str, Tensor]:
         """All tensors."""

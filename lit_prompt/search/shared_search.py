@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from lit_prompt.functional.precision import double
 from lit_prompt.search.first_order import swap_choices
 from lit_prompt.search.searcher import Found, Searcher, SearchState, require_at_least
 from lit_prompt.search.token_problem import TokenProblem
@@ -124,7 +125,7 @@ class SharedSearch(Searcher):
         counts = [int(self.width * float(price[0]) / problem.length * float((1 / price).sum())) for price in prices]
         if not self.share:
             return counts
-        weight = (_PATIENCE / (_PATIENCE + stale)).double()
+        weight = double(_PATIENCE / (_PATIENCE + stale))
         group = problem.slots.group[running]
         mates = group.unsqueeze(1) == group
         share = weight / (mates * weight).sum(1) * mates.sum(1)

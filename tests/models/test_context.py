@@ -130,10 +130,10 @@ def test_memory_that_runs_out_changes_nothing(search, write_set, tiny_lm, monkey
     normal = search(tiny_lm, saved, steps=10, restarts=2, **MODULE).results
     features = FrozenLM.features
 
-    def small_device(self, inputs_embeds, mask=None):
+    def small_device(self, inputs_embeds, *args):
         if inputs_embeds.shape[0] > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return features(self, inputs_embeds, mask)
+        return features(self, inputs_embeds, *args)
 
     monkeypatch.setattr(FrozenLM, "features", small_device)
     module = search(tiny_lm, saved, steps=10, restarts=2, **MODULE)

@@ -6,7 +6,7 @@ import torch
 
 from lit_prompt.data.families import EntropyMatched, OneHot
 from lit_prompt.lm import LMOptions
-from lit_prompt.models import LiftPrompt, PromptInit, SoftPrompt
+from lit_prompt.models import PromptInit, SoftPrompt
 from lit_prompt.models.floors import Floors
 from lit_prompt.records import floors
 from lit_prompt.search import StopReason
@@ -16,6 +16,11 @@ EVERY = [name for name in ARCHITECTURES if name not in ("gemma2", "opt", "post_n
 FAMILIES = [EntropyMatched([0.1, 2.0, 4.0, 5.0], 2), OneHot(count=2)]
 
 
+def lift_prompt(**settings):
+    """A module whose lifted prompts stand."""
+    return SoftPrompt(**{"length": 1, "init": PromptInit("lift"), "lift_tolerance": 1e-3} | settings)
+
+
 def columns_of(module):
     return module.evaluator.columns(module.data.targets.batch(range(len(module.data.targets))), module.results)[0]
 
@@ -23,7 +28,7 @@ def columns_of(module):
 @pytest.mark.parametrize("lm", [EMBEDDED_LLAMA, EMBEDDED_GPT2], ids=["llama", "gpt2"])
 def test_lift_is_no_worse_than_adam_and_at_the_floor(search, lm):
     families = [EntropyMatched([0.1, 2.0, 5.0, 8.0], 2), OneHot(count=2)]
-    lifted = columns_of(search(lm, families, kind=LiftPrompt, steps=1))
+    lifted = columns_of(search(lm, families, kind=lift_prompt, steps=1))
     adam = columns_of(search(lm, families, steps=100, kl_tolerance=0.0))
     assert set(lifted["stop_reason"]) <= {"lift", "kl_tolerance"}
     kl, floor = np.array(lifted["kl"]), np.array(lifted["kl_floor"])
@@ -38,14 +43,14 @@ def test_lift_is_no_worse_than_adam_and_at_the_floor(search, lm):
 
 @pytest.mark.parametrize("architecture", EVERY)
 def test_lift_works_in_every_pre_norm_architecture(search, make_lm, architecture):
-    module = search(make_lm(architecture), FAMILIES, kind=LiftPrompt, steps=1)
+    module = search(make_lm(architecture), FAMILIES, kind=lift_prompt, steps=1)
     assert (module.results.reason[:, 0] != StopReason.STEPS).all()
     assert (np.array(columns_of(module)["kl"]) <= np.array(columns_of(module)["kl_floor"]) + 0.6).all()
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_lift_in_half_precision(search, tiny_lm, dtype):
-    module = search(tiny_lm, FAMILIES, kind=LiftPrompt, steps=1, lm_options=LMOptions(dtype=dtype), tolerance=0.01)
+    module = search(tiny_lm, FAMILIES, kind=lift_prompt, steps=1, lm_options=LMOptions(dtype=dtype), lift_tolerance=0.01)
     assert (module.results.reason[:, 0] != StopReason.STEPS).all()
 
 
@@ -53,8 +58,8 @@ def test_lift_in_half_precision(search, tiny_lm, dtype):
     ("architecture", "settings"), [("gemma2", {}), ("opt", {}), ("post_norm", {}), ("llama", {"after": " and"})]
 )
 def test_where_the_lift_does_not_do_gradient_search_goes_on(search, make_lm, architecture, settings, caplog):
-    start = search(make_lm(architecture), FAMILIES, kind=LiftPrompt, steps=1, **settings)
-    end = search(make_lm(architecture), FAMILIES, kind=LiftPrompt, steps=40, **settings)
+    start = search(make_lm(architecture), FAMILIES, kind=lift_prompt, steps=1, **settings)
+    end = search(make_lm(architecture), FAMILIES, kind=lift_prompt, steps=40, **settings)
     fell_back = end.results.reason[:, 0] == StopReason.STEPS
     assert fell_back.any()
     assert (end.results.kl <= start.results.kl).all()
@@ -77,8 +82,8 @@ def test_lift_is_a_start_under_every_setting(search, tiny_lm, settings):
 
 
 def test_company_does_not_change_a_lift(search, tiny_lm):
-    together = search(tiny_lm, FAMILIES, kind=LiftPrompt, steps=1).results
-    alone = search(tiny_lm, FAMILIES, 1, kind=LiftPrompt, steps=1).results
+    together = search(tiny_lm, FAMILIES, kind=lift_prompt, steps=1).results
+    alone = search(tiny_lm, FAMILIES, 1, kind=lift_prompt, steps=1).results
     assert (together.kl - alone.kl).abs().max() <= 1e-5
     assert torch.equal(together.reason, alone.reason)
 

@@ -193,10 +193,10 @@ def test_running_out_of_memory_halves_the_batch_and_changes_nothing(search, tiny
     normal = search(tiny_lm, families, steps=20).results
     features = FrozenLM.features
 
-    def small_device(self, inputs_embeds, mask=None):
+    def small_device(self, inputs_embeds, *args):
         if inputs_embeds.shape[0] > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return features(self, inputs_embeds, mask)
+        return features(self, inputs_embeds, *args)
 
     monkeypatch.setattr(FrozenLM, "features", small_device)
     module = search(tiny_lm, families, steps=20)
@@ -215,8 +215,8 @@ def test_a_nan_ends_one_search_and_spares_the_others(search, tiny_lm, monkeypatc
     features = FrozenLM.features
     calls = []
 
-    def breaks(self, inputs_embeds, mask=None):
-        result = features(self, inputs_embeds, mask)
+    def breaks(self, inputs_embeds, *args):
+        result = features(self, inputs_embeds, *args)
         calls.append(1)
         if len(calls) >= 10 and len(inputs_embeds) == 5:
             result = result * torch.tensor([1.0, 1.0, torch.nan, 1.0, 1.0]).unsqueeze(1)

@@ -1,0 +1,226 @@
+"""Every command and every search on a simulated accelerator, with float64 and without: the same KLs as on the CPU.
+
+A process that knows the device knows it for good, so all jobs on it run in one process that this module starts; the
+CPU's run in the tests' own, which is one as long as a file's tests stay on one worker (--dist loadfile).
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.device import pretend
+from tests.device.jobs import Job, run_on_device
+from tests.device.searches import SEARCHES, TARGETS, write_targets
+
+pytestmark = [
+    pytest.mark.timeout(900),  # the first test runs all jobs
+    pytest.mark.skipif(pretend.why_not() is not None, reason=str(pretend.why_not())),
+]
+
+MODES = {"float64": True, "no_float64": False}
+RUN = "logs/{}/version_0"
+DATA = {"chunk_size": 2, "load": f"../{TARGETS}"}
+BANK = {"random_sequences": 2, "sampled_texts": 2, "drawn_sequences": 1}
+GCG = {"class_path": "GCG", "init_args": {"width": 8, "top_k": 32, "momentum": 0.5}}
+FROM_LM = {"class_path": "FromLM", "init_args": {"count": 2, "cut": {"min_words": 1, "max_words": 3}}}
+CONFIGS = {
+    "soft": {
+        "model": {"class_path": "SoftPrompt", "init_args": {"length": 3, "steps": 6, "restarts": 2}},
+        "data": DATA,
+    },
+    "hard": {
+        "model": {
+            "class_path": "HardPrompt",
+            "init_args": {"length": 3, "steps": 6, "restarts": 2, "searcher": GCG, "start": BANK},
+        },
+        "data": DATA,
+    },
+    "from_lm": {"model": {"class_path": "SoftPrompt", "init_args": {"steps": 2}}, "data": {"families": [FROM_LM]}},
+}
+#: How often a step of a search may wait for the device.
+MOST_WAITS = {"soft": 17}  # 2 restarts of 4 targets in 3 groups
+#: Runs that change devices: CPU up to the first step, device up to the second, device up to the third, CPU.
+MOVED = {"soft": (2, 4, 8), "hard": (2, 4, 8)}
+TRAINED = ("fit", "test", "validate", "predict", "shortest", "pretrain")
+COMMANDS = {
+    "validate": ["validate", "--run", RUN.format("soft")],
+    "predict": ["predict", "--run", RUN.format("hard")],
+    "report": ["report", RUN.format("soft"), RUN.format("hard"), "--out", "report"],
+    "floor": ["floor", "--config", "from_lm.yaml"],
+    "targets build": ["targets", "build", "--config", "from_lm.yaml", "--out", "built"],
+    "shortest": ["shortest", "--config", "from_lm.yaml", "--kl", "0.1", "--lengths", "1"],
+    "pretrain": [
+        "pretrain", "--config", str(REPOSITORY / "configs" / "pretrain" / "minute.yaml"),
+        "--data.texts.path", str(REPOSITORY / "data" / "lms" / "heldout.txt"),
+        "--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--data.context", "32",
+    ],
+}  # fmt: skip
+
+STRICT = """
+import pytest, torch
+from tests.device import pretend
+pretend.register()
+x = torch.rand(3, 4).to("pretend")
+before = pretend.counts()
+assert torch.equal((x @ x.T).cpu(), x.cpu() @ x.cpu().T)
+x[x > 0.5].sum().item()
+waits = pretend.counts().waits - before.waits
+assert waits == 3 + 1 + 1, waits  # three copies to the host, a mask, an item
+assert float((2.0 * x).sum() + torch.tensor(1.0)) > 1.0
+assert x[torch.tensor([0])].dtype == x.double().float().dtype
+for mixed in (lambda: x + torch.ones(3, 4), lambda: torch.ones(3)[x.argmax(1)], lambda: torch.cat([x, x.cpu()]),
+              lambda: x.index_put_((torch.tensor([0]),), torch.ones(1, 4))):
+    with pytest.raises(RuntimeError, match="device|cpu"):
+        mixed()
+with pytest.raises(RuntimeError, match="generator"):
+    torch.rand(3, device="pretend", generator=torch.Generator())
+pretend.allow_float64(False)
+for double in (x.double, lambda: x.sum(dtype=torch.float64), lambda: torch.ones(3, dtype=torch.float64).to("pretend")):
+    with pytest.raises(TypeError, match="float64"):
+        double()
+assert torch.ones(3, dtype=torch.float64).to(x).dtype == torch.float32
+"""
+
+
+class Machine:
+    """A working folder, and jobs in it on one kind of device.
+
+    Args:
+        root: of all tests; the LM is in ``lm``.
+        name: of the working folder.
+        device: Lightning's name of the device.
+    """
+
+    def __init__(self, root, name, device):
+        self.root, self.name, self.device = root, name, device
+        self.folder = root / name
+        if not self.folder.exists():
+            self.folder.mkdir()
+            for config, settings in CONFIGS.items():
+                (self.folder / f"{config}.yaml").write_text(json.dumps(settings))
+
+    def _job(self, name, args, **options):
+        args = [str(arg) for arg in args]
+        return Job(f"{self.name} {self.device} {name}", str(self.folder), args, float64=MODES.get(self.name, True),
+                   **options)  # fmt: skip
+
+    def search(self, name, *steps):
+        args = [name, self.root, self.root / "lm", self.device, *steps]
+        return self._job(" ".join(map(str, ("search", name, *steps))), args, is_search=True)
+
+    def command(self, name, *args, **options):
+        on_device = ["--trainer.accelerator", self.device] if args[0] in TRAINED else []
+        lm = [] if args[0] in ("report", "pretrain") or "--run" in args else ["--lm", self.root / "lm"]
+        return self._job(name, [*args, *on_device, *lm], **options)
+
+    def fit(self, config, **options):
+        return self.command(f"fit {config}", "fit", "--config", f"{config}.yaml", **options)
+
+    def resume(self, config, **options):
+        at = options.get("interrupt_at", "the end")
+        return self.command(f"resume {config} up to {at}", "fit", "--run", RUN.format(config), **options)
+
+    def test(self, config):
+        return self.command(f"test {config}", "test", "--run", RUN.format(config))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory, tiny_lm):
+    """The folder of all jobs: the LM, the targets, and a working folder for each mode and for the CPU alone."""
+    root = tmp_path_factory.mktemp("devices")
+    shutil.copytree(tiny_lm, root / "lm")
+    write_targets(root, str(root / "lm"))
+    return root
+
+
+@pytest.fixture(scope="module")
+def ended(root):
+    """Runs all jobs; how each ended."""
+    cpu = Machine(root, "cpu", "cpu")
+    jobs = [job for config in MOVED for job in (cpu.fit(config), cpu.test(config))]
+    jobs += [cpu.search(name) for name in SEARCHES]
+    moved = {mode: (Machine(root, mode, "cpu"), Machine(root, mode, pretend.NAME)) for mode in MODES}
+    jobs += [host.fit(config, interrupt_at=steps[0]) for host, _ in moved.values() for config, steps in MOVED.items()]
+    ended = {job.name: job.run() for job in jobs}
+    jobs = []
+    for _, machine in moved.values():
+        jobs += [machine.search(name) for name in SEARCHES]
+        jobs += [machine.search(name, steps) for name in MOST_WAITS for steps in (2, 6)]
+        for config, (_, *steps) in MOVED.items():
+            jobs += [*(machine.resume(config, interrupt_at=step) for step in steps), machine.test(config)]
+        jobs += [machine.command(name, *args) for name, args in COMMANDS.items()]
+    ended |= run_on_device(jobs, root, timeout=600)
+    jobs = [job for host, _ in moved.values() for config in MOVED for job in (host.resume(config), host.test(config))]
+    return ended | {job.name: job.run() for job in jobs}
+
+
+def check(ended, name, code=0):
+    """Tells what a job said unless it ended as it should."""
+    assert ended[name]["code"] == code, f"{name}\n{ended[name]['said']}"
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_gives_the_cpus_results(ended, mode, name):
+    expected, found = f"cpu cpu search {name}", f"{mode} {pretend.NAME} search {name}"
+    check(ended, expected)
+    check(ended, found)
+    # bfloat16 rounds a logit of 8 by up to this much, and its kernels differ between devices
+    tolerance = 2**-5 if name.endswith("bfloat16") else 1e-5
+    assert_same_results(ended[found]["columns"], ended[expected]["columns"], tolerance)
+
+
+def assert_same_results(found, expected, tolerance=1e-5):
+    for key in ("kl", "kl_floor", "kl_best_random", "kl_best_natural", "kl_worst_restart"):
+        assert found[key] == pytest.approx(expected[key], abs=tolerance), key
+    for key in ("target_id", "steps", "forward_passes", "stop_reason"):
+        assert found[key] == expected[key], key
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("config", MOVED)
+def test_a_run_moves_between_devices(ended, root, mode, config):
+    _, second, third = MOVED[config]
+    host, device = f"{mode} cpu", f"{mode} {pretend.NAME}"
+    check(ended, f"{host} fit {config}", code=130)
+    check(ended, f"{device} resume {config} up to {second}", code=130)
+    check(ended, f"{device} resume {config} up to {third}", code=130)
+    check(ended, f"{device} test {config}")
+    check(ended, f"{host} resume {config} up to the end")
+    check(ended, f"{host} test {config}")
+    check(ended, f"cpu cpu test {config}")
+    partial, whole, expected = (
+        pq.read_table(root / folder / RUN.format(config) / file).to_pydict()
+        for folder, file in ((mode, "results.parquet"), (mode, "results-1.parquet"), ("cpu", "results.parquet"))
+    )
+    assert_same_results(whole, expected)
+    assert partial["kl"][:2] == pytest.approx(expected["kl"][:2], abs=1e-5)  # its first chunk was done
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_ends_well(ended, mode, name):
+    check(ended, f"{mode} {pretend.NAME} {name}")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", MOST_WAITS)
+def test_a_step_seldom_waits_for_the_device(ended, mode, name):
+    few, many = (f"{mode} {pretend.NAME} search {name} {steps}" for steps in (2, 6))
+    check(ended, few)
+    check(ended, many)
+    assert (ended[many]["waits"] - ended[few]["waits"]) / 4 <= MOST_WAITS[name]
+
+
+def test_the_device_is_as_strict_as_a_gpu():
+    subprocess.run([sys.executable, "-c", STRICT], check=True, cwd=REPOSITORY)
+
+
+def test_float64_is_made_in_one_place():
+    made = [path for path in (REPOSITORY / "lit_prompt").rglob("*.py") if ".double()" in path.read_text()]
+    assert [path.name for path in made] == ["precision.py"]
