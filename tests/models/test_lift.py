@@ -50,7 +50,8 @@ def test_lift_works_in_every_pre_norm_architecture(search, make_lm, architecture
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_lift_in_half_precision(search, tiny_lm, dtype):
-    module = search(tiny_lm, FAMILIES, kind=lift_prompt, steps=1, lm_options=LMOptions(dtype=dtype), lift_tolerance=0.01)
+    options = LMOptions(dtype=dtype)
+    module = search(tiny_lm, FAMILIES, kind=lift_prompt, steps=1, lm_options=options, lift_tolerance=0.01)
     assert (module.results.reason[:, 0] != StopReason.STEPS).all()
 
 
