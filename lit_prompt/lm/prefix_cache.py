@@ -44,6 +44,7 @@ class PrefixCache:
         from transformers import DynamicCache
 
         cache = DynamicCache()
+        sequences = sequences.to(self._layers[0][0].device)
         for number, (keys, values) in enumerate(self._layers):
             cache.update(keys[sequences, :, :positions], values[sequences, :, :positions], number)
         return cache

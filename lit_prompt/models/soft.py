@@ -230,8 +230,8 @@ class SoftPrompt(PromptModule):
         # on an accelerator the rounding depends on how many prompts there are, and so a result would on when its
         # neighbours stop: there all go through the LM
         on_cpu = self.prompt.device.type == "cpu"
-        which = self.best.running[:used].nonzero().flatten() if on_cpu else torch.arange(used)
-        scores, gradient = self._scorer.gradient(self.prompt.detach()[which], which)
+        which = self.best.running[:used].nonzero().flatten() if on_cpu else slice(used)
+        scores, gradient = self._scorer.gradient(self.prompt.detach()[which], torch.arange(used)[which])
         found = torch.full_like(self.best.kl, torch.inf)
         found[which] = scores.to(found)
         passes = self._scorer.take_passes().to(found.device)

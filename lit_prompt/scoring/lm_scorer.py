@@ -69,7 +69,7 @@ class LMScorer(Scorer):
         log_probs = torch.empty(ids.shape, device=self.lm.head_device)
 
         def fill(part: Part) -> None:
-            log_probs[part.rows] = self._token_log_probs(part, ids, None).to(log_probs)
+            log_probs[part.rows.to(log_probs.device)] = self._token_log_probs(part, ids, None).to(log_probs)
 
         with torch.no_grad():
             self._prompted.each(ids, slots, fill, every=True, most_rows=self._prompted.most_rows(self.length))
@@ -121,11 +121,11 @@ class LMScorer(Scorer):
                 known = (
                     None
                     if bases is None or base is None or bases.log_probs is None
-                    else bases.log_probs[base[part.rows]]
+                    else bases.log_probs[base[part.rows].to(bases.log_probs.device)]
                 )
                 penalty = -fluency * self._token_log_probs(part, prompts, known).mean(1)
                 scores = scores + (penalty.unsqueeze(1) if columns else penalty)
-            found[part.rows] = scores.to(found)
+            found[part.rows.to(found.device)] = scores.to(found)
 
         every = bool(fluency)
         if bases is None or base is None:
@@ -176,8 +176,8 @@ class LMScorer(Scorer):
 
         def fill(part: Part) -> None:
             features = part.features[:, -ends:].flatten(0, 1)
-            table = self._objective.table(self.lm.logits(features), features, self._prepared)[:, targets]
-            found[part.rows] = table.unflatten(0, (len(part.rows), ends)).to(found)
+            table = self._objective.table(self.lm.logits(features), features, self._prepared)[:, targets.to(found.device)]
+            found[part.rows.to(found.device)] = table.unflatten(0, (len(part.rows), ends)).to(found)
 
         only = torch.zeros(len(sequences), dtype=torch.long)
         prompted.each(sequences, only, fill, every=True, most_rows=prompted.most_rows(ends))
@@ -204,8 +204,9 @@ class LMScorer(Scorer):
         def fill(part: Part) -> None:
             logits = self.lm.logits(part.features)
             scores = self._objective.pairs(logits, part.features, self._prepared, targets[part.rows].to(logits.device))
-            (gradient[part.rows],) = torch.autograd.grad(scores.sum(), part.prompts)
-            found[part.rows] = scores.detach().to(found)
+            rows = part.rows.to(found.device)
+            (gradient[rows],) = torch.autograd.grad(scores.sum(), part.prompts)
+            found[rows] = scores.detach().to(found)
 
         with torch.enable_grad():
             self._prompted.each(embeddings.detach(), slots, fill)

@@ -122,7 +122,7 @@ class PromptedLM:
 
             def run(rows: Tensor, frame: Frame = frame) -> None:
                 places = frame.places(slots[rows])
-                own = prompts[rows]
+                own = prompts[rows.to(prompts.device)]
                 if own.is_floating_point():
                     own = own.to(self.lm.device).requires_grad_(torch.is_grad_enabled())
                     x = frame.embeddings(self.lm, own, places)

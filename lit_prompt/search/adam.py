@@ -1,4 +1,4 @@
-"""Adam on numbers that a search keeps for each target."""
+"""Adam on numbers that a search keeps for each slot."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from lit_prompt.search.searcher import SearchState
 
 
 def adam_state(values: Tensor) -> SearchState:
-    """What :func:`adam_step` changes: the values ``[target, ...]`` and the averages of their gradients."""
+    """What :func:`adam_step` changes: the values ``[slot, ...]`` and the averages of their gradients."""
     return {"values": values, "mean": torch.zeros_like(values), "square": torch.zeros_like(values)}
 
 
@@ -18,12 +18,13 @@ def adam_step(
 
     Args:
         state: of :func:`adam_state`.
-        which: targets, ``[which]``.
+        which: slots, ``[which]``.
         gradient: at their values, ``[which, ...]``.
-        number: of the step, from 0; the targets have made all steps before it.
+        number: of the step, from 0; the slots have made all steps before it.
         lr: learning rate.
         weight_decay: decoupled weight decay.
     """
+    which = which.to(state["values"].device)
     values = nn.Parameter(state["values"][which])
     values.grad = gradient
     optimizer = torch.optim.AdamW([values], lr=lr, weight_decay=weight_decay)

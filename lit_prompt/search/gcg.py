@@ -76,8 +76,9 @@ class GCG(Searcher):
         kept, scores = state["ids"][running], state["scores"][running]
         current = kept[rows, scores.argmin(1)]
         if self.momentum:
-            change = swap_gradient(problem, current, running) + self.momentum * state["momentum"][running]
-            state["momentum"][running] = change
+            own = running.to(problem.lm.device)
+            change = swap_gradient(problem, current, running) + self.momentum * state["momentum"][own]
+            state["momentum"][own] = change
             choices = ranked_swaps(problem, change, current, self.top_k)
         else:
             choices = swap_choices(problem, current, running, self.top_k)

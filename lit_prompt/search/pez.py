@@ -44,7 +44,8 @@ class PEZ(Searcher):
     def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
         """Projects each slot's prompt, scores it, and moves the continuous one."""
         table = problem.lm.embed(problem.allowed).float()
-        ids = problem.allowed[nearest_tokens(state["values"][running], table, self.metric).cpu()]
+        values = state["values"][running.to(table.device)]
+        ids = problem.allowed[nearest_tokens(values, table, self.metric).cpu()]
         _, gradient = problem.scorer.gradient(problem.lm.embed(ids).float(), running)
         adam_step(state, running, gradient, number, self.lr, self.weight_decay)
         return best_sample(problem, ids.unsqueeze(1), running)
