@@ -1,12 +1,13 @@
 """The fixed texts around a prompt, a target's own or the module's."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lit_prompt.errors import InputError
 from lit_prompt.lm import FrozenLM, RoundTrip, Vocabulary
 
 
+@runtime_checkable
 class _Targets(Protocol):
     """What has targets with texts around their prompts: a set of targets, or a batch."""
 

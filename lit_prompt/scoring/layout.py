@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lit_prompt.lm import FrozenLM
@@ -26,10 +27,10 @@ class Frame:
         length: positions of a prompt.
     """
 
-    slots: Tensor
-    ids: Tensor
-    start: Tensor
-    mask: Tensor | None
+    slots: Int[Tensor, " row"]
+    ids: Int[Tensor, "row position"]
+    start: Int[Tensor, " row"]
+    mask: Bool[Tensor, "row position"] | None
     length: int
 
     @property
@@ -48,11 +49,15 @@ class Frame:
     def _columns(self, places: Tensor) -> Tensor:
         return self.start[places].unsqueeze(1) + torch.arange(self.length)
 
-    def tokens(self, prompts: Tensor, places: Tensor) -> Tensor:
+    def tokens(
+        self, prompts: Int[Tensor, "prompt length"], places: Int[Tensor, " prompt"]
+    ) -> Int[Tensor, "prompt position"]:
         """Token prompts ``[prompt, length]`` in the contexts of some rows, ``[prompt, position]``."""
         return self.ids[places].scatter_(1, self._columns(places), prompts)
 
-    def embeddings(self, lm: FrozenLM, prompts: Tensor, places: Tensor) -> Tensor:
+    def embeddings(
+        self, lm: FrozenLM, prompts: Float[Tensor, "prompt length embedding"], places: Int[Tensor, " prompt"]
+    ) -> Float[Tensor, "prompt position embedding"]:
         """Soft prompts in the contexts of some rows.
 
         Args:

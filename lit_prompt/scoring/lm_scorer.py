@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lit_prompt.lm import FrozenLM
@@ -48,14 +49,14 @@ class LMScorer(Scorer):
         self._prepared = objective.prepare(log_probs, lm)
         self._prompted = PromptedLM(lm, [slots.context(slot) for slot in range(len(slots))], length, micro_batch)
 
-    def take_passes(self) -> Tensor:
+    def take_passes(self) -> Int[Tensor, " slot"]:
         """Forward passes made for each slot since they were last taken."""
         passes, self._prompted.passes = self._prompted.passes, torch.zeros_like(self._prompted.passes)
         return passes
 
     # ---- scores ----
 
-    def bases(self, ids: Tensor, slots: Tensor) -> Bases:
+    def bases(self, ids: Int[Tensor, "base length"], slots: Int[Tensor, " base"]) -> Bases:
         """Prepares token prompts ``[base, length]`` for the scoring of their variations: only what changes is computed.
 
         Args:
@@ -75,7 +76,13 @@ class LMScorer(Scorer):
             self._prompted.each(ids, slots, fill, every=True, most_rows=self._prompted.most_rows(self.length))
         return Bases(found.ids, found.caches, found.places, log_probs)
 
-    def scores(self, prompts: Tensor, slots: Tensor, bases: Bases | None = None, base: Tensor | None = None) -> Tensor:
+    def scores(
+        self,
+        prompts: Tensor,
+        slots: Int[Tensor, " prompt"],
+        bases: Bases | None = None,
+        base: Int[Tensor, " prompt"] | None = None,
+    ) -> Float[Tensor, " prompt"]:
         """Scores of prompts, each for its slot; see :class:`Scorer`.
 
         Args:
@@ -91,7 +98,13 @@ class LMScorer(Scorer):
 
         return self._scored(prompts, slots, bases, base, score, ())
 
-    def table(self, prompts: Tensor, slots: Tensor, bases: Bases | None = None, base: Tensor | None = None) -> Tensor:
+    def table(
+        self,
+        prompts: Tensor,
+        slots: Int[Tensor, " prompt"],
+        bases: Bases | None = None,
+        base: Int[Tensor, " prompt"] | None = None,
+    ) -> Float[Tensor, "prompt slot"]:
         """Scores of prompts for every slot of the same group; arguments as of :meth:`scores`."""
 
         def score(part: Part, logits: Tensor, features: Tensor) -> Tensor:
@@ -156,7 +169,9 @@ class LMScorer(Scorer):
         return torch.where(predicted.to(device), again, before)
 
     @torch.no_grad()
-    def scan(self, sequences: Tensor, slots: Tensor, shared: bool) -> Tensor:
+    def scan(
+        self, sequences: Int[Tensor, "sequence position"], slots: Int[Tensor, " slot"], shared: bool
+    ) -> Float[Tensor, "sequence end slot"]:
         """Scores of the prompts that end at each position of long sequences, as if all before it belonged to them.
 
         Args:
@@ -176,7 +191,9 @@ class LMScorer(Scorer):
 
         def fill(part: Part) -> None:
             features = part.features[:, -ends:].flatten(0, 1)
-            table = self._objective.table(self.lm.logits(features), features, self._prepared)[:, targets.to(found.device)]
+            table = self._objective.table(self.lm.logits(features), features, self._prepared)[
+                :, targets.to(found.device)
+            ]
             found[part.rows.to(found.device)] = table.unflatten(0, (len(part.rows), ends)).to(found)
 
         only = torch.zeros(len(sequences), dtype=torch.long)
@@ -186,7 +203,9 @@ class LMScorer(Scorer):
 
     # ---- gradients ----
 
-    def gradient(self, embeddings: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+    def gradient(
+        self, embeddings: Float[Tensor, "prompt length embedding"], slots: Int[Tensor, " prompt"]
+    ) -> tuple[Float[Tensor, " prompt"], Float[Tensor, "prompt length embedding"]]:
         """Scores of soft prompts, each for its slot, and their gradients.
 
         Args:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lit_prompt.functional import normalize_log_probs
@@ -32,10 +33,10 @@ class Bases:
         log_probs: log-probability of each token given those before it, ``[base, length]``; None where nobody asks.
     """
 
-    ids: Tensor
+    ids: Int[Tensor, "base length"]
     caches: list[PrefixCache | None]
-    places: Tensor
-    log_probs: Tensor | None = None
+    places: Int[Tensor, " base"]
+    log_probs: Float[Tensor, "base length"] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,11 @@ class Part:
         first: the first position that was computed.
     """
 
-    rows: Tensor
+    rows: Int[Tensor, " row"]
     prompts: Tensor
-    start: Tensor
-    leads: Tensor
-    features: Tensor
+    start: Int[Tensor, " row"]
+    leads: Bool[Tensor, " row"]
+    features: Float[Tensor, "..."]
     first: int
 
 
@@ -143,7 +144,7 @@ class PromptedLM:
     # ---- variations of token prompts ----
 
     @torch.no_grad()
-    def bases(self, ids: Tensor, slots: Tensor) -> Bases:
+    def bases(self, ids: Int[Tensor, "base length"], slots: Int[Tensor, " base"]) -> Bases:
         """Prepares token prompts ``[base, length]``, each in the context of its slot, for their variations."""
         caches: list[PrefixCache | None] = [None] * len(self._frames)
         places = torch.zeros(len(ids), dtype=torch.long)
@@ -227,7 +228,9 @@ class PromptedLM:
         return max(1 if ends > 1 else _FEWEST_ROWS, _BYTES_PER_PART // (8 * self.lm.vocab_size * ends))
 
     @torch.no_grad()
-    def log_probs(self, prompts: Tensor, slots: Tensor, also: Callable[[Part], None] | None = None) -> Tensor:
+    def log_probs(
+        self, prompts: Tensor, slots: Int[Tensor, " prompt"], also: Callable[[Part], None] | None = None
+    ) -> Float[Tensor, "prompt vocab"]:
         """Next-token log-probabilities after prompts.
 
         Args:

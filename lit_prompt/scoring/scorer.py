@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lit_prompt.scoring.slots import Slots
@@ -20,7 +21,7 @@ class Scorer(ABC):
     slots: Slots
 
     @abstractmethod
-    def scores(self, prompts: Tensor, slots: Tensor) -> Tensor:
+    def scores(self, prompts: Tensor, slots: Int[Tensor, " prompt"]) -> Float[Tensor, " prompt"]:
         """Scores of prompts, each for its slot.
 
         Args:
@@ -32,7 +33,7 @@ class Scorer(ABC):
         """
 
     @abstractmethod
-    def table(self, prompts: Tensor, slots: Tensor) -> Tensor:
+    def table(self, prompts: Tensor, slots: Int[Tensor, " prompt"]) -> Float[Tensor, "prompt slot"]:
         """Scores of prompts for every slot of the same group as the one that each was made for.
 
         Args:
@@ -44,5 +45,5 @@ class Scorer(ABC):
         """
 
     @abstractmethod
-    def take_passes(self) -> Tensor:
+    def take_passes(self) -> Int[Tensor, " slot"]:
         """Forward passes made for each slot since they were last taken, ``[slot]``, int64."""
