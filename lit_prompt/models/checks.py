@@ -76,5 +76,5 @@ def check_found_any(module: "PromptModule") -> None:
     if not bool(module.results.searched.any()):
         raise InputError(
             f"no search gave a finite {module.objective.label}: the LM returns NaN or inf; try --lm_options.dtype "
-            "float32, a lower model.optimizer.lr (soft prompts) or --model.readable false (if no prompt survives as text)"
+            "float32, a lower model.optimizer.lr (soft prompts) or --model.readable false (no prompt survives as text)"
         )

@@ -10,6 +10,7 @@ from scipy.stats import entropy as scipy_entropy
 
 from lit_prompt.data import TargetBatch
 from lit_prompt.models.record_columns import divergence_columns, top_tokens
+from lit_prompt.objectives import ForwardKL
 from lit_prompt.records.results import SCHEMA, result_table
 from lit_prompt.search import SearchResults, StopReason
 
@@ -68,7 +69,7 @@ def close(values, expected):
 
 
 def test_numbers_equal_scipys(batch, reached, bank):
-    columns, log_q = divergence_columns(batch, reached, bank, UNPROMPTED)
+    columns, log_q = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
     p, every_q = normalised(batch.log_probs), normalised(reached)
     kl = scipy_entropy(p[:, None], every_q, axis=-1)
     best = kl.argmin(1)
@@ -90,7 +91,7 @@ def test_numbers_equal_scipys(batch, reached, bank):
 
 
 def test_overlap_of_top_tokens(batch, reached, bank):
-    columns, log_q = divergence_columns(batch, reached, bank, UNPROMPTED)
+    columns, log_q = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
     for i in (0, 3):
         tops = [set(np.argsort(-x[i].numpy())[:10].tolist()) for x in (batch.log_probs, log_q)]
         assert columns["top10_overlap"][i] == pytest.approx(len(tops[0] & tops[1]) / 10)
@@ -98,14 +99,14 @@ def test_overlap_of_top_tokens(batch, reached, bank):
 
 
 def test_half_a_vocabulary_of_rounding_is_normalised_away(batch, reached, bank):
-    first, _ = divergence_columns(batch, reached, bank, UNPROMPTED)
+    first, _ = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
     batch.log_probs = batch.log_probs + 0.01
-    second, _ = divergence_columns(batch, reached, bank, UNPROMPTED)
+    second, _ = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
     np.testing.assert_allclose(second["kl"], first["kl"], rtol=1e-5)
 
 
 def test_bookkeeping_is_the_banks_at_the_batchs_positions(batch, reached, bank):
-    columns, _ = divergence_columns(batch, reached, bank, UNPROMPTED)
+    columns, _ = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
     assert columns["target_id"] == ["t4", "t1", "t2", "t0"]
     assert columns["family"] == ["f", "f", "g", "g"]
     assert columns["partner_of"] == [None, "t4", None, "t2"]
@@ -115,33 +116,33 @@ def test_bookkeeping_is_the_banks_at_the_batchs_positions(batch, reached, bank):
 
 
 def test_the_stop_reason_is_the_best_restarts(batch, reached, bank):
-    best = divergence_columns(batch, reached, bank, UNPROMPTED)[0]["best_restart"]
+    best = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())[0]["best_restart"]
     for position, restart, reason in zip(INDEX, best, list(StopReason)[2:6], strict=True):
         bank.reason[position, restart] = reason
-    columns, _ = divergence_columns(batch, reached, bank, UNPROMPTED)
+    columns, _ = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
     assert columns["stop_reason"] == ["steps", "kl_tolerance", "patience", "not_finite"]
 
 
 def test_unprompted_is_each_targets_own(batch, reached, bank):
     unprompted = random_log_probs(9, 4)
     unprompted[2] = math.nan
-    columns, _ = divergence_columns(batch, reached, bank, unprompted)
+    columns, _ = divergence_columns(batch, reached, bank, unprompted, ForwardKL())
     expected = scipy_entropy(normalised(batch.log_probs), normalised(unprompted), axis=-1)
     assert columns["kl_unprompted"][2] is None
     close([columns["kl_unprompted"][i] for i in (0, 1, 3)], expected[[0, 1, 3]])
 
 
 def test_the_search_kls_are_not_used(batch, reached, bank):
-    first, _ = divergence_columns(batch, reached, bank, UNPROMPTED)
+    first, _ = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
     bank.kl[:] = torch.rand(5, RESTARTS)
-    second, _ = divergence_columns(batch, reached, bank, UNPROMPTED)
+    second, _ = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
     assert first == second
 
 
 def test_targets_that_were_not_searched_are_null(batch, reached, bank):
     bank.kl[[1, 0]] = math.inf
     bank.reason[[1, 0]] = StopReason.NOT_SEARCHED
-    columns, log_q = divergence_columns(batch, reached, bank, UNPROMPTED)
+    columns, log_q = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
     for name in NUMBERS:
         assert [v is None for v in columns[name]] == [False, True, False, True], name
     assert [s == "not_searched" for s in columns["stop_reason"]] == [False, True, False, True]
@@ -154,7 +155,7 @@ def test_targets_that_were_not_searched_are_null(batch, reached, bank):
 def test_restarts_without_a_result_do_not_count(batch, reached, bank):
     bank.kl[:, 0] = math.inf
     reached[:, 0] = math.nan  # whatever their prompts give
-    columns, log_q = divergence_columns(batch, reached, bank, UNPROMPTED)
+    columns, log_q = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
     kl = scipy_entropy(normalised(batch.log_probs)[:, None], normalised(reached[:, 1:]), axis=-1)
     close(columns["kl"], kl.min(1))
     assert columns["best_restart"] == (kl.argmin(1) + 1).tolist()
@@ -166,13 +167,13 @@ def test_restarts_without_a_result_do_not_count(batch, reached, bank):
 def test_one_restart_has_no_spread(batch, reached):
     bank = SearchResults(5, 1, (2, 3))
     bank.kl[:] = 1.0
-    columns, _ = divergence_columns(batch, reached[:, :1], bank, UNPROMPTED)
+    columns, _ = divergence_columns(batch, reached[:, :1], bank, UNPROMPTED, ForwardKL())
     assert columns["kl_restart_std"] == [0.0] * 4
     assert columns["kl_worst_restart"] == columns["kl"]
 
 
 def test_columns_of_the_record_are_in_the_schema(batch, reached, bank):
-    columns, _ = divergence_columns(batch, reached, bank, UNPROMPTED)
+    columns, _ = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
     assert set(columns) - set(SCHEMA.names) == {"best_restart"}
 
 
