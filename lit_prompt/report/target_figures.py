@@ -1,5 +1,6 @@
 """Figures that compare targets: by entropy, with outliers, made by LMs."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +24,8 @@ _MAKERS = {"own_lm": "own LM", "other_lm": "other LM", "other_tokenizer": "other
 
 def kl_by_entropy(study: Study) -> "Figure":
     """KL of random targets (of all where none are random) against their entropy, a panel an LM, a band a method."""
-    shown = {lm: {s.label: plain_targets(s.rows) for s in study.on(lm, study.main)} for lm in study.lms}
-    return kl_against_entropy(shown, study.colors)
+    by_lm = study.by_lm(study.main).items()
+    return kl_against_entropy({lm: {s.label: plain_targets(s.rows) for s in mine} for lm, mine in by_lm}, study.colors)
 
 
 def outlier_against_random(study: Study) -> "Figure | None":
@@ -32,7 +33,7 @@ def outlier_against_random(study: Study) -> "Figure | None":
     main = [series for series in study.main if series.of_family(OUTLIER) and series.of_family(RANDOM)]
     if not main:
         return None
-    lms = [lm for lm in study.lms if study.on(lm, main)]
+    lms = study.by_lm(main)
     names = ("random targets", "outlier targets")
     shown: dict[str, dict[str, dict[str, list[Row]]]] = {}
     for series in main:
@@ -59,24 +60,21 @@ def _in_pairs(series: Series) -> tuple[list[Row], list[Row]]:
 
 def by_maker(study: Study) -> "Figure | None":
     """KL by who made the targets, and its ratio to that of random targets of their entropy; None with too few pairs."""
-    made = {id(series): _made_and_partners(series) for series in study.main}
-    shown = [series for series in study.main if in_pairs(made[id(series)])]
-    if not shown:
+    made = [replace(series, rows=_made_and_partners(series)) for series in study.main]
+    by_lm = study.by_lm(series for series in made if in_pairs(series.rows))
+    if not by_lm:
         return None
-    families = list(dict.fromkeys(row["family"] for series in shown for row in made[id(series)]))
-    first, last = [family for family in _MAKERS if family in families], [OUTLIER, RANDOM]
-    rows = [*first, *(family for family in families if family not in first + last)]
-    rows += [family for family in last if family in families]
-    lms = [lm for lm in study.lms if study.on(lm, shown)]
-    figure, axes = style.panels(lms, rows=2, height=0.42 * len(rows) + 1.0, sharey=True, sharex="row")
+    found = [row["family"] for mine in by_lm.values() for series in mine for row in series.rows]
+    others = [family for family in found if family not in (OUTLIER, RANDOM)]
+    families = [family for family in dict.fromkeys([*_MAKERS, *others, OUTLIER, RANDOM]) if family in found]
+    figure, axes = style.panels(list(by_lm), rows=2, height=0.42 * len(families) + 1.0, sharey=True, sharex="row")
     handles: dict[str, Any] = {}
-    for (strips, ratios), lm in zip(axes.T, lms, strict=True):
-        mine = study.on(lm, shown)
+    for (strips, ratios), mine in zip(axes.T, by_lm.values(), strict=True):
         for number, series in enumerate(mine):
             shift, color = (number + 0.5) / len(mine) - 0.5, study.colors[series.label]
-            at = {family: y + 0.7 * shift for y, family in enumerate(rows)}
-            _strips(strips, made[id(series)], at, color)
-            _ratios(ratios, made[id(series)], at, color)
+            at = {family: y + 0.7 * shift for y, family in enumerate(families)}
+            _strips(strips, series.rows, at, color)
+            _ratios(ratios, series.rows, at, color)
             handles[series.label] = strips.plot([], [], "o", color=color)[0]
         strips.set_xlabel("KL (nats); bar: median")
         ratios.axvline(1, color=style.INK, linewidth=1)
@@ -84,8 +82,8 @@ def by_maker(study: Study) -> "Figure | None":
         ratios.set(xscale="log", xlabel="mean KL / that of random")
         style.log_axis(ratios.xaxis)
     for panel in axes[:, 0]:
-        panel.set_yticks(range(len(rows)), [visible(_MAKERS.get(family, family)) for family in rows])
-        panel.set_ylim(len(rows) - 0.5, -0.5)
+        panel.set_yticks(range(len(families)), [visible(_MAKERS.get(family, family)) for family in families])
+        panel.set_ylim(len(families) - 0.5, -0.5)
     style.legend_below(figure, handles)
     return figure
 
