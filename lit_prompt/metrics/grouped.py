@@ -22,11 +22,7 @@ def entropy_bin(entropy: float) -> str:
 
 
 class GroupedMetrics(WrapperMetric):
-    """A collection of (log p, log q) metrics, overall and per label.
-
-    Args:
-        metrics: the collection that is cloned for each label.
-    """
+    """A collection of (log p, log q) metrics, overall and, cloned, per label."""
 
     def __init__(self, metrics: MetricCollection) -> None:
         super().__init__()

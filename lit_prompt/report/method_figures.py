@@ -57,20 +57,20 @@ def kl_by_length(study: Study) -> "Figure | None":
 
 def kl_by_seconds(study: Study) -> "Figure | None":
     """KL against the mean seconds of a target, on the targets that an LM's series share; None where none do."""
-    shown: dict[str, list[tuple[Series, list[Row]]]] = {}
+    shown: dict[str, list[Series]] = {}
     for lm, mine in study.by_lm().items():
         timed = [series for series in mine if (column(series.rows, "seconds") > 0).all()]
         if len(timed) > 1 and (common := on_common_targets(timed)):
-            shown[lm] = list(zip(timed, common, strict=True))
+            shown[lm] = [replace(series, rows=rows) for series, rows in zip(timed, common, strict=True)]
     if not shown:
         return None
     figure, axes = style.panels(list(shown), sharey=True, sharex=True)
-    markers = style.marker_of(series.label for mine in shown.values() for series, _ in mine)
+    markers = style.marker_of(series.label for mine in shown.values() for series in mine)
     handles: dict[str, Any] = {}
     for panel, mine in zip(axes[0], shown.values(), strict=True):
-        for series, rows in mine:
-            low, middle, high = np.quantile(column(rows, "kl"), [0.25, 0.5, 0.75])
-            x, label, color = column(rows, "seconds").mean(), series.label, study.colors[series.label]
+        for series in mine:
+            low, middle, high = np.quantile(column(series.rows, "kl"), [0.25, 0.5, 0.75])
+            x, label, color = column(series.rows, "seconds").mean(), series.label, study.colors[series.label]
             panel.plot([x, x], [low, high], color=color, linewidth=2, alpha=0.6)
             look = {"color": color, "markersize": 9, "markeredgecolor": "white", "linestyle": "none"}
             (handles[label],) = panel.plot(x, middle, markers[label], **look)

@@ -21,8 +21,6 @@ class Run:
     """What ``test`` and ``predict`` left in a run's folder.
 
     Attributes:
-        folder: the run's.
-        results: the file that was read.
         rows: result records of the targets that were searched. A column ``run`` tells those of one run from another's
             with the same ids.
         not_finite: targets that are left out, as their KL is infinite or not a number.

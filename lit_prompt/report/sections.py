@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from lit_prompt.report import claims, method_figures, target_figures
@@ -19,11 +20,8 @@ class Section:
 
     Attributes:
         slug: name of its anchor and of its figure's files.
-        title: the question, in a few words.
         figure: drawn from the study; None where its data are absent.
-        caption: what the figure shows.
         needs: what runs would give the figure.
-        findings: the claims that it puts to the test.
         remarks: sentences that are no test of a claim.
     """
 
@@ -40,7 +38,7 @@ def sections(study: Study) -> list[Section]:
     """All sections; p-values are adjusted for all the tests of the report together."""
     partners = claims.partner_findings(study)
     against_random = partners.pop((OUTLIER, RANDOM), [])
-    made = [finding for found in partners.values() for finding in found] + claims.maker_findings(study)
+    made = [*chain.from_iterable(partners.values()), *claims.maker_findings(study)]
     found = [
         Section(
             "kl_by_entropy", "KL and entropy", target_figures.kl_by_entropy,

@@ -1,13 +1,14 @@
 """Figures that compare targets: by entropy, with outliers, made by LMs."""
 
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lit_prompt.report.study import OUTLIER, RANDOM, Series, Study, plain_targets
 from lit_prompt.results import style
-from lit_prompt.results.comparisons import in_pairs, with_partners
+from lit_prompt.results.comparisons import in_pairs, paired, with_partners
 from lit_prompt.results.figures import bands_by_entropy, kl_against_entropy
 from lit_prompt.results.rows import Row, column
 from lit_prompt.results.text import visible
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: the ratio to random targets that a summary of the paper reports for LMs of one architecture: 42 % lower
-PAPER_RATIO = 0.58
+_PAPER_RATIO = 0.58
 
 _MAKERS = {"own_lm": "own LM", "other_lm": "other LM", "other_tokenizer": "other tokenizer"}
 
@@ -30,16 +31,15 @@ def kl_by_entropy(study: Study) -> "Figure":
 
 def outlier_against_random(study: Study) -> "Figure | None":
     """Outlier targets beside their random partners, by entropy; None where there are none."""
-    main = [series for series in study.main if series.of_family(OUTLIER) and series.of_family(RANDOM)]
-    if not main:
+    main = [replace(series, rows=rows) for series in study.main if (rows := _outliers_and_random(series))]
+    by_lm = study.by_lm(main)
+    if not by_lm:
         return None
-    lms = study.by_lm(main)
-    names = ("random targets", "outlier targets")
     shown: dict[str, dict[str, dict[str, list[Row]]]] = {}
     for series in main:
-        row = shown.setdefault(f"{series.label}: KL (nats)", {lm: {} for lm in lms})
-        row[series.lm] = dict(zip(names, _in_pairs(series), strict=True))
-    colors = dict(zip(names, (style.FAINT, style.COLORS[1]), strict=True))
+        row = shown.setdefault(f"{series.label}: KL (nats)", {lm: {} for lm in by_lm})
+        row[series.lm] = {f"{family} targets": series.of_family(family) for family in (RANDOM, OUTLIER)}
+    colors = {f"{RANDOM} targets": style.FAINT, f"{OUTLIER} targets": style.COLORS[1]}
     figure, axes, handles = bands_by_entropy(shown, colors, height=2.9 if len(shown) < 3 else 2.2)
     for panel in axes[:, 0]:
         panel.set_ylim(0, None)  # of all panels of the row, once they hold everything
@@ -47,15 +47,10 @@ def outlier_against_random(study: Study) -> "Figure | None":
     return figure
 
 
-def _in_pairs(series: Series) -> tuple[list[Row], list[Row]]:
-    """Random and outlier targets of the same entropy: partners, or else partners of the same targets."""
-    of: dict[tuple[str, str], dict[str, Row]] = {}
-    for row in series.rows:
-        if row["family"] in (RANDOM, OUTLIER):
-            of.setdefault((row["run"], row["partner_of"] or row["target_id"]), {})[row["family"]] = row
-    pairs = [pair for pair in of.values() if len(pair) == 2]
-    pairs = [pair for pair in pairs if pair[OUTLIER]["partner_of"] is None] or pairs
-    return [pair[RANDOM] for pair in pairs], [pair[OUTLIER] for pair in pairs]
+def _outliers_and_random(series: Series) -> list[Row]:
+    """Outlier and random targets of the same entropy, in pairs."""
+    pairs = paired(series.rows)
+    return list(chain.from_iterable(pairs.get((OUTLIER, RANDOM)) or pairs.get((RANDOM, OUTLIER), [])))
 
 
 def by_maker(study: Study) -> "Figure | None":
@@ -78,7 +73,7 @@ def by_maker(study: Study) -> "Figure | None":
             handles[series.label] = strips.plot([], [], "o", color=color)[0]
         strips.set_xlabel("KL (nats); bar: median")
         ratios.axvline(1, color=style.INK, linewidth=1)
-        handles["42 % lower (the paper's summary)"] = ratios.axvline(PAPER_RATIO, color=style.FAINT, linestyle=":")
+        handles["42 % lower (the paper's summary)"] = ratios.axvline(_PAPER_RATIO, color=style.FAINT, linestyle=":")
         ratios.set(xscale="log", xlabel="mean KL / that of random")
         style.log_axis(ratios.xaxis)
     for panel in axes[:, 0]:
