@@ -1,7 +1,6 @@
 """The claims that a report puts to the test."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import combinations
 from operator import attrgetter
 
@@ -24,14 +23,12 @@ OWN = "own_lm"
 
 def entropy_findings(study: Study) -> list[Finding]:
     """Targets of low and of high entropy against those of moderate entropy."""
-
-    def claim(effect: Comparison) -> str:
-        family, part = effect.first.split(": ")
-        return f"{spelled(family)} of {part} are easier than those of moderate entropy"
-
-    return _findings(
-        (series, claim(e), e) for series in study.main for e in by_entropy(series.of_family(RANDOM) or series.rows)
-    )
+    found = []
+    for series in study.main:
+        for effect in by_entropy(series.of_family(RANDOM) or series.rows):
+            family, part = effect.first.split(": ")
+            found.append((series, f"{spelled(family)} of {part} are easier than those of moderate entropy", effect))
+    return _findings(found)
 
 
 def partner_findings(study: Study) -> dict[tuple[str, str], list[Finding]]:
@@ -60,7 +57,7 @@ def maker_findings(study: Study) -> list[Finding]:
                 pairs = np.array([(own[context], theirs[context]) for context in common])
                 effect = compare(OWN, family, pairs[:, 0], pairs[:, 1], paired=True)
                 found.append((series, f"{spelled(OWN)} are easier than those that {FAMILIES[family]}", effect))
-    return [replace(finding, unit="KL as a share of the random partner's") for finding in _findings(found)]
+    return _findings(found, unit="KL as a share of the random partner's")
 
 
 def _shares_of_random(series: Series) -> dict[str, dict[tuple[str, str], float]]:
@@ -111,7 +108,9 @@ def _on_common_targets(pairs: Iterable[tuple[Series, Series]]) -> list[tuple[Ser
     return found
 
 
-def _findings(effects: Iterable[tuple[Series, str, Comparison]], by_method: bool = True) -> list[Finding]:
+def _findings(
+    effects: Iterable[tuple[Series, str, Comparison]], by_method: bool = True, unit: str = "KL"
+) -> list[Finding]:
     """One finding a claim and method, or a claim that names its methods, over LMs."""
     groups = grouped(effects, lambda found: (found[1], found[0].label if by_method else ""))
-    return [Finding(*key, {series.lm: effect for series, _, effect in found}) for key, found in groups.items()]
+    return [Finding(*key, {series.lm: effect for series, _, effect in found}, unit) for key, found in groups.items()]

@@ -75,7 +75,7 @@ def sections(study: Study) -> list[Section]:
             "KL minus the certified floor, below which no prompt of this LM can come. Smaller values are drawn at "
             "0.0001 nats.",
             "Needs results with a certified floor; these hold none.",
-            remarks=excess_sentences(study),
+            remarks=[*floor_warning(study), *excess_sentences(study)],
         ),
         Section(
             "parts", "Where the KL comes from", method_figures.parts_by_entropy,
@@ -102,6 +102,4 @@ def sections(study: Study) -> list[Section]:
     every = iter(adjusted([finding for section in found for finding in section.findings]))
     for section in found:
         section.findings = [next(every) for _ in section.findings]
-    if (warning := floor_warning(study)) is not None:
-        next(section for section in found if section.slug == "excess").remarks.insert(0, warning)
     return found

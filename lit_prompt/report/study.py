@@ -24,10 +24,8 @@ class Series:
     """Results of one method, with one length of prompts, on one LM.
 
     Attributes:
-        lm: name of the LM in the report.
         name: name of the method, with the settings that tell it from others of the same method.
         label: the name, with the prompts' length where there are several.
-        rows: result records.
     """
 
     lm: str
@@ -118,9 +116,6 @@ def study_of(runs: Sequence[Run]) -> Study:
 
     Runs of one method are one series on an LM if they searched different targets. Where they searched the same ones,
     the settings that differ become part of their names; where none does, the names of their folders.
-
-    Args:
-        runs: at least one.
     """
     lms = _lm_names(runs)
     parts: dict[tuple[str, str, str], list[Row]] = {}

@@ -67,7 +67,7 @@ class Example(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """The best and the worst prompts of a method on an LM, and whether prompts have texts and token records."""
+    """The best and the worst prompts of a method on an LM, and whether these have texts and token records."""
 
     lm: str
     method: str

@@ -14,7 +14,6 @@ from lit_prompt.results.rows import Row, column
 from lit_prompt.results.text import visible
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: the ratio to random targets that a summary of the paper reports for LMs of one architecture: 42 % lower
@@ -68,8 +67,15 @@ def by_maker(study: Study) -> "Figure | None":
         for number, series in enumerate(mine):
             shift, color = (number + 0.5) / len(mine) - 0.5, study.colors[series.label]
             at = {family: y + 0.7 * shift for y, family in enumerate(families)}
-            _strips(strips, series.rows, at, color)
-            _ratios(ratios, series.rows, at, color)
+            for family, y in at.items():
+                if len(kl := column(series.of_family(family), "kl")):
+                    style.points(strips, kl, np.full(len(kl), y), color)
+                    strips.plot([np.median(kl)] * 2, [y - 0.14, y + 0.14], color=color, linewidth=2.5)
+            for effect in in_pairs(series.rows):
+                if effect.other == RANDOM:
+                    y = at[effect.first]
+                    ratios.plot([effect.low, effect.high], [y, y], color=color, linewidth=2)
+                    ratios.plot(effect.ratio, y, "o", color=color, markersize=5)
             handles[series.label] = strips.plot([], [], "o", color=color)[0]
         strips.set_xlabel("KL (nats); bar: median")
         ratios.axvline(1, color=style.INK, linewidth=1)
@@ -88,19 +94,3 @@ def _made_and_partners(series: Series) -> list[Row]:
     pairs = with_partners(series.rows)
     made = {id(row): row for row, partner in pairs if partner["family"] == RANDOM and row["family"] != OUTLIER}
     return [*made.values(), *(partner for row, partner in pairs if id(row) in made)]
-
-
-def _strips(panel: "Axes", rows: list[Row], at: dict[str, float], color: str) -> None:
-    for family, y in at.items():
-        kl = column([row for row in rows if row["family"] == family], "kl")
-        if len(kl):
-            style.points(panel, kl, np.full(len(kl), y), color)
-            panel.plot([np.median(kl)] * 2, [y - 0.14, y + 0.14], color=color, linewidth=2.5)
-
-
-def _ratios(panel: "Axes", rows: list[Row], at: dict[str, float], color: str) -> None:
-    for effect in in_pairs(rows):
-        if effect.other == RANDOM:
-            y = at[effect.first]
-            panel.plot([effect.low, effect.high], [y, y], color=color, linewidth=2)
-            panel.plot(effect.ratio, y, "o", color=color, markersize=5)
