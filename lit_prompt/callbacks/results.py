@@ -16,8 +16,7 @@ from lit_prompt.records.results import RESULTS, Columns, result_table
 from lit_prompt.results.comparisons import comparisons
 from lit_prompt.results.console import say
 from lit_prompt.results.figures import kl_against_entropy
-from lit_prompt.results.prompts_shown import print_prompts
-from lit_prompt.results.results_shown import print_comparisons, print_results
+from lit_prompt.results.results_shown import print_comparisons, print_prompts, print_results
 from lit_prompt.results.rows import Row, grouped
 from lit_prompt.results.tokens_shown import print_top_tokens
 

@@ -1,6 +1,7 @@
 """Torchmetrics over :mod:`lit_prompt.functional.divergence`: means over items, in nats where a unit applies."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,11 +20,7 @@ from lit_prompt.functional import (
 
 
 class MeanOverItems(Metric):
-    """Mean over items of a function of (log p, log q); sums are kept in float64.
-
-    Args:
-        **kwargs: passed to :class:`torchmetrics.Metric`.
-    """
+    """Mean over items of a function of (log p, log q); sums are kept in float64."""
 
     is_differentiable = True
     higher_is_better: bool | None = False
@@ -37,10 +34,6 @@ class MeanOverItems(Metric):
         self.add_state("total", default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", default=torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
-    def values(self, log_p: Tensor, log_q: Tensor) -> Tensor:
-        """The function's value for every item, ``[item]``."""
-        return type(self).function(log_p, log_q)
-
     def update(self, log_p: Tensor, log_q: Tensor) -> None:
         """Adds items.
 
@@ -48,7 +41,7 @@ class MeanOverItems(Metric):
             log_p: log of the targets (log-probabilities or logits), ``[item, vocab]``.
             log_q: log of the reached distributions, ``[item, vocab]``.
         """
-        values = self.values(log_p, log_q)
+        values = self.function(log_p, log_q)
         self.total += values.sum(dtype=torch.float64)
         self.count += values.numel()
 
@@ -75,59 +68,28 @@ class KLDivergence(MeanOverItems):
 
 
 class ReverseKLDivergence(MeanOverItems):
-    """Mean KL(q || p) in nats.
-
-    >>> import torch
-    >>> metric = ReverseKLDivergence()
-    >>> metric.update(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[1.0, 0.0]]).log())
-    >>> round(metric.compute().item(), 4)
-    0.6931
-    """
+    """Mean KL(q || p) in nats."""
 
     function = staticmethod(reverse_kl_divergence)
 
 
 class JSDivergence(MeanOverItems):
-    """Mean Jensen-Shannon divergence in nats.
-
-    >>> import torch
-    >>> metric = JSDivergence()
-    >>> metric.update(torch.tensor([[1.0, 0.0]]).log(), torch.tensor([[0.0, 1.0]]).log())
-    >>> round(metric.compute().item(), 4)
-    0.6931
-    """
+    """Mean Jensen-Shannon divergence in nats."""
 
     function = staticmethod(js_divergence)
 
 
 class TotalVariation(MeanOverItems):
-    """Mean total variation distance, between 0 and 1.
-
-    >>> import torch
-    >>> metric = TotalVariation()
-    >>> metric.update(torch.tensor([[1.0, 0.0]]).log(), torch.tensor([[0.5, 0.5]]).log())
-    >>> metric.compute().item()
-    0.5
-    """
+    """Mean total variation distance, between 0 and 1."""
 
     function = staticmethod(total_variation)
 
 
 class Entropy(MeanOverItems):
-    """Mean entropy of the reached distributions q in nats; the targets are not looked at.
-
-    >>> import torch
-    >>> metric = Entropy()
-    >>> metric.update(torch.tensor([[1.0, 0.0]]).log(), torch.tensor([[0.5, 0.5]]).log())
-    >>> round(metric.compute().item(), 4)
-    0.6931
-    """
+    """Mean entropy of the reached distributions q in nats; the targets are not looked at."""
 
     higher_is_better = None
-
-    def values(self, log_p: Tensor, log_q: Tensor) -> Tensor:
-        """H(q) of every item in nats, ``[item]``."""
-        return entropy(log_q)
+    function = staticmethod(lambda log_p, log_q: entropy(log_q))
 
 
 class TopKOverlap(MeanOverItems):
@@ -136,12 +98,6 @@ class TopKOverlap(MeanOverItems):
     Args:
         k: number of tokens.
         **kwargs: passed to :class:`torchmetrics.Metric`.
-
-    >>> import torch
-    >>> metric = TopKOverlap(k=1)
-    >>> metric.update(torch.tensor([[0.9, 0.1]]).log(), torch.tensor([[0.8, 0.2]]).log())
-    >>> metric.compute().item()
-    1.0
     """
 
     is_differentiable = False
@@ -149,8 +105,4 @@ class TopKOverlap(MeanOverItems):
 
     def __init__(self, k: int = 10, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.k = k
-
-    def values(self, log_p: Tensor, log_q: Tensor) -> Tensor:
-        """Overlap of every item, ``[item]``."""
-        return top_k_overlap(log_p, log_q, self.k)
+        self.function = partial(top_k_overlap, k=k)

@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import ModuleDict
+from torch.nn import ModuleList
 from torchmetrics import MetricCollection
 from torchmetrics.wrappers.abstract import WrapperMetric
 
@@ -22,18 +21,14 @@ def entropy_bin(entropy: float) -> str:
 
 
 class GroupedMetrics(WrapperMetric):
-    """A collection of (log p, log q) metrics, overall and per label.
-
-    Args:
-        metrics: the collection that is cloned for each label.
-    """
+    """A collection of (log p, log q) metrics, overall and, cloned, per label."""
 
     def __init__(self, metrics: MetricCollection) -> None:
         super().__init__()
         self.overall = metrics
-        self.groups = ModuleDict()
-        # a label may be anything, a module's name may hold no dot and be no method of ModuleDict
-        self._keys: dict[str, str] = {}
+        # two containers: a label may be anything, a module's name may not; and a group is to move with this module
+        self._groups: dict[str, MetricCollection] = {}
+        self._modules_of_groups = ModuleList()
 
     def update(self, log_p: Tensor, log_q: Tensor, labels: Sequence[Sequence[str]]) -> None:
         """Adds items.
@@ -45,20 +40,17 @@ class GroupedMetrics(WrapperMetric):
         """
         self.overall.update(log_p, log_q)
         for label in sorted({label for item in labels for label in item}):
-            if label not in self._keys:
-                new = self.overall.clone().to(log_p.device)
-                new.reset()
-                self._keys[label] = f"group{len(self._keys)}"
-                self.groups[self._keys[label]] = new
+            if label not in self._groups:
+                self._groups[label] = self.overall.clone().to(log_p.device)
+                self._groups[label].reset()
+                self._modules_of_groups.append(self._groups[label])
             rows = torch.tensor([i for i, item in enumerate(labels) if label in item], device=log_p.device)
-            group: Any = self.groups[self._keys[label]]
-            group.update(log_p[rows], log_q[rows])
+            self._groups[label].update(log_p[rows], log_q[rows])
 
     def compute(self) -> dict[str, Tensor]:
         """Means by name (``kl``) and by group and name (``H02-03/kl``)."""
         result = dict(self.overall.compute())
-        for label, key in self._keys.items():
-            group: Any = self.groups[key]
+        for label, group in self._groups.items():
             result |= {f"{label}/{name}": value for name, value in group.compute().items()}
         return result
 
@@ -70,5 +62,4 @@ class GroupedMetrics(WrapperMetric):
         """Forgets all items and all labels."""
         super().reset()
         self.overall.reset()
-        self.groups = ModuleDict()
-        self._keys = {}
+        self._groups, self._modules_of_groups = {}, ModuleList()

@@ -17,10 +17,8 @@ _KNOWN = [("kl_floor", NUMBER), ("kl_ball", NUMBER), ("kl_sphere", NUMBER)]
 #: ``floors.parquet``, a row a target; KLs in nats, as in :class:`KnownFloor`.
 FLOORS = TableFormat(pa.schema([*_ABOUT, *_KNOWN, ("lm", TEXT), ("lm_fingerprint", TEXT)]))
 # another version may solve otherwise
-_CACHE = TableFormat(
-    pa.schema([("fingerprint", TEXT), *_KNOWN], {"lit_prompt": __version__}),
-    filled=("fingerprint", "kl_floor", "kl_ball", "kl_sphere"),
-)
+_SCHEMA = pa.schema([("fingerprint", TEXT), *_KNOWN], {"lit_prompt": __version__})
+_CACHE = TableFormat(_SCHEMA, filled=tuple(_SCHEMA.names))
 
 
 @dataclass(frozen=True)

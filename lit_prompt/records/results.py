@@ -33,9 +33,9 @@ RESULTS = TableFormat(
 
 def result_table(parts: Iterable[Columns]) -> pa.Table:
     """Joins batches of columns into a table with :data:`SCHEMA`; a column that is missing is null."""
-    tables = [SCHEMA.empty_table()]
-    for columns in parts:
-        count = len(columns["target_id"])
-        arrays = [pa.array(columns.get(f.name, [None] * count), f.type) for f in SCHEMA]
-        tables.append(pa.Table.from_arrays(arrays, schema=SCHEMA))
-    return pa.concat_tables(tables)
+
+    def table(columns: Columns) -> pa.Table:
+        nothing = [None] * len(columns["target_id"])
+        return pa.table({name: columns.get(name, nothing) for name in SCHEMA.names}, SCHEMA)
+
+    return pa.concat_tables([SCHEMA.empty_table(), *map(table, parts)])

@@ -1,8 +1,8 @@
 """The claims that a report puts to the test."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import combinations
+from operator import attrgetter
 
 import numpy as np
 
@@ -23,14 +23,12 @@ OWN = "own_lm"
 
 def entropy_findings(study: Study) -> list[Finding]:
     """Targets of low and of high entropy against those of moderate entropy."""
-
-    def claim(effect: Comparison) -> str:
-        family, part = effect.first.split(": ")
-        return f"{spelled(family)} of {part} are easier than those of moderate entropy"
-
-    return _findings(
-        (series, claim(e), e) for series in study.main for e in by_entropy(series.of_family(RANDOM) or series.rows)
-    )
+    found = []
+    for series in study.main:
+        for effect in by_entropy(series.of_family(RANDOM) or series.rows):
+            family, part = effect.first.split(": ")
+            found.append((series, f"{spelled(family)} of {part} are easier than those of moderate entropy", effect))
+    return _findings(found)
 
 
 def partner_findings(study: Study) -> dict[tuple[str, str], list[Finding]]:
@@ -59,7 +57,7 @@ def maker_findings(study: Study) -> list[Finding]:
                 pairs = np.array([(own[context], theirs[context]) for context in common])
                 effect = compare(OWN, family, pairs[:, 0], pairs[:, 1], paired=True)
                 found.append((series, f"{spelled(OWN)} are easier than those that {FAMILIES[family]}", effect))
-    return [replace(finding, unit="KL as a share of the random partner's") for finding in _findings(found)]
+    return _findings(found, unit="KL as a share of the random partner's")
 
 
 def _shares_of_random(series: Series) -> dict[str, dict[tuple[str, str], float]]:
@@ -74,32 +72,24 @@ def _shares_of_random(series: Series) -> dict[str, dict[tuple[str, str], float]]
 
 def length_findings(study: Study) -> list[Finding]:
     """The longest prompts against the shortest, on the targets of both."""
+    groups = [group for mine in study.by_lm().values() for group in grouped(mine, attrgetter("name")).values()]
+    pairs = [tuple(f(group, key=attrgetter("length")) for f in (max, min)) for group in groups]
     found = []
-    for lm in study.lms:
-        for group in grouped(study.on(lm), lambda series: series.name).values():
-            short, long = (f(group, key=lambda series: series.length) for f in (min, max))
-            if short is not long and (effect := _on_common_targets(long, short)) is not None:
-                longer, shorter = (each.label.removeprefix(f"{each.name}, ") for each in (long, short))
-                found.append((long, f"{long.name}: prompts of {longer} come closer than those of {shorter}", effect))
+    for long, short, effect in _on_common_targets((long, short) for long, short in pairs if long is not short):
+        longer, shorter = (each.label.removeprefix(f"{each.name}, ") for each in (long, short))
+        found.append((long, f"{long.name}: prompts of {longer} come closer than those of {shorter}", effect))
     return _findings(found, by_method=False)
 
 
 def method_findings(study: Study) -> list[Finding]:
     """Each method against each other one, on the targets of both; claimed is what more LMs show."""
     found = []
-    for names in combinations(dict.fromkeys(series.name for series in study.main), 2):
-        pairs = []
-        for lm in study.lms:
-            mine = {series.name: series for series in study.on(lm, study.main)}
-            if all(name in mine for name in names):
-                pairs.append((mine[names[1]], mine[names[0]]))
-        effects = [_on_common_targets(*pair) for pair in pairs]
-        if 2 * sum(e is not None and e.kl > e.other_kl for e in effects) > sum(e is not None for e in effects):
-            pairs = [(first, other) for other, first in pairs]
-            effects = [_on_common_targets(*pair) for pair in pairs]
-        for (first, other), effect in zip(pairs, effects, strict=True):
-            if effect is not None:
-                found.append((first, f"{first.name} comes closer than {other.name}", effect))
+    by_name = [{series.name: series for series in mine} for mine in study.by_lm(study.main).values()]
+    for a, b in combinations(dict.fromkeys(series.name for series in study.main), 2):
+        compared = _on_common_targets((mine[b], mine[a]) for mine in by_name if a in mine and b in mine)
+        if 2 * sum(effect.kl > effect.other_kl for _, _, effect in compared) > len(compared):
+            compared = _on_common_targets((other, first) for first, other, _ in compared)
+        found += [(first, f"{first.name} comes closer than {other.name}", effect) for first, other, effect in compared]
     return _findings(found, by_method=False)
 
 
@@ -108,15 +98,19 @@ def spelled(family: str) -> str:
     return f"Targets that {FAMILIES[family]}" if family in FAMILIES else f"{family.capitalize()} targets"
 
 
-def _on_common_targets(first: Series, other: Series) -> Comparison | None:
-    kl, other_kl = (column(rows, "kl") for rows in on_common_targets([first, other]))
-    return compare(first.label, other.label, kl, other_kl, paired=True) if len(kl) >= FEWEST else None
+def _on_common_targets(pairs: Iterable[tuple[Series, Series]]) -> list[tuple[Series, Series, Comparison]]:
+    """The pairs that have enough targets in common, with their comparison on these."""
+    found = []
+    for first, other in pairs:
+        if common := on_common_targets([first, other]):
+            kl, other_kl = (column(rows, "kl") for rows in common)
+            found.append((first, other, compare(first.label, other.label, kl, other_kl, paired=True)))
+    return found
 
 
-def _findings(effects: Iterable[tuple[Series, str, Comparison]], by_method: bool = True) -> list[Finding]:
+def _findings(
+    effects: Iterable[tuple[Series, str, Comparison]], by_method: bool = True, unit: str = "KL"
+) -> list[Finding]:
     """One finding a claim and method, or a claim that names its methods, over LMs."""
     groups = grouped(effects, lambda found: (found[1], found[0].label if by_method else ""))
-    return [
-        Finding(claim, method, [series.lm for series, _, _ in found], [effect for _, _, effect in found])
-        for (claim, method), found in groups.items()
-    ]
+    return [Finding(*key, {series.lm: effect for series, _, effect in found}, unit) for key, found in groups.items()]

@@ -56,14 +56,14 @@ def _sentences(study: Study, names: Sequence[str], lead: str, clause: Callable[.
     return [f"{label}: {lead} {'; '.join(found)}." for label, found in clauses.items()]
 
 
-def floor_warning(study: Study) -> str | None:
-    """A sentence if a KL is below a floor that should bound it; None if all is well."""
+def floor_warning(study: Study) -> list[str]:
+    """A sentence if a KL is below a floor that should bound it; none if all is well."""
     rows = [row for series in study.series for row in series.rows]
-    below = column(rows, "kl") < column(rows, "kl_floor") - _ROUNDING
-    if not below.any():
-        return None
-    worst = max((r for r, is_below in zip(rows, below, strict=True) if is_below), key=lambda r: r["kl_floor"] - r["kl"])
-    return (
-        f"{int(below.sum())} results are below their floor, {worst['target_id']} the most: {worst['kl']:.6f} against "
+    below = [row for row in rows if row["kl_floor"] is not None and row["kl"] < row["kl_floor"] - _ROUNDING]
+    if not below:
+        return []
+    worst = max(below, key=lambda row: row["kl_floor"] - row["kl"])
+    return [
+        f"{len(below)} results are below their floor, {worst['target_id']} the most: {worst['kl']:.6f} against "
         f"{worst['kl_floor']:.6f} nats. A certified floor excludes this; do not trust these floors."
-    )
+    ]

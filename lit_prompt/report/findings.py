@@ -24,29 +24,28 @@ class Finding:
     Attributes:
         claim: the claim, as a sentence without its full stop.
         method: the method's label; empty where the claim names its methods.
-        lms: names of the LMs.
-        effects: the comparison on each of them.
+        effects: the comparison on each LM, by its name.
         unit: what is compared.
     """
 
     claim: str
     method: str
-    lms: list[str]
-    effects: list[Comparison]
+    effects: dict[str, Comparison]
     unit: str = "KL"
 
     @property
-    def verdicts(self) -> list[Verdict]:
-        """What came out on each LM."""
-        return [verdict(effect) for effect in self.effects]
+    def verdict(self) -> Verdict | Literal["mixed"]:
+        """The verdict of all LMs, or "mixed"."""
+        first, *others = {verdict(effect) for effect in self.effects.values()}
+        return "mixed" if others else first
 
     @property
     def headline(self) -> str:
         """What came out, in a few words."""
-        count = len(self.verdicts)
-        if len(set(self.verdicts)) > 1:
-            held = self.verdicts.count("lower")
-            return f"holds on {held} of {count} LMs" if held else f"holds on none of {count} LMs"
+        count = len(self.effects)
+        if self.verdict == "mixed":
+            held = sum(verdict(effect) == "lower" for effect in self.effects.values())
+            return f"holds on {held or 'none'} of {count} LMs"
         everywhere = {1: "", 2: " on both LMs"}.get(count, f" on all {count} LMs")
         anywhere = {1: "", 2: " on either LM"}.get(count, f" on any of {count} LMs")
         return {
@@ -54,24 +53,19 @@ class Finding:
             "higher": f"does not hold, the opposite is so{everywhere}",
             "same": f"does not hold, no difference of 5 %{everywhere}",
             "unclear": f"cannot be told from these results{anywhere}",
-        }[self.verdicts[0]]
+        }[self.verdict]
 
     @property
     def sentence(self) -> str:
         """What came out, with its effects, intervals and tests; to be read after the claim."""
-        clauses = (f"on {lm} {_clause(effect)}" for lm, effect in zip(self.lms, self.effects, strict=True))
+        clauses = (f"on {lm} {_clause(effect)}" for lm, effect in self.effects.items())
         return f"{self.headline[0].upper()}{self.headline[1:]}. The mean {self.unit} is {'; '.join(clauses)}."
 
     @property
     def range(self) -> str:
         """The least and the greatest effect over LMs."""
-        ratios = [effect.ratio for effect in self.effects]
+        ratios = [effect.ratio for effect in self.effects.values()]
         return change(ratios[0]) if len(ratios) == 1 else between(min(ratios), max(ratios))
-
-    @property
-    def verdict(self) -> str:
-        """The verdict of all LMs, or "mixed"."""
-        return self.verdicts[0] if len(set(self.verdicts)) == 1 else "mixed"
 
 
 def verdict(effect: Comparison) -> Verdict:
@@ -89,10 +83,10 @@ def adjusted(findings: Sequence[Finding]) -> list[Finding]:
     """The findings with p-values for all their tests together (Benjamini and Hochberg 1995)."""
     from scipy.stats import false_discovery_control
 
-    raw = [effect.p for finding in findings for effect in finding.effects]
+    raw = [effect.p for finding in findings for effect in finding.effects.values()]
     values = iter(false_discovery_control(raw).tolist() if raw else [])
     return [
-        replace(finding, effects=[replace(effect, p=next(values)) for effect in finding.effects])
+        replace(finding, effects={lm: replace(effect, p=next(values)) for lm, effect in finding.effects.items()})
         for finding in findings
     ]
 

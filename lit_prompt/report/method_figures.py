@@ -1,13 +1,14 @@
 """Figures that compare methods: by prompt length, by time, by what is left above the floor, with one another."""
 
+from dataclasses import replace
 from itertools import combinations
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lit_prompt.report.study import Series, Study, on_common_targets, plain_targets
 from lit_prompt.results import style
-from lit_prompt.results.bootstrap import FEWEST
 from lit_prompt.results.figures import bands_by_entropy
 from lit_prompt.results.rows import Row, column, entropy_groups, entropy_share, grouped
 
@@ -28,10 +29,9 @@ _THIRDS = (
 
 def kl_by_length(study: Study) -> "Figure | None":
     """Median KL against prompt length, of targets that were searched with every length; None with one length alone."""
-    by_length = sorted(study.series, key=lambda series: series.length)
-    groups = grouped(by_length, lambda series: (series.lm, series.name))
-    common = {key: on_common_targets(group) for key, group in groups.items() if len(group) > 1}
-    common = {key: rows for key, rows in common.items() if len(rows[0]) >= FEWEST}
+    by_length = sorted(study.series, key=attrgetter("length"))
+    groups = grouped(by_length, attrgetter("lm", "name"))
+    common = {key: rows for key, group in groups.items() if len(group) > 1 and (rows := on_common_targets(group))}
     if not common:
         return None
     lms = list(dict.fromkeys(lm for lm, _ in common))
@@ -57,21 +57,20 @@ def kl_by_length(study: Study) -> "Figure | None":
 
 def kl_by_seconds(study: Study) -> "Figure | None":
     """KL against the mean seconds of a target, on the targets that an LM's series share; None where none do."""
-    shown: dict[str, list[tuple[Series, list[Row]]]] = {}
-    for lm in study.lms:
-        timed = [series for series in study.on(lm) if (column(series.rows, "seconds") > 0).all()]
-        common = on_common_targets(timed) if len(timed) > 1 else []
-        if common and len(common[0]) >= FEWEST:
-            shown[lm] = list(zip(timed, common, strict=True))
+    shown: dict[str, list[Series]] = {}
+    for lm, mine in study.by_lm().items():
+        timed = [series for series in mine if (column(series.rows, "seconds") > 0).all()]
+        if len(timed) > 1 and (common := on_common_targets(timed)):
+            shown[lm] = [replace(series, rows=rows) for series, rows in zip(timed, common, strict=True)]
     if not shown:
         return None
     figure, axes = style.panels(list(shown), sharey=True, sharex=True)
-    markers = style.marker_of(series.label for mine in shown.values() for series, _ in mine)
+    markers = style.marker_of(series.label for mine in shown.values() for series in mine)
     handles: dict[str, Any] = {}
     for panel, mine in zip(axes[0], shown.values(), strict=True):
-        for series, rows in mine:
-            low, middle, high = np.quantile(column(rows, "kl"), [0.25, 0.5, 0.75])
-            x, label, color = column(rows, "seconds").mean(), series.label, study.colors[series.label]
+        for series in mine:
+            low, middle, high = np.quantile(column(series.rows, "kl"), [0.25, 0.5, 0.75])
+            x, label, color = column(series.rows, "seconds").mean(), series.label, study.colors[series.label]
             panel.plot([x, x], [low, high], color=color, linewidth=2, alpha=0.6)
             look = {"color": color, "markersize": 9, "markeredgecolor": "white", "linestyle": "none"}
             (handles[label],) = panel.plot(x, middle, markers[label], **look)
@@ -84,14 +83,10 @@ def kl_by_seconds(study: Study) -> "Figure | None":
 
 def excess_by_entropy(study: Study) -> "Figure | None":
     """What the reached KL has above the certified floor, against entropy; None where no floor is known."""
-    main = [series for series in study.main if len(_with(series, "excess"))]
-    if not main:
+    known = _with(study, "excess")
+    if not known:
         return None
-    shown = {
-        lm: {s.label: plain_targets(_with(s, "excess")) for s in study.on(lm, main)}
-        for lm in study.lms
-        if study.on(lm, main)
-    }
+    shown = {lm: {series.label: series.rows for series in mine} for lm, mine in study.by_lm(known).items()}
     figure, axes, handles = bands_by_entropy({"KL - floor (nats)": shown}, study.colors, "excess", _LEAST)
     axes[0, 0].set_yscale("log")
     style.log_axis(axes[0, 0].yaxis)
@@ -109,28 +104,27 @@ _PARTS = (
 
 def parts_by_entropy(study: Study) -> "Figure | None":
     """Mean KL by entropy, divided into what output head, final norm and prompt cost; None where that is unknown."""
-    shown = [series for series in study.main if len(_with(series, *(name for name, _, _ in _PARTS)))]
+    shown = _with(study, *(name for name, _, _ in _PARTS))
     if not shown:
         return None
-    lms = [lm for lm in study.lms if study.on(lm, shown)]
+    by_lm = study.by_lm(shown)
     labels = list(dict.fromkeys(series.label for series in shown))
-    figure, axes = style.panels(lms, rows=len(labels), height=2.6, sharex="col", sharey=True)
+    figure, axes = style.panels(list(by_lm), rows=len(labels), height=2.6, sharex="col", sharey=True)
     handles: dict[str, Any] = {}
-    for row, label in zip(axes, labels, strict=True):
-        for panel, lm in zip(row, lms, strict=True):
-            for series in (each for each in study.on(lm, shown) if each.label == label):
-                rows = plain_targets(_with(series, *(name for name, _, _ in _PARTS)))
-                h = column(rows, "entropy")
-                groups = entropy_groups(h)
-                x = np.array([h[group].mean() for group in groups])
-                width = 0.8 * float(np.diff(x).min()) if len(x) > 1 else 0.4
-                below = np.zeros(len(x))
-                for name, text, color in _PARTS:
-                    values = column(rows, name)
-                    part = np.array([max(values[group].mean(), 0.0) for group in groups])
-                    handles[text] = panel.bar(x, part, width, bottom=below, color=color)
-                    below += part
-        row[0].set_ylabel(f"{label}: mean KL (nats)")
+    for column_of_panels, mine in zip(axes.T, by_lm.values(), strict=True):
+        for series in mine:
+            panel, h = column_of_panels[labels.index(series.label)], column(series.rows, "entropy")
+            groups = entropy_groups(h)
+            x = np.array([h[group].mean() for group in groups])
+            width = 0.8 * float(np.diff(x).min()) if len(x) > 1 else 0.4
+            below = np.zeros(len(x))
+            for name, text, color in _PARTS:
+                values = column(series.rows, name)
+                part = np.array([max(values[group].mean(), 0.0) for group in groups])
+                handles[text] = panel.bar(x, part, width, bottom=below, color=color)
+                below += part
+    for panel, label in zip(axes[:, 0], labels, strict=True):
+        panel.set_ylabel(f"{label}: mean KL (nats)")
     for panel in axes[-1]:
         panel.set_xlabel(style.ENTROPY_LABEL)
     style.legend_below(figure, handles)
@@ -139,12 +133,12 @@ def parts_by_entropy(study: Study) -> "Figure | None":
 
 def method_against_method(study: Study) -> "Figure | None":
     """KL of one method against that of another, a point a target; None where no two searched the same targets."""
-    labels = list(dict.fromkeys(series.label for series in study.main))
+    by_lm = study.by_lm(study.main).items()
+    by_label = {lm: {series.label: series for series in mine} for lm, mine in by_lm}
     found: dict[tuple[str, str], dict[str, list[list[Row]]]] = {}
-    for a, b in combinations(labels, 2):
-        for lm in study.lms:
-            mine = {series.label: series for series in study.on(lm, study.main)}
-            if a in mine and b in mine and len((common := on_common_targets([mine[a], mine[b]]))[0]) >= FEWEST:
+    for a, b in combinations(dict.fromkeys(series.label for series in study.main), 2):
+        for lm, mine in by_label.items():
+            if a in mine and b in mine and (common := on_common_targets([mine[a], mine[b]])):
                 found.setdefault((a, b), {})[lm] = common
     if not found:
         return None
@@ -170,6 +164,6 @@ def method_against_method(study: Study) -> "Figure | None":
     return figure
 
 
-def _with(series: Series, *names: str) -> list[Row]:
-    """The results that have these columns."""
-    return [row for row in series.rows if all(row.get(name) is not None for name in names)]
+def _with(study: Study, *names: str) -> list[Series]:
+    """The main series, with those of their plain targets that have these columns; none that has no such target."""
+    return [replace(series, rows=plain_targets(rows)) for series in study.main if (rows := series.with_columns(*names))]

@@ -22,7 +22,6 @@ from lit_prompt.results.text import visible
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PAGE = "report.html"
 #: an SVG of more bytes than this is shown as PNG
 _LARGEST_SVG = 2_000_000
 _DPI = 200
@@ -37,15 +36,7 @@ class Glance(NamedTuple):
 
 
 def write_report(study: Study, folder: Path) -> Path:
-    """Writes ``report.html`` and ``figures/NAME.png`` and ``.pdf``; files of an earlier report are replaced.
-
-    Args:
-        study: what to report on.
-        folder: made if it is not there.
-
-    Returns:
-        The page.
-    """
+    """Writes ``report.html``, which it returns, and ``figures/NAME.png`` and ``.pdf``; replaces an earlier report."""
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     parts = sections(study)
@@ -77,7 +68,7 @@ def write_report(study: Study, folder: Path) -> Path:
         targets=len({(series.lm, key) for series in study.series for key in series.by_target()}),
         version=__version__,
     )
-    path = folder / PAGE
+    path = folder / "report.html"
     with replaced_whole(path) as staging:
         staging.write_text(page, encoding="utf-8")
     return path

@@ -21,10 +21,8 @@ class Run:
     """What ``test`` and ``predict`` left in a run's folder.
 
     Attributes:
-        folder: the run's.
-        results: the file that was read.
-        rows: result records of the targets that were searched; columns that the file lacks are None. A column ``run``
-            tells those of one run from another's with the same ids.
+        rows: result records of the targets that were searched. A column ``run`` tells those of one run from another's
+            with the same ids.
         not_finite: targets that are left out, as their KL is infinite or not a number.
         settings: ``model.init_args`` of the run, without the LM; empty where the folder has no config.
         tokens: token records of ``predict`` by target id; empty where there is no predictions.parquet.
@@ -44,10 +42,7 @@ class Run:
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
-    """Reads runs, each once.
-
-    Args:
-        paths: folders of runs, or results files in them.
+    """Reads runs, each once, from their folders or from results files in them.
 
     Raises:
         InputError: if one has no results, or they cannot be read.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from lit_prompt.report import claims, method_figures, target_figures
@@ -19,11 +20,8 @@ class Section:
 
     Attributes:
         slug: name of its anchor and of its figure's files.
-        title: the question, in a few words.
         figure: drawn from the study; None where its data are absent.
-        caption: what the figure shows.
         needs: what runs would give the figure.
-        findings: the claims that it puts to the test.
         remarks: sentences that are no test of a claim.
     """
 
@@ -40,7 +38,7 @@ def sections(study: Study) -> list[Section]:
     """All sections; p-values are adjusted for all the tests of the report together."""
     partners = claims.partner_findings(study)
     against_random = partners.pop((OUTLIER, RANDOM), [])
-    made = [finding for found in partners.values() for finding in found] + claims.maker_findings(study)
+    made = [*chain.from_iterable(partners.values()), *claims.maker_findings(study)]
     found = [
         Section(
             "kl_by_entropy", "KL and entropy", target_figures.kl_by_entropy,
@@ -77,7 +75,7 @@ def sections(study: Study) -> list[Section]:
             "KL minus the certified floor, below which no prompt of this LM can come. Smaller values are drawn at "
             "0.0001 nats.",
             "Needs results with a certified floor; these hold none.",
-            remarks=excess_sentences(study),
+            remarks=[*floor_warning(study), *excess_sentences(study)],
         ),
         Section(
             "parts", "Where the KL comes from", method_figures.parts_by_entropy,
@@ -104,6 +102,4 @@ def sections(study: Study) -> list[Section]:
     every = iter(adjusted([finding for section in found for finding in section.findings]))
     for section in found:
         section.findings = [next(every) for _ in section.findings]
-    if (warning := floor_warning(study)) is not None:
-        next(section for section in found if section.slug == "excess").remarks.insert(0, warning)
     return found

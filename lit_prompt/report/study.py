@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
-import numpy as np
-
 from lit_prompt.report.runs import Run
-from lit_prompt.results.rows import Row
+from lit_prompt.results.bootstrap import FEWEST
+from lit_prompt.results.rows import Row, column, grouped
 from lit_prompt.results.style import color_of
 
 #: families of targets as the paper names them
@@ -24,22 +24,27 @@ class Series:
     """Results of one method, with one length of prompts, on one LM.
 
     Attributes:
-        lm: name of the LM in the report.
         name: name of the method, with the settings that tell it from others of the same method.
         label: the name, with the prompts' length where there are several.
-        length: tokens of a prompt; the mean where they differ.
-        rows: result records.
     """
 
     lm: str
     name: str
     label: str
-    length: float
     rows: list[Row]
+
+    @property
+    def length(self) -> float:
+        """Tokens of a prompt; the mean where they differ."""
+        return float(column(self.rows, "prompt_length").mean())
 
     def of_family(self, family: str) -> list[Row]:
         """Result records of one family."""
         return [row for row in self.rows if row["family"] == family]
+
+    def with_columns(self, *names: str) -> list[Row]:
+        """Result records that have these columns."""
+        return [row for row in self.rows if all(row[name] is not None for name in names)]
 
     def by_target(self) -> dict[Identity, Row]:
         """Result records by what identifies a target."""
@@ -48,12 +53,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Study:
-    """All results of a report.
-
-    Attributes:
-        runs: the runs that were read.
-        series: their results, by method, length and LM.
-    """
+    """All results of a report: the runs that were read, and their results by method, length and LM."""
 
     runs: list[Run]
     series: list[Series]
@@ -82,19 +82,15 @@ class Study:
     @property
     def main(self) -> list[Series]:
         """One length of each method on each LM: the one with the most results on all LMs, of those that it has."""
-        count = Counter[str]()
-        for series in self.series:
-            count[series.label] += len(series.rows)
-        chosen: dict[tuple[str, str], Series] = {}
-        for series in self.series:
-            key = series.lm, series.name
-            if key not in chosen or count[series.label] > count[chosen[key].label]:
-                chosen[key] = series
-        return [series for series in self.series if series is chosen[series.lm, series.name]]
+        count = Counter(series.label for series in self.series for _ in series.rows)
+        lengths = grouped(self.series, lambda series: (series.lm, series.name)).values()
+        chosen = [max(group, key=lambda series: count[series.label]) for group in lengths]
+        return [series for series in self.series if series in chosen]
 
-    def on(self, lm: str, series: Iterable[Series] | None = None) -> list[Series]:
-        """The series of an LM, out of all or out of the given ones."""
-        return [each for each in (self.series if series is None else series) if each.lm == lm]
+    def by_lm(self, series: Iterable[Series] | None = None) -> dict[str, list[Series]]:
+        """The series, all or the given ones, of each LM that has some."""
+        found = grouped(self.series if series is None else series, attrgetter("lm"))
+        return {lm: found[lm] for lm in self.lms if lm in found}
 
 
 def identity(row: Row) -> Identity:
@@ -103,10 +99,10 @@ def identity(row: Row) -> Identity:
 
 
 def on_common_targets(series: Sequence[Series]) -> list[list[Row]]:
-    """Of each series the results of the targets that all have, in one order."""
+    """Of each series the results of the targets that all have, in one order; nothing where these are too few."""
     by_target = [each.by_target() for each in series]
     keys = [key for key in by_target[0] if all(key in other for other in by_target)]
-    return [[rows[key] for key in keys] for rows in by_target]
+    return [[rows[key] for key in keys] for rows in by_target] if len(keys) >= FEWEST else []
 
 
 def plain_targets(rows: Sequence[Row]) -> list[Row]:
@@ -120,26 +116,17 @@ def study_of(runs: Sequence[Run]) -> Study:
 
     Runs of one method are one series on an LM if they searched different targets. Where they searched the same ones,
     the settings that differ become part of their names; where none does, the names of their folders.
-
-    Args:
-        runs: at least one.
     """
     lms = _lm_names(runs)
-    parts: dict[tuple[str, str, str], list[Run]] = {}
-    for method in dict.fromkeys(run.method for run in runs):
-        mine = [run for run in runs if run.method == method]
+    parts: dict[tuple[str, str, str], list[Row]] = {}
+    for method, mine in grouped(runs, attrgetter("method")).items():
         lengths = [(min(found), max(found)) for found in ([row["prompt_length"] for row in r.rows] for r in mine)]
         tags = [_tokens(length) if len(set(lengths)) > 1 else "" for length in lengths]
-        names = _distinct(method, mine, tags, lms)
-        order = sorted(range(len(mine)), key=lambda i: (names.index(names[i]), lengths[i][0]))
-        for i in order:
+        names = _distinct(method, mine, tags)
+        for i in sorted(range(len(mine)), key=lambda i: (names.index(names[i]), lengths[i][0])):
             label = ", ".join(part for part in (names[i], tags[i]) if part)
-            parts.setdefault((lms[_lm_key(mine[i])], names[i], label), []).append(mine[i])
-    series = []
-    for (lm, name, label), group in parts.items():
-        rows = [row for run in group for row in run.rows]
-        series.append(Series(lm, name, label, float(np.mean([row["prompt_length"] for row in rows])), rows))
-    return Study(list(runs), series)
+            parts.setdefault((lms[_lm_key(mine[i])], names[i], label), []).extend(mine[i].rows)
+    return Study(list(runs), [Series(*key, rows) for key, rows in parts.items()])
 
 
 def _lm_key(run: Run) -> str:
@@ -150,8 +137,8 @@ def _lm_key(run: Run) -> str:
 def _lm_names(runs: Sequence[Run]) -> dict[str, str]:
     """The last part of an LM's path; with the fingerprint where several have it."""
     paths = {_lm_key(run): Path(run.rows[0]["lm"]).name for run in reversed(runs)}
-    shared = [name for name in paths.values() if list(paths.values()).count(name) > 1]
-    return {key: f"{name} ({key[-8:]})" if name in shared else name for key, name in paths.items()}
+    count = Counter(paths.values())
+    return {key: f"{name} ({key[-8:]})" if count[name] > 1 else name for key, name in paths.items()}
 
 
 def _tokens(length: tuple[int, int]) -> str:
@@ -159,17 +146,13 @@ def _tokens(length: tuple[int, int]) -> str:
     return f"{low} token{'' if low == 1 else 's'}" if low == high else f"{low} to {high} tokens"
 
 
-def _distinct(method: str, runs: list[Run], tags: list[str], lms: dict[str, str]) -> list[str]:
+def _distinct(method: str, runs: list[Run], tags: list[str]) -> list[str]:
     """Names under which no target occurs twice on one LM with one length."""
 
     def clash(names: list[str]) -> bool:
-        seen: set[tuple[str, str, str, Identity]] = set()
-        for run, name, tag in zip(runs, names, tags, strict=True):
-            mine = {(lms[_lm_key(run)], name, tag, identity(row)) for row in run.rows}
-            if mine & seen:
-                return True
-            seen |= mine
-        return False
+        shown = zip(runs, names, tags, strict=True)
+        targets = [(_lm_key(run), name, tag, identity(row)) for run, name, tag in shown for row in run.rows]
+        return len(set(targets)) < len(targets)
 
     plain = [method] * len(runs)
     if not clash(plain):

@@ -2,8 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,8 +27,8 @@ def overview(study: Study) -> Table:
     known = {name for series in study.series for row in series.rows for name in _BASELINES if row[name] is not None}
     baselines = {name: head for name, head in _BASELINES.items() if name in known}
     rows = []
-    for lm in study.lms:
-        for series in study.on(lm):
+    for lm, mine in study.by_lm().items():
+        for series in mine:
             low, middle, high = (quantile("kl", q)(series.rows) for q in (0.1, 0.5, 0.9))
             cells = [lm, series.label, str(len(series.rows)), _mean(series.rows, "kl"), middle, f"{low} to {high}"]
             cells += [_mean(series.rows, name) for name in baselines]
@@ -42,12 +41,10 @@ def by_family(study: Study) -> Table:
     """A row for each LM and family, with each method's median KL."""
     labels = study.labels
     rows = []
-    for lm in study.lms:
-        families = dict.fromkeys(row["family"] for series in study.on(lm) for row in series.rows)
-        for family in families:
-            found = {series.label: series.of_family(family) for series in study.on(lm)}
-            entropies = {identity(row): row["entropy"] for each in found.values() for row in each}
-            h = entropies.values()
+    for lm, mine in study.by_lm().items():
+        for family in dict.fromkeys(row["family"] for series in mine for row in series.rows):
+            found = {series.label: series.of_family(family) for series in mine}
+            h = {identity(row): row["entropy"] for each in found.values() for row in each}.values()
             cells = [quantile("kl")(found.get(label, [])) for label in labels]
             rows.append([lm, family, str(len(h)), f"{min(h):.2f} to {max(h):.2f}", *cells])
     return Table(["LM", "family", "targets", "entropy", *labels], rows, ["LM", "family"])
@@ -59,28 +56,18 @@ def _mean(rows: Sequence[Row], name: str, digits: int = 3) -> str:
     return number(float(values.mean()) if len(values) else None, digits)
 
 
-@dataclass(frozen=True)
-class Example:
-    """A prompt, good or bad.
-
-    Attributes:
-        row: its result record.
-        kls: KLs in nats, as they are shown, by name.
-        wanted: token records of the target's top tokens; empty where ``predict`` has not run.
-        missing: those that carry the KL most.
-        surplus: those that got more than the target gives them.
-    """
+class Example(NamedTuple):
+    """A prompt, good or bad, and token records: none where ``predict`` has not run."""
 
     row: Row
-    kls: dict[str, str]
-    wanted: list[Row]
-    missing: list[Row]
-    surplus: list[Row]
+    kls: dict[str, str]  # by name, as they are shown
+    wanted: list[Row]  # the target's top tokens
+    missing: list[Row]  # those that carry the KL most
+    surplus: list[Row]  # those that got more than the target gives them
 
 
-@dataclass(frozen=True)
-class Examples:
-    """The best and the worst prompts of a method on an LM, and whether prompts have texts and token records."""
+class Examples(NamedTuple):
+    """The best and the worst prompts of a method on an LM, and whether these have texts and token records."""
 
     lm: str
     method: str

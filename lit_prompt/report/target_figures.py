@@ -1,44 +1,44 @@
 """Figures that compare targets: by entropy, with outliers, made by LMs."""
 
+from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lit_prompt.report.study import OUTLIER, RANDOM, Series, Study, plain_targets
 from lit_prompt.results import style
-from lit_prompt.results.comparisons import in_pairs, with_partners
+from lit_prompt.results.comparisons import in_pairs, paired, with_partners
 from lit_prompt.results.figures import bands_by_entropy, kl_against_entropy
 from lit_prompt.results.rows import Row, column
 from lit_prompt.results.text import visible
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: the ratio to random targets that a summary of the paper reports for LMs of one architecture: 42 % lower
-PAPER_RATIO = 0.58
+_PAPER_RATIO = 0.58
 
 _MAKERS = {"own_lm": "own LM", "other_lm": "other LM", "other_tokenizer": "other tokenizer"}
 
 
 def kl_by_entropy(study: Study) -> "Figure":
     """KL of random targets (of all where none are random) against their entropy, a panel an LM, a band a method."""
-    shown = {lm: {s.label: plain_targets(s.rows) for s in study.on(lm, study.main)} for lm in study.lms}
-    return kl_against_entropy(shown, study.colors)
+    by_lm = study.by_lm(study.main).items()
+    return kl_against_entropy({lm: {s.label: plain_targets(s.rows) for s in mine} for lm, mine in by_lm}, study.colors)
 
 
 def outlier_against_random(study: Study) -> "Figure | None":
     """Outlier targets beside their random partners, by entropy; None where there are none."""
-    main = [series for series in study.main if series.of_family(OUTLIER) and series.of_family(RANDOM)]
-    if not main:
+    main = [replace(series, rows=rows) for series in study.main if (rows := _outliers_and_random(series))]
+    by_lm = study.by_lm(main)
+    if not by_lm:
         return None
-    lms = [lm for lm in study.lms if study.on(lm, main)]
-    names = ("random targets", "outlier targets")
     shown: dict[str, dict[str, dict[str, list[Row]]]] = {}
     for series in main:
-        row = shown.setdefault(f"{series.label}: KL (nats)", {lm: {} for lm in lms})
-        row[series.lm] = dict(zip(names, _in_pairs(series), strict=True))
-    colors = dict(zip(names, (style.FAINT, style.COLORS[1]), strict=True))
+        row = shown.setdefault(f"{series.label}: KL (nats)", {lm: {} for lm in by_lm})
+        row[series.lm] = {f"{family} targets": series.of_family(family) for family in (RANDOM, OUTLIER)}
+    colors = {f"{RANDOM} targets": style.FAINT, f"{OUTLIER} targets": style.COLORS[1]}
     figure, axes, handles = bands_by_entropy(shown, colors, height=2.9 if len(shown) < 3 else 2.2)
     for panel in axes[:, 0]:
         panel.set_ylim(0, None)  # of all panels of the row, once they hold everything
@@ -46,46 +46,45 @@ def outlier_against_random(study: Study) -> "Figure | None":
     return figure
 
 
-def _in_pairs(series: Series) -> tuple[list[Row], list[Row]]:
-    """Random and outlier targets of the same entropy: partners, or else partners of the same targets."""
-    of: dict[tuple[str, str], dict[str, Row]] = {}
-    for row in series.rows:
-        if row["family"] in (RANDOM, OUTLIER):
-            of.setdefault((row["run"], row["partner_of"] or row["target_id"]), {})[row["family"]] = row
-    pairs = [pair for pair in of.values() if len(pair) == 2]
-    pairs = [pair for pair in pairs if pair[OUTLIER]["partner_of"] is None] or pairs
-    return [pair[RANDOM] for pair in pairs], [pair[OUTLIER] for pair in pairs]
+def _outliers_and_random(series: Series) -> list[Row]:
+    """Outlier and random targets of the same entropy, in pairs."""
+    pairs = paired(series.rows)
+    return list(chain.from_iterable(pairs.get((OUTLIER, RANDOM)) or pairs.get((RANDOM, OUTLIER), [])))
 
 
 def by_maker(study: Study) -> "Figure | None":
     """KL by who made the targets, and its ratio to that of random targets of their entropy; None with too few pairs."""
-    made = {id(series): _made_and_partners(series) for series in study.main}
-    shown = [series for series in study.main if in_pairs(made[id(series)])]
-    if not shown:
+    made = [replace(series, rows=_made_and_partners(series)) for series in study.main]
+    by_lm = study.by_lm(series for series in made if in_pairs(series.rows))
+    if not by_lm:
         return None
-    families = list(dict.fromkeys(row["family"] for series in shown for row in made[id(series)]))
-    first, last = [family for family in _MAKERS if family in families], [OUTLIER, RANDOM]
-    rows = [*first, *(family for family in families if family not in first + last)]
-    rows += [family for family in last if family in families]
-    lms = [lm for lm in study.lms if study.on(lm, shown)]
-    figure, axes = style.panels(lms, rows=2, height=0.42 * len(rows) + 1.0, sharey=True, sharex="row")
+    found = [row["family"] for mine in by_lm.values() for series in mine for row in series.rows]
+    others = [family for family in found if family not in (OUTLIER, RANDOM)]
+    families = [family for family in dict.fromkeys([*_MAKERS, *others, OUTLIER, RANDOM]) if family in found]
+    figure, axes = style.panels(list(by_lm), rows=2, height=0.42 * len(families) + 1.0, sharey=True, sharex="row")
     handles: dict[str, Any] = {}
-    for (strips, ratios), lm in zip(axes.T, lms, strict=True):
-        mine = study.on(lm, shown)
+    for (strips, ratios), mine in zip(axes.T, by_lm.values(), strict=True):
         for number, series in enumerate(mine):
             shift, color = (number + 0.5) / len(mine) - 0.5, study.colors[series.label]
-            at = {family: y + 0.7 * shift for y, family in enumerate(rows)}
-            _strips(strips, made[id(series)], at, color)
-            _ratios(ratios, made[id(series)], at, color)
+            at = {family: y + 0.7 * shift for y, family in enumerate(families)}
+            for family, y in at.items():
+                if len(kl := column(series.of_family(family), "kl")):
+                    style.points(strips, kl, np.full(len(kl), y), color)
+                    strips.plot([np.median(kl)] * 2, [y - 0.14, y + 0.14], color=color, linewidth=2.5)
+            for effect in in_pairs(series.rows):
+                if effect.other == RANDOM:
+                    y = at[effect.first]
+                    ratios.plot([effect.low, effect.high], [y, y], color=color, linewidth=2)
+                    ratios.plot(effect.ratio, y, "o", color=color, markersize=5)
             handles[series.label] = strips.plot([], [], "o", color=color)[0]
         strips.set_xlabel("KL (nats); bar: median")
         ratios.axvline(1, color=style.INK, linewidth=1)
-        handles["42 % lower (the paper's summary)"] = ratios.axvline(PAPER_RATIO, color=style.FAINT, linestyle=":")
+        handles["42 % lower (the paper's summary)"] = ratios.axvline(_PAPER_RATIO, color=style.FAINT, linestyle=":")
         ratios.set(xscale="log", xlabel="mean KL / that of random")
         style.log_axis(ratios.xaxis)
     for panel in axes[:, 0]:
-        panel.set_yticks(range(len(rows)), [visible(_MAKERS.get(family, family)) for family in rows])
-        panel.set_ylim(len(rows) - 0.5, -0.5)
+        panel.set_yticks(range(len(families)), [visible(_MAKERS.get(family, family)) for family in families])
+        panel.set_ylim(len(families) - 0.5, -0.5)
     style.legend_below(figure, handles)
     return figure
 
@@ -95,19 +94,3 @@ def _made_and_partners(series: Series) -> list[Row]:
     pairs = with_partners(series.rows)
     made = {id(row): row for row, partner in pairs if partner["family"] == RANDOM and row["family"] != OUTLIER}
     return [*made.values(), *(partner for row, partner in pairs if id(row) in made)]
-
-
-def _strips(panel: "Axes", rows: list[Row], at: dict[str, float], color: str) -> None:
-    for family, y in at.items():
-        kl = column([row for row in rows if row["family"] == family], "kl")
-        if len(kl):
-            style.points(panel, kl, np.full(len(kl), y), color)
-            panel.plot([np.median(kl)] * 2, [y - 0.14, y + 0.14], color=color, linewidth=2.5)
-
-
-def _ratios(panel: "Axes", rows: list[Row], at: dict[str, float], color: str) -> None:
-    for effect in in_pairs(rows):
-        if effect.other == RANDOM:
-            y = at[effect.first]
-            panel.plot([effect.low, effect.high], [y, y], color=color, linewidth=2)
-            panel.plot(effect.ratio, y, "o", color=color, markersize=5)

@@ -5,8 +5,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-CONFIDENCE = 0.95
-RESAMPLES = 9999
 #: fewer values than this say too little for an interval
 FEWEST = 5
 #: numbers that a bootstrap holds at a time
@@ -14,7 +12,7 @@ _RESAMPLED_AT_ONCE = 2**21
 
 
 def interval(statistic: Callable[..., Any], *samples: NDArray[Any], paired: bool = True) -> tuple[float, float]:
-    """Lower and upper end of the 95 % interval, by percentiles.
+    """Lower and upper end of the 95 % interval, by percentiles of 9999 resamples.
 
     Args:
         statistic: of samples, along ``axis``.
@@ -24,7 +22,7 @@ def interval(statistic: Callable[..., Any], *samples: NDArray[Any], paired: bool
     from scipy.stats import bootstrap
 
     found = bootstrap(
-        samples, statistic, paired=paired, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, vectorized=True,
-        method="percentile", rng=0, batch=max(_RESAMPLED_AT_ONCE // max(map(len, samples)), 1),
+        samples, statistic, paired=paired, method="percentile", vectorized=True, rng=0,
+        batch=max(_RESAMPLED_AT_ONCE // max(map(len, samples)), 1),
     ).confidence_interval  # fmt: skip
     return float(found.low), float(found.high)

@@ -17,16 +17,11 @@ from lit_prompt.results.rows import Row, column, entropy_share, grouped
 
 @dataclass(frozen=True)
 class Comparison:
-    """The mean KL of some targets against that of others.
+    """The mean KL of some targets against that of others, in nats.
 
     Attributes:
-        first: what is compared.
-        other: what it is compared with.
         count: number of targets or, in a paired comparison, of pairs.
-        other_count: number of the others.
-        kl: mean KL of the first, in nats.
-        other_kl: mean KL of the others, in nats.
-        ratio: kl / other_kl.
+        ratio: kl / other_kl; NaN if that is zero.
         low: lower end of the ratio's 95 % bootstrap confidence interval.
         high: upper end.
         p: two-sided p-value of Wilcoxon's signed-rank test or, where targets are not paired, of Mann and Whitney's.
@@ -52,14 +47,7 @@ class Comparison:
 
 
 def comparisons(table: pa.Table) -> list[Comparison]:
-    """Everything that a table of results allows to compare.
-
-    Args:
-        table: result records.
-
-    Returns:
-        What :func:`by_entropy` and :func:`in_pairs` find.
-    """
+    """Everything that result records allow to compare: by entropy, and in pairs."""
     rows = [row for row in table.to_pylist() if row["kl"] is not None and math.isfinite(row["kl"])]
     return [*by_entropy(rows), *in_pairs(rows)]
 
@@ -68,12 +56,6 @@ def by_entropy(rows: Sequence[Row]) -> list[Comparison]:
     """Low and high entropies against moderate ones, for each family of a wide range of entropies.
 
     Low, moderate and high are the lowest sixth of [0, ln|V|], the third in its middle, and its highest sixth.
-
-    Args:
-        rows: result records with a KL.
-
-    Returns:
-        Up to two comparisons a family.
     """
     found = []
     for family, mine in grouped((row for row in rows if row["partner_of"] is None), itemgetter("family")).items():
@@ -87,58 +69,40 @@ def by_entropy(rows: Sequence[Row]) -> list[Comparison]:
 
 
 def with_partners(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
-    """Targets with their partners, a pair for each partner.
-
-    Args:
-        rows: result records; of several runs, which may have equal ids for different targets, with a column ``run``.
-    """
+    """Targets with their partners, a pair for each; a column ``run`` tells equal ids of several runs apart."""
     by_id = {(row.get("run"), row["target_id"]): row for row in rows}
     pairs = ((by_id.get((row.get("run"), row["partner_of"])), row) for row in rows)
     return [(of, row) for of, row in pairs if of is not None]
 
 
-def in_pairs(rows: Sequence[Row]) -> list[Comparison]:
-    """Targets against their partners, family by family.
+def paired(rows: Sequence[Row]) -> dict[tuple[str, str], list[tuple[Row, Row]]]:
+    """Targets with their partners, by the two families.
 
-    Families that are partners of one another nowhere are compared as partners of the same targets.
-
-    Args:
-        rows: result records with a KL.
-
-    Returns:
-        A comparison for each two families that share enough pairs.
+    Families that are partners of one another nowhere are paired as partners of the same targets.
     """
-    pairs: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for of, row in with_partners(rows):
-        pairs.setdefault((of["family"], row["family"]), []).append((of["kl"], row["kl"]))
-    partners = (row for row in rows if row["partner_of"] is not None)
-    siblings = grouped(partners, lambda row: (row.get("run"), row["partner_of"]))
+    pairs = grouped(with_partners(rows), lambda pair: (pair[0]["family"], pair[1]["family"]))
     direct = set(pairs)
-    for group in siblings.values():
+    partners = (row for row in rows if row["partner_of"] is not None)
+    for siblings in grouped(partners, lambda row: (row.get("run"), row["partner_of"])).values():
         # outlier before random, as where an outlier target has a random partner
-        for a, b in combinations(sorted(group, key=lambda row: row["family"]), 2):
+        for a, b in combinations(sorted(siblings, key=itemgetter("family")), 2):
             if (families := (a["family"], b["family"])) not in direct:
-                pairs.setdefault(families, []).append((a["kl"], b["kl"]))
-    return [
-        compare(family, partner, np.array(values)[:, 0], np.array(values)[:, 1], paired=True)
-        for (family, partner), values in pairs.items()
-        if len(values) >= FEWEST
-    ]
+                pairs.setdefault(families, []).append((a, b))
+    return pairs
+
+
+def in_pairs(rows: Sequence[Row]) -> list[Comparison]:
+    """Targets against their partners, for each two families that share enough pairs."""
+    found = []
+    for (family, partner), pairs in paired(rows).items():
+        if len(pairs) >= FEWEST:
+            kl, other_kl = (column(side, "kl") for side in zip(*pairs, strict=True))
+            found.append(compare(family, partner, kl, other_kl, paired=True))
+    return found
 
 
 def compare(first: str, other: str, kl: NDArray[Any], other_kl: NDArray[Any], paired: bool) -> Comparison:
-    """Compares mean KLs.
-
-    Args:
-        first: name of what is compared.
-        other: name of what it is compared with.
-        kl: nats, ``[target]``.
-        other_kl: nats, ``[target]``; in the order of ``kl`` if paired.
-        paired: whether the values of one position belong together.
-
-    Returns:
-        The comparison; a ratio to zero is NaN, and so is its interval.
-    """
+    """Compares mean KLs (nats, ``[target]``); if paired, the values of one position belong together."""
     from scipy.stats import mannwhitneyu, wilcoxon
 
     def ratio(x: NDArray[Any], y: NDArray[Any], axis: int = -1) -> Any:

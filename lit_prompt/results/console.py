@@ -25,12 +25,7 @@ def say(*lines: str) -> None:
 
 
 def print_table(table: Table, most: int | None = None) -> None:
-    """Prints a table, words folded and numbers whole.
-
-    Args:
-        table: the table.
-        most: how many rows are shown; the others are said to be in the file.
-    """
+    """Prints a table, words folded and numbers whole; rows beyond the most are said to be in the file."""
     view = View(
         title=escape(visible(table.title)) or None, title_justify="left", caption=table.caption or None,
         caption_justify="left", box=box.SIMPLE_HEAD, padding=0 if len(table.head) > _MANY else (0, 1, 0, 0),

@@ -59,7 +59,7 @@ def kl_against_entropy(
     """KL against target entropy, with certified floors (their medians) and the KL to the uniform distribution.
 
     Args:
-        shown: by title a panel, by name the result records of a style.band.
+        shown: by title a panel, by name the result records of a band.
         colors: of the names; None for the palette's in turn.
     """
     colors = colors or style.color_of(name for groups in shown.values() for name in groups)
@@ -91,10 +91,7 @@ def sorted_probabilities(
         curves: of each family, ``[target, rank]``; zero where a target has no more tokens.
         entropy: of each family, nats, ``[target]``.
         ranks: the ranks of the columns, from 1 to |V|, ``[rank]``.
-        title: above the style.panels.
-
-    Returns:
-        A matplotlib figure.
+        title: above the panels.
     """
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
@@ -135,15 +132,7 @@ def sorted_probabilities(
 
 @style.figure_style()
 def target_against_reached(records: Sequence[Row], title: str) -> "Figure":
-    """Bars of target and reached probability of one target's top tokens.
-
-    Args:
-        records: token records of one target (see ``PromptModule.predict_step``).
-        title: above the axes.
-
-    Returns:
-        A matplotlib figure.
-    """
+    """Bars of target and reached probability of one target's token records."""
     figure = style.new_figure(7.0, 3.6)
     axes = figure.add_subplot()
     x = np.arange(len(records))

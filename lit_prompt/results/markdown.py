@@ -5,12 +5,7 @@ from collections.abc import Iterable
 
 
 def prompt_table(rows: Iterable[tuple[str, float, str]], score: str = "KL") -> str:
-    """A table of prompts.
-
-    Args:
-        rows: a target's id, the score in nats, and the prompt's text; a score that is not finite means no prompt yet.
-        score: what the score is.
-    """
+    """A row a target: its id, its score in nats (not finite: no prompt yet), and its prompt's text."""
     lines = [f"| target | {score} (nats) | prompt |", "|---|---|---|"]
     for target_id, value, text in rows:
         found = f"{value:.4f} | {code_span(repr(text))}" if value < float("inf") else "- | -"

@@ -33,16 +33,10 @@ def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list
 
 
 def entropy_groups(entropy: NDArray[Any]) -> list[NDArray[Any]]:
-    """Positions of the targets of each entropy, by rising entropy.
+    """Positions of the targets of each entropy (nats, ``[target]``), by rising entropy.
 
     The entropies of a grid (equal to 0.1 nats) are taken as they are; where there are too many, bins of half a nat
     take their place.
-
-    Args:
-        entropy: nats, ``[target]``.
-
-    Returns:
-        One array of positions a group.
     """
     key = np.round(entropy, 1)
     if len(np.unique(key)) > min(_MOST_GROUPS, max(len(entropy) // 2, 1)):

@@ -69,17 +69,7 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def panels(titles: Sequence[str], rows: int = 1, height: float = 3.2, **kwargs: Any) -> tuple["Figure", Any]:
-    """A grid of axes, a column for each title.
-
-    Args:
-        titles: above the columns.
-        rows: number of rows.
-        height: of a row, in inches.
-        **kwargs: of ``Figure.subplots``.
-
-    Returns:
-        The figure and its axes, ``[row, column]``.
-    """
+    """A figure and its axes, ``[row, column]``: a column for each title, rows of a height in inches."""
     figure = new_figure(max(7.0, 3.4 * len(titles)), height * rows + 0.5)
     axes = figure.subplots(rows, len(titles), squeeze=False, **kwargs)
     for column, title in zip(axes[0], titles, strict=True):
@@ -94,19 +84,9 @@ def points(axes: "Axes", x: Any, y: Any, color: str, **kwargs: Any) -> None:
 
 
 def entropy_bands(h: NDArray[Any], kl: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-    """Mean entropy, and the KL's 10, 50 and 90 % quantiles, of each group of targets of about the same entropy.
-
-    Args:
-        h: entropies in nats, ``[target]``.
-        kl: nats, ``[target]``.
-
-    Returns:
-        Four arrays, ``[group]``.
-    """
+    """Mean entropy, and the KL's 10, 50 and 90 % quantiles, of targets of about the same entropy: four ``[group]``."""
     groups = entropy_groups(h)
-    return np.array([h[g].mean() for g in groups]), *(
-        np.array([np.quantile(kl[g], q) for g in groups]) for q in (0.1, 0.5, 0.9)
-    )
+    return tuple(np.array([(h[g].mean(), *np.quantile(kl[g], (0.1, 0.5, 0.9))) for g in groups]).reshape(-1, 4).T)
 
 
 def band(axes: "Axes", h: NDArray[Any], kl: NDArray[Any], color: str) -> Any:

@@ -17,16 +17,7 @@ _MOST_ROWS = 60
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of text.
-
-    Attributes:
-        head: headings.
-        rows: cells.
-        words: headings of the columns that hold words; the others hold numbers.
-        title: above the table.
-        caption: below it.
-        total: a last row that is set apart.
-    """
+    """Cells of text; ``words`` are headings of columns that do not hold numbers, ``total`` a last row set apart."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]

@@ -1,12 +1,14 @@
 """A set of targets on the screen."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from rich.cells import cell_len
 
 from lit_prompt.results.console import WIDEST, console, print_table, say
+from lit_prompt.results.rows import grouped
 from lit_prompt.results.table import Table
 from lit_prompt.results.text import number
 
@@ -52,14 +54,9 @@ def print_remarks(rejected: "Sequence[Rejected]", notes: Sequence[str]) -> None:
 
 
 def print_targets(targets: "TargetSet", vocabulary: "Vocabulary", rows: int) -> None:
-    """Prints a row a target: id, family, entropy, outlier mass, what its making cost, partner, top tokens and context.
+    """Prints some targets, a row each, shared evenly among the families; all where ``rows`` is 0.
 
     What is empty for all of them is left out, and in a narrow terminal the family, with which an id begins.
-
-    Args:
-        targets: the set.
-        vocabulary: spells the tokens.
-        rows: how many to print, shared evenly among the families; 0 for all.
     """
     shown = _first_of_each(targets.family, rows)
     lines: list[_Line] = []
@@ -85,13 +82,9 @@ def print_targets(targets: "TargetSet", vocabulary: "Vocabulary", rows: int) -> 
 
 def _first_of_each(family: Sequence[str], rows: int) -> list[int]:
     """Positions of the first targets of each family, ``rows`` in all."""
-    rank: list[int] = []
-    count: dict[str, int] = {}
-    for name in family:
-        rank.append(count.get(name, 0))
-        count[name] = rank[-1] + 1
-    chosen = sorted(range(len(family)), key=lambda i: (rank[i], i))
-    return sorted(chosen[: rows or None])
+    turns = zip_longest(*grouped(range(len(family)), family.__getitem__).values())
+    order = [i for turn in turns for i in sorted(i for i in turn if i is not None)]
+    return sorted(order[: rows or None])
 
 
 class _Line(NamedTuple):

@@ -26,14 +26,7 @@ def print_top_tokens(records: Sequence[Row]) -> None:
 
 
 def error_lines(records: Sequence[Row]) -> list[str]:
-    """Missing and excess mass of one target, a line each.
-
-    Args:
-        records: its token records (see ``PromptModule.token_records``).
-
-    Returns:
-        Lines such as ``missing 0.121:  ' fox' 0.200 to 0.079 (0.186 nats)``; none for a side without an error.
-    """
+    """Missing and excess mass of one target, such as ``missing 0.121:  ' fox' 0.200 to 0.079 (0.186 nats)``."""
     return [f"{side}:  {',  '.join(tokens)}" for side, tokens in _sides(records)]
 
 

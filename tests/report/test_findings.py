@@ -33,7 +33,8 @@ def effect(ratio, low, high, p=1e-6, won=None):
 
 def only(findings):
     (finding,) = findings
-    return finding.effects[0], finding
+    (effect,) = finding.effects.values()
+    return effect, finding
 
 
 def test_tests_are_those_of_scipy():
@@ -91,13 +92,14 @@ def test_verdicts(found, said):
 def test_p_values_are_adjusted_over_all_findings():
     raw = [0.01, 0.04, 0.03, 0.5, 1e-9]
     effects = [effect(0.5, 0.4, 0.6, p) for p in raw]
-    first, second = adjusted([Finding("a", "m", ["x", "y"], effects[:2]), Finding("b", "m", ["x"] * 3, effects[2:])])
+    parts = dict(zip("xy", effects[:2], strict=True)), dict(zip("xyz", effects[2:], strict=True))
+    first, second = adjusted([Finding("a", "m", parts[0]), Finding("b", "m", parts[1])])
     # Benjamini and Hochberg by hand: p times tests over rank, made monotone from above
     order = np.argsort(raw)
     by_rank = np.array(raw)[order] * 5 / np.arange(1, 6)
     expected = np.empty(5)
     expected[order] = np.minimum.accumulate(by_rank[::-1])[::-1]
-    assert [e.p for e in (*first.effects, *second.effects)] == pytest.approx(expected.tolist())
+    assert [e.p for e in (*first.effects.values(), *second.effects.values())] == pytest.approx(expected.tolist())
     assert adjusted([]) == []
 
 
@@ -132,8 +134,9 @@ def test_findings_that_hold(study):
     effect, _ = only(found["own_lm", "outlier"])
     assert effect.ratio == pytest.approx(SHARES["own_lm"] / SHARES["outlier"], rel=0.1)
     own_other, own_tokenizer = maker_findings(data)
-    assert own_other.effects[0].ratio == pytest.approx(SHARES["own_lm"] / SHARES["other_lm"], rel=0.1)
-    assert own_tokenizer.effects[0].ratio == pytest.approx(SHARES["own_lm"] / SHARES["other_tokenizer"], rel=0.1)
+    assert own_other.effects["tales-llama"].ratio == pytest.approx(SHARES["own_lm"] / SHARES["other_lm"], rel=0.1)
+    share = own_tokenizer.effects["tales-llama"].ratio
+    assert share == pytest.approx(SHARES["own_lm"] / SHARES["other_tokenizer"], rel=0.1)
     assert "as a share of the random partner's" in own_other.sentence
 
 
@@ -166,7 +169,7 @@ def test_too_few_pairs_are_no_finding(study):
 def test_outcomes_on_several_lms_are_told_one_by_one(study):
     other = study_rows({**SHARES, "outlier": 1.5}, lm="x/gpt2", lm_fingerprint="g")
     (finding,) = partner_findings(study(study_rows(), other))["outlier", "random"]
-    assert finding.lms == ["tales-llama", "gpt2"]
+    assert list(finding.effects) == ["tales-llama", "gpt2"]
     assert finding.verdict == "mixed"
     assert finding.headline == "holds on 1 of 2 LMs"
     assert "on tales-llama " in finding.sentence
@@ -201,9 +204,10 @@ def test_excess_is_told_with_its_interval_and_impossible_floors_are_named(study)
     (said,) = excess_sentences(data)
     assert f"{len(rows) // 4} of {len(rows)} targets, 25 %, are within 0.01 nats" in said
     assert f"{np.mean([row['excess'] for row in rows]):.4f} nats" in said
-    assert floor_warning(data) is None
+    assert floor_warning(data) == []
     rows[3] |= {"kl_floor": rows[3]["kl"] + 0.5, "excess": -0.5}
-    assert rows[3]["target_id"] in floor_warning(study(rows))
+    (warning,) = floor_warning(study(rows))
+    assert rows[3]["target_id"] in warning
 
 
 def test_the_parts_of_a_kl_add_up(study):

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 from lit_prompt.records.results import SCHEMA
 from lit_prompt.results.console import console
-from lit_prompt.results.prompts_shown import print_prompts
+from lit_prompt.results.results_shown import print_prompts
 
 
 def row(i, text, **fields):
