@@ -4,6 +4,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -126,27 +127,20 @@ class TargetDataModule(L.LightningDataModule):
         return Path(self._temporary.name) / "targets"
 
     def build(self, folder: Path) -> TargetSet:
-        """Builds the targets of the families.
-
-        Args:
-            folder: where they are saved; must not exist yet.
-
-        Returns:
-            The set; :attr:`notes` is what is to be known of its targets.
+        """Builds the targets of the families in a folder that must not exist yet, and fills :attr:`notes`.
 
         Raises:
             InputError: if a family's settings are wrong, or none of them makes a target.
         """
-        return TargetSet.write(
-            folder, self._make(), self.vocabulary.size, self.vocabulary.fingerprint, self.vocabulary.lm
-        )
+        vocabulary = self.vocabulary
 
-    def _make(self) -> Iterator[Target | Rejected]:
-        for family in self.families:
-            for item in family.targets(self.vocabulary):
+        def made() -> Iterator[Target | Rejected]:
+            for item in chain.from_iterable(family.targets(vocabulary) for family in self.families):
                 if isinstance(item, Target) and (note := item.metadata.get("note")) is not None:
                     self.notes.append(f"{item.target_id}: {note}")
                 yield item
+
+        return TargetSet.write(folder, made(), vocabulary.size, vocabulary.fingerprint, vocabulary.lm)
 
     @property
     def num_chunks(self) -> int:
