@@ -155,7 +155,7 @@ class TargetDataModule(L.LightningDataModule):
     def _loader(self, sampler: _ChunkSampler | None = None) -> DataLoader[TargetBatch]:
         chunks: Any = self._chunks()
         # a fit asks for the same chunk at every step
-        read = lru_cache(maxsize=1)(self.targets.batch)
+        read: Any = lru_cache(maxsize=1)(self.targets.batch)
         return DataLoader(chunks, sampler=sampler, batch_size=None, collate_fn=read)
 
     def train_dataloader(self) -> DataLoader[TargetBatch]:

@@ -123,8 +123,10 @@ class TextDataModule(L.LightningDataModule):
         if self.trainer.max_steps < 1:
             raise InputError("trainer.max_steps is not set: give the number of training steps")
         # as long as the whole training, a resumed one too: Lightning compares the length with the batch's number
-        numbers: Any = range(self.trainer.max_steps * self.trainer.accumulate_grad_batches)
-        return DataLoader(numbers, batch_size=None, collate_fn=lambda number: self.window_batch(self._done + number))
+        total = self.trainer.max_steps * self.trainer.accumulate_grad_batches
+        steps: Any = range(self._done, self._done + total)
+        compute: Any = self.window_batch
+        return DataLoader(steps, batch_size=None, collate_fn=compute)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         """The held-out end of the stream, every token predicted once."""

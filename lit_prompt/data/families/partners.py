@@ -1,6 +1,6 @@
 """Random and outlier targets made to order, so that targets of one entropy and seed can be compared in pairs."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 
 import numpy as np
@@ -24,7 +24,7 @@ def partner_wish(target: Target, kind: str) -> Wish:
 
 
 def with_partners(
-    items: Iterable[Target | Rejected], makers: dict[str, Callable[[list[Wish]], Iterable[Target | Rejected]]]
+    items: Iterable[Target | Rejected], makers: Mapping[str, Callable[[list[Wish]], Iterable[Target | Rejected]]]
 ) -> Iterator[Target | Rejected]:
     """Puts each target's partners right after it; what was rejected has none.
 
