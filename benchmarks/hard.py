@@ -32,7 +32,8 @@ import numpy as np
 import torch
 
 from lit_prompt.cli.run import quiet
-from lit_prompt.data import Target, TargetDataModule, TargetSet
+from lit_prompt.data import Target, TargetSet
+from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.data.families import EntropyMatched, FromLM, OneHot
 from lit_prompt.data.families.base import TargetFamily
 from lit_prompt.lm import AllowedTokens, FrozenLM, LMOptions, Vocabulary, load_causal_lm

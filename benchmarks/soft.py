@@ -63,7 +63,7 @@ def fit_seconds(model: "SoftPrompt", lm_folder: str, targets_folder: str) -> flo
     import lightning as L
 
     from lit_prompt.cli.run import quiet
-    from lit_prompt.data import TargetDataModule
+    from lit_prompt.data.datamodule import TargetDataModule
 
     quiet()
 

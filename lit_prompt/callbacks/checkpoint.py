@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from lit_prompt.data import run_folder
+from lit_prompt.data.datamodule import run_folder
 from lit_prompt.errors import InputError, Interrupted
 from lit_prompt.files import replaced_whole
 

@@ -13,7 +13,7 @@ from lit_prompt.callbacks.results import ResultWriter
 from lit_prompt.callbacks.tensorboard import TensorBoardReport
 from lit_prompt.cli.arguments import RunArguments
 from lit_prompt.cli.run import RunCLI
-from lit_prompt.data import TargetDataModule
+from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.lm import DEFAULT_LM, LMOptions
 from lit_prompt.models import PromptModule
 from lit_prompt.models.checks import refuse_many_devices

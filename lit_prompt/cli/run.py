@@ -17,7 +17,7 @@ from lit_prompt.callbacks.checkpoint import SearchCheckpoint
 from lit_prompt.cli.arguments import CONFIG_FILE, RunArguments
 from lit_prompt.cli.help import SettingsParser
 from lit_prompt.cli.mistakes import explain
-from lit_prompt.data import run_folder
+from lit_prompt.data.datamodule import run_folder
 from lit_prompt.errors import InputError
 
 

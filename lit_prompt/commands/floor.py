@@ -54,7 +54,7 @@ def main(args: Sequence[str]) -> None:
 def _floors(tolerance: float, out: Path | None, arguments: RunArguments) -> None:
 
     from lit_prompt.cli.prompt import PromptCLI
-    from lit_prompt.data import TargetDataModule
+    from lit_prompt.data.datamodule import TargetDataModule
     from lit_prompt.lm import FrozenLM
     from lit_prompt.models.floors import FOLDER, Floors
     from lit_prompt.records.floors import FLOORS

@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from lit_prompt.cli.arguments import RunArguments, read_arguments
 from lit_prompt.cli.prompt import PromptCLI
-from lit_prompt.data import TargetSet, run_folder
+from lit_prompt.data import TargetSet
+from lit_prompt.data.datamodule import run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.files import free_path
 from lit_prompt.records.results import RESULTS

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lit_prompt.cli.arguments import RunArguments
 from lit_prompt.cli.prompt import PromptCLI
-from lit_prompt.data import TargetDataModule
+from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.errors import InputError
 from lit_prompt.results.console import console, say
 from lit_prompt.results.targets_shown import print_remarks, print_summary

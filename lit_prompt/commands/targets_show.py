@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lit_prompt.data import TargetSet, check_vocabulary
+from lit_prompt.data import TargetSet
+from lit_prompt.data.datamodule import check_vocabulary
 from lit_prompt.errors import InputError
 from lit_prompt.lm import LMOptions, Vocabulary
 from lit_prompt.results.console import say

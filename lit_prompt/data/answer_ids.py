@@ -23,12 +23,7 @@ class AnswerIds:
         self._first_id = lru_cache(vocabulary.size)(self._first)
 
     def __call__(self, answer: int | str, strings: bool, where: str) -> int:
-        """Id of an answer.
-
-        Args:
-            answer: text or id.
-            strings: whether a text may be longer than a token.
-            where: named in the error.
+        """Id of an answer, a text or an id; ``strings`` says that a text may be longer than a token.
 
         Raises:
             InputError: if there is no such token.

@@ -2,7 +2,6 @@
 
 import heapq
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,12 +28,7 @@ class ContextCut:
     per_text: int = 1
 
     def contexts(self, text: str, seed: int) -> list[str]:
-        """Beginnings of a text that end with a word before its last; none where it is too short.
-
-        Args:
-            text: the text.
-            seed: decides the lengths.
-        """
+        """Beginnings of a text that end with a word before its last; none where it is too short."""
         ends = [word.end() for word in _WORD.finditer(text)]
         lengths = range(self.min_words, min(self.max_words, len(ends) - 1) + 1)
         count = min(self.per_text, len(lengths))
@@ -47,22 +41,15 @@ class ContextCut:
 def choose_contexts(source: TextSource, cut: ContextCut, count: int, seed: int) -> list[str]:
     """Draws contexts from all texts of a source, read once; the first ones stay the same when more are asked for.
 
-    Args:
-        source: the texts.
-        cut: how they are cut.
-        count: number of contexts.
-        seed: decides which.
-
     Raises:
         InputError: if the source has fewer.
     """
-
-    def candidates() -> Iterator[tuple[int, str]]:
-        for number, text in enumerate(source.texts()):
-            for k, context in enumerate(cut.contexts(text, seed_for(seed, "cut", number))):
-                yield seed_for(seed, "key", number, k), context
-
-    chosen = [context for _, context in heapq.nsmallest(count, candidates())]
+    keyed = (
+        (seed_for(seed, "key", number, k), context)
+        for number, text in enumerate(source.texts())
+        for k, context in enumerate(cut.contexts(text, seed_for(seed, "cut", number)))
+    )
+    chosen = [context for _, context in heapq.nsmallest(count, keyed)]
     if len(chosen) < count:
         raise InputError(
             f"{source.path}: {count} contexts are wanted, its texts give {len(chosen)} of at least {cut.min_words} "

@@ -3,14 +3,15 @@
 import logging
 import tempfile
 from collections.abc import Iterator
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Sampler
 
 from lit_prompt.data.families import TargetFamily
-from lit_prompt.data.sampler import ChunkSampler
 from lit_prompt.data.target import Rejected, Target
 from lit_prompt.data.target_set import TargetBatch, TargetSet
 from lit_prompt.errors import InputError
@@ -41,20 +42,24 @@ def check_vocabulary(targets: TargetSet, vocabulary: Vocabulary) -> None:
         )
 
 
-class _TargetChunks(Dataset[TargetBatch]):
-    """Reads chunks of a target set; the chunk that was read last stays in memory, being asked for at every step."""
+class _ChunkSampler(Sampler[int]):
+    """Yields the number of a chunk ``steps`` times; Lightning's ``set_epoch`` chooses the chunk.
 
-    def __init__(self, targets: TargetSet) -> None:
-        self._targets = targets
-        self._last: TargetBatch | None = None
+    Because every batch of an epoch is the same, the epoch's number and the count of finished steps are all that an
+    exact resume needs.
+    """
 
-    def __getitem__(self, index: list[int]) -> TargetBatch:
-        if self._last is None or self._last.index != index:
-            self._last = self._targets.batch(index)
-        return self._last
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._chunk = 0
 
-    def __len__(self) -> int:
-        return len(self._targets)
+    def set_epoch(self, epoch: int) -> None:
+        self._chunk = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        # the epoch is read with each batch: a resumed fit sets it after it has asked for the iterator
+        for _ in range(self._steps):
+            yield self._chunk
 
 
 class TargetDataModule(L.LightningDataModule):
@@ -122,65 +127,55 @@ class TargetDataModule(L.LightningDataModule):
         return Path(self._temporary.name) / "targets"
 
     def build(self, folder: Path) -> TargetSet:
-        """Builds the targets of the families.
-
-        Args:
-            folder: where they are saved; must not exist yet.
-
-        Returns:
-            The set; :attr:`notes` is what is to be known of its targets.
+        """Builds the targets of the families in a folder that must not exist yet, and fills :attr:`notes`.
 
         Raises:
             InputError: if a family's settings are wrong, or none of them makes a target.
         """
-        return TargetSet.write(
-            folder, self._make(), self.vocabulary.size, self.vocabulary.fingerprint, self.vocabulary.lm
-        )
+        vocabulary = self.vocabulary
 
-    def _make(self) -> Iterator[Target | Rejected]:
-        for family in self.families:
-            for item in family.targets(self.vocabulary):
+        def made() -> Iterator[Target | Rejected]:
+            for item in chain.from_iterable(family.targets(vocabulary) for family in self.families):
                 if isinstance(item, Target) and (note := item.metadata.get("note")) is not None:
                     self.notes.append(f"{item.target_id}: {note}")
                 yield item
 
+        return TargetSet.write(folder, made(), vocabulary.size, vocabulary.fingerprint, vocabulary.lm)
+
     @property
-    def sampler(self) -> ChunkSampler:
-        """The order of chunks, each of a single step."""
-        return ChunkSampler(len(self.targets), self.chunk_size, steps=1)
+    def num_chunks(self) -> int:
+        """Number of chunks, and so of a fit's epochs."""
+        return len(self._chunks())
+
+    def _chunks(self) -> list[range]:
+        """Positions of the targets of each chunk."""
+        count = len(self.targets)
+        return [range(start, min(start + self.chunk_size, count)) for start in range(0, count, self.chunk_size)]
+
+    def _loader(self, sampler: _ChunkSampler | None = None) -> DataLoader[TargetBatch]:
+        chunks: Any = self._chunks()
+        # a fit asks for the same chunk at every step
+        read: Any = lru_cache(maxsize=1)(self.targets.batch)
+        return DataLoader(chunks, sampler=sampler, batch_size=None, collate_fn=read)
 
     def train_dataloader(self) -> DataLoader[TargetBatch]:
         """One chunk an epoch, repeated at each of the module's ``steps``."""
         assert self.trainer is not None
         steps = self.trainer.lightning_module.steps
         assert isinstance(steps, int)
-        return self._loader(ChunkSampler(len(self.targets), self.chunk_size, steps))
+        return self._loader(_ChunkSampler(steps))
 
     def evaluation_dataloader(self) -> DataLoader[TargetBatch]:
         """Every target once, chunk by chunk."""
-        return self._loader([self.sampler.chunk(epoch) for epoch in range(self.sampler.num_chunks)])
+        return self._loader()
+
+    test_dataloader = predict_dataloader = evaluation_dataloader
 
     def val_dataloader(self) -> DataLoader[TargetBatch] | list[Any]:
         """Every target once for ``validate``; nothing during a fit, which evaluates at its end."""
         fitting = self.trainer is not None and self.trainer.state.fn == "fit"
         return [] if fitting else self.evaluation_dataloader()
 
-    def test_dataloader(self) -> DataLoader[TargetBatch]:
-        """Every target once."""
-        return self.evaluation_dataloader()
-
-    def predict_dataloader(self) -> DataLoader[TargetBatch]:
-        """Every target once."""
-        return self.evaluation_dataloader()
-
-    def _loader(self, sampler: Any) -> DataLoader[TargetBatch]:
-        chunks = _TargetChunks(self.targets)
-        return DataLoader(chunks, sampler=sampler, batch_size=None, collate_fn=_identity)
-
     def transfer_batch_to_device(self, batch: TargetBatch, device: Any, dataloader_idx: int) -> TargetBatch:
         """Leaves a batch where it is: the module moves it once a chunk, not once a step."""
         return batch
-
-
-def _identity(batch: Any) -> Any:
-    return batch

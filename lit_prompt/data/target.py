@@ -66,17 +66,10 @@ class Target:
         seed: int | None = None,
         **metadata: Any,
     ) -> "Target":
-        """Makes a sparse target from the weights of some tokens.
+        """Makes a sparse target from weights ``[listed]`` of distinct tokens ``[listed]``.
 
-        Args:
-            target_id: its id.
-            family: its family.
-            token_ids: distinct ids, ``[listed]``.
-            weights: not negative, not all zero with ``rest``; normalised here in float64, ``[listed]``.
-            vocab_size: number of tokens.
-            rest: weight that all other tokens share evenly; nothing where there are no others.
-            seed: its seed.
-            **metadata: further facts.
+        The weights are normalised in float64, together with ``rest``, the weight that all other tokens share evenly
+        (nothing where there are no others).
 
         Raises:
             ValueError: if no distribution has these weights.

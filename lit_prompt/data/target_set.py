@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from lit_prompt.errors import InputError
 
 _INFO_FILE = "lit_prompt.json"
 _FORMAT = 2  # 1 had dense targets only
+_ROWS_PER_READ = 64
 
 
 @dataclass
@@ -87,37 +88,35 @@ class TargetSet:
         import datasets
 
         self.folder = Path(folder)
-        info = _read_info(self.folder)
         try:
+            info = self._info = json.loads((self.folder / _INFO_FILE).read_text())
+            self.vocabulary: str = info["vocabulary"]
+            if info.get("format") != _FORMAT:
+                raise InputError(
+                    f"{folder}: these targets were saved by another version of lit_prompt; build them again"
+                )
             self._rows = datasets.load_from_disk(str(self.folder)).with_format("arrow")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(f"{folder}: no saved set of targets (a folder that a fit or a build wrote)") from error
         self.vocab_size: int = info["vocab_size"]
-        self.vocabulary: str = info["vocabulary"]
         self.lm: str | None = info["lm"]
         self.fingerprint: str = info["fingerprint"]
         self.rejected = [Rejected(**rejected) for rejected in info["rejected"]]
         # without the distributions: reading them here would pull the whole set into memory
-        facts = self._rows.select_columns(["target_id", "family", "entropy", "partner_of", "before", "after"])[:]
-        self.target_id: list[str] = facts["target_id"].to_pylist()
-        self.family: list[str] = facts["family"].to_pylist()
-        self.entropy: Tensor = torch.tensor(facts["entropy"].to_numpy())
-        self.partner_of: list[str | None] = facts["partner_of"].to_pylist()
-        self.before: list[str | None] = facts["before"].to_pylist()
-        self.after: list[str | None] = facts["after"].to_pylist()
+        names = ["target_id", "family", "entropy", "partner_of", "before", "after"]
+        columns = self._rows.select_columns(names)[:].to_pydict()
+        self.target_id: list[str] = columns["target_id"]
+        self.family: list[str] = columns["family"]
+        self.entropy = torch.tensor(columns["entropy"], dtype=torch.float64)
+        self.partner_of: list[str | None] = columns["partner_of"]
+        self.before: list[str | None] = columns["before"]
+        self.after: list[str | None] = columns["after"]
 
     def __len__(self) -> int:
         return len(self.target_id)
 
     def batch(self, index: Sequence[int]) -> TargetBatch:
-        """Reads some targets from disk.
-
-        Args:
-            index: positions in the set.
-
-        Returns:
-            The targets, in this order; dense, whatever they are on disk.
-        """
+        """Reads the targets at some positions, in this order; dense, whatever they are on disk."""
         index = list(index)
         rows: pa.Table = self._rows[index]
         return TargetBatch(
@@ -133,17 +132,13 @@ class TargetSet:
         )
 
     def select(self, index: Sequence[int], folder: Path) -> "TargetSet":
-        """Saves some of the targets as a set of their own.
-
-        Args:
-            index: positions in the set.
-            folder: must not exist yet.
-        """
+        """Saves the targets at some positions as a set of their own, in a folder that must not exist yet."""
         index = list(index)
-        _save_dataset(self._rows.with_format(None).select(index), folder)
-        info = _read_info(self.folder)
-        digest = hashlib.sha256(json.dumps([self.fingerprint, index]).encode()).hexdigest()[:16]
-        (folder / _INFO_FILE).write_text(json.dumps(info | {"fingerprint": digest, "rejected": []}, indent=1) + "\n")
+        with _new_folder(folder) as (staging, write):
+            for start in range(0, len(index), _ROWS_PER_READ):
+                write(self._rows[index[start : start + _ROWS_PER_READ]])
+            digest = hashlib.sha256(json.dumps([self.fingerprint, index]).encode()).hexdigest()[:16]
+            _write_info(staging, self._info | {"fingerprint": digest, "rejected": []})
         return TargetSet(folder)
 
     @staticmethod
@@ -159,118 +154,80 @@ class TargetSet:
             vocabulary: fingerprint of the vocabulary that the targets are over.
             lm: hub id or folder of the LM that the vocabulary is of.
 
-        Returns:
-            The set.
-
         Raises:
             InputError: if two targets have the same id, or there is none.
         """
-        folder = Path(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".targets-", dir=folder.parent))
-        try:
-            schema = target_features().arrow_schema
-            source = _Accepted(targets, vocab_size, vocabulary)
-            with pa.OSFile(str(staging / "stream.arrow"), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-                for block in target_blocks(source):
-                    writer.write_table(target_table(block, schema))
-            source.check_any()
-            _save_rows(staging / "stream.arrow", staging / "set")
-            info = {
-                "format": _FORMAT,
-                "vocab_size": vocab_size,
-                "vocabulary": vocabulary,
-                "lm": lm,
-                "fingerprint": source.digest.hexdigest()[:16],
-                "rejected": [asdict(rejected) for rejected in source.rejected],
-            }
-            (staging / "set" / _INFO_FILE).write_text(json.dumps(info, indent=1) + "\n")
-            (staging / "set").rename(folder)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        seen: set[str] = set()
+        rejected: list[Rejected] = []
+        digest = hashlib.sha256(vocabulary.encode())
+
+        def accepted() -> Iterator[Target]:
+            for item in targets:
+                if item.target_id in seen:
+                    raise InputError(
+                        f"two targets are called {item.target_id!r}; give each its own name "
+                        "(two families of one kind: set init_args.name)"
+                    )
+                seen.add(item.target_id)
+                if isinstance(item, Rejected):
+                    rejected.append(item)
+                else:
+                    digest.update(_contents(item, vocab_size))
+                    yield item
+
+        with _new_folder(Path(folder)) as (staging, write):
+            for block in target_blocks(accepted()):
+                write(target_table(block))
+            if not seen:
+                raise InputError("data.families makes no target; name at least one family of targets")
+            if len(seen) == len(rejected):
+                raise InputError(
+                    f"none of the {len(seen)} targets could be made; the first, {rejected[0].target_id}: "
+                    f"{rejected[0].reason}"
+                )
+            info = {"format": _FORMAT, "vocab_size": vocab_size, "vocabulary": vocabulary, "lm": lm}
+            info |= {"fingerprint": digest.hexdigest()[:16], "rejected": [asdict(item) for item in rejected]}
+            _write_info(staging, info)
         return TargetSet(folder)
 
 
-class _Accepted:
-    """Passes the targets of a source on, checked and digested, and keeps the rejected ones."""
-
-    def __init__(self, source: Iterable[Target | Rejected], vocab_size: int, vocabulary: str) -> None:
-        self._source = source
-        self._vocab_size = vocab_size
-        self._seen: set[str] = set()
-        self.digest = hashlib.sha256(vocabulary.encode())
-        self.rejected: list[Rejected] = []
-
-    def __iter__(self) -> Iterator[Target]:
-        for item in self._source:
-            if item.target_id in self._seen:
-                raise InputError(
-                    f"two targets are called {item.target_id!r}; give each its own name "
-                    "(two families of one kind: set init_args.name)"
-                )
-            self._seen.add(item.target_id)
-            if isinstance(item, Rejected):
-                self.rejected.append(item)
-                continue
-            self._digest(item)
-            yield item
-
-    def _digest(self, target: Target) -> None:
-        listed = self._vocab_size if target.token_ids is None else len(target.token_ids)
-        if len(target.log_probs) != listed:
-            raise ValueError(f"{target.target_id}: {len(target.log_probs)} log-probabilities for {listed} tokens")
-        sparse = None if target.token_ids is None else [listed, target.rest_log_prob]
-        facts = [target.target_id, target.family, target.seed, target.metadata, sparse]
-        facts += [target.partner_of, target.before, target.after]
-        self.digest.update(json.dumps(facts).encode() + target.log_probs.numpy().tobytes())
-        if target.token_ids is not None:
-            self.digest.update(target.token_ids.numpy().tobytes())
-
-    def check_any(self) -> None:
-        """Refuses a source without a target to search for."""
-        if len(self._seen) > len(self.rejected):
-            return
-        if not self.rejected:
-            raise InputError("data.families makes no target; name at least one family of targets")
-        first = self.rejected[0]
-        raise InputError(
-            f"none of the {len(self.rejected)} targets could be made; the first, {first.target_id}: {first.reason}"
-        )
+def _contents(target: Target, vocab_size: int) -> bytes:
+    """All that a search depends on."""
+    listed = vocab_size if target.token_ids is None else len(target.token_ids)
+    if len(target.log_probs) != listed:
+        raise ValueError(f"{target.target_id}: {len(target.log_probs)} log-probabilities for {listed} tokens")
+    sparse = None if target.token_ids is None else [listed, target.rest_log_prob]
+    facts = [target.target_id, target.family, target.seed, target.metadata, sparse]
+    facts += [target.partner_of, target.before, target.after]
+    ids = b"" if target.token_ids is None else target.token_ids.numpy().tobytes()
+    return json.dumps(facts).encode() + target.log_probs.numpy().tobytes() + ids
 
 
-def _read_info(folder: Path) -> dict[str, Any]:
-    try:
-        info = json.loads((folder / _INFO_FILE).read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: no saved set of targets (a folder that a fit or a build wrote)") from error
-    if not isinstance(info, dict) or "vocabulary" not in info:
-        raise InputError(f"{folder}: no saved set of targets (a folder that a fit or a build wrote)")
-    if info.get("format") != _FORMAT:
-        raise InputError(f"{folder}: these targets were saved by another version of lit_prompt; build them again")
-    return info
+def _write_info(folder: Path, info: dict[str, Any]) -> None:
+    (folder / _INFO_FILE).write_text(json.dumps(info, indent=1) + "\n")
 
 
-def _save_rows(stream: Path, folder: Path) -> None:
-    """Makes a folder for ``datasets`` around an Arrow stream, without copying it.
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[tuple[Path, Callable[[pa.Table], None]]]:
+    """A folder of ``datasets`` to be filled, and what writes rows to it; it takes its place whole or not at all.
 
-    An empty dataset is saved, and the stream takes the place of its data.
+    An empty dataset is saved, and the rows are written in place of its data: ``datasets`` would copy them.
     """
     import datasets
 
     features = target_features()
-    _save_dataset(datasets.Dataset.from_dict({name: [] for name in features}, features=features), folder)
-    (data,) = folder.glob("*.arrow")
-    stream.rename(data)
-
-
-def _save_dataset(rows: Any, folder: Path) -> None:
-    """Saves a dataset in one file, without a progress bar."""
-    import datasets
-
-    was_enabled = datasets.is_progress_bar_enabled()
-    datasets.disable_progress_bars()
-    try:
-        rows.save_to_disk(str(folder), num_shards=1)
-    finally:
-        if was_enabled:
-            datasets.enable_progress_bars()
+    empty = datasets.Dataset.from_dict({name: [] for name in features}, features=features)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".targets-", dir=folder.parent, ignore_cleanup_errors=True) as temporary:
+        staging = Path(temporary) / "set"
+        had_bars = datasets.is_progress_bar_enabled()
+        datasets.disable_progress_bars()
+        try:
+            empty.save_to_disk(str(staging), num_shards=1)
+        finally:
+            if had_bars:
+                datasets.enable_progress_bars()
+        (data,) = staging.glob("*.arrow")
+        with pa.OSFile(str(data), "wb") as sink, pa.ipc.new_stream(sink, features.arrow_schema) as writer:
+            yield staging, writer.write_table
+        staging.rename(folder)

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ _ROWS_PER_BLOCK = 2**12
 
 
 def target_features() -> Any:
-    """Columns of a set of targets, as ``datasets`` describes them."""
+    """Columns of a set of targets, named for the attributes of a :class:`Target`, as ``datasets`` describes them."""
     import datasets
 
     text = datasets.Value("string")
@@ -53,32 +52,17 @@ def target_blocks(targets: Iterable[Target]) -> Iterator[list[Target]]:
         yield block
 
 
-def target_table(block: list[Target], schema: pa.Schema) -> pa.Table:
-    """The rows of some targets, with the columns of ``schema``."""
-    columns = {
-        "target_id": [target.target_id for target in block],
-        "family": [target.family for target in block],
-        "token_ids": _lists([None if t.token_ids is None else t.token_ids.to(torch.int32).numpy() for t in block]),
-        "log_probs": _lists([target.log_probs.numpy() for target in block]),
-        "rest_log_prob": [target.rest_log_prob for target in block],
-        "entropy": [target.entropy for target in block],
-        "seed": [target.seed for target in block],
-        "partner_of": [target.partner_of for target in block],
-        "before": [target.before for target in block],
-        "after": [target.after for target in block],
+def target_table(block: list[Target]) -> pa.Table:
+    """The rows of some targets, with the columns of :func:`target_features`."""
+    schema = target_features().arrow_schema
+    converted = {
+        "token_ids": [None if t.token_ids is None else t.token_ids.to(torch.int32).numpy() for t in block],
+        "log_probs": [target.log_probs.numpy() for target in block],
         "metadata": [json.dumps(target.metadata) for target in block],
     }
-    return pa.Table.from_arrays(
-        [pa.array(columns[field.name], field.type) for field in schema], schema=schema
-    )  # from_pydict would let a column be missing
-
-
-def _lists(rows: list[np.ndarray | None]) -> pa.ListArray:
-    """Rows of any length as one Arrow column, without Python objects for their elements."""
-    filled = [row for row in rows if row is not None]
-    values = np.concatenate(filled) if filled else np.empty(0, np.int32)
-    offsets = np.cumsum([0] + [0 if row is None else len(row) for row in rows], dtype=np.int32)
-    return pa.ListArray.from_arrays(offsets, pa.array(values), mask=pa.array([row is None for row in rows]))
+    as_they_are = set(schema.names) - set(converted)
+    columns = converted | {name: [getattr(target, name) for target in block] for name in as_they_are}
+    return pa.Table.from_pydict(columns, schema)
 
 
 @one_thread()

@@ -55,16 +55,20 @@ class TextSource:
     def _rows(self) -> Iterator[dict[str, Any]]:
         import datasets
 
+        *_, name, compression = ["", "", *Path(self.path).suffixes]
+        kind = _BUILDERS.get(name if compression in _COMPRESSED else compression)
         try:
             if Path(self.path).is_dir():
                 rows = datasets.load_from_disk(self.path)
                 rows = rows[self.split] if isinstance(rows, datasets.DatasetDict) else rows
             elif Path(self.path).exists():
-                rows = datasets.load_dataset(
-                    self._builder(), data_files=self.path, split="train", streaming=True, **self._reading()
-                )
+                if kind is None:
+                    raise InputError(f"{self.path}: the name must end in {', '.join(_BUILDERS)} (also compressed)")
+                reading = {"sample_by": "document"} if kind == "text" else {}
+                rows = datasets.load_dataset(kind, data_files=self.path, split="train", streaming=True, **reading)
+            elif kind or self.path.startswith((".", "/", "~")) or self.path.count("/") > 1:
+                raise InputError(f"{self.path}: no such file; the path is taken from the folder you are in")
             else:
-                self._refuse_missing_file()
                 rows = datasets.load_dataset(self.path, self.config, split=self.split, streaming=True)
             yield from rows
         except InputError:
@@ -72,19 +76,3 @@ class TextSource:
         except Exception as error:  # datasets, pyarrow and the hub raise errors of their own
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise InputError(f"{self.path}: cannot be read as text ({reason[:300]})") from error
-
-    def _suffix(self) -> str:
-        suffixes = Path(self.path).suffixes
-        return suffixes[-2] if len(suffixes) > 1 and suffixes[-1] in _COMPRESSED else Path(self.path).suffix
-
-    def _builder(self) -> str:
-        if self._suffix() not in _BUILDERS:
-            raise InputError(f"{self.path}: the name must end in {', '.join(_BUILDERS)} (also compressed)")
-        return _BUILDERS[self._suffix()]
-
-    def _reading(self) -> dict[str, Any]:
-        return {"sample_by": "document"} if self._builder() == "text" else {}
-
-    def _refuse_missing_file(self) -> None:
-        if self._suffix() in _BUILDERS or self.path.startswith((".", "/", "~")) or self.path.count("/") > 1:
-            raise InputError(f"{self.path}: no such file; the path is taken from the folder you are in")

@@ -1,14 +1,13 @@
 """A distribution as a user's file gives it, checked as far as that needs no vocabulary."""
 
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from lit_prompt.data.user_records import NOT_UTF8, Record, Report
 from lit_prompt.errors import InputError
-
-_CONTEXT = ("before", "after")
 
 
 @dataclass
@@ -19,6 +18,7 @@ class UserDistribution:
         place: file and what comes before a line's number, such as ``coins.csv:``.
         line: line (Parquet: row) where it begins.
         name: the user's name for it.
+        report: given each mistake in it.
         strings: whether the texts of ``answers`` may be longer than a token.
         answers: texts of one token, ids, or, where ``strings`` is set, texts of any number of tokens; None for
             one whose mistake was reported.
@@ -28,12 +28,13 @@ class UserDistribution:
         after: text after the prompt; None for the module's.
         metadata: whatever else the record holds.
         warnings: what looks like a slip and was not read, each with its line.
-        faulty: whether a mistake in it was reported before, so that it is no target.
+        faulty: whether a mistake in it was reported, so that it is no target.
     """
 
     place: str
     line: int
     name: str
+    report: Report
     strings: bool = False
     answers: list[int | str | None] = field(default_factory=list)
     probs: list[Any] = field(default_factory=list)
@@ -53,38 +54,34 @@ class UserDistribution:
         """File and line of an answer, for errors."""
         return f"{self.place}{self.lines[position]}"
 
-    def add(self, rows: Iterable[Record], key: str, report: Report) -> None:
-        """Adds rows of an answer each, that of the first one giving the context.
+    @contextmanager
+    def mistakes_reported(self) -> Iterator[None]:
+        """Reports a mistake that is found in the block."""
+        try:
+            yield
+        except InputError as error:
+            self.faulty = True
+            self.report(error)
 
-        Args:
-            rows: with ``key``, ``prob`` and, where there is a context, ``before`` and ``after``.
-            key: ``token``, ``string`` or ``id``.
-            report: given the first mistake of each row.
-        """
+    def add(self, rows: Iterable[Record], key: str) -> None:
+        """Adds rows of an answer (``token``, ``string`` or ``id``) each, the first of which gives the context."""
         for line, row in rows:
             if not self.lines:
                 self.before, self.after = row.get("before"), row.get("after")
             self.lines.append(line)
             self.probs.append(row["prob"])
             self.answers.append(None)
-            try:
+            with self.mistakes_reported():
                 self._check_row(row, f"{self.place}{line}")
                 self.answers[-1] = _answer(row[key], key, f"{self.place}{line}")
-            except InputError as error:
-                self.fault(error, report)
-
-    def fault(self, error: InputError, report: Report) -> None:
-        """Reports a mistake in it."""
-        self.faulty = True
-        report(error)
 
     def _check_row(self, row: dict[Any, Any], where: str) -> None:
         if None in row:
             raise InputError(f"{where}: has more cells than there are columns; put a text with a comma between quotes")
         if any(isinstance(cell, str) and NOT_UTF8.search(cell) for cell in row.values()):
             raise InputError(f"{where}: not UTF-8 text; save the file as UTF-8")
-        for side in _CONTEXT:
-            text, first = row.get(side), getattr(self, side)
+        for side, first in (("before", self.before), ("after", self.after)):
+            text = row.get(side)
             if text is not None and not isinstance(text, str):
                 raise InputError(f"{where}: {side} is {text!r}, not a text")
             if text != first:
@@ -103,8 +100,8 @@ def _answer(given: Any, key: str, where: str) -> int | str:
         return given
     try:
         whole = int(given)
-        if isinstance(given, bool) or (isinstance(given, float) and whole != given):
-            raise ValueError("a truth value or a fraction")
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{shown} is not a whole number") from error
+    except (TypeError, ValueError, OverflowError):
+        whole = None
+    if whole is None or isinstance(given, bool) or (isinstance(given, float) and whole != given):
+        raise InputError(f"{shown} is not a whole number")
     return whole

@@ -47,14 +47,12 @@ def read_distributions(path: Path, report: Report = raise_error) -> Iterator[Use
 
 def _of_object(line: int, record: dict[str, Any], path: Path, report: Report) -> UserDistribution:
     """The distribution of a JSON object, its answers as rows."""
-    entry = UserDistribution(f"{path}:", line, str(record.pop("name", f"{path.stem}-{line}")))
+    entry = UserDistribution(f"{path}:", line, str(record.pop("name", f"{path.stem}-{line}")), report)
     key, answers, probs = _take_answers(record, entry.where)
     entry.strings = key == "string"
-    entry.add([(line, {key: answer, "prob": prob}) for answer, prob in zip(answers, probs, strict=True)], key, report)
-    try:
+    entry.add([(line, {key: answer, "prob": prob}) for answer, prob in zip(answers, probs, strict=True)], key)
+    with entry.mistakes_reported():
         entry.before, entry.after = _context(record.pop("context", None), entry.where)
-    except InputError as error:
-        entry.fault(error, report)
     entry.metadata = record
     entry.warnings = _misspelled(record, _KEYS, entry.where)
     for side in ("before", "after"):
@@ -116,15 +114,13 @@ def _of_rows(path: Path, report: Report) -> Iterator[UserDistribution]:
         if not found:
             return
     place, top = (f"{path}:", f"{path}:1") if path.suffix == ".csv" else (f"{path}: row ", str(path))
-    entries = [UserDistribution(place, rows[0][0], name, key == "string") for name, rows in found.items()]
+    entries = [UserDistribution(place, rows[0][0], name, report, key == "string") for name, rows in found.items()]
     for entry in entries:
-        entry.add(found[entry.name], key, report)
-    for entry in entries[:1]:
-        entry.warnings = _misspelled([column for column in columns if column not in _COLUMNS], _COLUMNS, top)
-        if "context" in columns:
-            entry.warnings.append(
-                f"{top}: 'context' is not read; the columns for texts around the prompt are before and after"
-            )
+        entry.add(found[entry.name], key)
+    warnings = entries[0].warnings
+    warnings += _misspelled([column for column in columns if column not in _COLUMNS], _COLUMNS, top)
+    if "context" in columns:
+        warnings.append(f"{top}: 'context' is not read; the columns for texts around the prompt are before and after")
     yield from entries
 
 

@@ -7,7 +7,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from lit_prompt.data import TargetBatch, TargetDataModule
+from lit_prompt.data import TargetBatch
+from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.lm import FrozenLM
 from lit_prompt.models.checkpoint import read_contents, write_contents
 from lit_prompt.models.checks import check_fit, check_found_any, check_settings, check_targets
@@ -103,7 +104,7 @@ class PromptModule(L.LightningModule, ABC):
     def on_fit_start(self) -> None:
         """An epoch is a chunk: as many epochs as there are chunks."""
         check_fit(self)
-        wanted, limit = self.data.sampler.num_chunks, self.trainer.max_epochs
+        wanted, limit = self.data.num_chunks, self.trainer.max_epochs
         self.trainer.fit_loop.max_epochs = wanted if limit is None or limit < 0 else min(limit, wanted)
 
     def scorer(self, batch: TargetBatch, fluency: float = 0.0) -> LMScorer:

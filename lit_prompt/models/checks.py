@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import lightning as L
 from lightning.pytorch.callbacks import Timer
 
-from lit_prompt.data import TargetDataModule
+from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.errors import InputError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from lit_prompt.data import TargetBatch, run_folder
+from lit_prompt.data import TargetBatch
+from lit_prompt.data.datamodule import run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.functional import OutputHead, kl_floor, kl_on_sphere
 from lit_prompt.lm import FrozenLM, output_geometry

@@ -1,7 +1,6 @@
 """Text as batches of token windows."""
 
 import tempfile
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
-from lit_prompt.data import run_folder
+from lit_prompt.data.datamodule import run_folder
 from lit_prompt.data.texts import TextSource
 from lit_prompt.errors import InputError
 from lit_prompt.files import replaced_whole
@@ -102,8 +101,9 @@ class TextDataModule(L.LightningDataModule):
     def _write_stream(self, path: Path) -> None:
         dtype = self._dtype()
         end = self.tokenizer.eos_token_id
+        texts = self.texts.texts()
         with replaced_whole(path) as staging, staging.open("wb") as sink:
-            for block in _blocks(self.texts.texts(), _TEXTS_PER_BLOCK):
+            while block := list(islice(texts, _TEXTS_PER_BLOCK)):
                 encoded = self.tokenizer(block, add_special_tokens=False, return_attention_mask=False)["input_ids"]
                 np.array([token for ids in encoded for token in (*ids, end)], dtype=dtype).tofile(sink)
 
@@ -111,27 +111,28 @@ class TextDataModule(L.LightningDataModule):
         """The windows of a step, ``[batch_size, context + 1]``, int64."""
         rank = self.trainer.global_rank if self.trainer is not None else 0
         generator = np.random.default_rng(seed_for(self.seed, rank, step))
-        starts = generator.integers(0, self._split - self.context, self.batch_size)
-        return self._windows(starts)
+        return self._windows(generator.integers(0, self._split - self.context, self.batch_size))
 
     def _windows(self, starts: Any) -> Tensor:
-        return torch.from_numpy(
-            np.stack([self.stream[start : start + self.context + 1] for start in starts]).astype(np.int64)
-        )
+        windows = np.lib.stride_tricks.sliding_window_view(self.stream, self.context + 1)
+        return torch.from_numpy(windows[starts].astype(np.int64))
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """A batch of random windows a step."""
         assert self.trainer is not None
         if self.trainer.max_steps < 1:
             raise InputError("trainer.max_steps is not set: give the number of training steps")
+        # as long as the whole training, a resumed one too: Lightning compares the length with the batch's number
         total = self.trainer.max_steps * self.trainer.accumulate_grad_batches
-        return DataLoader(_Computed(self.window_batch, total), sampler=_From(self._done, total), batch_size=None)
+        steps: Any = range(self._done, self._done + total)
+        compute: Any = self.window_batch
+        return DataLoader(steps, batch_size=None, collate_fn=compute)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         """The held-out end of the stream, every token predicted once."""
         starts = range(self._split, len(self.stream) - self.context, self.context)
-        batches = [starts[i : i + self.batch_size] for i in range(0, len(starts), self.batch_size)]
-        return DataLoader(_Computed(lambda i: self._windows(batches[i]), len(batches)), batch_size=None)
+        batches: Any = [starts[i : i + self.batch_size] for i in range(0, len(starts), self.batch_size)]
+        return DataLoader(batches, batch_size=None, collate_fn=self._windows)
 
     def held_out_bytes_per_token(self) -> float:
         """Bytes of text that a held-out token stands for."""
@@ -144,36 +145,5 @@ class TextDataModule(L.LightningDataModule):
         return {"batches": self.trainer.fit_loop.epoch_loop.batch_progress.current.ready}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on after the batches of :meth:`state_dict`."""
+        """Resumes after the batches of :meth:`state_dict`."""
         self._done = state_dict["batches"]
-
-
-class _Computed(Dataset[Tensor]):
-    """Items that follow from their number."""
-
-    def __init__(self, compute: Any, length: int) -> None:
-        self._compute, self._length = compute, length
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self._compute(index)
-
-    def __len__(self) -> int:
-        return self._length
-
-
-class _From(Sampler[int]):
-    """Counts from ``start`` to ``total``; its length is ``total``, which Lightning compares with the batch's number."""
-
-    def __init__(self, start: int, total: int) -> None:
-        self._start, self._total = start, total
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self._start, self._total))
-
-    def __len__(self) -> int:
-        return self._total
-
-
-def _blocks(texts: Iterator[str], size: int) -> Iterator[list[str]]:
-    while block := list(islice(texts, size)):
-        yield block

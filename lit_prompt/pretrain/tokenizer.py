@@ -24,14 +24,7 @@ class TokenizerTraining:
 
 
 def train_tokenizer(texts: Iterable[str], training: TokenizerTraining) -> Any:
-    """Trains a tokenizer with ``<|endoftext|>`` as its one special token, which begins and ends a text.
-
-    Args:
-        texts: what to train on.
-        training: what to train.
-
-    Returns:
-        A ``transformers`` tokenizer.
+    """Trains a ``transformers`` tokenizer with ``<|endoftext|>`` as its one special token, around every text.
 
     Raises:
         InputError: if the vocabulary is too small for the kind.

@@ -12,12 +12,12 @@ from tokenizers import AddedToken
 
 from lit_prompt.data.families import (
     Dirichlet,
-    EntropyGridFamily,
     EntropyMatched,
     OneHot,
     Temperature,
     UniformSubset,
     entropy_grid,
+    wish,
 )
 from lit_prompt.data.families.base import entropy_labels
 from lit_prompt.data.target import Target
@@ -210,7 +210,7 @@ def test_a_target_does_not_depend_on_the_others(name, vocabulary):
 def test_a_target_does_not_depend_on_the_block_it_is_made_in(make, rows, vocabulary, monkeypatch):
     family = make(entropies=[0.5, 3.0], per_entropy=4)
     whole = by_id(family, vocabulary)
-    monkeypatch.setattr(EntropyGridFamily, "_elements_per_block", rows * SIZE)
+    monkeypatch.setattr(wish, "_ELEMENTS_PER_BLOCK", rows * SIZE)
     parts = by_id(family, vocabulary)
     assert list(whole) == list(parts)
     assert all(same(whole[i], parts[i]) for i in whole)

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import entropy as scipy_entropy
 
 from lit_prompt.data import families
-from lit_prompt.data.families import Outlier, partners
+from lit_prompt.data.families import Outlier, partners, wish
 from lit_prompt.data.target import Rejected, Target
 from lit_prompt.errors import InputError
 from lit_prompt.functional import match_entropy, max_outlier_mass, outlier
@@ -98,7 +98,7 @@ def test_partners_can_be_left_out(made, vocabulary):
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_target_depends_neither_on_its_block_nor_on_the_others(rows, made, vocabulary, monkeypatch):
     by_id = {t.target_id: t for t in made}
-    monkeypatch.setattr(partners, "_ELEMENTS_PER_BLOCK", rows * SIZE)
+    monkeypatch.setattr(wish, "_ELEMENTS_PER_BLOCK", rows * SIZE)
     monkeypatch.setattr(partners, "_ITEMS_PER_PART", 2)
     other = list(Outlier(entropies=[5.0, 2.0, 0.3], per_entropy=3).targets(vocabulary))
     shared = [t for t in other if t.target_id in by_id]

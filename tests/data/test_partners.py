@@ -1,12 +1,14 @@
 """Random and outlier partners of any target."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import entropy as scipy_entropy
 
-from lit_prompt.data.families import partners
-from lit_prompt.data.families.partners import outlier_partners, random_partners, with_partners
+from lit_prompt.data.families import partners, wish
+from lit_prompt.data.families.partners import outlier_targets, partner_wish, random_targets, with_partners
 from lit_prompt.data.target import Rejected, Target
 from lit_prompt.errors import InputError
 from lit_prompt.functional import EntropyMatchError, match_entropy, outlier
@@ -41,6 +43,14 @@ def targets():
     sparse = Target.from_weights("lm/1", "lm", torch.tensor([3, 70, 9]), torch.tensor([5.0, 2.0, 1.0]), SIZE, rest=1.0)
     one = Target.from_weights("lm/2", "lm", torch.tensor([3]), torch.tensor([1.0]), SIZE)
     return [dense, sparse, one]
+
+
+def random_partners(targets, vocab_size):
+    return random_targets((partner_wish(target, "random") for target in targets), vocab_size)
+
+
+def outlier_partners(targets, vocabulary, *args, **kwargs):
+    return outlier_targets((partner_wish(target, "outlier") for target in targets), vocabulary, *args, **kwargs)
 
 
 @pytest.fixture(params=["random", "outlier"])
@@ -82,7 +92,7 @@ def test_partners_do_not_depend_on_the_other_targets(kind, targets):
 
 def test_partners_are_made_as_they_are_asked_for(kind, targets, monkeypatch):
     _, make = kind
-    monkeypatch.setattr(partners, "_ELEMENTS_PER_BLOCK", 2 * SIZE)
+    monkeypatch.setattr(wish, "_ELEMENTS_PER_BLOCK", 2 * SIZE)
     read = []
     made = make(read.append(t.target_id) or t for t in targets)
     assert read == []
@@ -94,7 +104,11 @@ def test_partners_follow_their_target(targets, vocabulary, monkeypatch):
     monkeypatch.setattr(partners, "_ITEMS_PER_PART", 2)
     lost = Rejected("lm/x", "lm", "why")
     items = [targets[0], lost, targets[1], targets[2]]
-    made = list(with_partners(items, lambda t: random_partners(t, SIZE), lambda t: outlier_partners(t, vocabulary)))
+    makers = {
+        "random": partial(random_targets, vocab_size=SIZE),
+        "outlier": partial(outlier_targets, vocabulary=vocabulary),
+    }
+    made = list(with_partners(items, makers))
     ids = [[t.target_id, f"random/{t.target_id}", f"outlier/{t.target_id}"] for t in targets]
     assert [item.target_id for item in made] == [*ids[0], "lm/x", *ids[1], *ids[2]]
     assert made[3] is lost

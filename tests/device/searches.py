@@ -8,8 +8,9 @@ from typing import Any
 import lightning as L
 import torch
 
-from lit_prompt.data import Target, TargetDataModule, TargetSet
+from lit_prompt.data import Target, TargetSet
 from lit_prompt.data.contexts import ContextCut
+from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.data.families import FromLM
 from lit_prompt.lm import LMOptions, Vocabulary
 from lit_prompt.models import HardPrompt, LiftPrompt, PromptModule, SoftPrompt

@@ -4,7 +4,7 @@ from pathlib import Path
 import lightning as L
 import pytest
 
-from lit_prompt.data import TargetDataModule
+from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.lm import LMOptions
 from lit_prompt.models import HardPrompt, PromptModule, SoftPrompt
 

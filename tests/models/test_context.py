@@ -11,7 +11,8 @@ import transformers
 from lightning.pytorch.loggers import CSVLogger
 
 from lit_prompt.callbacks.results import ResultWriter
-from lit_prompt.data import Target, TargetDataModule, TargetSet
+from lit_prompt.data import Target, TargetSet
+from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.errors import InputError
 from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary
 from lit_prompt.scoring import prompted_lm

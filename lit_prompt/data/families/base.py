@@ -4,10 +4,11 @@ import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
+from lit_prompt.data.families.wish import Wish
 from lit_prompt.data.target import Rejected, Target
 from lit_prompt.errors import InputError
 from lit_prompt.functional import seed_for
@@ -17,14 +18,13 @@ from lit_prompt.lm import Vocabulary
 class TargetFamily(ABC):
     """Makes targets for a vocabulary.
 
-    Args:
+    Attributes:
         name: family name in ids, tables and plots.
         seed: base of the seeds of the family's targets.
     """
 
-    def __init__(self, name: str, seed: int = 0) -> None:
-        self.name = name
-        self.seed = seed
+    name: str
+    seed: int = 0
 
     @abstractmethod
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target | Rejected]:
@@ -44,45 +44,25 @@ class TargetFamily(ABC):
         return seed_for(self.seed, *parts)
 
 
+@dataclass
 class EntropyGridFamily(TargetFamily):
-    """A family with several targets at each of a grid of entropies, made from Gaussian logits.
+    """A family with several targets at each of a grid of entropies.
 
-    Args:
+    Attributes:
         entropies: entropies in nats, or how many to space evenly from 0.1 nats to ln|V| - 0.1.
         per_entropy: targets at each entropy.
-        name: family name in ids, tables and plots.
-        seed: base of the seeds of the family's targets.
     """
 
-    # bounds the working memory to some dozen megabytes
-    _elements_per_block = 2**20
+    entropies: int | list[float] = 12
+    per_entropy: int = 8
 
-    def __init__(self, entropies: int | list[float], per_entropy: int, name: str, seed: int = 0) -> None:
-        super().__init__(name, seed)
-        self.entropies = entropies
-        self.per_entropy = per_entropy
-
-    @abstractmethod
-    def match(self, logits: Tensor, entropy: Tensor) -> Tensor:
-        """Brings Gaussian logits ``[item, vocab]`` to the wanted entropies ``[item]`` in nats."""
-
-    def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
-        """Yields ``per_entropy`` targets at each entropy of the grid."""
-        entropies = entropy_grid(self.entropies, vocabulary.size, f"family {self.name}")
+    def wishes(self, vocab_size: int) -> Iterator[Wish]:
+        """Yields ``per_entropy`` wishes at each entropy of the grid."""
+        entropies = entropy_grid(self.entropies, vocab_size, f"family {self.name}")
         labels = entropy_labels(entropies)
-        wanted = [(h, labels[h], k) for h in entropies for k in range(self.per_entropy)]
-        block = max(1, self._elements_per_block // vocabulary.size)
-        for start in range(0, len(wanted), block):
-            part = wanted[start : start + block]
-            seeds = [self.target_seed(label, k) for _, label, k in part]
-            matched = self.match(gaussian_logits(seeds, vocabulary.size), torch.tensor([h for h, _, _ in part]))
-            for (h, label, k), seed, row in zip(part, seeds, matched, strict=True):
-                yield Target.from_logits(f"{self.name}/{label}/{k}", self.name, row, seed, wanted_entropy=h)
-
-
-def gaussian_logits(seeds: Sequence[int], vocab_size: int) -> Tensor:
-    """Gaussian logits ``[item, vocab]``, float32, each row from its own seed."""
-    return torch.stack([torch.randn(vocab_size, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        for h in entropies:
+            for k in range(self.per_entropy):
+                yield Wish(f"{self.name}/{labels[h]}/{k}", self.name, self.target_seed(labels[h], k), h)
 
 
 def entropy_grid(entropies: int | Sequence[float], vocab_size: int, where: str) -> list[float]:

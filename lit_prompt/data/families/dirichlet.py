@@ -1,6 +1,7 @@
 """Dirichlet targets."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,26 +12,21 @@ from lit_prompt.errors import InputError
 from lit_prompt.lm import Vocabulary
 
 
+@dataclass
 class Dirichlet(TargetFamily):
     """Draws from a symmetric Dirichlet distribution over the whole vocabulary.
 
-    Args:
+    Attributes:
         concentrations: values of alpha; small ones give few tokens nearly all mass.
         per_concentration: targets for each alpha.
         name: family name in ids, tables and plots.
         seed: base of the seeds of the family's targets.
     """
 
-    def __init__(
-        self,
-        concentrations: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0),
-        per_concentration: int = 8,
-        name: str = "dirichlet",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(name, seed)
-        self.concentrations = concentrations
-        self.per_concentration = per_concentration
+    concentrations: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
+    per_concentration: int = 8
+    name: str = "dirichlet"
+    seed: int = 0
 
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
         """Yields ``per_concentration`` draws for each alpha."""

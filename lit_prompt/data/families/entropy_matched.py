@@ -1,17 +1,23 @@
 """Random targets as the paper makes them."""
 
-from torch import Tensor
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 
 from lit_prompt.data.families.base import EntropyGridFamily
+from lit_prompt.data.families.wish import matched_targets
+from lit_prompt.data.target import Target
 from lit_prompt.functional import match_entropy
+from lit_prompt.lm import Vocabulary
 
 
+@dataclass
 class EntropyMatched(EntropyGridFamily):
     """Random targets: random logits that descend (H - h)^2 until their entropy is h.
 
     The *random (vanilla) targets* of Distribution Prompting (Wang, Zhu and Shi, EMNLP 2025, arXiv 2505.12244).
 
-    Args:
+    Attributes:
         entropies: entropies in nats, or how many to space evenly from 0.1 nats to ln|V| - 0.1.
         per_entropy: targets at each entropy.
         lr: step size of the descent (Adam).
@@ -20,19 +26,12 @@ class EntropyMatched(EntropyGridFamily):
         seed: base of the seeds of the family's targets.
     """
 
-    def __init__(
-        self,
-        entropies: int | list[float] = 12,
-        per_entropy: int = 8,
-        lr: float = 0.1,
-        tolerance: float = 1e-3,
-        name: str = "random",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(entropies, per_entropy, name, seed)
-        self.lr = lr
-        self.tolerance = tolerance
+    lr: float = 0.1
+    tolerance: float = 1e-3
+    name: str = "random"
+    seed: int = 0
 
-    def match(self, logits: Tensor, entropy: Tensor) -> Tensor:
-        """Gradient descent on (H - h)^2: ``[item, vocab]`` and ``[item]`` to ``[item, vocab]``."""
-        return match_entropy(logits, entropy, self.lr, self.tolerance)
+    def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
+        """Yields ``per_entropy`` targets at each entropy of the grid."""
+        match = partial(match_entropy, lr=self.lr, tolerance=self.tolerance)
+        return matched_targets(self.wishes(vocabulary.size), vocabulary.size, match)

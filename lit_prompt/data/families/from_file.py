@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from lit_prompt.lm import Vocabulary
 SUM_TOLERANCE = 1e-3
 
 
+@dataclass
 class FromFile(TargetFamily):
     """The user's own distributions over tokens, from JSONL, CSV or Parquet.
 
@@ -31,17 +33,16 @@ class FromFile(TargetFamily):
     each stands for its first token, and those must differ. ``"context": {"before": "...", "after": "..."}`` (columns
     ``before`` and ``after``) is the text around this target's prompt, in place of the module's.
 
-    Args:
+    Attributes:
         path: the file.
         rest: what happens to tokens that are not listed. ``zero``: none of the mass; the listed probabilities must sum
             to 1 within 0.001. ``spread``: what the listed probabilities leave of 1 is spread evenly over them.
         name: family name in ids, tables and plots.
     """
 
-    def __init__(self, path: Path, rest: Literal["zero", "spread"] = "zero", name: str = "user") -> None:
-        super().__init__(name)
-        self.path = path
-        self.rest = rest
+    path: Path
+    rest: Literal["zero", "spread"] = "zero"
+    name: str = "user"
 
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
         """Yields the file's distributions in its order."""
@@ -64,32 +65,24 @@ class FromFile(TargetFamily):
                 for warning in entry.warnings:
                     warn(warning)
                 entry.warnings = []
-            target, errors = self._target(entry, answer_ids, vocabulary.size)
-            if entry.name in names:
-                errors.append(
-                    InputError(f"{entry.where}: the name {entry.name!r} was used before, at {names[entry.name]}")
-                )
-            names.setdefault(entry.name, entry.where)
-            for error in errors:
-                report(error)
-            if target is not None and not errors:
+            target = self._target(entry, answer_ids, vocabulary.size)
+            with entry.mistakes_reported():
+                if (first := names.setdefault(entry.name, entry.where)) != entry.where:
+                    raise InputError(f"{entry.where}: the name {entry.name!r} was used before, at {first}")
+            if target is not None and not entry.faulty:
                 yield target
 
-    def _target(
-        self, entry: UserDistribution, answer_ids: AnswerIds, vocab_size: int
-    ) -> tuple[Target | None, list[InputError]]:
-        """The target, or None, and all that is wrong with it."""
-        errors: list[InputError] = []
+    def _target(self, entry: UserDistribution, answer_ids: AnswerIds, vocab_size: int) -> Target | None:
+        """The target, or None; all that is wrong with it is reported."""
+        well_read = not entry.faulty
         by_id: dict[int, int | str] = {}
         shared: dict[int, list[int | str]] = {}
         probs: list[float] = []
-        if not entry.answers:
-            errors.append(InputError(f"{entry.where}: the distribution is empty"))
         for i, (answer, given) in enumerate(zip(entry.answers, entry.probs, strict=True)):
             if answer is None:
                 continue  # reported when it was read
             where = entry.where_of(i)
-            try:
+            with entry.mistakes_reported():
                 token_id = answer_ids(answer, entry.strings, where)
                 if token_id not in by_id:
                     by_id[token_id] = answer
@@ -97,46 +90,42 @@ class FromFile(TargetFamily):
                     raise InputError(f"{where}: {'string' if entry.strings else 'token'} {answer!r} is listed twice")
                 else:
                     shared.setdefault(token_id, [by_id[token_id]]).append(answer)
-            except InputError as error:
-                errors.append(error)
-            try:
+            with entry.mistakes_reported():
                 probs.append(_probability(given, answer, where))
-            except InputError as error:
-                errors.append(error)
-        if shared:
-            errors.append(answer_ids.collision(entry, shared))
-        if len(probs) == len(entry.probs) > 0 and not entry.faulty:
-            errors.extend(self._sum_error(entry, math.fsum(probs), len(by_id) == vocab_size))
-        if errors or entry.faulty:
-            return None, errors
-        rest = max(1.0 - math.fsum(probs), 0.0) if self.rest == "spread" else 0.0
+        total = math.fsum(probs)
+        with entry.mistakes_reported():
+            if not entry.answers:
+                raise InputError(f"{entry.where}: the distribution is empty")
+            if shared:
+                raise answer_ids.collision(entry, shared)
+        with entry.mistakes_reported():
+            if well_read and len(probs) == len(entry.probs) > 0:
+                self._check_sum(entry, total, len(by_id) == vocab_size)
+        if entry.faulty:
+            return None
         target = Target.from_weights(
             f"{self.name}/{entry.name}",
             self.name,
             torch.tensor(list(by_id)),
             torch.tensor(probs, dtype=torch.float64),
             vocab_size,
-            rest,
+            rest=max(1.0 - total, 0.0) if self.rest == "spread" else 0.0,
         )
         target.before, target.after = entry.before, entry.after
         target.metadata = entry.metadata  # its keys are the user's: "seed" or "family" may be among them
-        notes = entry.warnings + answer_ids.notes(entry, by_id)
-        if notes:
+        if notes := entry.warnings + answer_ids.notes(entry, by_id):
             own = entry.metadata.get("note")
             target.metadata["note"] = "; ".join(notes + ([] if own is None else [str(own)]))
-        return target, errors
+        return target
 
-    def _sum_error(self, entry: UserDistribution, total: float, all_listed: bool) -> list[InputError]:
+    def _check_sum(self, entry: UserDistribution, total: float, all_listed: bool) -> None:
         rest = 1.0 - total
-        if rest >= -SUM_TOLERANCE and (rest <= SUM_TOLERANCE or (self.rest == "spread" and not all_listed)):
-            return []
-        hint = "" if rest < 0 or all_listed else "; to spread the rest over the other tokens set rest: spread"
-        return [
-            InputError(
+        if rest < -SUM_TOLERANCE or (rest > SUM_TOLERANCE and (self.rest == "zero" or all_listed)):
+            hint = "" if rest < 0 or all_listed else "; to spread the rest over the other tokens set rest: spread"
+            raise InputError(
                 f"{entry.where}: probabilities of {entry.name!r} sum to {total:.6g}, not to 1 "
                 f"(within {SUM_TOLERANCE}){hint}"
             )
-        ]
 
 
 def _probability(given: Any, answer: int | str, where: str) -> float:

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor
 
 from lit_prompt.data.contexts import ContextCut, choose_contexts
 from lit_prompt.data.families.base import TargetFamily
-from lit_prompt.data.families.partners import outlier_partners, random_partners, with_partners
+from lit_prompt.data.families.partners import outlier_targets, random_targets, with_partners
 from lit_prompt.data.target import Rejected, Target
 from lit_prompt.data.texts import TextSource
 from lit_prompt.errors import InputError
@@ -22,6 +24,7 @@ _TRIES_PER_CONTEXT = 20
 _TOKENS_PER_WORD = 3
 
 
+@dataclass
 class FromLM(TargetFamily):
     """Next-token distributions of a language model after natural contexts.
 
@@ -30,7 +33,7 @@ class FromLM(TargetFamily):
     carried over to the searched LM's vocabulary (see :class:`lit_prompt.lm.VocabularyMap`). Contexts are texts, so that
     the same settings give every LM the same ones.
 
-    Args:
+    Attributes:
         lm: hub id or local folder of the LM that makes the targets; null for the searched LM itself.
         lm_options: how it is loaded.
         contexts: where contexts come from; null for texts sampled from the LM that makes the targets.
@@ -47,32 +50,18 @@ class FromLM(TargetFamily):
         seed: base of the seeds of contexts and partners.
     """
 
-    def __init__(
-        self,
-        lm: str | None = None,
-        lm_options: LMOptions | None = None,
-        contexts: TextSource | None = None,
-        cut: ContextCut = ContextCut(),
-        count: int = 64,
-        temperature: float = 1.0,
-        vocabulary_map: Literal["shared_tokens", "first_piece"] = "shared_tokens",
-        top_k: int | None = None,
-        partners: bool = True,
-        outlier_tokens: int = 5,
-        name: str = "lm",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(name, seed)
-        self.lm = lm
-        self.lm_options = lm_options
-        self.contexts = contexts
-        self.cut = cut
-        self.count = count
-        self.temperature = temperature
-        self.vocabulary_map = vocabulary_map
-        self.top_k = top_k
-        self.partners = partners
-        self.outlier_tokens = outlier_tokens
+    lm: str | None = None
+    lm_options: LMOptions | None = None
+    contexts: TextSource | None = None
+    cut: ContextCut = ContextCut()
+    count: int = 64
+    temperature: float = 1.0
+    vocabulary_map: Literal["shared_tokens", "first_piece"] = "shared_tokens"
+    top_k: int | None = None
+    partners: bool = True
+    outlier_tokens: int = 5
+    name: str = "lm"
+    seed: int = 0
 
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target | Rejected]:
         """Yields a target for each context, followed by its partners."""
@@ -80,11 +69,11 @@ class FromLM(TargetFamily):
         made = self._made(vocabulary)
         if not self.partners:
             return made
-        return with_partners(
-            made,
-            lambda targets: random_partners(targets, vocabulary.size),
-            lambda targets: outlier_partners(targets, vocabulary, self.outlier_tokens),
-        )
+        makers = {
+            "random": partial(random_targets, vocab_size=vocabulary.size),
+            "outlier": partial(outlier_targets, vocabulary=vocabulary, k=self.outlier_tokens),
+        }
+        return with_partners(made, makers)
 
     def _check(self, vocabulary: Vocabulary) -> None:
         if self.count < 1:
@@ -109,13 +98,12 @@ class FromLM(TargetFamily):
             log_q = self._next_token(lm, theirs, context)
             probs, lost, moved = (x[0] for x in carry.map(log_q.exp()))
             target_id, seed = f"{self.name}/{number}", self.target_seed("partners", number)
+            if bool(probs.isnan().any()):
+                reason = f"none of the mass of {path} has a token here; context {context!r}"
+                yield Rejected(target_id, self.name, reason)
+                continue
             facts: dict[str, Any] = {**about, "context": context, "source_entropy": float(entropy(log_q)[0])}
             facts |= {"mass_lost": float(lost), "mass_moved": float(moved)}
-            if bool(probs.isnan().any()):
-                yield Rejected(
-                    target_id, self.name, f"none of the mass of {path} has a token here; context {context!r}"
-                )
-                continue
             yield self._target(target_id, probs, seed, facts)
 
     def _contexts(self, lm: FrozenLM, theirs: Vocabulary) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """One-hot targets."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,22 +11,21 @@ from lit_prompt.data.target import Target
 from lit_prompt.lm import Vocabulary
 
 
+@dataclass
 class OneHot(TargetFamily):
     """All mass on one token: the target of a prompt that forces a token.
 
-    Args:
+    Attributes:
         tokens: texts (`` yes``) or ids; by default random ordinary tokens.
         count: how many random tokens, when ``tokens`` is not given.
         name: family name in ids, tables and plots.
         seed: base of the seeds of the family's targets.
     """
 
-    def __init__(
-        self, tokens: list[int | str] | None = None, count: int = 16, name: str = "one_hot", seed: int = 0
-    ) -> None:
-        super().__init__(name, seed)
-        self.tokens = tokens
-        self.count = count
+    tokens: list[int | str] | None = None
+    count: int = 16
+    name: str = "one_hot"
+    seed: int = 0
 
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
         """Yields a target for each token."""

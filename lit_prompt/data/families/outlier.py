@@ -1,14 +1,17 @@
 """Outlier targets as the paper makes them, and random ones to compare them with."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 
-from lit_prompt.data.families.base import TargetFamily, entropy_grid, entropy_labels
-from lit_prompt.data.families.partners import Wish, outlier_targets, random_partners, with_partners
+from lit_prompt.data.families.base import EntropyGridFamily
+from lit_prompt.data.families.partners import outlier_targets, random_targets, with_partners
 from lit_prompt.data.target import Rejected, Target
 from lit_prompt.lm import Vocabulary
 
 
-class Outlier(TargetFamily):
+@dataclass
+class Outlier(EntropyGridFamily):
     """Targets of a wanted entropy in which k random tokens hold nearly all the mass that k tokens can hold.
 
     The *outlier targets* of Distribution Prompting (Wang, Zhu and Shi, EMNLP 2025, arXiv 2505.12244): random logits
@@ -16,7 +19,7 @@ class Outlier(TargetFamily):
     at least m - delta, m being the largest mass that k tokens can hold at entropy h. What is not accepted is reported,
     not used.
 
-    Args:
+    Attributes:
         entropies: entropies in nats, or how many to space evenly from 0.1 nats to ln|V| - 0.1.
         per_entropy: targets at each entropy.
         k: number of outlier tokens, drawn from the ordinary ones.
@@ -29,38 +32,18 @@ class Outlier(TargetFamily):
         seed: base of the seeds of the family's targets.
     """
 
-    def __init__(
-        self,
-        entropies: int | list[float] = 12,
-        per_entropy: int = 8,
-        k: int = 5,
-        delta: float = 0.05,
-        a: float = 1.0,
-        b: float = 100.0,
-        lr: float = 0.1,
-        name: str = "outlier",
-        partners: bool = True,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(name, seed)
-        self.entropies = entropies
-        self.per_entropy = per_entropy
-        self.k = k
-        self.delta = delta
-        self.a = a
-        self.b = b
-        self.lr = lr
-        self.partners = partners
+    k: int = 5
+    delta: float = 0.05
+    a: float = 1.0
+    b: float = 100.0
+    lr: float = 0.1
+    name: str = "outlier"
+    partners: bool = True
+    seed: int = 0
 
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target | Rejected]:
         """Yields ``per_entropy`` targets at each entropy of the grid, each with its partner after it."""
-        grid = entropy_grid(self.entropies, vocabulary.size, f"family {self.name}")
-        labels = entropy_labels(grid)
-        wishes = [self._wish(h, labels[h], i) for h in grid for i in range(self.per_entropy)]
-        made = outlier_targets(wishes, vocabulary, self.k, self.delta, self.a, self.b, self.lr)
+        made = outlier_targets(self.wishes(vocabulary.size), vocabulary, self.k, self.delta, self.a, self.b, self.lr)
         if self.partners:
-            made = with_partners(made, lambda targets: random_partners(targets, vocabulary.size))
-        yield from made
-
-    def _wish(self, h: float, label: str, index: int) -> Wish:
-        return Wish(f"{self.name}/{label}/{index}", self.name, self.target_seed(label, index), h)
+            return with_partners(made, {"random": partial(random_targets, vocab_size=vocabulary.size)})
+        return made

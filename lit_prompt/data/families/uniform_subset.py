@@ -1,6 +1,7 @@
 """Uniform targets over random tokens."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,22 +12,21 @@ from lit_prompt.errors import InputError
 from lit_prompt.lm import Vocabulary
 
 
+@dataclass
 class UniformSubset(TargetFamily):
     """Uniform over k random tokens; special tokens are left out.
 
-    Args:
+    Attributes:
         sizes: the values of k.
         per_size: targets for each k.
         name: family name in ids, tables and plots.
         seed: base of the seeds of the family's targets.
     """
 
-    def __init__(
-        self, sizes: tuple[int, ...] = (2, 8, 64, 512), per_size: int = 8, name: str = "uniform", seed: int = 0
-    ) -> None:
-        super().__init__(name, seed)
-        self.sizes = sizes
-        self.per_size = per_size
+    sizes: tuple[int, ...] = (2, 8, 64, 512)
+    per_size: int = 8
+    name: str = "uniform"
+    seed: int = 0
 
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
         """Yields ``per_size`` targets for each k."""

@@ -1,0 +1,65 @@
+"""Targets to order: what is wanted of them, and the random logits that they are made from."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from lit_prompt.data.target import Target
+
+# what is worked on at a time; the working memory is some ten times this MiB, which a CPU's cache holds
+_ELEMENTS_PER_BLOCK = 2**18
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A target to be made.
+
+    Attributes:
+        target_id: the id that it gets.
+        family: the family that it counts to.
+        seed: decides the starting logits and the outlier tokens.
+        entropy: nats.
+        partner_of: id of the target that it is to be compared with.
+        before: text before the prompt, or None for the module's.
+        after: text after the prompt, or None for the module's.
+    """
+
+    target_id: str
+    family: str
+    seed: int
+    entropy: float
+    partner_of: str | None = None
+    before: str | None = None
+    after: str | None = None
+
+    def target(self, logits: Tensor, **facts: object) -> Target:
+        """The target of logits ``[vocab]`` that were made for it."""
+        target = Target.from_logits(
+            self.target_id, self.family, logits, self.seed, wanted_entropy=self.entropy, **facts
+        )
+        target.partner_of, target.before, target.after = self.partner_of, self.before, self.after
+        return target
+
+
+def wish_blocks(wishes: Iterable[Wish], vocab_size: int) -> Iterator[tuple[list[Wish], Tensor]]:
+    """Takes as many wishes at a time as can be worked on together, with Gaussian logits ``[wish, vocab]``, float32.
+
+    The logits depend on a wish's seed alone: wishes of one seed start from the same ones.
+    """
+    left = iter(wishes)
+    while block := list(islice(left, max(1, _ELEMENTS_PER_BLOCK // vocab_size))):
+        generators = [torch.Generator().manual_seed(wish.seed) for wish in block]
+        yield block, torch.stack([torch.randn(vocab_size, generator=generator) for generator in generators])
+
+
+def matched_targets(
+    wishes: Iterable[Wish], vocab_size: int, match: Callable[[Tensor, Tensor], Tensor]
+) -> Iterator[Target]:
+    """Makes a target for each wish; ``match`` brings logits ``[item, vocab]`` to entropies ``[item]``, float32."""
+    for block, start in wish_blocks(wishes, vocab_size):
+        matched = match(start, torch.tensor([wish.entropy for wish in block]))
+        for wish, logits in zip(block, matched, strict=True):
+            yield wish.target(logits)
