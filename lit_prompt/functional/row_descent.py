@@ -1,7 +1,8 @@
 """Descent over many independent problems at once: what its methods have in common."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -9,11 +10,6 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from lit_prompt.functional.row_loop import State, until_done
-
-#: Takes points and the problems that they belong to; gives values and gradients.
-Objective = Callable[
-    [Float64[Tensor, "row dim"], Int64[Tensor, " row"]], tuple[Float64[Tensor, " row"], Float64[Tensor, "row dim"]]
-]
 
 _SUFFICIENT = 1e-4
 _MOST_CUTS = 40
@@ -23,15 +19,28 @@ _ROUNDINGS = 50.0
 
 
 @dataclass(frozen=True)
-class Descent:
-    """Where the problems ended.
+class Problems:
+    """Minimisations that are independent of one another, and when each ends.
 
     Attributes:
-        point: the last ones.
-        value: objective there.
-        gap: the measure that was to become small.
-        steps: steps made.
+        objective: takes points ``[row, dim]`` and which problems they belong to ``[row]``; gives values ``[row]`` and
+            gradients ``[row, dim]``, all float64.
+        gap: takes points and gradients; gives what is to become small ``[row]``.
+        tolerance: a problem ends when its gap is at most this, and when a step leaves it where it is.
+        max_steps: it ends after this many steps whatever its gap.
+        rounding: relative error of the objective's values.
     """
+
+    objective: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    gap: Callable[[Tensor, Tensor], Tensor]
+    tolerance: float
+    max_steps: int
+    rounding: float
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Where the problems ended: point, objective, gap, and the number of steps made."""
 
     point: Float64[Tensor, "item dim"]
     value: Float64[Tensor, " item"]
@@ -40,14 +49,7 @@ class Descent:
 
 
 class Rows(NamedTuple):
-    """The problems that are under way.
-
-    Attributes:
-        problem: which ones.
-        point: where they are.
-        value: objective there.
-        gradient: and its gradient.
-    """
+    """The problems that are under way: which ones, where they are, and the objective there."""
 
     problem: Int64[Tensor, " row"]
     point: Float64[Tensor, "row dim"]
@@ -55,29 +57,20 @@ class Rows(NamedTuple):
     gradient: Float64[Tensor, "row dim"]
 
 
-def start_rows(objective: Objective, point: Float64[Tensor, "item dim"]) -> Rows:
+def start_rows(problems: Problems, point: Float64[Tensor, "item dim"]) -> Rows:
     """All problems at their starts."""
     every = torch.arange(len(point), device=point.device)
-    return Rows(every, point, *objective(point, every))
+    return Rows(every, point, *problems.objective(point, every))
 
 
-def descend(
-    rows: Rows,
-    memory: State,
-    step: Callable[..., tuple[Rows, State]],
-    gap: Callable[[Tensor, Tensor], Tensor],
-    tolerance: float,
-    max_steps: int,
-) -> Descent:
+def descend(problems: Problems, rows: Rows, memory: State, step: Callable[..., tuple[Rows, State]]) -> Descent:
     """Repeats a method's step for every problem until its own end.
 
     Args:
-        rows: all problems at their starts.
+        problems: to be solved.
+        rows: all of them at their starts.
         memory: what the method remembers, tensors ``[row, ...]``.
         step: takes the number of the step, from 1, rows and memory, and gives both after the step.
-        gap: takes points and gradients; gives what is to become small ``[row]``.
-        tolerance: a problem ends when its gap is at most this, and when a step leaves it where it is.
-        max_steps: it ends after this many steps whatever its gap.
 
     Returns:
         The last points.
@@ -85,8 +78,8 @@ def descend(
 
     def look(row: Tensor, stuck: Tensor, *state: Tensor) -> tuple[Tensor, State, State]:
         point, value, gradient, *_ = state
-        measure = gap(point, gradient)
-        return (measure <= tolerance) | stuck, (point, value, measure), state
+        gap = problems.gap(point, gradient)
+        return (gap <= problems.tolerance) | stuck, (point, value, gap), state
 
     def move(number: int, *state: Tensor) -> State:
         before = Rows(*state[:4])
@@ -94,38 +87,35 @@ def descend(
         return (after.point == before.point).all(1), *after[1:], *memory
 
     stuck = torch.zeros_like(rows.problem, dtype=torch.bool)
-    (point, value, measure), steps = until_done(look, move, (stuck, *rows[1:], *memory), max_steps)
-    return Descent(point, value, measure, steps)
+    found, steps = until_done(look, move, (stuck, *rows[1:], *memory), problems.max_steps)
+    return Descent(*found, steps)
 
 
 def backtrack(
-    objective: Objective,
+    problems: Problems,
     rows: Rows,
     trial: Callable[[Tensor, Tensor], Tensor],
     length: Float64[Tensor, " row"],
     ceiling: Float64[Tensor, " row"],
     cut: float,
-    rounding: float,
 ) -> Rows:
     """Shortens steps until each has lowered its value enough (Armijo's rule).
 
     Args:
-        objective: of the problems.
+        problems: to be solved.
         rows: before the step.
         trial: takes row numbers and step lengths, gives the points that those lead to.
         length: first step lengths.
         ceiling: values from which to descend.
         cut: what a step that is too long is multiplied by.
-        rounding: relative error of the values.
 
     Returns:
         The rows after the step; those for which no length will do are left where they are.
     """
     length = length.clone()
-    every = torch.arange(len(length), device=length.device)
-    point = trial(every, length)
-    value, gradient = objective(point, rows.problem)
-    allowance = rounding * ceiling.abs().clamp_min(1.0)
+    point = trial(torch.arange(len(length), device=length.device), length)
+    value, gradient = problems.objective(point, rows.problem)
+    allowance = problems.rounding * ceiling.abs().clamp_min(1.0)
     for _ in range(_MOST_CUTS):
         slope = (rows.gradient * (point - rows.point)).sum(1).clamp_max(0.0)
         high = (~(value <= ceiling + _SUFFICIENT * slope + allowance)).nonzero().flatten()
@@ -133,27 +123,40 @@ def backtrack(
             break
         length[high] *= cut
         point[high] = trial(high, length[high])
-        value[high], gradient[high] = objective(point[high], rows.problem[high])
+        value[high], gradient[high] = problems.objective(point[high], rows.problem[high])
     else:
         point[high], value[high], gradient[high] = rows.point[high], rows.value[high], rows.gradient[high]
     return Rows(rows.problem, point, value, gradient)
 
 
 def in_two_precisions(
-    solve: Callable[[torch.dtype, Tensor, float, float], Descent], start: Tensor, tolerance: float, float32_gap: float
+    method: Callable[[Problems, Tensor], Descent],
+    objective: Callable[[Tensor, Tensor, torch.dtype], tuple[Tensor, Tensor]],
+    gap: Callable[[Tensor, Tensor], Tensor],
+    start: Float64[Tensor, "item dim"],
+    tolerance: float,
+    max_steps: int,
+    float32_gap: float,
 ) -> Descent:
     """Comes near a solution with float32 products and ends with float64 ones, often by a single look.
 
     Args:
-        solve: takes the dtype of the products, a start, a tolerance, and the relative error of the values.
-        start: ``[item, dim]``, float64.
+        method: solves problems from their starts.
+        objective: as of :class:`Problems`, with the dtype of the products.
+        gap: as of :class:`Problems`.
+        start: of each problem.
         tolerance: largest gap in the end.
+        max_steps: with products of each dtype.
         float32_gap: float32 products cannot tell smaller gaps from none.
 
     Returns:
         The last points, with gaps and values from float64 products.
     """
-    enough = max(_FLOAT32_SHARE * tolerance, float32_gap)
-    near = solve(torch.float32, start, enough, _ROUNDINGS * torch.finfo(torch.float32).eps)
-    found = solve(torch.float64, near.point, tolerance, _ROUNDINGS * torch.finfo(torch.float64).eps)
-    return Descent(found.point, found.value, found.gap, near.steps + found.steps)
+
+    def solve(products: torch.dtype, start: Tensor, tolerance: float) -> Descent:
+        rounding = _ROUNDINGS * torch.finfo(products).eps
+        return method(Problems(partial(objective, products=products), gap, tolerance, max_steps, rounding), start)
+
+    near = solve(torch.float32, start, max(_FLOAT32_SHARE * tolerance, float32_gap))
+    found = solve(torch.float64, near.point, tolerance)
+    return replace(found, steps=near.steps + found.steps)

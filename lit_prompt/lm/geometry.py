@@ -47,7 +47,7 @@ def output_geometry(lm: FrozenLM) -> OutputHead:
         gain, shift, centred = found
         weight, bias = lm.head()
         # norms are computed in float32 even in a float64 LM
-        rounding = max(torch.finfo(lm.model.get_input_embeddings().weight.dtype).eps, torch.finfo(torch.float32).eps)
+        rounding = max(torch.finfo(lm.dtype).eps, torch.finfo(torch.float32).eps)
         geometry = OutputHead(weight, bias, gain, shift, centred, rounding)
         features = torch.cat([features, *(lm.features(part) for part in others)])
         if not geometry.contains(features).all():

@@ -142,19 +142,15 @@ def load_causal_lm(lm: str, options: LMOptions, device: torch.device | None = No
 
     transformers_logging.disable_progress_bar()
     _check_folder(lm)
-    extra: dict[str, Any] = {}
-    if options.device_map is not None:
-        extra["device_map"] = options.device_map
-    if options.attention is not None:
-        extra["attn_implementation"] = options.attention
     with readable_errors(lm, "the model"):
         model, report = AutoModelForCausalLM.from_pretrained(
             lm,
-            dtype=options.dtype if options.dtype == "auto" else getattr(torch, options.dtype),
+            dtype=options.dtype,
+            device_map=options.device_map,
+            attn_implementation=options.attention,
             use_safetensors=True,
             output_loading_info=True,
             **source(lm, options),
-            **extra,
         )
         if device is not None and options.device_map is None:
             model = model.to(device)

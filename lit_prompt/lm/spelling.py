@@ -4,19 +4,14 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from tokenizers.pre_tokenizers import ByteLevel
+
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-
-
-def _byte_characters() -> list[str]:
-    """The character that byte-level BPE writes for each byte: itself if printable, else one from U+0100 on."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [b for b in range(0x100) if b not in printable]
-    code = {b: b for b in printable} | {b: 0x100 + i for i, b in enumerate(others)}
-    return [chr(code[b]) for b in range(0x100)]
-
-
-_CHARACTERS = _byte_characters()
-_BYTES = {character: b for b, character in enumerate(_CHARACTERS)}
+# byte-level BPE writes a printable byte as itself, each other one, in order, as a character from U+0100 on
+_ALPHABET = sorted(ByteLevel.alphabet())
+_BYTES = {c: ord(c) for c in _ALPHABET if ord(c) < 0x100}
+_BYTES |= zip(_ALPHABET[len(_BYTES) :], sorted({*range(0x100)} - {*_BYTES.values()}), strict=True)
+_CHARACTERS = {b: c for c, b in _BYTES.items()}
 
 
 @dataclass(frozen=True)
