@@ -8,7 +8,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from lit_prompt.functional.output_head import OutputHead, TargetTerms
-from lit_prompt.functional.row_descent import in_two_precisions
+from lit_prompt.functional.row_descent import Problems, in_two_precisions
 from lit_prompt.functional.spectral_descent import spectral_descent
 
 
@@ -54,14 +54,10 @@ def kl_floor(head: OutputHead, terms: TargetTerms, tolerance: float = 1e-3, max_
     def gap(u: Tensor, gradient: Tensor) -> Tensor:
         return (gradient * u).sum(1) + radius * gradient.norm(dim=1)
 
-    found = in_two_precisions(
-        partial(spectral_descent, project=project),
-        lambda u, rows, products: head.kl_and_gradient(u, terms.rows(rows), products),
-        gap,
-        torch.zeros_like(terms.moments),
-        tolerance,
-        max_steps,
-        head.float32_gap,
-    )
+    def objective(u: Tensor, rows: Tensor, products: torch.dtype) -> tuple[Tensor, Tensor]:
+        return head.kl_and_gradient(u, terms.rows(rows), products)
+
+    method, start = partial(spectral_descent, project=project), torch.zeros_like(terms.moments)
+    found = in_two_precisions(method, Problems(objective, gap, tolerance, max_steps), start, head.float32_gap)
     lower = (found.value - found.gap - head.slack).clamp_min(0.0)
     return Floor(lower, found.value, found.point, found.steps)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from lit_prompt.functional.row_descent import Descent, Problems, Rows, backtrack, descend, start_rows
+from lit_prompt.functional.row_descent import Descent, Problems, Rows, backtrack, descend
 from lit_prompt.functional.row_loop import State
 
 _MEMORY = 8
@@ -33,7 +33,7 @@ def lbfgs(problems: Problems, start: Float64[Tensor, "item dim"]) -> Descent:
         return after, (moved, turned)
 
     nothing = start.new_zeros(len(start), _MEMORY, start.shape[1])  # pairs without curvature count for nothing
-    return descend(problems, start_rows(problems, start), (nothing, nothing), step)
+    return descend(problems, start, lambda _: (nothing, nothing), step)
 
 
 def _apply_inverse_hessian(gradient: Tensor, moved: Tensor, turned: Tensor) -> Tensor:

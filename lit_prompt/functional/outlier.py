@@ -47,9 +47,6 @@ def max_outlier_mass(entropy: Float[Tensor, "*item"], k: int, vocab_size: int) -
         k: number of tokens, from 1 to V - 1.
         vocab_size: V.
 
-    Returns:
-        m, from k/V to 1.
-
     Raises:
         ValueError: if k or an entropy is out of range.
     """

@@ -108,12 +108,7 @@ class OutputHead:
 
         A norm keeps its output there, whatever a prompt does, unless its own arithmetic fails: a LayerNorm whose input
         has a mean 10^5 times its spread and more takes away the wrong mean. No floor bounds what such a prompt reaches.
-
-        Args:
-            features: of an LM.
-
-        Returns:
-            False where a feature is not finite.
+        False where a feature is not finite.
         """
         inverse, unseen = self._inverse
         given = double(features) - self._shift
@@ -167,13 +162,7 @@ class OutputHead:
     def kl_and_gradient(
         self, u: Float64[Tensor, "item dim"], terms: TargetTerms, products: torch.dtype = torch.float64
     ) -> tuple[Float64[Tensor, " item"], Float64[Tensor, "item dim"]]:
-        """KL(p || q) in nats at normalised states and its gradient.
-
-        Args:
-            u: normalised states.
-            terms: the targets, one for each item.
-            products: dtype of the products with the head, float64 or float32.
-        """
+        """KL(p || q) in nats and its gradient at normalised states, with float64 or float32 products with the head."""
         every = torch.arange(len(u), device=u.device).split(_MOST_ITEMS)
         kl, gradient = zip(*(self._part(u[i], terms.rows(i), products) for i in every), strict=True)
         return torch.cat(kl), torch.cat(gradient)

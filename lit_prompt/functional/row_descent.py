@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -15,7 +14,17 @@ _SUFFICIENT = 1e-4
 _MOST_CUTS = 40
 # float32 is left a little below the tolerance, so that the first float64 step is mostly the last
 _FLOAT32_SHARE = 0.9
+# relative error of values, in units of the products' rounding
 _ROUNDINGS = 50.0
+
+
+class Rows(NamedTuple):
+    """The problems that are under way: which ones, where they are, and the objective there."""
+
+    problem: Int64[Tensor, " row"]
+    point: Float64[Tensor, "row dim"]
+    value: Float64[Tensor, " row"]
+    gradient: Float64[Tensor, "row dim"]
 
 
 @dataclass(frozen=True)
@@ -23,19 +32,23 @@ class Problems:
     """Minimisations that are independent of one another, and when each ends.
 
     Attributes:
-        objective: takes points ``[row, dim]`` and which problems they belong to ``[row]``; gives values ``[row]`` and
-            gradients ``[row, dim]``, all float64.
+        objective: takes points ``[row, dim]``, which problems they belong to ``[row]``, and the dtype of its products;
+            gives values ``[row]`` and gradients ``[row, dim]``, all float64.
         gap: takes points and gradients; gives what is to become small ``[row]``.
         tolerance: a problem ends when its gap is at most this, and when a step leaves it where it is.
         max_steps: it ends after this many steps whatever its gap.
-        rounding: relative error of the objective's values.
+        products: dtype of the products, float64 or float32.
     """
 
-    objective: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    objective: Callable[[Tensor, Tensor, torch.dtype], tuple[Tensor, Tensor]]
     gap: Callable[[Tensor, Tensor], Tensor]
     tolerance: float
     max_steps: int
-    rounding: float
+    products: torch.dtype = torch.float64
+
+    def rows(self, problem: Tensor, point: Tensor) -> Rows:
+        """Problems at points."""
+        return Rows(problem, point, *self.objective(point, problem, self.products))
 
 
 @dataclass(frozen=True)
@@ -48,32 +61,19 @@ class Descent:
     steps: Int64[Tensor, " item"]
 
 
-class Rows(NamedTuple):
-    """The problems that are under way: which ones, where they are, and the objective there."""
-
-    problem: Int64[Tensor, " row"]
-    point: Float64[Tensor, "row dim"]
-    value: Float64[Tensor, " row"]
-    gradient: Float64[Tensor, "row dim"]
-
-
-def start_rows(problems: Problems, point: Float64[Tensor, "item dim"]) -> Rows:
-    """All problems at their starts."""
-    every = torch.arange(len(point), device=point.device)
-    return Rows(every, point, *problems.objective(point, every))
-
-
-def descend(problems: Problems, rows: Rows, memory: State, step: Callable[..., tuple[Rows, State]]) -> Descent:
+def descend(
+    problems: Problems,
+    start: Float64[Tensor, "item dim"],
+    memory: Callable[[Rows], State],
+    step: Callable[..., tuple[Rows, State]],
+) -> Descent:
     """Repeats a method's step for every problem until its own end.
 
     Args:
         problems: to be solved.
-        rows: all of them at their starts.
-        memory: what the method remembers, tensors ``[row, ...]``.
+        start: of each problem.
+        memory: what the method remembers of the start, tensors ``[row, ...]``.
         step: takes the number of the step, from 1, rows and memory, and gives both after the step.
-
-    Returns:
-        The last points.
     """
 
     def look(row: Tensor, stuck: Tensor, *state: Tensor) -> tuple[Tensor, State, State]:
@@ -86,8 +86,10 @@ def descend(problems: Problems, rows: Rows, memory: State, step: Callable[..., t
         after, memory = step(number, before, *state[4:])
         return (after.point == before.point).all(1), *after[1:], *memory
 
-    stuck = torch.zeros_like(rows.problem, dtype=torch.bool)
-    found, steps = until_done(look, move, (stuck, *rows[1:], *memory), problems.max_steps)
+    every = torch.arange(len(start), device=start.device)
+    rows = problems.rows(every, start)
+    stuck = torch.zeros_like(every, dtype=torch.bool)
+    found, steps = until_done(look, move, (stuck, *rows[1:], *memory(rows)), problems.max_steps)
     return Descent(*found, steps)
 
 
@@ -114,8 +116,8 @@ def backtrack(
     """
     length = length.clone()
     point = trial(torch.arange(len(length), device=length.device), length)
-    value, gradient = problems.objective(point, rows.problem)
-    allowance = problems.rounding * ceiling.abs().clamp_min(1.0)
+    _, _, value, gradient = problems.rows(rows.problem, point)
+    allowance = _ROUNDINGS * torch.finfo(problems.products).eps * ceiling.abs().clamp_min(1.0)
     for _ in range(_MOST_CUTS):
         slope = (rows.gradient * (point - rows.point)).sum(1).clamp_max(0.0)
         high = (~(value <= ceiling + _SUFFICIENT * slope + allowance)).nonzero().flatten()
@@ -123,7 +125,7 @@ def backtrack(
             break
         length[high] *= cut
         point[high] = trial(high, length[high])
-        value[high], gradient[high] = problems.objective(point[high], rows.problem[high])
+        _, _, value[high], gradient[high] = problems.rows(rows.problem[high], point[high])
     else:
         point[high], value[high], gradient[high] = rows.point[high], rows.value[high], rows.gradient[high]
     return Rows(rows.problem, point, value, gradient)
@@ -131,32 +133,19 @@ def backtrack(
 
 def in_two_precisions(
     method: Callable[[Problems, Tensor], Descent],
-    objective: Callable[[Tensor, Tensor, torch.dtype], tuple[Tensor, Tensor]],
-    gap: Callable[[Tensor, Tensor], Tensor],
+    problems: Problems,
     start: Float64[Tensor, "item dim"],
-    tolerance: float,
-    max_steps: int,
     float32_gap: float,
 ) -> Descent:
     """Comes near a solution with float32 products and ends with float64 ones, often by a single look.
 
     Args:
         method: solves problems from their starts.
-        objective: as of :class:`Problems`, with the dtype of the products.
-        gap: as of :class:`Problems`.
+        problems: with float64 products; with those of each dtype the most steps are made anew.
         start: of each problem.
-        tolerance: largest gap in the end.
-        max_steps: with products of each dtype.
         float32_gap: float32 products cannot tell smaller gaps from none.
-
-    Returns:
-        The last points, with gaps and values from float64 products.
     """
-
-    def solve(products: torch.dtype, start: Tensor, tolerance: float) -> Descent:
-        rounding = _ROUNDINGS * torch.finfo(products).eps
-        return method(Problems(partial(objective, products=products), gap, tolerance, max_steps, rounding), start)
-
-    near = solve(torch.float32, start, max(_FLOAT32_SHARE * tolerance, float32_gap))
-    found = solve(torch.float64, near.point, tolerance)
+    enough = max(_FLOAT32_SHARE * problems.tolerance, float32_gap)
+    near = method(replace(problems, tolerance=enough, products=torch.float32), start)
+    found = method(problems, near.point)
     return replace(found, steps=near.steps + found.steps)

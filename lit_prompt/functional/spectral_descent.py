@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from lit_prompt.functional.row_descent import Descent, Problems, Rows, backtrack, descend, start_rows
+from lit_prompt.functional.row_descent import Descent, Problems, Rows, backtrack, descend
 from lit_prompt.functional.row_loop import State
 
 # nonmonotone line search: the value may rise, but not above the largest of so many steps before
@@ -38,9 +38,10 @@ def spectral_descent(
         length = _spectral_length(moved, turned, length, long=number % 2 == 1)
         return after, (torch.cat([history[:, 1:], after.value.unsqueeze(1)], 1), length)
 
-    rows = start_rows(problems, project(start))
-    history, length = rows.value.unsqueeze(1).repeat(1, _MEMORY), 1.0 / rows.gradient.norm(dim=1).clamp_min(1e-12)
-    return descend(problems, rows, (history, length), step)
+    def memory(rows: Rows) -> State:
+        return rows.value.unsqueeze(1).repeat(1, _MEMORY), 1.0 / rows.gradient.norm(dim=1).clamp_min(1e-12)
+
+    return descend(problems, project(start), memory, step)
 
 
 def _spectral_length(moved: Tensor, turned: Tensor, length: Tensor, long: bool) -> Tensor:

@@ -97,5 +97,6 @@ def _descend(
     def method(problems: Problems, start: Tensor) -> Descent:
         return lbfgs(problems, on_sphere(start)[0])
 
-    found = in_two_precisions(method, objective, along_sphere, start, tolerance, max_steps, head.float32_gap)
+    problems = Problems(objective, along_sphere, tolerance, max_steps)
+    found = in_two_precisions(method, problems, start, head.float32_gap)
     return replace(found, point=on_sphere(found.point)[0])

@@ -10,15 +10,12 @@ from torch import Tensor
 def best_swaps(
     change: Float[Tensor, "prompt length token"], current: Int64[Tensor, "prompt length"], k: int
 ) -> Int64[Tensor, "prompt length best"]:
-    """The replacements at each position that promise the largest decrease.
+    """The k replacements at each position that promise the largest decrease, best first; fewer where there are fewer.
 
     Args:
         change: first-order change of the loss.
-        current: which token stands there now; -1 where it is none of them.
+        current: which token stands there now, and is left out unless there is no other; -1 where it is none of them.
         k: how many.
-
-    Returns:
-        k tokens, best first; fewer where there are fewer. The current one is left out unless there is no other.
     """
     others = torch.arange(change.shape[-1], device=change.device) != current.unsqueeze(-1)
     k = min(k, max(change.shape[-1] - 1, 1))

@@ -60,12 +60,7 @@ class FrozenLM(nn.Module):
 
     @classmethod
     def load(cls, lm: str, options: LMOptions, device: torch.device | None = None) -> "FrozenLM":
-        """Loads an LM to a device.
-
-        Args:
-            lm: hub id or local folder.
-            options: how to load it; with a ``device_map`` its weights stay where that puts them.
-            device: the machine's accelerator, where there is one, by default.
+        """Loads an LM as :func:`load_causal_lm` does, to the machine's accelerator by default, where there is one.
 
         Raises:
             InputError: if it cannot be loaded, or the device does not take it.
@@ -129,18 +124,15 @@ class FrozenLM(nn.Module):
         predicted = self.logits(self.features(probe))
         # the LM rounds its logits to its own dtype, the head here does not
         tolerance = max(1e-4, 4 * torch.finfo(head.weight.dtype).eps)
-        for scale in self._named_scales():
+        # configurations speak of scales of the logits; which one is applied, if any, the probe tells
+        config = self.model.config.get_text_config()
+        named = (getattr(config, "logit_scale", None), getattr(config, "logits_scaling", None))
+        found = [float(value) for value in named if isinstance(value, (int, float)) and value > 0]
+        for scale in (1.0, *(scale for value in found for scale in (value, 1.0 / value))):
             if (scale * predicted - logits).abs().max() <= tolerance * logits.abs().max():
                 self._logit_scale, self._head_copy = scale, None
                 return True
         return False
-
-    def _named_scales(self) -> list[float]:
-        """Scales of the logits that configurations speak of; which one is applied, if any, the probe tells."""
-        config = self.model.config.get_text_config()
-        named = (getattr(config, "logit_scale", None), getattr(config, "logits_scaling", None))
-        found = [float(value) for value in named if isinstance(value, (int, float)) and value > 0]
-        return [1.0, *(scale for value in found for scale in (value, 1.0 / value))]
 
     def embed(self, ids: Tensor) -> Tensor:
         """Input embeddings of token ids, in the LM's dtype: ``[...]`` to ``[..., embedding]``."""
@@ -271,7 +263,7 @@ class FrozenLM(nn.Module):
         return self.logits(self.features(inputs_embeds, mask))
 
     def moments(self, log_p: Tensor) -> tuple[Tensor, Tensor]:
-        """What a target needs in the search loop: its moments W^T p and its offset <p, b>.
+        """What targets need in the search loop: their moments W^T p and their offsets <p, b>.
 
         Args:
             log_p: log-probabilities, ``[item, vocab]``.

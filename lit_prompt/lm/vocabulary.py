@@ -29,11 +29,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, lm: str, options: LMOptions) -> "Vocabulary":
-        """Loads tokenizer and vocabulary size of an LM without its weights.
-
-        Args:
-            lm: hub id or local folder.
-            options: revision and trust_remote_code are used here; all of them are kept.
+        """Loads tokenizer and vocabulary size of an LM, given by hub id or local folder, without its weights.
 
         Raises:
             InputError: if there is no such LM.
@@ -127,13 +123,7 @@ class Vocabulary:
         return self._spelling.ids
 
     def continuation_ids(self, data: str | bytes) -> list[int]:
-        """Token ids of a text that goes on with another text: no space is put in front, no token is special.
-
-        The bytes of the tokens join to ``data`` as the tokenizer normalises it; where the tokens cannot spell it (a
-        character unknown to a tokenizer without byte fallback), there are no ids.
-
-        Args:
-            data: text, or bytes that need not be valid UTF-8.
+        """Token ids of text that continues another text, or of bytes: see :meth:`TokenBytes.encode`.
 
         Raises:
             InputError: as for ``token_bytes`` and ``encode``.
@@ -153,10 +143,7 @@ class Vocabulary:
         return f"<id {token_id}>"
 
     def token_id(self, text: str) -> int:
-        """The one token that adds this text.
-
-        Args:
-            text: for instance `` yes``; the leading space counts.
+        """The one token that adds this text, such as `` yes``, of which the space counts.
 
         Raises:
             InputError: if the text is not exactly one token; the message shows how it splits.
@@ -186,12 +173,8 @@ class Vocabulary:
     def checked_id(self, token: int | str, where: str) -> int:
         """Id of a token that a user named by text or id.
 
-        Args:
-            token: text or id.
-            where: named in the error.
-
         Raises:
-            InputError: if there is no such token.
+            InputError: if there is no such token; it names ``where`` the user did so.
         """
         if isinstance(token, str):
             try:
