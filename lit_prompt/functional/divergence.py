@@ -86,6 +86,6 @@ def token_kl(log_p: LogProbs, log_q: LogProbs) -> Float[Tensor, "*batch vocab"]:
 
 
 def largest_errors(p: Float[Tensor, " vocab"], q: Float[Tensor, " vocab"], k: int = 5) -> list[int]:
-    """The tokens with most missing and with most excess mass in q, both probabilities: k of each at most, above 1e-6."""
+    """The tokens with most missing and with most excess mass in q, both probabilities; k of each at most, over 1e-6."""
     found = [torch.topk(x, min(k, len(x))) for x in (p - q, q - p)]
     return [i for top in found for i, x in zip(top.indices.tolist(), top.values.tolist(), strict=True) if x > 1e-6]

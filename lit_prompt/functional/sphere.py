@@ -15,6 +15,8 @@ from lit_prompt.functional.row_descent import Descent, Problems, in_two_precisio
 _ON_BOUNDARY = 1e-6
 # a random start is followed this far, and further only where it has come to a lower KL by then
 _COARSE = 30.0
+# of a search, with products of each dtype
+_MOST_STEPS = 500
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,7 @@ class SpherePoint:
     steps: Int64[Tensor, " item"]
 
 
-def kl_on_sphere(
-    head: OutputHead, terms: TargetTerms, floor: Floor, tolerance: float = 1e-3, max_steps: int = 500
-) -> SpherePoint:
+def kl_on_sphere(head: OutputHead, terms: TargetTerms, floor: Floor, tolerance: float = 1e-3) -> SpherePoint:
     """Least KL(p || q) over the sphere on which the final norm puts every state that is not tiny.
 
     The search starts at the ball's solution, brought to the sphere. Where that solution lies on the ball's boundary
@@ -46,35 +46,28 @@ def kl_on_sphere(
         terms: the targets.
         floor: their solutions in the ball.
         tolerance: a search ends when the gradient along the sphere, times the radius, is at most this, nats.
-        max_steps: it ends after so many steps in any case, with float32 and with float64 products each.
-
-    Returns:
-        The best point found for each target.
     """
     generator = torch.Generator().manual_seed(0)
     # every target gets the same random directions: its result must not depend on its company
     instead, other = torch.randn(2, head.dim, generator=generator, dtype=torch.float64).to(floor.point)
     norm = floor.point.norm(dim=1, keepdim=True)
-    every = torch.arange(len(norm), device=norm.device)
-    found = _descend(head, terms, torch.where(norm > 1e-9, floor.point, instead), every, tolerance, max_steps)
+    found = _descend(head, terms, torch.where(norm > 1e-9, floor.point, instead), tolerance)
     kl, point, steps = found.value.clone(), found.point.clone(), found.steps.clone()
-    within = every[norm.squeeze(1) < head.radius * (1.0 - _ON_BOUNDARY)]
+    within = (norm.squeeze(1) < head.radius * (1.0 - _ON_BOUNDARY)).nonzero().flatten()
     if len(within):
-        coarse = _descend(head, terms, other.expand(len(within), -1), within, _COARSE * tolerance, max_steps)
+        coarse = _descend(head, terms.rows(within), other.expand(len(within), -1), _COARSE * tolerance)
         steps[within] += coarse.steps
         lower = coarse.value < kl[within]
         rows = within[lower]
         if len(rows):
-            fine = _descend(head, terms, coarse.point[lower], rows, tolerance, max_steps)
+            fine = _descend(head, terms.rows(rows), coarse.point[lower], tolerance)
             kl[rows], point[rows] = fine.value, fine.point
             steps[rows] += fine.steps
     return SpherePoint(kl, point, steps)
 
 
-def _descend(
-    head: OutputHead, terms: TargetTerms, start: Tensor, which: Tensor, tolerance: float, max_steps: int
-) -> Descent:
-    """Descends along the sphere from one start ``[row, dim]`` for each of some targets ``[row]``.
+def _descend(head: OutputHead, terms: TargetTerms, start: Tensor, tolerance: float) -> Descent:
+    """Descends along the sphere from a start ``[item, dim]`` for each target.
 
     L-BFGS over the directions of free vectors. (Projected spectral gradients, which are the fastest over the ball, take
     twice its steps here: the hard cases are ill-conditioned ones.)
@@ -91,12 +84,12 @@ def _descend(
 
     def objective(x: Tensor, rows: Tensor, products: torch.dtype) -> tuple[Tensor, Tensor]:
         u, scale = on_sphere(x)
-        kl, gradient = head.kl_and_gradient(u, terms.rows(which[rows]), products)
+        kl, gradient = head.kl_and_gradient(u, terms.rows(rows), products)
         return kl, scale * (gradient - (gradient * u).sum(1, keepdim=True) * u / radius**2)
 
     def method(problems: Problems, start: Tensor) -> Descent:
         return lbfgs(problems, on_sphere(start)[0])
 
-    problems = Problems(objective, along_sphere, tolerance, max_steps)
+    problems = Problems(objective, along_sphere, tolerance, _MOST_STEPS)
     found = in_two_precisions(method, problems, start, head.float32_gap)
     return replace(found, point=on_sphere(found.point)[0])

@@ -57,12 +57,7 @@ def sample_blocks(
 ) -> Int64[Tensor, "prompt {width} length"]:
     """Candidates in which some neighbouring tokens become random ones (Andriushchenko et al., 2024, arXiv 2404.02151).
 
-    Args:
-        ids: of the prompts.
-        allowed: ids that may stand anywhere.
-        width: candidates of each prompt.
-        swaps: neighbours that a candidate replaces; at most the length.
-        generators: of each prompt, on the CPU.
+    Arguments as of :func:`sample_swaps`, but for the ids ``allowed``, which may stand at any position.
     """
     length = ids.shape[1]
     swaps = min(swaps, length)

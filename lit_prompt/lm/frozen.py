@@ -142,8 +142,22 @@ class FrozenLM(nn.Module):
     def _fewest_items(self, positions: int) -> int:
         return max(self._min_items, -(-MIN_ROWS // positions))
 
-    def _features(self, inputs_embeds: Tensor, mask: Tensor | None, every: bool, cache: Any = None) -> Tensor:
-        """As :meth:`features`; after the positions of a ``transformers`` cache, which it extends."""
+    def features(
+        self, inputs_embeds: Tensor, mask: Tensor | None = None, every: bool = False, cache: Any = None
+    ) -> Tensor:
+        """What the head maps to the next token's logits.
+
+        Args:
+            inputs_embeds: ``[item, position, embedding]``, any floating dtype.
+            mask: which positions are real, ``[item, position]``, bool, those of the cache included; the others are
+                padding on the left. None where all are.
+            every: after every position, not after the last alone.
+            cache: a ``transformers`` cache of what stands before, for items filled up as by ``pad_rows``; extended.
+
+        Returns:
+            ``[item, feature]``, or ``[item, position, feature]`` after every position; float32 (float64 for a float64
+            LM); differentiable in the embeddings.
+        """
         items, positions = inputs_embeds.shape[:2]
         rows = self._fewest_items(positions)
         inputs_embeds = pad_rows(inputs_embeds, rows).to(self.dtype)
@@ -165,29 +179,14 @@ class FrozenLM(nn.Module):
         features: Tensor = states[:items] if every else states[:items, -1]
         return features.to(torch.promote_types(features.dtype, torch.float32))
 
-    def features(self, inputs_embeds: Tensor, mask: Tensor | None = None, every: bool = False) -> Tensor:
-        """What the head maps to the next token's logits.
-
-        Args:
-            inputs_embeds: ``[item, position, embedding]``, any floating dtype.
-            mask: which positions are real, ``[item, position]``, bool; the others are padding on the left. None where
-                all are.
-            every: after every position, not after the last alone.
-
-        Returns:
-            ``[item, feature]``, or ``[item, position, feature]`` after every position; float32 (float64 for a float64
-            LM); differentiable in the embeddings.
-        """
-        return self._features(inputs_embeds, mask, every)
-
     @torch.no_grad()
     def prefix_cache(self, ids: Tensor, mask: Tensor | None = None) -> PrefixCache:
         """Keys and values of token sequences ``[sequence, position]``, padded as in :meth:`features`."""
         from transformers import DynamicCache
 
         cache = DynamicCache()
-        self._features(self.embed(ids), mask, False, cache)
-        return PrefixCache.of(cache, len(ids))
+        self.features(self.embed(ids), mask, cache=cache)
+        return PrefixCache([(layer.keys[: len(ids)], layer.values[: len(ids)]) for layer in cache.layers])
 
     @torch.no_grad()
     def features_after(
@@ -210,15 +209,13 @@ class FrozenLM(nn.Module):
             every: after every one of ``ids``, not after the last alone.
         """
         past = cache.beginnings(pad_rows(sequences, self._fewest_items(ids.shape[1])), positions)
-        return self._features(self.embed(ids), mask, every, past)
+        return self.features(self.embed(ids), mask, every, past)
 
     @torch.no_grad()
     def caches_prefixes(self, positions: int, padded: bool = False) -> bool:
         """Whether tokens that continue cached beginnings give what the whole gives, measured on a probe.
 
-        Args:
-            positions: of the whole; a window that is shorter may matter.
-            padded: whether there is padding on the left.
+        A window that is shorter than the whole, of so many positions, may matter, and padding on its left.
         """
         if positions < 2:
             return False

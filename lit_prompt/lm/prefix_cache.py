@@ -18,11 +18,6 @@ class PrefixCache:
         self._layers = layers
 
     @classmethod
-    def of(cls, cache: Any, sequences: int) -> "PrefixCache":
-        """Takes over what a forward pass has left of its first sequences in a ``transformers`` cache."""
-        return cls([(layer.keys[:sequences], layer.values[:sequences]) for layer in cache.layers])
-
-    @classmethod
     def joined(cls, parts: Sequence["PrefixCache"]) -> "PrefixCache":
         """The sequences of several caches, one after the other."""
         if len(parts) == 1:

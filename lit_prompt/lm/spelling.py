@@ -37,11 +37,12 @@ class Spelling:
         # marks within words, which no byte of a text stands for; characters of a text that are bytes already
         if model.get("end_of_word_suffix") or model.get("continuing_subword_prefix"):
             return None
-        if _has(steps(description["normalizer"]), "ByteLevel"):
+        if any(step["type"] == "ByteLevel" for step in steps(description["normalizer"])):
             return None
-        if _has(decoder, "ByteLevel"):
+        kinds = {step["type"] for step in decoder}
+        if "ByteLevel" in kinds:
             return cls("")
-        byte_fallback = bool(model.get("byte_fallback")) or _has(decoder, "ByteFallback")
+        byte_fallback = bool(model.get("byte_fallback")) or "ByteFallback" in kinds
         for step in decoder:
             if step["type"] == "Metaspace":
                 return cls(step["replacement"], byte_fallback)
@@ -80,7 +81,3 @@ def steps(component: dict[str, Any] | None) -> list[dict[str, Any]]:
         if key in component:
             return [step for part in component[key] for step in steps(part)]
     return [component]
-
-
-def _has(found: list[dict[str, Any]], kind: str) -> bool:
-    return any(step["type"] == kind for step in found)

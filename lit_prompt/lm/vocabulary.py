@@ -81,11 +81,7 @@ class Vocabulary:
         return [int(i) for i in self.tokenizer.encode(text, add_special_tokens=False)]
 
     def encode_after(self, text: str) -> list[int]:
-        """Token ids of a text that follows others: as :meth:`encode`, but no space is put in front.
-
-        Raises:
-            InputError: as for ``encode``.
-        """
+        """Token ids of a text that follows others: as :meth:`encode`, but no space is put in front."""
         if any(token in text for token in self.tokenizer.convert_ids_to_tokens(sorted(self._special))):
             return self.encode(text)
         try:
@@ -115,11 +111,7 @@ class Vocabulary:
 
     @property
     def ids_by_bytes(self) -> dict[bytes, int]:
-        """The token of each byte string; of several, the one that the tokenizer itself uses.
-
-        Raises:
-            InputError: as for ``token_bytes``.
-        """
+        """The token of each byte string; of several, the tokenizer's own. Raises as ``token_bytes`` does."""
         return self._spelling.ids
 
     def continuation_ids(self, data: str | bytes) -> list[int]:

@@ -34,7 +34,7 @@ class VocabularyMap:
         source: vocabulary of the distributions.
         target: vocabulary that they are carried to.
         kind: ``shared_tokens``: to the token of the same bytes. ``first_piece``: to the first token in the target's
-            encoding of the token's bytes, as they go on with other text.
+            encoding of the token's bytes, as they continue other text.
 
     Attributes:
         token_ids: token of the target for each token of the source, -1 where there is none, ``[source_size]``, int64.
