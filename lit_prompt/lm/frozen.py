@@ -49,7 +49,7 @@ class FrozenLM(nn.Module):
         self._min_items = 2 if getattr(model.config, "_attn_implementation", None) == "eager" else 1
         probe = self.embed(torch.arange(3, device=self.device).unsqueeze(0))
         self.embedding_dim: int = probe.shape[-1]
-        logits = self.features(probe)  # the LM's own
+        logits = self.model(inputs_embeds=probe, use_cache=False).logits[:, -1]
         self.vocab_size: int = logits.shape[-1]
         if not torch.isfinite(logits).all():
             raise InputError(
@@ -185,7 +185,7 @@ class FrozenLM(nn.Module):
         from transformers import DynamicCache
 
         cache = DynamicCache()
-        self.features(self.embed(ids), mask, cache=cache)
+        self.features(self.embed(ids), mask, False, cache)
         return PrefixCache([(layer.keys[: len(ids)], layer.values[: len(ids)]) for layer in cache.layers])
 
     @torch.no_grad()
