@@ -91,7 +91,7 @@ def descend_to_outliers(
     r"""Descends a (H(softmax z) - h)^2 - b M, M being the mass of the outlier tokens, from the given logits.
 
     The construction of *outlier targets* in Distribution Prompting (Wang, Zhu and Shi, EMNLP 2025, arXiv 2505.12244),
-    which accepts an item when |H - h| <= 0.001 and M >= m - delta, with m from :func:`max_outlier_mass`.
+    which accepts an item when |H - h| <= 0.001 nats and M >= m - delta, with m from :func:`max_outlier_mass`.
 
     Under a small b the entropy falls first, other tokens get the mass and keep it; under a large one the descent ends
     where the two gradients cancel, away from h. So b starts large and shrinks by 3 % in each step that finds

@@ -89,8 +89,8 @@ def descend(
     every = torch.arange(len(start), device=start.device)
     rows = problems.rows(every, start)
     stuck = torch.zeros_like(every, dtype=torch.bool)
-    found, steps = until_done(look, move, (stuck, *rows[1:], *memory(rows)), problems.max_steps)
-    return Descent(*found, steps)
+    (point, value, gap), steps = until_done(look, move, (stuck, *rows[1:], *memory(rows)), problems.max_steps)
+    return Descent(point, value, gap, steps)
 
 
 def backtrack(

@@ -40,7 +40,8 @@ def output_geometry(lm: FrozenLM) -> OutputHead:
             raise _unknown("its last hidden state does not come from a LayerNorm or an RMSNorm")
         # norms are computed in float32 even in a float64 LM
         rounding = max(torch.finfo(lm.dtype).eps, torch.finfo(torch.float32).eps)
-        geometry = OutputHead(*lm.head(), *norm, rounding)
+        gain, shift, centred = norm
+        geometry = OutputHead(*lm.head(), gain, shift, centred, rounding)
         features = torch.cat([features, *(lm.features(part) for part in others)])
         if not geometry.contains(features).all():
             raise _unknown("its last hidden states lie outside the ball that its final norm should keep them in")
