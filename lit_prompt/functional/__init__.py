@@ -12,21 +12,17 @@ from lit_prompt.functional.divergence import (
     total_variation,
 )
 from lit_prompt.functional.entropy_match import EntropyMatchError, match_entropy, temperature_for_entropy
-from lit_prompt.functional.floor import Floor, kl_floor
+from lit_prompt.functional.floor import kl_floor
 from lit_prompt.functional.objective import kl_from_moments, kl_table_from_moments
-from lit_prompt.functional.outlier import OutlierDescent, descend_to_outliers, max_outlier_mass
-from lit_prompt.functional.output_head import OutputHead, TargetTerms
+from lit_prompt.functional.outlier import descend_to_outliers, max_outlier_mass
+from lit_prompt.functional.output_head import OutputHead
 from lit_prompt.functional.rows import one_thread
 from lit_prompt.functional.seeds import seed_for
-from lit_prompt.functional.sphere import SpherePoint, kl_on_sphere
+from lit_prompt.functional.sphere import kl_on_sphere
 
 __all__ = [
     "EntropyMatchError",
-    "Floor",
-    "OutlierDescent",
     "OutputHead",
-    "SpherePoint",
-    "TargetTerms",
     "descend_to_outliers",
     "entropy",
     "js_divergence",

@@ -18,9 +18,7 @@ Measure = Float[Tensor, "*batch"]
 
 def normalize_log_probs(logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch vocab"]:
     """Log-probabilities from logits: float32, or float64 where those are float64."""
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits = logits.float()
-    return logits.log_softmax(-1)
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
 
 
 def _expected_log_ratio(log_p: LogProbs, log_q: LogProbs) -> Measure:
@@ -34,12 +32,7 @@ def _expected_log_ratio(log_p: LogProbs, log_q: LogProbs) -> Measure:
 
 
 def kl_divergence(log_p: LogProbs, log_q: LogProbs) -> Measure:
-    """Kullback-Leibler divergence KL(p || q) in nats; ``inf`` where p has mass on a token to which q gives none.
-
-    Args:
-        log_p: log of the target.
-        log_q: log of the reached distribution.
-    """
+    """Kullback-Leibler divergence KL(p || q) in nats; ``inf`` where p has mass on a token to which q gives none."""
     return _expected_log_ratio(normalize_log_probs(log_p), normalize_log_probs(log_q))
 
 
@@ -75,19 +68,13 @@ def top_k_overlap(log_p: LogProbs, log_q: LogProbs, k: int = 10) -> Measure:
 
     Where p has fewer than k tokens with mass, only those count: for a one-hot target the value is 1 when q's top k
     holds its token.
-
-    Args:
-        log_p: log of the target.
-        log_q: log of the reached distribution.
-        k: number of tokens, at most the vocabulary's size.
     """
     k = min(k, log_p.shape[-1])
     top_p, index_p = log_p.topk(k, dim=-1)
     top_q, index_q = log_q.topk(k, dim=-1)
     present = top_p > -math.inf
     same = (index_p.unsqueeze(-1) == index_q.unsqueeze(-2)) & (top_q > -math.inf).unsqueeze(-2)
-    found = same.any(-1) & present
-    return found.sum(-1) / present.sum(-1)
+    return (same.any(-1) & present).sum(-1) / present.sum(-1)
 
 
 def token_kl(log_p: LogProbs, log_q: LogProbs) -> Float[Tensor, "*batch vocab"]:
@@ -99,12 +86,6 @@ def token_kl(log_p: LogProbs, log_q: LogProbs) -> Float[Tensor, "*batch vocab"]:
 
 
 def largest_errors(p: Float[Tensor, " vocab"], q: Float[Tensor, " vocab"], k: int = 5) -> list[int]:
-    """The tokens with most missing and with most excess mass.
-
-    Args:
-        p: target, probabilities.
-        q: reached distribution, probabilities.
-        k: number of tokens on each side, at most; differences below 1e-6 do not count.
-    """
+    """The tokens with most missing and with most excess mass in q, both probabilities; k of each at most, over 1e-6."""
     found = [torch.topk(x, min(k, len(x))) for x in (p - q, q - p)]
     return [i for top in found for i, x in zip(top.indices.tolist(), top.values.tolist(), strict=True) if x > 1e-6]

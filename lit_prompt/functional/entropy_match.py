@@ -59,26 +59,20 @@ def match_entropy(
     Raises:
         EntropyMatchError: if an item does not get there.
     """
-    return _in_blocks(
-        lambda z, wanted: newton_to_entropy(_adam(z, wanted, lr), wanted, tolerance),
-        logits.detach(),
-        target.to(logits),
-        tolerance,
-    )
+
+    def solve(z: Tensor, wanted: Tensor) -> Tensor:
+        return newton_to_entropy(_adam(z, wanted, lr), wanted, tolerance)
+
+    return _in_blocks(solve, logits.detach(), target.to(logits), tolerance)
 
 
 @one_thread()
 def temperature_for_entropy(
-    logits: Float[Tensor, "item vocab"], target: Float[Tensor, " item"], tolerance: float = 1e-6
+    logits: Float[Tensor, "item vocab"], target: Float[Tensor, " item"]
 ) -> Float64[Tensor, "item vocab"]:
-    """Logits divided by the temperature at which their softmax has the wanted entropy, by bisection.
+    """Logits divided by the temperature at which their softmax has the wanted entropy in nats, to 1e-6, by bisection.
 
     H(softmax(z / t)) grows with t, from the log of the number of maxima to ln|V|.
-
-    Args:
-        logits: not changed.
-        target: wanted entropies in nats.
-        tolerance: largest accepted |H - h| in nats.
 
     Raises:
         EntropyMatchError: if an entropy is out of reach.
@@ -91,7 +85,7 @@ def temperature_for_entropy(
         low, high = bisect(too_flat, torch.full_like(wanted, -40.0), torch.full_like(wanted, 40.0))
         return z / ((low + high) / 2).exp().unsqueeze(-1)
 
-    return _in_blocks(divide, double(logits), double(target), tolerance)
+    return _in_blocks(divide, double(logits), double(target), tolerance=1e-6)
 
 
 def _in_blocks(solve: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target: Tensor, tolerance: float) -> Tensor:
@@ -132,13 +126,7 @@ def _adam(z: Tensor, target: Tensor, lr: float) -> Tensor:
 def newton_to_entropy(
     z: Float32[Tensor, "item vocab"], target: Float32[Tensor, " item"], tolerance: float
 ) -> Float32[Tensor, "item vocab"]:
-    """Gauss-Newton steps on (H - h)^2 until every item is well within the tolerance, or too many were made.
-
-    Args:
-        z: logits.
-        target: wanted entropies in nats.
-        tolerance: an item stops at a tenth of it.
-    """
+    """Gauss-Newton steps on (H - h)^2 until every item is within a tenth of the tolerance, or too many were made."""
 
     def look(row: Tensor, z: Tensor) -> tuple[Tensor, State, State]:
         h, gradient = _entropy_and_gradient(z)

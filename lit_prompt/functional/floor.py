@@ -1,13 +1,14 @@
 """The certified floor: a KL that no prompt can go below, whatever its kind and length."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from lit_prompt.functional.output_head import OutputHead, TargetTerms
-from lit_prompt.functional.row_descent import Descent, in_two_precisions
+from lit_prompt.functional.row_descent import Problems, in_two_precisions
 from lit_prompt.functional.spectral_descent import spectral_descent
 
 
@@ -43,9 +44,6 @@ def kl_floor(head: OutputHead, terms: TargetTerms, tolerance: float = 1e-3, max_
         tolerance: largest gap, nats.
         max_steps: most steps of the solver, with float32 and with float64 products each; a target that needs more has
             a wider gap, and a floor that holds all the same.
-
-    Returns:
-        The floors.
     """
     radius = head.radius
 
@@ -56,17 +54,10 @@ def kl_floor(head: OutputHead, terms: TargetTerms, tolerance: float = 1e-3, max_
     def gap(u: Tensor, gradient: Tensor) -> Tensor:
         return (gradient * u).sum(1) + radius * gradient.norm(dim=1)
 
-    def solve(products: torch.dtype, start: Tensor, tolerance: float, rounding: float) -> Descent:
-        return spectral_descent(
-            lambda u, rows: head.kl_and_gradient(u, terms.rows(rows), products),
-            project,
-            gap,
-            start,
-            tolerance,
-            max_steps,
-            rounding,
-        )
+    def objective(u: Tensor, rows: Tensor, products: torch.dtype) -> tuple[Tensor, Tensor]:
+        return head.kl_and_gradient(u, terms.rows(rows), products)
 
-    found = in_two_precisions(solve, torch.zeros_like(terms.moments), tolerance, head.float32_gap)
+    method, start = partial(spectral_descent, project=project), torch.zeros_like(terms.moments)
+    found = in_two_precisions(method, Problems(objective, gap, tolerance, max_steps), start, head.float32_gap)
     lower = (found.value - found.gap - head.slack).clamp_min(0.0)
     return Floor(lower, found.value, found.point, found.steps)

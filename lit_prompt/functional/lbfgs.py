@@ -1,41 +1,21 @@
 """L-BFGS over many independent problems at once."""
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from lit_prompt.functional.row_descent import Descent, Objective, Rows, backtrack, descend, start_rows
+from lit_prompt.functional.row_descent import Descent, Problems, Rows, backtrack, descend
 from lit_prompt.functional.row_loop import State
 
 _MEMORY = 8
 _CUT = 0.3
 
 
-def lbfgs(
-    objective: Objective,
-    gap: Callable[[Tensor, Tensor], Tensor],
-    start: Float64[Tensor, "item dim"],
-    tolerance: float,
-    max_steps: int,
-    rounding: float,
-) -> Descent:
-    """Minimises an unconstrained objective from one start for each of many problems.
+def lbfgs(problems: Problems, start: Float64[Tensor, "item dim"]) -> Descent:
+    """Minimises unconstrained objectives, each from its own start.
 
     L-BFGS (Liu and Nocedal, Math. Program. 45, 1989) with a backtracking line search. Each problem has its own
     curvature pairs, step lengths and end; torch.optim.LBFGS would take all problems for one.
-
-    Args:
-        objective: of the problems.
-        gap: takes points and gradients; gives what is to become small ``[row]``.
-        start: of each problem.
-        tolerance: a problem ends when its gap is at most this.
-        max_steps: it ends after this many steps whatever its gap.
-        rounding: relative error of the objective's values.
-
-    Returns:
-        The last points.
     """
 
     def step(_: int, rows: Rows, moved: Tensor, turned: Tensor) -> tuple[Rows, State]:
@@ -47,13 +27,13 @@ def lbfgs(
             return rows.point[which] + length.unsqueeze(1) * direction[which]
 
         ones = torch.ones_like(rows.value)
-        after = backtrack(objective, rows, trial, ones, rows.value, _CUT, rounding)
+        after = backtrack(problems, rows, trial, ones, rows.value, _CUT)
         moved = torch.cat([moved[:, 1:], (after.point - rows.point).unsqueeze(1)], 1)
         turned = torch.cat([turned[:, 1:], (after.gradient - rows.gradient).unsqueeze(1)], 1)
         return after, (moved, turned)
 
     nothing = start.new_zeros(len(start), _MEMORY, start.shape[1])  # pairs without curvature count for nothing
-    return descend(start_rows(objective, start), (nothing, nothing), step, gap, tolerance, max_steps)
+    return descend(problems, start, lambda _: (nothing, nothing), step)
 
 
 def _apply_inverse_hessian(gradient: Tensor, moved: Tensor, turned: Tensor) -> Tensor:

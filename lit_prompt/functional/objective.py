@@ -17,30 +17,18 @@ def kl_from_moments(
 
     .. math:: KL(p \| q) = \mathrm{logsumexp}(z) - \langle W^T p, f \rangle - \langle p, b \rangle - H(p),
 
-    so that a target is its moments W^T p, its offset <p, b> and its entropy, and the gradient with respect to f is
-    the difference between the moments of q and of p (moment matching).
-
-    Args:
-        logits: float32 or float64.
-        features: what the head maps to the logits.
-        moments: W^T p.
-        offset: <p, b>.
-        entropy: H(p) in nats.
-
-    Returns:
-        Nats; differentiable in logits and features.
+    so that a target is its moments W^T p, its offset <p, b> and its entropy in nats, and the gradient with respect to f
+    is the difference between the moments of q and of p (moment matching).
     """
     return logits.logsumexp(-1) - (moments * features).sum(-1) - offset - entropy
 
 
-def kl_table_from_moments(logits: Tensor, features: Tensor, moments: Tensor, offset: Tensor, entropy: Tensor) -> Tensor:
-    """The same for all pairs of items and targets, ``[item, target]``, by a single product of matrices.
-
-    Args:
-        logits: ``[item, vocab]``, float32 or float64.
-        features: ``[item, feature]``.
-        moments: of the targets, ``[target, feature]``.
-        offset: ``[target]``.
-        entropy: nats, ``[target]``.
-    """
+def kl_table_from_moments(
+    logits: Float[Tensor, "item vocab"],
+    features: Float[Tensor, "item feature"],
+    moments: Float[Tensor, "target feature"],
+    offset: Float[Tensor, " target"],
+    entropy: Float[Tensor, " target"],
+) -> Float[Tensor, "item target"]:
+    """The same in nats for all pairs of items and targets, by a single product of matrices."""
     return logits.logsumexp(-1, keepdim=True) - features @ moments.T - offset - entropy

@@ -20,6 +20,8 @@ _MEMORY = 0.9
 # gradients of the least likely of 100,000 tokens are below the usual 1e-8, which would leave them where they are
 _ADAM_EPS = 1e-15
 _WEIGHT_DECAY = 0.97
+# nats; largest accepted error of an entropy
+_TOLERANCE = 1e-3
 # nats; closer than this a few Gauss-Newton steps meet the entropy, which a fixed Adam step would overshoot for ever
 _HAND_OVER = 0.05
 # nats; how far above ln|V| an entropy that was computed in float32 may lie
@@ -47,9 +49,6 @@ def max_outlier_mass(entropy: Float[Tensor, "*item"], k: int, vocab_size: int) -
         k: number of tokens, from 1 to V - 1.
         vocab_size: V.
 
-    Returns:
-        m, from k/V to 1.
-
     Raises:
         ValueError: if k or an entropy is out of range.
     """
@@ -70,15 +69,7 @@ def max_outlier_mass(entropy: Float[Tensor, "*item"], k: int, vocab_size: int) -
 
 @dataclass
 class OutlierDescent:
-    """What a descent reached, measured in float64.
-
-    Attributes:
-        logits: of the distributions.
-        entropy: nats.
-        mass: what the outlier tokens hold.
-        max_mass: the most that they can hold at the wanted entropy.
-        accepted: whether entropy and mass are as wanted.
-    """
+    """What a descent reached, measured in float64: entropies in nats, and the outliers' mass beside the largest one."""
 
     logits: Float32[Tensor, "item vocab"]
     entropy: Float64[Tensor, " item"]
@@ -96,12 +87,11 @@ def descend_to_outliers(
     b: float = 100.0,
     delta: float = 0.05,
     lr: float = 0.1,
-    tolerance: float = 1e-3,
 ) -> OutlierDescent:
     r"""Descends a (H(softmax z) - h)^2 - b M, M being the mass of the outlier tokens, from the given logits.
 
     The construction of *outlier targets* in Distribution Prompting (Wang, Zhu and Shi, EMNLP 2025, arXiv 2505.12244),
-    which accepts an item when |H - h| <= tolerance and M >= m - delta, with m from :func:`max_outlier_mass`.
+    which accepts an item when |H - h| <= 0.001 nats and M >= m - delta, with m from :func:`max_outlier_mass`.
 
     Under a small b the entropy falls first, other tokens get the mass and keep it; under a large one the descent ends
     where the two gradients cancel, away from h. So b starts large and shrinks by 3 % in each step that finds
@@ -121,7 +111,6 @@ def descend_to_outliers(
         b: weight of the mass at the start. Adam has no scale: a and b count through their ratio.
         delta: largest accepted shortfall of the mass.
         lr: Adam's step size.
-        tolerance: largest accepted |H - h| in nats.
 
     Returns:
         The logits and whether each item is accepted. The others hold what the last of 2,000 steps reached.
@@ -131,16 +120,14 @@ def descend_to_outliers(
     """
     max_mass = max_outlier_mass(target, outlier_ids.shape[1], logits.shape[1])
     goal = (1 - delta) * max_mass
-    reached = _descend(logits, target.to(logits), outlier_ids, goal.to(logits), a, b, lr, tolerance)
+    reached = _descend(logits, target.to(logits), outlier_ids, goal.to(logits), a, b, lr)
     log_p = double(reached).log_softmax(-1)
     h, mass = entropy(log_p), log_p.gather(1, outlier_ids).exp().sum(-1)
-    accepted = ((h - double(target)).abs() <= tolerance) & (mass >= max_mass - delta)
+    accepted = ((h - double(target)).abs() <= _TOLERANCE) & (mass >= max_mass - delta)
     return OutlierDescent(reached, h, mass, max_mass, accepted)
 
 
-def _descend(
-    logits: Tensor, target: Tensor, ids: Tensor, goal: Tensor, a: float, b: float, lr: float, tolerance: float
-) -> Tensor:
+def _descend(logits: Tensor, target: Tensor, ids: Tensor, goal: Tensor, a: float, b: float, lr: float) -> Tensor:
     """Adam until the outliers of each row hold their goal near the wanted entropy, Gauss-Newton from there."""
 
     def look(row: Tensor, z: Tensor, weight: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, State, State]:
@@ -154,7 +141,7 @@ def _descend(
         done = (mass >= goal[row]) & (error.abs() <= _HAND_OVER)
         if done.any():
             near = row[done]
-            done = done.masked_scatter(done, _keeps_goal(z[done], target[near], ids[near], goal[near], tolerance))
+            done = done.masked_scatter(done, _keeps_goal(z[done], target[near], ids[near], goal[near]))
         # gradient of the loss: p (-2a (H - h)(log p + H) + b M), less b p for the outliers
         gradient = log_p.add_(h.unsqueeze(-1)).mul_((-2 * a * error).unsqueeze(-1))
         gradient.add_((weight * mass).unsqueeze(-1)).mul_(p).scatter_add_(1, ids[row], -weight.unsqueeze(-1) * held)
@@ -170,12 +157,12 @@ def _descend(
 
     start = logits, torch.full_like(goal, b), torch.zeros_like(logits), torch.zeros_like(logits)
     (z,), _ = until_done(look, move, start, _STEPS)
-    return newton_to_entropy(z, target, tolerance)
+    return newton_to_entropy(z, target, _TOLERANCE)
 
 
-def _keeps_goal(z: Tensor, target: Tensor, ids: Tensor, goal: Tensor, tolerance: float) -> Tensor:
+def _keeps_goal(z: Tensor, target: Tensor, ids: Tensor, goal: Tensor) -> Tensor:
     """Whether Gauss-Newton steps on (H - h)^2 meet the entropy without costing the outliers their goal, ``[item]``."""
-    log_p = newton_to_entropy(z, target, tolerance).log_softmax(-1)
+    log_p = newton_to_entropy(z, target, _TOLERANCE).log_softmax(-1)
     p = log_p.exp()
     h, mass = -(p * log_p).sum(-1), p.gather(1, ids).sum(-1)
-    return ((h - target).abs() <= 0.5 * tolerance) & (mass >= goal)
+    return ((h - target).abs() <= 0.5 * _TOLERANCE) & (mass >= goal)

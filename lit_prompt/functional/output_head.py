@@ -1,7 +1,7 @@
 """The part of an LM that no prompt can change: final norm and output head, and what they let a prompt reach."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -70,9 +70,8 @@ class OutputHead:
         self, weight: Tensor, bias: Tensor | None, gain: Tensor, shift: Tensor, centred: bool, rounding: float
     ) -> None:
         self._weight = weight
-        self._bias = bias
+        self._bias = weight.new_zeros(len(weight)) if bias is None else bias
         self._gain, self._shift = double(gain), double(shift)
-        self._whole: tuple[slice, Tensor, Tensor | None] | None = None  # a head of a single block
         self._rounding = rounding
         self.dim = gain.shape[-1]
         self.centred = centred
@@ -82,29 +81,23 @@ class OutputHead:
         self.slack, norm = self._rounding_slack(rounding)
         self.float32_gap = 8.0 * torch.finfo(torch.float32).eps * norm * self.radius
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of logits."""
-        return self._weight.shape[0]
-
-    def _blocks(self, dtype: torch.dtype = torch.float64) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+    def _blocks(self, dtype: torch.dtype = torch.float64) -> Iterable[tuple[slice, Tensor, Tensor]]:
         """The head part by part: in float64 on the CPU, in another dtype where its weights are."""
         vocab, features = self._weight.shape
         size = max(256, _BLOCK_BYTES // (8 * max(features, _MOST_ITEMS)))
-        if size < vocab or dtype != torch.float64:
-            for start in range(0, vocab, size):
-                yield self._block(slice(start, min(start + size, vocab)), dtype)
-            return
-        if self._whole is None:
-            self._whole = self._block(slice(0, vocab), dtype)
-        yield self._whole
+        if size >= vocab and dtype == torch.float64:
+            return self._whole
+        return (self._block(slice(start, min(start + size, vocab)), dtype) for start in range(0, vocab, size))
 
-    def _block(self, part: slice, dtype: torch.dtype) -> tuple[slice, Tensor, Tensor | None]:
-        weight, bias = (None if x is None else x[part] for x in (self._weight, self._bias))
-        assert weight is not None
+    @cached_property
+    def _whole(self) -> list[tuple[slice, Tensor, Tensor]]:
+        return [self._block(slice(0, len(self._weight)), torch.float64)]
+
+    def _block(self, part: slice, dtype: torch.dtype) -> tuple[slice, Tensor, Tensor]:
+        weight, bias = self._weight[part], self._bias[part]
         if dtype == torch.float64:
-            return part, double(weight), None if bias is None else double(bias)
-        return part, weight.to(dtype), None if bias is None else bias.to(dtype)
+            return part, double(weight), double(bias)
+        return part, weight.to(dtype), bias.to(dtype)
 
     def features(self, u: Tensor) -> Tensor:
         """Features of normalised states: ``[item, dim]`` to ``[item, feature]``, float64."""
@@ -115,12 +108,7 @@ class OutputHead:
 
         A norm keeps its output there, whatever a prompt does, unless its own arithmetic fails: a LayerNorm whose input
         has a mean 10^5 times its spread and more takes away the wrong mean. No floor bounds what such a prompt reaches.
-
-        Args:
-            features: of an LM.
-
-        Returns:
-            False where a feature is not finite.
+        False where a feature is not finite.
         """
         inverse, unseen = self._inverse
         given = double(features) - self._shift
@@ -166,8 +154,7 @@ class OutputHead:
             offset = -(p * log_part.masked_fill(p == 0, 0.0)).sum(1)
             for columns, weight, bias in self._blocks():
                 features += (pad_rows(p[:, columns]) @ weight)[: len(p)]
-                if bias is not None:
-                    offset += p[:, columns] @ bias
+                offset += p[:, columns] @ bias
             moments.append(self._pull_back(features))
             constant.append(offset + features @ self._shift)
         return TargetTerms(torch.cat(moments), torch.cat(constant))
@@ -175,20 +162,9 @@ class OutputHead:
     def kl_and_gradient(
         self, u: Float64[Tensor, "item dim"], terms: TargetTerms, products: torch.dtype = torch.float64
     ) -> tuple[Float64[Tensor, " item"], Float64[Tensor, "item dim"]]:
-        """KL(p || q) in nats at normalised states and its gradient.
-
-        Args:
-            u: normalised states.
-            terms: the targets, one for each item.
-            products: dtype of the products with the head, float64 or float32.
-        """
-        kl, gradient = zip(
-            *(
-                self._part(u[i], terms.rows(i), products)
-                for i in torch.arange(len(u), device=u.device).split(_MOST_ITEMS)
-            ),
-            strict=True,
-        )
+        """KL(p || q) in nats and its gradient at normalised states, with float64 or float32 products with the head."""
+        every = torch.arange(len(u), device=u.device).split(_MOST_ITEMS)
+        kl, gradient = zip(*(self._part(u[i], terms.rows(i), products) for i in every), strict=True)
         return torch.cat(kl), torch.cat(gradient)
 
     def _part(self, u: Tensor, terms: TargetTerms, products: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -199,7 +175,7 @@ class OutputHead:
         top = torch.full_like(h[:, :1], -math.inf)
         total, mean = torch.zeros_like(top, dtype=sums), torch.zeros_like(h, dtype=sums)
         for _, weight, bias in self._blocks(products):
-            z = h @ weight.T if bias is None else torch.addmm(bias, h, weight.T)
+            z = torch.addmm(bias, h, weight.T)
             higher = torch.maximum(top, z.amax(1, keepdim=True))
             q = z.sub_(higher).exp_()
             shrink = (top.to(sums) - higher).exp()
@@ -227,7 +203,7 @@ class OutputHead:
             low, high = min(low, float(along.min())), max(high, float(along.max()))
             rows = weight @ self._gain if matrix else weight * self._gain
             norm = max(norm, float(rows.norm(dim=1).max()))
-            bias_size = max(bias_size, 0.0 if bias is None else float(bias.abs().max()))
+            bias_size = max(bias_size, float(bias.abs().max()))
         slack = 2.0 * rounding * bent + 2.0 * _LOGIT_ROUNDING * (norm * self.radius + bent + bias_size)
         return max(1e-6, slack + (rounding * (high - low) if self.centred else 0.0)), norm
 

@@ -41,19 +41,10 @@ def until_done(
     return tuple(ends), steps
 
 
-def bisect(
-    too_high: Callable[[Tensor, Tensor], Tensor], low: Tensor, high: Tensor, max_steps: int = 100
-) -> tuple[Tensor, Tensor]:
-    """Halves intervals until their ends are neighbouring numbers.
+def bisect(too_high: Callable[[Tensor, Tensor], Tensor], low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Halves intervals until their ends ``[row]`` are neighbouring numbers, and gives those; 100 times at most.
 
-    Args:
-        too_high: takes rows and a number for each, both ``[row]``; tells whether what is sought lies below.
-        low: lower ends ``[row]``.
-        high: upper ends ``[row]``.
-        max_steps: an interval is halved so many times at most.
-
-    Returns:
-        The last ends.
+    ``too_high`` takes rows and a number for each, both ``[row]``, and tells whether what is sought lies below.
     """
 
     def look(_: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, State, State]:
@@ -64,5 +55,5 @@ def bisect(
         above = too_high(row, middle)
         return torch.where(above, low, middle), torch.where(above, middle, high)
 
-    (low, high), _ = until_done(look, move, (low, high), max_steps)
+    (low, high), _ = until_done(look, move, (low, high), 100)
     return low, high

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from lit_prompt.functional.row_descent import Descent, Objective, Rows, backtrack, descend, start_rows
+from lit_prompt.functional.row_descent import Descent, Problems, Rows, backtrack, descend
 from lit_prompt.functional.row_loop import State
 
 # nonmonotone line search: the value may rise, but not above the largest of so many steps before
@@ -16,44 +16,32 @@ _STEP_SIZES = (1e-10, 1e10)
 
 
 def spectral_descent(
-    objective: Objective,
-    project: Callable[[Tensor], Tensor],
-    gap: Callable[[Tensor, Tensor], Tensor],
-    start: Float64[Tensor, "item dim"],
-    tolerance: float,
-    max_steps: int,
-    rounding: float,
+    problems: Problems, start: Float64[Tensor, "item dim"], project: Callable[[Tensor], Tensor]
 ) -> Descent:
-    """Minimises an objective over a set, from one start for each of many problems.
+    """Minimises objectives over a set, each from its own start.
 
     Projected gradient steps of Barzilai and Borwein's length with the nonmonotone line search of Birgin, Martínez and
     Raydan (SIAM J. Optim. 10(4), 2000). Each problem has its own step lengths and its own end.
 
     Args:
-        objective: of the problems.
-        project: maps points to the nearest ones of the set.
-        gap: takes points of the set and gradients; gives what is to become small ``[row]``.
+        problems: to be solved; their gaps are asked for at points of the set.
         start: of each problem.
-        tolerance: a problem ends when its gap is at most this.
-        max_steps: it ends after this many steps whatever its gap.
-        rounding: relative error of the objective's values.
-
-    Returns:
-        The last points.
+        project: maps points to the nearest ones of the set.
     """
 
     def step(number: int, rows: Rows, history: Tensor, length: Tensor) -> tuple[Rows, State]:
         def trial(which: Tensor, length: Tensor) -> Tensor:
             return project(rows.point[which] - length.unsqueeze(1) * rows.gradient[which])
 
-        after = backtrack(objective, rows, trial, length, history.amax(1), _CUT, rounding)
+        after = backtrack(problems, rows, trial, length, history.amax(1), _CUT)
         moved, turned = after.point - rows.point, after.gradient - rows.gradient
         length = _spectral_length(moved, turned, length, long=number % 2 == 1)
         return after, (torch.cat([history[:, 1:], after.value.unsqueeze(1)], 1), length)
 
-    rows = start_rows(objective, project(start))
-    history, length = rows.value.unsqueeze(1).repeat(1, _MEMORY), 1.0 / rows.gradient.norm(dim=1).clamp_min(1e-12)
-    return descend(rows, (history, length), step, gap, tolerance, max_steps)
+    def memory(rows: Rows) -> State:
+        return rows.value.unsqueeze(1).repeat(1, _MEMORY), 1.0 / rows.gradient.norm(dim=1).clamp_min(1e-12)
+
+    return descend(problems, project(start), memory, step)
 
 
 def _spectral_length(moved: Tensor, turned: Tensor, length: Tensor, long: bool) -> Tensor:

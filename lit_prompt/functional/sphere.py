@@ -1,6 +1,6 @@
 """The sphere problem: the least KL over the states that a soft prompt can give a pre-norm transformer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float64, Int64
@@ -9,12 +9,14 @@ from torch import Tensor
 from lit_prompt.functional.floor import Floor
 from lit_prompt.functional.lbfgs import lbfgs
 from lit_prompt.functional.output_head import OutputHead, TargetTerms
-from lit_prompt.functional.row_descent import Descent, in_two_precisions
+from lit_prompt.functional.row_descent import Descent, Problems, in_two_precisions
 
 # a point of the ball this close to its boundary counts as lying on it
 _ON_BOUNDARY = 1e-6
-# random starts are followed this far, and further only where they have come to a lower KL by then
+# a random start is followed this far, and further only where it has come to a lower KL by then
 _COARSE = 30.0
+# of a search, with products of each dtype
+_MOST_STEPS = 500
 
 
 @dataclass(frozen=True)
@@ -32,58 +34,40 @@ class SpherePoint:
     steps: Int64[Tensor, " item"]
 
 
-def kl_on_sphere(
-    head: OutputHead,
-    terms: TargetTerms,
-    floor: Floor,
-    restarts: int = 1,
-    tolerance: float = 1e-3,
-    max_steps: int = 500,
-    seed: int = 0,
-) -> SpherePoint:
+def kl_on_sphere(head: OutputHead, terms: TargetTerms, floor: Floor, tolerance: float = 1e-3) -> SpherePoint:
     """Least KL(p || q) over the sphere on which the final norm puts every state that is not tiny.
 
     The search starts at the ball's solution, brought to the sphere. Where that solution lies on the ball's boundary
-    the two problems have the same solution; elsewhere the problem is not convex and further starts are random.
+    the two problems have the same solution; elsewhere the problem is not convex and is searched from a random start,
+    too.
 
     Args:
         head: final norm and output head of the LM.
         terms: the targets.
         floor: their solutions in the ball.
-        restarts: random starts for each target whose ball solution lies within the ball.
         tolerance: a search ends when the gradient along the sphere, times the radius, is at most this, nats.
-        max_steps: it ends after so many steps in any case, with float32 and with float64 products each.
-        seed: of the random starts.
-
-    Returns:
-        The best point found for each target.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     # every target gets the same random directions: its result must not depend on its company
-    random = torch.randn(restarts + 1, head.dim, generator=generator, dtype=torch.float64).to(floor.point)
+    instead, other = torch.randn(2, head.dim, generator=generator, dtype=torch.float64).to(floor.point)
     norm = floor.point.norm(dim=1, keepdim=True)
-    every = torch.arange(len(norm), device=norm.device)
-    start = torch.where(norm > 1e-9, floor.point, random[0])
-    found = _descend(head, terms, start, every, tolerance, max_steps)
+    found = _descend(head, terms, torch.where(norm > 1e-9, floor.point, instead), tolerance)
     kl, point, steps = found.value.clone(), found.point.clone(), found.steps.clone()
-    within = every[norm.squeeze(1) < head.radius * (1.0 - _ON_BOUNDARY)]
-    for direction in random[1:] if len(within) else ():
-        start = direction.expand(len(within), -1)
-        coarse = _descend(head, terms, start, within, _COARSE * tolerance, max_steps)
+    within = (norm.squeeze(1) < head.radius * (1.0 - _ON_BOUNDARY)).nonzero().flatten()
+    if len(within):
+        coarse = _descend(head, terms.rows(within), other.expand(len(within), -1), _COARSE * tolerance)
         steps[within] += coarse.steps
         lower = coarse.value < kl[within]
         rows = within[lower]
         if len(rows):
-            fine = _descend(head, terms, coarse.point[lower], rows, tolerance, max_steps)
+            fine = _descend(head, terms.rows(rows), coarse.point[lower], tolerance)
             kl[rows], point[rows] = fine.value, fine.point
             steps[rows] += fine.steps
     return SpherePoint(kl, point, steps)
 
 
-def _descend(
-    head: OutputHead, terms: TargetTerms, start: Tensor, which: Tensor, tolerance: float, max_steps: int
-) -> Descent:
-    """Descends along the sphere from one start ``[row, dim]`` for each of some targets ``[row]``.
+def _descend(head: OutputHead, terms: TargetTerms, start: Tensor, tolerance: float) -> Descent:
+    """Descends along the sphere from a start ``[item, dim]`` for each target.
 
     L-BFGS over the directions of free vectors. (Projected spectral gradients, which are the fastest over the ball, take
     twice its steps here: the hard cases are ill-conditioned ones.)
@@ -92,19 +76,20 @@ def _descend(
 
     def on_sphere(x: Tensor) -> tuple[Tensor, Tensor]:
         x = head.centre(x)
-        norm = x.norm(dim=1, keepdim=True).clamp_min(1e-30)
-        return x * (radius / norm), radius / norm
+        scale = radius / x.norm(dim=1, keepdim=True).clamp_min(1e-30)
+        return x * scale, scale
 
     def along_sphere(x: Tensor, gradient: Tensor) -> Tensor:
         return head.centre(x).norm(dim=1) * gradient.norm(dim=1)
 
-    def solve(products: torch.dtype, start: Tensor, tolerance: float, rounding: float) -> Descent:
-        def objective(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-            u, scale = on_sphere(x)
-            kl, gradient = head.kl_and_gradient(u, terms.rows(which[rows]), products)
-            return kl, scale * (gradient - (gradient * u).sum(1, keepdim=True) * u / radius**2)
+    def objective(x: Tensor, rows: Tensor, products: torch.dtype) -> tuple[Tensor, Tensor]:
+        u, scale = on_sphere(x)
+        kl, gradient = head.kl_and_gradient(u, terms.rows(rows), products)
+        return kl, scale * (gradient - (gradient * u).sum(1, keepdim=True) * u / radius**2)
 
-        return lbfgs(objective, along_sphere, on_sphere(start)[0], tolerance, max_steps, rounding)
+    def method(problems: Problems, start: Tensor) -> Descent:
+        return lbfgs(problems, on_sphere(start)[0])
 
-    found = in_two_precisions(solve, start, tolerance, head.float32_gap)
-    return Descent(on_sphere(found.point)[0], found.value, found.gap, found.steps)
+    problems = Problems(objective, along_sphere, tolerance, _MOST_STEPS)
+    found = in_two_precisions(method, problems, start, head.float32_gap)
+    return replace(found, point=on_sphere(found.point)[0])

@@ -10,15 +10,12 @@ from torch import Tensor
 def best_swaps(
     change: Float[Tensor, "prompt length token"], current: Int64[Tensor, "prompt length"], k: int
 ) -> Int64[Tensor, "prompt length best"]:
-    """The replacements at each position that promise the largest decrease.
+    """The k replacements at each position that promise the largest decrease, best first; fewer where there are fewer.
 
     Args:
         change: first-order change of the loss.
-        current: which token stands there now; -1 where it is none of them.
+        current: which token stands there now, and is left out unless there is no other; -1 where it is none of them.
         k: how many.
-
-    Returns:
-        k tokens, best first; fewer where there are fewer. The current one is left out unless there is no other.
     """
     others = torch.arange(change.shape[-1], device=change.device) != current.unsqueeze(-1)
     k = min(k, max(change.shape[-1] - 1, 1))
@@ -60,12 +57,7 @@ def sample_blocks(
 ) -> Int64[Tensor, "prompt {width} length"]:
     """Candidates in which some neighbouring tokens become random ones (Andriushchenko et al., 2024, arXiv 2404.02151).
 
-    Args:
-        ids: of the prompts.
-        allowed: ids that may stand anywhere.
-        width: candidates of each prompt.
-        swaps: neighbours that a candidate replaces; at most the length.
-        generators: of each prompt, on the CPU.
+    Arguments as of :func:`sample_swaps`, but for the ids ``allowed``, which may stand at any position.
     """
     length = ids.shape[1]
     swaps = min(swaps, length)

@@ -31,11 +31,11 @@ class AllowedTokens:
             InputError: if a listed token does not exist, or none is left.
         """
         if self.allow is None:
-            chosen = set(vocabulary.ordinary_ids) | (set(vocabulary.special_ids) if self.special else set())
+            chosen = {*vocabulary.ordinary_ids, *vocabulary.special_ids}
         else:
             chosen = {vocabulary.checked_id(token, "model.tokens.allow") for token in self.allow}
-            if not self.special:
-                chosen -= set(vocabulary.special_ids)
+        if not self.special:
+            chosen -= set(vocabulary.special_ids)
         chosen -= {vocabulary.checked_id(token, "model.tokens.block") for token in self.block}
         if self.characters != "any":
             chosen = {i for i in chosen if self._is_readable(vocabulary.token_bytes[i])}

@@ -13,16 +13,13 @@ _VOLATILE_KEYS = ("_name_or_path", "transformers_version", "_attn_implementation
 
 
 def lm_fingerprint(model: Any) -> str:
-    """SHA-256 over a model's configuration and weights.
+    """SHA-256 over the configuration and weights of a ``transformers`` model, 16 hexadecimal digits.
 
     Two models with the same fingerprint compute the same distributions: the dtype of the weights is part of it, the
     folder they came from is not.
 
-    Args:
-        model: a ``transformers`` model.
-
-    Returns:
-        16 hexadecimal digits.
+    Raises:
+        InputError: if weights lie on disk.
     """
     digest = hashlib.sha256()
     config = {key: value for key, value in model.config.to_dict().items() if key not in _VOLATILE_KEYS}

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_prompt.errors import InputError
-from lit_prompt.functional.rows import MIN_ROWS as _MIN_ROWS
-from lit_prompt.functional.rows import pad_rows
+from lit_prompt.functional.rows import MIN_ROWS, pad_rows
 from lit_prompt.lm.fingerprint import lm_fingerprint
 from lit_prompt.lm.load import load_causal_lm
 from lit_prompt.lm.options import LMOptions
@@ -41,16 +40,16 @@ class FrozenLM(nn.Module):
         self.dispatched = getattr(model, "hf_device_map", None) is not None
         self.fingerprint = lm_fingerprint(model)
         self._head_copy: tuple[Tensor, Tensor | None] | None = None
+        self._logit_scale = 1.0
+        self.is_linear = False
         accepted = inspect.signature(model.forward).parameters
         self._keeps_logits = "logits_to_keep" in accepted
         self._takes_positions = "position_ids" in accepted
-        # eager attention is a product over items, which for a single one takes another kernel (as for _MIN_ROWS)
+        # eager attention is a product over items, which for a single one takes another kernel (as for MIN_ROWS)
         self._min_items = 2 if getattr(model.config, "_attn_implementation", None) == "eager" else 1
         probe = self.embed(torch.arange(3, device=self.device).unsqueeze(0))
         self.embedding_dim: int = probe.shape[-1]
-        self.is_linear = False
-        self._logit_scale = 1.0
-        logits = self._own_logits(probe)
+        logits = self.model(inputs_embeds=probe, use_cache=False).logits[:, -1]
         self.vocab_size: int = logits.shape[-1]
         if not torch.isfinite(logits).all():
             raise InputError(
@@ -61,12 +60,7 @@ class FrozenLM(nn.Module):
 
     @classmethod
     def load(cls, lm: str, options: LMOptions, device: torch.device | None = None) -> "FrozenLM":
-        """Loads an LM to a device.
-
-        Args:
-            lm: hub id or local folder.
-            options: how to load it; with a ``device_map`` its weights stay where that puts them.
-            device: the machine's accelerator, where there is one, by default.
+        """Loads an LM as :func:`load_causal_lm` does, to the machine's accelerator by default, where there is one.
 
         Raises:
             InputError: if it cannot be loaded, or the device does not take it.
@@ -76,22 +70,30 @@ class FrozenLM(nn.Module):
         return cls(load_causal_lm(lm, options, device))
 
     @property
+    def _table(self) -> Tensor:
+        weight: Tensor = self.model.get_input_embeddings().weight
+        return weight
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the LM's weights."""
+        return self._table.dtype
+
+    @property
     def device(self) -> torch.device:
         """Device of the input embeddings."""
-        weight: Tensor = self.model.get_input_embeddings().weight
-        return weight.device
+        return self._table.device
 
     @property
     def score_dtype(self) -> torch.dtype:
         """Dtype of features and logits: float32, or float64 for a float64 LM."""
-        return torch.float64 if self.model.get_input_embeddings().weight.dtype == torch.float64 else torch.float32
+        return torch.promote_types(self.dtype, torch.float32)
 
     @property
     def head_device(self) -> torch.device:
         """Device of features and logits."""
-        head = self.model.get_output_embeddings() if self.is_linear else self.model.get_input_embeddings()
-        device: torch.device = head.weight.device
-        return device
+        weight: Tensor = self.model.get_output_embeddings().weight if self.is_linear else self._table
+        return weight.device
 
     @property
     def max_length(self) -> int | None:
@@ -107,7 +109,7 @@ class FrozenLM(nn.Module):
         with torch.no_grad():
             alone, padded = self.features(probe[:, 5:]), self.features(probe, mask)
         # kernels of half precision differ by some roundings, an LM that sees the padding by far more
-        tolerance = max(1e-3, 16 * torch.finfo(probe.dtype).eps)
+        tolerance = max(1e-3, 16 * torch.finfo(self.dtype).eps)
         return bool((padded - alone).abs().max() <= tolerance * alone.abs().max())
 
     def _head_is_linear(self, probe: Tensor, logits: Tensor) -> bool:
@@ -122,61 +124,35 @@ class FrozenLM(nn.Module):
         predicted = self.logits(self.features(probe))
         # the LM rounds its logits to its own dtype, the head here does not
         tolerance = max(1e-4, 4 * torch.finfo(head.weight.dtype).eps)
-        for scale in self._named_scales():
+        # configurations speak of scales of the logits; which one is applied, if any, the probe tells
+        config = self.model.config.get_text_config()
+        named = (getattr(config, "logit_scale", None), getattr(config, "logits_scaling", None))
+        found = [float(value) for value in named if isinstance(value, (int, float)) and value > 0]
+        for scale in (1.0, *(scale for value in found for scale in (value, 1.0 / value))):
             if (scale * predicted - logits).abs().max() <= tolerance * logits.abs().max():
                 self._logit_scale, self._head_copy = scale, None
                 return True
         return False
-
-    def _named_scales(self) -> list[float]:
-        """Scales of the logits that configurations speak of; which one is applied, if any, the probe tells."""
-        config = self.model.config.get_text_config()
-        named = (getattr(config, "logit_scale", None), getattr(config, "logits_scaling", None))
-        found = [float(value) for value in named if isinstance(value, (int, float)) and value > 0]
-        return [1.0, *(scale for value in found for scale in (value, 1.0 / value))]
 
     def embed(self, ids: Tensor) -> Tensor:
         """Input embeddings of token ids, in the LM's dtype: ``[...]`` to ``[..., embedding]``."""
         embeddings: Tensor = self.model.get_input_embeddings()(ids.to(self.device))
         return embeddings
 
-    def _masking(self, mask: Tensor | None, positions: int = 0) -> dict[str, Tensor]:
-        """The LM's arguments for left padding, after some cached positions: a row is to give what it gives alone."""
-        if mask is None:
-            return {}
-        mask = mask.to(self.device).long()
-        # a row's first real position is its position 0, in every scheme; what padding gets does not matter
-        if not self._takes_positions:
-            return {"attention_mask": mask}
-        return {"attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp_min(0)[:, positions:]}
-
-    def _own_logits(self, inputs_embeds: Tensor) -> Tensor:
-        return self._features(inputs_embeds, {}, every=False)
-
-    def _features(self, inputs_embeds: Tensor, arguments: dict[str, Any], every: bool) -> Tensor:
-        """Features after the last position ``[item, feature]``, or after every one ``[item, position, feature]``."""
-        inputs_embeds = inputs_embeds.to(self.model.get_input_embeddings().weight.dtype)
-        arguments = {"use_cache": False, **arguments}
-        if self.is_linear:
-            states = self.model.base_model(inputs_embeds=inputs_embeds, **arguments).last_hidden_state
-            states = states.to(self.model.get_output_embeddings().weight.device)
-        else:
-            keep = {"logits_to_keep": 1} if self._keeps_logits and not every else {}
-            states = self.model(inputs_embeds=inputs_embeds, **arguments, **keep).logits
-        features: Tensor = states if every else states[:, -1]
-        return features if features.dtype == torch.float64 else features.float()
-
     def _fewest_items(self, positions: int) -> int:
-        return max(self._min_items, -(-_MIN_ROWS // positions))
+        return max(self._min_items, -(-MIN_ROWS // positions))
 
-    def features(self, inputs_embeds: Tensor, mask: Tensor | None = None, every: bool = False) -> Tensor:
+    def features(
+        self, inputs_embeds: Tensor, mask: Tensor | None = None, every: bool = False, cache: Any = None
+    ) -> Tensor:
         """What the head maps to the next token's logits.
 
         Args:
             inputs_embeds: ``[item, position, embedding]``, any floating dtype.
-            mask: which positions are real, ``[item, position]``, bool; the others are padding on the left. None where
-                all are.
+            mask: which positions are real, ``[item, position]``, bool, those of the cache included; the others are
+                padding on the left. None where all are.
             every: after every position, not after the last alone.
+            cache: a ``transformers`` cache of what stands before, for items filled up as by ``pad_rows``; extended.
 
         Returns:
             ``[item, feature]``, or ``[item, position, feature]`` after every position; float32 (float64 for a float64
@@ -184,8 +160,24 @@ class FrozenLM(nn.Module):
         """
         items, positions = inputs_embeds.shape[:2]
         rows = self._fewest_items(positions)
-        mask = None if mask is None else pad_rows(mask, rows)
-        return self._features(pad_rows(inputs_embeds, rows), self._masking(mask), every)[:items]
+        inputs_embeds = pad_rows(inputs_embeds, rows).to(self.dtype)
+        arguments: dict[str, Any] = {"use_cache": cache is not None}
+        if cache is not None:
+            arguments["past_key_values"] = cache
+        if mask is not None:
+            mask = pad_rows(mask, rows).to(self.device).long()
+            arguments["attention_mask"] = mask
+            # a row's first real position is its position 0, in every scheme; what padding gets does not matter
+            if self._takes_positions:
+                arguments["position_ids"] = (mask.cumsum(1) - 1).clamp_min(0)[:, -positions:]
+        if self.is_linear:
+            states = self.model.base_model(inputs_embeds=inputs_embeds, **arguments).last_hidden_state
+            states = states.to(self.head_device)
+        else:
+            keep = {"logits_to_keep": 1} if self._keeps_logits and not every else {}
+            states = self.model(inputs_embeds=inputs_embeds, **arguments, **keep).logits
+        features: Tensor = states[:items] if every else states[:items, -1]
+        return features.to(torch.promote_types(features.dtype, torch.float32))
 
     @torch.no_grad()
     def prefix_cache(self, ids: Tensor, mask: Tensor | None = None) -> PrefixCache:
@@ -193,11 +185,8 @@ class FrozenLM(nn.Module):
         from transformers import DynamicCache
 
         cache = DynamicCache()
-        rows = self._fewest_items(ids.shape[1])
-        arguments = {"use_cache": True, "past_key_values": cache}
-        arguments |= self._masking(None if mask is None else pad_rows(mask, rows))
-        self._features(self.embed(pad_rows(ids, rows)), arguments, every=False)
-        return PrefixCache.of(cache, len(ids))
+        self.features(self.embed(ids), mask, False, cache)
+        return PrefixCache([(layer.keys[: len(ids)], layer.values[: len(ids)]) for layer in cache.layers])
 
     @torch.no_grad()
     def features_after(
@@ -209,7 +198,7 @@ class FrozenLM(nn.Module):
         mask: Tensor | None = None,
         every: bool = False,
     ) -> Tensor:
-        """Features of tokens that continue beginnings of cached sequences.
+        """Features of tokens that continue beginnings of cached sequences, as of :meth:`features`.
 
         Args:
             cache: keys and values of the sequences.
@@ -218,23 +207,15 @@ class FrozenLM(nn.Module):
             ids: the tokens after those, ``[item, position]``.
             mask: of the whole, cached positions included; None where there is no padding.
             every: after every one of ``ids``, not after the last alone.
-
-        Returns:
-            As of :meth:`features`.
         """
-        items, rows = len(ids), self._fewest_items(ids.shape[1])
-        past = cache.beginnings(pad_rows(sequences, rows), positions)
-        arguments = {"use_cache": True, "past_key_values": past}
-        arguments |= self._masking(None if mask is None else pad_rows(mask, rows), positions)
-        return self._features(self.embed(pad_rows(ids, rows)), arguments, every)[:items]
+        past = cache.beginnings(pad_rows(sequences, self._fewest_items(ids.shape[1])), positions)
+        return self.features(self.embed(ids), mask, every, past)
 
     @torch.no_grad()
     def caches_prefixes(self, positions: int, padded: bool = False) -> bool:
         """Whether tokens that continue cached beginnings give what the whole gives, measured on a probe.
 
-        Args:
-            positions: of the whole; a window that is shorter may matter.
-            padded: whether there is padding on the left.
+        A window that is shorter than the whole, of so many positions, may matter, and padding on its left.
         """
         if positions < 2:
             return False
@@ -242,7 +223,6 @@ class FrozenLM(nn.Module):
         mask = (torch.arange(positions) >= torch.tensor([[0], [1]])) if padded else None
         whole = self.features(self.embed(ids), mask)
         sequences = torch.tensor([1, 0])
-        tolerance = max(1e-4, 16 * torch.finfo(self.model.get_input_embeddings().weight.dtype).eps)
         try:
             cache = self.prefix_cache(ids, mask)
             cuts = {1, positions // 2, positions - 1}
@@ -250,6 +230,7 @@ class FrozenLM(nn.Module):
             parts = [self.features_after(cache, sequences, cut, ids[sequences, cut:], swapped) for cut in cuts]
         except (AttributeError, IndexError, TypeError, ValueError):  # no cache, or one of another kind
             return False
+        tolerance = max(1e-4, 16 * torch.finfo(self.dtype).eps)
         return all(bool((part - whole[sequences]).abs().max() <= tolerance * whole.abs().max()) for part in parts)
 
     def head(self) -> tuple[Tensor, Tensor | None]:
@@ -258,13 +239,13 @@ class FrozenLM(nn.Module):
         In float32 or float64; a copy is kept when the LM's own are in half precision or scaled.
         """
         head = self.model.get_output_embeddings()
-        if head.weight.dtype in (torch.float32, torch.float64) and self._logit_scale == 1.0:
-            return head.weight, head.bias
-        if self._head_copy is None or self._head_copy[0].device != head.weight.device:
-            dtype = torch.float64 if head.weight.dtype == torch.float64 else torch.float32
-            weight, bias = (None if x is None else x.to(dtype) * self._logit_scale for x in (head.weight, head.bias))
-            assert weight is not None
-            self._head_copy = (weight, bias)
+        weight, bias = head.weight, head.bias
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        if weight.dtype == dtype and self._logit_scale == 1.0:
+            return weight, bias
+        if self._head_copy is None or self._head_copy[0].device != weight.device:
+            scaled = None if bias is None else bias.to(dtype) * self._logit_scale
+            self._head_copy = (weight.to(dtype) * self._logit_scale, scaled)
         return self._head_copy
 
     def logits(self, features: Tensor) -> Tensor:
@@ -272,15 +253,14 @@ class FrozenLM(nn.Module):
         if not self.is_linear:
             return features
         weight, bias = self.head()
-        items = features.shape[0]
-        return F.linear(pad_rows(features.to(weight.device), _MIN_ROWS), weight, bias)[:items]
+        return F.linear(pad_rows(features.to(weight.device)), weight, bias)[: len(features)]
 
     def next_token_logits(self, inputs_embeds: Tensor, mask: Tensor | None = None) -> Tensor:
         """Next-token logits, ``[item, vocab]``, after input embeddings and their mask as in :meth:`features`."""
         return self.logits(self.features(inputs_embeds, mask))
 
     def moments(self, log_p: Tensor) -> tuple[Tensor, Tensor]:
-        """What a target needs in the search loop: its moments W^T p and its offset <p, b>.
+        """What targets need in the search loop: their moments W^T p and their offsets <p, b>.
 
         Args:
             log_p: log-probabilities, ``[item, vocab]``.
@@ -292,7 +272,7 @@ class FrozenLM(nn.Module):
         if not self.is_linear:
             return p, torch.zeros_like(p[:, 0])
         weight, bias = self.head()
-        p = pad_rows(p.to(weight), _MIN_ROWS)
+        p = pad_rows(p.to(weight))
         offset = torch.zeros_like(p[:, 0]) if bias is None else p @ bias
         return (p @ weight)[: len(log_p)], offset[: len(log_p)]
 

@@ -26,12 +26,6 @@ def output_geometry(lm: FrozenLM) -> OutputHead:
     RMSNorm, with which gain and bias. Then the norm's bound is checked on the states recovered from the LM's features,
     and the head on its logits.
 
-    Args:
-        lm: the LM.
-
-    Returns:
-        The head over normalised states.
-
     Raises:
         InputError: if the geometry does not hold for this LM. Such LMs can be searched all the same.
     """
@@ -41,18 +35,22 @@ def output_geometry(lm: FrozenLM) -> OutputHead:
     with torch.no_grad():
         first, *others = probe.split(_AT_ONCE)
         features, calls = _recorded(lm, first)
-        found = _final_norm(features, calls)
-        if found is None:
+        norm = _final_norm(features, calls)
+        if norm is None:
             raise _unknown("its last hidden state does not come from a LayerNorm or an RMSNorm")
-        gain, shift, centred = found
-        weight, bias = lm.head()
         # norms are computed in float32 even in a float64 LM
-        rounding = max(torch.finfo(lm.model.get_input_embeddings().weight.dtype).eps, torch.finfo(torch.float32).eps)
-        geometry = OutputHead(weight, bias, gain, shift, centred, rounding)
+        rounding = max(torch.finfo(lm.dtype).eps, torch.finfo(torch.float32).eps)
+        gain, shift, centred = norm
+        geometry = OutputHead(*lm.head(), gain, shift, centred, rounding)
         features = torch.cat([features, *(lm.features(part) for part in others)])
         if not geometry.contains(features).all():
             raise _unknown("its last hidden states lie outside the ball that its final norm should keep them in")
-        _check_logits(lm, probe, features, rounding)
+        # on more and larger states than were at hand when the LM was loaded
+        parts = probe.to(lm.dtype).split(_AT_ONCE)
+        logits = torch.cat([lm.model(inputs_embeds=part, use_cache=False).logits[:, -1] for part in parts])
+        logits = logits.to(features)
+        if not (lm.logits(features) - logits).abs().amax() <= max(1e-4, 4 * rounding) * logits.abs().amax():
+            raise _unknown("its logits are not what its head gives for its last hidden state")
     return geometry
 
 
@@ -132,13 +130,3 @@ def _norm_form(module: nn.Module, given: Tensor) -> tuple[Tensor, Tensor, bool] 
             if bool(fits.all() and bounded.all() and length[-1] >= 1.0 - tolerance):
                 return form, shift, centred
     return None
-
-
-def _check_logits(lm: FrozenLM, probe: Tensor, features: Tensor, rounding: float) -> None:
-    """Checks the head on more and larger states than were at hand when the LM was loaded."""
-    dtype = lm.model.get_input_embeddings().weight.dtype
-    parts = probe.to(dtype).split(_AT_ONCE)
-    logits = torch.cat([lm.model(inputs_embeds=part, use_cache=False).logits[:, -1] for part in parts]).to(features)
-    error = (lm.logits(features) - logits).abs().amax()
-    if not error <= max(1e-4, 4 * rounding) * logits.abs().amax():
-        raise _unknown("its logits are not what its head gives for its last hidden state")

@@ -19,11 +19,9 @@ def _check_folder(lm: str) -> None:
     """Refuses a local path that does not exist or holds no config.json, before transformers asks a hub for it."""
     path = Path(lm)
     looks_local = path.is_absolute() or lm.startswith((".", "~")) or lm.count("/") > 1
-    if not path.exists():
-        if looks_local:
-            raise InputError(f"--lm: no folder {lm}; give a folder with config.json and safetensors, or a hub id")
-        return
-    if not (path / "config.json").is_file():
+    if looks_local and not path.exists():
+        raise InputError(f"--lm: no folder {lm}; give a folder with config.json and safetensors, or a hub id")
+    if path.exists() and not (path / "config.json").is_file():
         raise InputError(f"--lm: {lm} holds no config.json; give a folder saved by transformers' save_pretrained")
 
 
@@ -100,14 +98,7 @@ def _hub_is_out_of_reach() -> bool:
 
 
 def load_tokenizer(lm: str, options: LMOptions) -> Any:
-    """Loads the tokenizer of an LM.
-
-    Args:
-        lm: hub id or local folder.
-        options: revision and trust_remote_code are used.
-
-    Returns:
-        A ``transformers`` tokenizer.
+    """Loads the ``transformers`` tokenizer of an LM, given by hub id or local folder.
 
     Raises:
         InputError: if there is none to be had.
@@ -124,15 +115,12 @@ def load_tokenizer(lm: str, options: LMOptions) -> Any:
 
 
 def load_causal_lm(lm: str, options: LMOptions, device: torch.device | None = None) -> Any:
-    """Loads the weights of a causal LM, safetensors only, frozen and in eval mode.
+    """Loads a causal LM of ``transformers``, safetensors only, frozen and in eval mode.
 
     Args:
         lm: hub id or local folder.
         options: how to load it.
         device: where its weights go, unless ``device_map`` places them; the CPU by default.
-
-    Returns:
-        A ``transformers`` model.
 
     Raises:
         InputError: if it cannot be loaded.
@@ -142,19 +130,15 @@ def load_causal_lm(lm: str, options: LMOptions, device: torch.device | None = No
 
     transformers_logging.disable_progress_bar()
     _check_folder(lm)
-    extra: dict[str, Any] = {}
-    if options.device_map is not None:
-        extra["device_map"] = options.device_map
-    if options.attention is not None:
-        extra["attn_implementation"] = options.attention
     with readable_errors(lm, "the model"):
         model, report = AutoModelForCausalLM.from_pretrained(
             lm,
-            dtype=options.dtype if options.dtype == "auto" else getattr(torch, options.dtype),
+            dtype=options.dtype,
+            device_map=options.device_map,
+            attn_implementation=options.attention,
             use_safetensors=True,
             output_loading_info=True,
             **source(lm, options),
-            **extra,
         )
         if device is not None and options.device_map is None:
             model = model.to(device)

@@ -1,4 +1,4 @@
-"""Keys and values of prompts whose beginnings are gone on with in many ways."""
+"""Keys and values of prompts whose beginnings are continued in many ways."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class PrefixCache:
-    """Keys and values of some token sequences, of which any beginning can be gone on with.
+    """Keys and values of some token sequences, of which any beginning can be continued.
 
     Args:
         layers: keys and values of each layer, ``[sequence, head, position, size]``.
@@ -16,11 +16,6 @@ class PrefixCache:
 
     def __init__(self, layers: list[tuple[Tensor, Tensor]]) -> None:
         self._layers = layers
-
-    @classmethod
-    def of(cls, cache: Any, sequences: int) -> "PrefixCache":
-        """Takes over what a forward pass has left of its first sequences in a ``transformers`` cache."""
-        return cls([(layer.keys[:sequences], layer.values[:sequences]) for layer in cache.layers])
 
     @classmethod
     def joined(cls, parts: Sequence["PrefixCache"]) -> "PrefixCache":
@@ -35,12 +30,7 @@ class PrefixCache:
         return sum(x[0, :, 0].numel() * x.element_size() for layer in self._layers for x in layer)
 
     def beginnings(self, sequences: Tensor, positions: int) -> Any:
-        """The first positions of some sequences as a cache that a forward pass goes on with.
-
-        Args:
-            sequences: which ones, repetitions allowed, ``[item]``.
-            positions: how many positions of each.
-        """
+        """The first positions of some sequences ``[item]``, repetitions allowed, as a cache that a pass extends."""
         from transformers import DynamicCache
 
         cache = DynamicCache()

@@ -11,12 +11,7 @@ class RoundTrip:
     """The text of token prompts between fixed texts, and the tokens that it gives again.
 
     A prompt that a user pastes is text. Its tokens come back only if the tokenizer splits the text, between the texts
-    before and after it, where the prompt does.
-
-    Args:
-        vocabulary: the LM's vocabulary.
-        before: text before the prompt.
-        after: text after it.
+    ``before`` and ``after`` it, where the prompt does.
     """
 
     def __init__(self, vocabulary: Vocabulary, before: str, after: str) -> None:

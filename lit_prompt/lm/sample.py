@@ -13,17 +13,7 @@ _BLOCK = 64
 
 
 def sample_text(model: Any, vocabulary: Vocabulary, tokens: int, seed: int) -> str:
-    """A text sampled from an LM, from its beginning-of-text token to its end of text.
-
-    Args:
-        model: a ``transformers`` causal LM.
-        vocabulary: its vocabulary.
-        tokens: most tokens of the text.
-        seed: decides the text.
-
-    Returns:
-        The text without special tokens.
-    """
+    """A text of so many tokens at most that a ``transformers`` LM makes up, without special tokens."""
     tokenizer = vocabulary.tokenizer
     ids = _sample(model, tokenizer, 1, tokens, seed)[0].tolist()
     if tokenizer.eos_token_id in ids:
@@ -32,17 +22,10 @@ def sample_text(model: Any, vocabulary: Vocabulary, tokens: int, seed: int) -> s
 
 
 def sample_prompts(lm: FrozenLM, vocabulary: Vocabulary, count: int, length: int, seed: int) -> Tensor | None:
-    """Beginnings of texts that an LM makes up.
-
-    Args:
-        lm: the LM.
-        vocabulary: its vocabulary.
-        count: number of prompts.
-        length: tokens of each, beginning-of-text not counted.
-        seed: decides the texts.
+    """Beginnings of texts that an LM makes up, the beginning-of-text token left out.
 
     Returns:
-        Token ids ``[prompt, length]``, on the CPU; None where the LM takes no text of this length.
+        Token ids ``[count, length]``, on the CPU; None where the LM takes no text of this length.
     """
     if lm.max_length is not None and length >= lm.max_length:
         return None

@@ -4,19 +4,14 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from tokenizers.pre_tokenizers import ByteLevel
+
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-
-
-def _byte_characters() -> list[str]:
-    """The character that byte-level BPE writes for each byte: itself if printable, else one from U+0100 on."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [b for b in range(0x100) if b not in printable]
-    code = {b: b for b in printable} | {b: 0x100 + i for i, b in enumerate(others)}
-    return [chr(code[b]) for b in range(0x100)]
-
-
-_CHARACTERS = _byte_characters()
-_BYTES = {character: b for b, character in enumerate(_CHARACTERS)}
+# byte-level BPE writes a printable byte as itself, each other one, in order, as a character from U+0100 on
+_ALPHABET = sorted(ByteLevel.alphabet())
+_BYTES = {c: ord(c) for c in _ALPHABET if ord(c) < 0x100}
+_BYTES |= zip(_ALPHABET[len(_BYTES) :], sorted({*range(0x100)} - {*_BYTES.values()}), strict=True)
+_CHARACTERS = {b: c for c, b in _BYTES.items()}
 
 
 @dataclass(frozen=True)
@@ -42,11 +37,12 @@ class Spelling:
         # marks within words, which no byte of a text stands for; characters of a text that are bytes already
         if model.get("end_of_word_suffix") or model.get("continuing_subword_prefix"):
             return None
-        if _has(steps(description["normalizer"]), "ByteLevel"):
+        if any(step["type"] == "ByteLevel" for step in steps(description["normalizer"])):
             return None
-        if _has(decoder, "ByteLevel"):
+        kinds = {step["type"] for step in decoder}
+        if "ByteLevel" in kinds:
             return cls("")
-        byte_fallback = bool(model.get("byte_fallback")) or _has(decoder, "ByteFallback")
+        byte_fallback = bool(model.get("byte_fallback")) or "ByteFallback" in kinds
         for step in decoder:
             if step["type"] == "Metaspace":
                 return cls(step["replacement"], byte_fallback)
@@ -85,7 +81,3 @@ def steps(component: dict[str, Any] | None) -> list[dict[str, Any]]:
         if key in component:
             return [step for part in component[key] for step in steps(part)]
     return [component]
-
-
-def _has(found: list[dict[str, Any]], kind: str) -> bool:
-    return any(step["type"] == kind for step in found)

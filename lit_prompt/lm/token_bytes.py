@@ -73,7 +73,7 @@ class TokenBytes:
         return ids
 
     def encode(self, data: bytes) -> list[int]:
-        """Tokens that go on with a text: no space is put in front, nothing is trimmed, none is special.
+        """Tokens of text that continues another: no space is put in front, nothing is trimmed, none is special.
 
         Their bytes join to ``data`` as the tokenizer normalises it (by NFC, say; most leave a text as it is). A marker
         of the space in the data is read as a space.
@@ -106,13 +106,12 @@ class TokenBytes:
 
     def _if_spelled(self, ids: list[int], data: bytes) -> list[int]:
         """The ids if they spell the data, else none: an unknown character is left out or becomes an unknown token."""
-        parts = [self.table[token_id] if token_id < len(self.table) else None for token_id in ids]
-        known = [part for part in parts if part is not None]
-        return ids if len(known) == len(parts) and b"".join(known) == data else []
+        known = [part for i in ids if i < len(self.table) and (part := self.table[i]) is not None]
+        return ids if len(known) == len(ids) and b"".join(known) == data else []
 
 
 def _inner_tokenizer(backend: Any, description: dict[str, Any]) -> Any:
-    """A tokenizer of the same vocabulary for texts that go on with others.
+    """A tokenizer of the same vocabulary for texts that continue others.
 
     It neither puts a space in front nor trims, and reads special tokens' names as text. The vocabulary is shared, not
     copied.

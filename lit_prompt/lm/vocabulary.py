@@ -29,11 +29,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, lm: str, options: LMOptions) -> "Vocabulary":
-        """Loads tokenizer and vocabulary size of an LM without its weights.
-
-        Args:
-            lm: hub id or local folder.
-            options: revision and trust_remote_code are used here; all of them are kept.
+        """Loads tokenizer and vocabulary size of an LM, given by hub id or local folder, without its weights.
 
         Raises:
             InputError: if there is no such LM.
@@ -69,7 +65,7 @@ class Vocabulary:
 
     @cached_property
     def _anchor(self) -> int:
-        return int(self.tokenizer.encode("a", add_special_tokens=False)[-1])
+        return self.encode("a")[-1]
 
     def decode(self, ids: list[int]) -> str:
         """Text of a token sequence, special tokens included, nothing cleaned up."""
@@ -85,11 +81,7 @@ class Vocabulary:
         return [int(i) for i in self.tokenizer.encode(text, add_special_tokens=False)]
 
     def encode_after(self, text: str) -> list[int]:
-        """Token ids of a text that follows others: as :meth:`encode`, but no space is put in front.
-
-        Raises:
-            InputError: as for ``encode``.
-        """
+        """Token ids of a text that follows others: as :meth:`encode`, but no space is put in front."""
         if any(token in text for token in self.tokenizer.convert_ids_to_tokens(sorted(self._special))):
             return self.encode(text)
         try:
@@ -119,21 +111,11 @@ class Vocabulary:
 
     @property
     def ids_by_bytes(self) -> dict[bytes, int]:
-        """The token of each byte string; of several, the one that the tokenizer itself uses.
-
-        Raises:
-            InputError: as for ``token_bytes``.
-        """
+        """The token of each byte string; of several, the tokenizer's own. Raises as ``token_bytes`` does."""
         return self._spelling.ids
 
     def continuation_ids(self, data: str | bytes) -> list[int]:
-        """Token ids of a text that goes on with another text: no space is put in front, no token is special.
-
-        The bytes of the tokens join to ``data`` as the tokenizer normalises it; where the tokens cannot spell it (a
-        character unknown to a tokenizer without byte fallback), there are no ids.
-
-        Args:
-            data: text, or bytes that need not be valid UTF-8.
+        """Token ids of text that continues another text, or of bytes: see :meth:`TokenBytes.encode`.
 
         Raises:
             InputError: as for ``token_bytes`` and ``encode``.
@@ -145,47 +127,46 @@ class Vocabulary:
 
         A token that is no text of its own (a byte of a longer character, a padding row) is shown as ``<id 123>``.
         """
-        if token_id >= len(self.tokenizer):
-            return f"<id {token_id}>"
-        before = self.decode([self._anchor])
-        text = self.decode([self._anchor, token_id])
-        if not text.startswith(before) or "\ufffd" in text:
-            return f"<id {token_id}>"
-        return text[len(before) :]
+        if token_id < len(self.tokenizer):
+            before = self.decode([self._anchor])
+            text = self.decode([self._anchor, token_id])
+            if text.startswith(before) and "\ufffd" not in text:
+                return text[len(before) :]
+        return f"<id {token_id}>"
 
     def token_id(self, text: str) -> int:
-        """The one token that adds this text.
-
-        Args:
-            text: for instance `` yes``; the leading space counts.
+        """The one token that adds this text, such as `` yes``, of which the space counts.
 
         Raises:
             InputError: if the text is not exactly one token; the message shows how it splits.
         """
         ids = self.encode(text)
-        if len(ids) == 1 and (self.text(ids[0]) == text or self._is_special(ids[0], text)):
-            return self._within_logits(ids[0], text)
+        # a special token by its name: an unknown word is the unknown token, too
+        names = self.tokenizer.convert_ids_to_tokens(ids)
+        if len(ids) == 1 and (self.text(ids[0]) == text or (ids[0] in self._special and names == [text])):
+            if ids[0] >= self.size:
+                raise InputError(f"{text!r} is token {ids[0]}, but the LM has logits for {self.size} tokens only")
+            return ids[0]
+        try:
+            known = self.ids_by_bytes
+        except InputError:  # the tokenizer is of another kind
+            known = {}
         # a tokenizer that puts a space before every text reaches a token without one only by its bytes
-        named = self._known_bytes.get(text.encode())
-        if named is not None:
-            return named
+        if text.encode() in known:
+            return known[text.encode()]
         pieces = [self.text(i) for i in ids]
         hint = ""
         if len(ids) == 1:
             hint = f"; the nearest token is {pieces[0]!r}"
-        elif f" {text}".encode() in self._known_bytes:
+        elif f" {text}".encode() in known:
             hint = f"; with a space before it, {' ' + text!r}, it is one token"
         raise InputError(f"{text!r} is not exactly one token of this LM: it splits into {pieces} (ids {ids}){hint}")
 
     def checked_id(self, token: int | str, where: str) -> int:
         """Id of a token that a user named by text or id.
 
-        Args:
-            token: text or id.
-            where: named in the error.
-
         Raises:
-            InputError: if there is no such token.
+            InputError: if there is no such token; it names ``where`` the user did so.
         """
         if isinstance(token, str):
             try:
@@ -195,22 +176,6 @@ class Vocabulary:
         if not 0 <= token < self.size:
             raise InputError(f"{where}: token id {token} is not among 0 to {self.size - 1}, the ids of this LM")
         return token
-
-    @cached_property
-    def _known_bytes(self) -> dict[bytes, int]:
-        try:
-            return self.ids_by_bytes
-        except InputError:
-            return {}
-
-    def _is_special(self, token_id: int, name: str) -> bool:
-        # by its name: an unknown word is the unknown token, too
-        return token_id in self._special and self.tokenizer.convert_ids_to_tokens(token_id) == name
-
-    def _within_logits(self, token_id: int, text: str) -> int:
-        if token_id >= self.size:
-            raise InputError(f"{text!r} is token {token_id}, but the LM has logits for {self.size} tokens only")
-        return token_id
 
 
 def _utf8(text: str) -> bytes:

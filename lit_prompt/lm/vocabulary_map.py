@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from lit_prompt.functional.precision import double
 from lit_prompt.lm.vocabulary import Vocabulary
 
 
@@ -33,7 +34,7 @@ class VocabularyMap:
         source: vocabulary of the distributions.
         target: vocabulary that they are carried to.
         kind: ``shared_tokens``: to the token of the same bytes. ``first_piece``: to the first token in the target's
-            encoding of the token's bytes, as they go on with other text.
+            encoding of the token's bytes, as they continue other text.
 
     Attributes:
         token_ids: token of the target for each token of the source, -1 where there is none, ``[source_size]``, int64.
@@ -46,29 +47,16 @@ class VocabularyMap:
         self.target_size = target.size
         found, moved = _by_id(source, target) or _by_bytes(source, target, kind)
         self.token_ids = torch.tensor(found, dtype=torch.int64)
-        kept = self.token_ids >= 0
-        self._from = kept.nonzero()[:, 0]
-        self._to = self.token_ids[kept]
-        self._lost = (~kept).nonzero()[:, 0]
         self._moved = torch.tensor(moved, dtype=torch.int64)
 
     def map(self, probs: Tensor) -> Mapped:
-        """Carries distributions over.
-
-        Args:
-            probs: rows that sum to 1, ``[item, source_size]``, on any device.
-
-        Returns:
-            The distributions over the target's vocabulary, lost and moved mass, on the CPU.
-        """
-        probs = probs.to("cpu", torch.float64)
-        to = self._to.expand(len(probs), -1)
-        mapped = torch.zeros(len(probs), self.target_size, dtype=torch.float64).scatter_add_(
-            1, to, probs[:, self._from]
-        )
-        return Mapped(
-            mapped / _row_sums(mapped).unsqueeze(1), _row_sums(probs[:, self._lost]), _row_sums(probs[:, self._moved])
-        )
+        """Carries distributions ``[item, source_size]``, rows that sum to 1 on any device, over; on the CPU."""
+        probs = double(probs)
+        kept = self.token_ids >= 0
+        to = self.token_ids[kept].expand(len(probs), -1)
+        mapped = probs.new_zeros(len(probs), self.target_size).scatter_add_(1, to, probs[:, kept])
+        mapped /= _row_sums(mapped).unsqueeze(1)
+        return Mapped(mapped, _row_sums(probs[:, ~kept]), _row_sums(probs[:, self._moved]))
 
 
 def _row_sums(x: Tensor) -> Tensor:

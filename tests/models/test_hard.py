@@ -298,14 +298,14 @@ def test_fluency_lowers_the_prompts_own_surprise(hard, tiny_lm):
 
 def test_running_out_of_memory_halves_the_batch_and_changes_nothing(hard, tiny_lm, monkeypatch, caplog):
     normal = hard(tiny_lm, GRID).results
-    inner = FrozenLM._features
+    inner = FrozenLM.features
 
     def small_device(self, inputs_embeds, *args, **kwargs):
         if inputs_embeds.shape[0] > 20:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return inner(self, inputs_embeds, *args, **kwargs)
 
-    monkeypatch.setattr(FrozenLM, "_features", small_device)
+    monkeypatch.setattr(FrozenLM, "features", small_device)
     bank = hard(tiny_lm, GRID).results
     assert torch.equal(bank.prompts, normal.prompts)
     assert (bank.kl - normal.kl).abs().max() <= 1e-5

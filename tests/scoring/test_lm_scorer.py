@@ -263,7 +263,7 @@ def test_out_of_memory_halves_and_goes_on(lms, fluency, monkeypatch, caplog):
     scorer = scorer_of(lm, (4,), (), fluency)
     expected = table(scorer, ids)
     gradient = scorer.gradient(lm.embed(ids).float(), rows % TARGETS)[1]
-    inner = FrozenLM._features
+    inner = FrozenLM.features
 
     def small_device(self, inputs_embeds, *args, **kwargs):
         # the LM pads to 16 rows in all
@@ -271,7 +271,7 @@ def test_out_of_memory_halves_and_goes_on(lms, fluency, monkeypatch, caplog):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return inner(self, inputs_embeds, *args, **kwargs)
 
-    monkeypatch.setattr(FrozenLM, "_features", small_device)
+    monkeypatch.setattr(FrozenLM, "features", small_device)
     assert (table(scorer, ids) - expected).abs().max() <= 1e-5
     assert scorer.micro_batch.size == 15
     assert "out of memory with 60 prompts at once; going on with 30 at once" in caplog.text
@@ -287,17 +287,17 @@ def test_out_of_memory_while_bases_are_prepared(lms, fluency, monkeypatch):
     ids, rows = variations(base, 60)
     expected = table(scorer, ids)
     bases_of(scorer, base)  # what the LM keeps is measured the first time
-    inner = FrozenLM._features
+    inner = FrozenLM.features
 
     def small_device(self, inputs_embeds, *args, **kwargs):
         if len(inputs_embeds) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return inner(self, inputs_embeds, *args, **kwargs)
 
-    monkeypatch.setattr(FrozenLM, "_features", small_device)
+    monkeypatch.setattr(FrozenLM, "features", small_device)
     bases = bases_of(scorer, base)
     assert scorer.micro_batch.size == 3
-    monkeypatch.setattr(FrozenLM, "_features", inner)
+    monkeypatch.setattr(FrozenLM, "features", inner)
     assert (table(scorer, ids, bases, rows) - expected).abs().max() <= 1e-5
 
 
@@ -308,7 +308,7 @@ def test_out_of_memory_with_a_single_prompt_is_one_line(lms, monkeypatch):
     def no_room(self, *args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(FrozenLM, "_features", no_room)
+    monkeypatch.setattr(FrozenLM, "features", no_room)
     for call in (table, scan, bases_of):
         with pytest.raises(InputError, match="out of memory with a single prompt"):
             call(scorer, random_prompts(3))

@@ -197,11 +197,11 @@ def test_calls_of_the_lm_do_not_grow_with_restarts_and_with_contexts_only_by_wid
         search = ChunkSearch(searcher, problem, BestSoFar(nothing, 0.0, None))
         search.init(*random_starts(problem), 0.0)
         search.step()  # what an LM keeps is measured once
-        made, inner = [], FrozenLM._features
-        monkeypatch.setattr(FrozenLM, "_features", lambda *args, **kw: made.append(1) or inner(*args, **kw))
+        made, inner = [], FrozenLM.features
+        monkeypatch.setattr(FrozenLM, "features", lambda *args, **kw: made.append(1) or inner(*args, **kw))
         for _ in range(steps):
             search.step()
-        monkeypatch.setattr(FrozenLM, "_features", inner)
+        monkeypatch.setattr(FrozenLM, "features", inner)
         return len(made)
 
     one = calls()
