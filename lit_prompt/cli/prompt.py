@@ -22,6 +22,12 @@ from lit_prompt.models.checks import refuse_many_devices
 _RUN_KWARGS = {"validate": {"verbose": False}, "test": {"verbose": False}, "predict": {"return_predictions": False}}
 
 
+def read_data(arguments: RunArguments) -> TargetDataModule:
+    """The data module of a config, without module and trainer."""
+    data: TargetDataModule = PromptCLI(None, arguments).datamodule
+    return data
+
+
 class PromptCLI(RunCLI):
     """Runs fit, validate, test and predict.
 
