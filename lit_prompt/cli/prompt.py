@@ -29,12 +29,7 @@ def read_data(arguments: RunArguments) -> TargetDataModule:
 
 
 class PromptCLI(RunCLI):
-    """Runs fit, validate, test and predict.
-
-    Args:
-        command: one of these; None to make the data module alone.
-        arguments: its options.
-    """
+    """Runs fit, validate, test and predict."""
 
     commands = ("fit", "validate", "test", "predict")
     usage = "lit_prompt COMMAND [--config FILE] [--run FOLDER] [--lm NAME_OR_PATH] [--KEY VALUE ...]"

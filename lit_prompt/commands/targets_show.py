@@ -14,7 +14,6 @@ from lit_prompt.results.targets_shown import print_remarks, print_summary, print
 
 _DRAWN_PER_FAMILY = 200
 _RANKS = 256
-_ROWS_PER_READ = 64
 
 
 def run(options: Namespace) -> None:
@@ -78,9 +77,8 @@ def _curves(targets: TargetSet) -> tuple[dict[str, np.ndarray], dict[str, np.nda
         # of a large family targets of every entropy, evenly spaced
         mine = mine[np.argsort(entropy[mine], kind="stable")]
         drawn = mine[np.linspace(0, len(mine) - 1, min(len(mine), _DRAWN_PER_FAMILY)).round().astype(int)]
-        parts = []
-        for start in range(0, len(drawn), _ROWS_PER_READ):
-            log_probs = targets.batch(drawn[start : start + _ROWS_PER_READ].tolist()).log_probs
-            parts.append(log_probs.sort(dim=1, descending=True).values.exp().numpy()[:, ranks - 1])
-        curves[name], drawn_entropy[name] = np.concatenate(parts), entropy[drawn]
+        # read one by one: a row is as long as the vocabulary
+        rows = (targets.batch([i]).log_probs[0].sort(descending=True).values for i in drawn.tolist())
+        curves[name] = np.stack([row.exp().numpy()[ranks - 1] for row in rows])
+        drawn_entropy[name] = entropy[drawn]
     return curves, drawn_entropy, ranks

@@ -84,7 +84,7 @@ def search(name: str, root: Path, lm: str, device: str, steps: str = "") -> dict
     trainer = L.Trainer(accelerator=device, devices=1, max_epochs=-1, logger=False, enable_checkpointing=False,
                         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0)  # fmt: skip
     trainer.fit(model, datamodule=data)
-    return model.evaluate(model.targets.batch(range(len(model.targets))))[0]
+    return model.evaluator.columns(data.targets.batch(range(len(data.targets))), model.results)[0]
 
 
 def write_targets(root: Path, lm: str) -> None:
