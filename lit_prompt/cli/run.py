@@ -154,11 +154,11 @@ class RunCLI(LightningCLI):
 
 def _run_logger(folder: Path | None, name: str) -> TensorBoardLogger:
     """The logger of a run that is resumed or evaluated in its folder, or of a new one."""
-    place: tuple[Any, ...] = ("logs", name)
+    root, version = Path("logs"), None
     if folder is not None:
         folder = folder if len(folder.parts) > 2 else folder.resolve()
-        place = (folder.parents[1], folder.parent.name, folder.name)
-    logger = TensorBoardLogger(*place, default_hp_metric=False)
+        root, name, version = folder.parents[1], folder.parent.name, folder.name
+    logger = TensorBoardLogger(root, name, version, default_hp_metric=False)
     try:
         Path(logger.log_dir).mkdir(parents=True, exist_ok=True)
     except OSError as error:
