@@ -275,10 +275,10 @@ def test_out_of_memory_goes_on_and_says_so(cli, workdir, tiny_lm, monkeypatch, c
     (workdir / "ok.yaml").write_text(CONFIG)
     features = FrozenLM.features
 
-    def small_device(self, inputs_embeds, mask=None):
+    def small_device(self, inputs_embeds, *args):
         if inputs_embeds.shape[0] > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return features(self, inputs_embeds, mask)
+        return features(self, inputs_embeds, *args)
 
     monkeypatch.setattr(FrozenLM, "features", small_device)
     cli("fit", "--config", "ok.yaml", "--lm", tiny_lm)
@@ -286,7 +286,7 @@ def test_out_of_memory_goes_on_and_says_so(cli, workdir, tiny_lm, monkeypatch, c
 
 
 def test_out_of_memory_with_one_prompt(fails, monkeypatch):
-    def tiny_device(self, inputs_embeds, mask=None):
+    def tiny_device(self, inputs_embeds, *args):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(FrozenLM, "features", tiny_device)
