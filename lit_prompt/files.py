@@ -1,6 +1,7 @@
 """Files that are whole or not there, and their names."""
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,11 +34,6 @@ def free_path(folder: Path, name: str) -> Path:
 def newest(folder: Path, name: str) -> Path | None:
     """The last of ``results.parquet``, ``results-1.parquet``, ... in a folder; None if there is none."""
     stem, suffix = Path(name).stem, Path(name).suffix
-    found: dict[int, Path] = {}
-    for path in folder.glob(f"{stem}*{suffix}"):
-        number = path.stem.removeprefix(stem).removeprefix("-")
-        if path.stem == stem:
-            found[0] = path
-        elif number.isdecimal():
-            found[int(number)] = path
+    numbered = re.compile(rf"{re.escape(stem)}(?:-(\d+))?{re.escape(suffix)}")
+    found = {int(match[1] or 0): path for path in folder.glob("*") if (match := numbered.fullmatch(path.name))}
     return found[max(found)] if found else None

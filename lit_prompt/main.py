@@ -1,6 +1,5 @@
 """``lit_prompt``: the command. Help and version answer before anything heavy is imported."""
 
-import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from collections.abc import Sequence
 from lit_prompt import __version__
 from lit_prompt.cli.arguments import read_arguments
 from lit_prompt.cli.parser import check_command
+from lit_prompt.commands.options import run_command
 from lit_prompt.errors import shown_errors
 
 USAGE = """\
@@ -55,22 +55,12 @@ examples:
 """
 
 
-#: Commands of the search, and the modules whose ``main`` the others are.
 SEARCHES = ("fit", "test", "validate", "predict")
-COMMANDS = {
-    "report": "lit_prompt.commands.report",
-    "shortest": "lit_prompt.commands.shortest",
-    "floor": "lit_prompt.commands.floor",
-    "targets": "lit_prompt.commands.targets",
-    "pretrain": "lit_prompt.pretrain.cli",
-}
+COMMANDS = (*SEARCHES, "report", "shortest", "floor", "targets", "pretrain")
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Runs the command line.
-
-    Args:
-        args: command and options; those of the process by default.
+    """Runs the command line: ``args``, or those of the process.
 
     Raises:
         SystemExit: with code 2 after a mistake of the user, 130 after Ctrl-C.
@@ -87,11 +77,15 @@ def main(args: Sequence[str] | None = None) -> None:
     # same rounding in every run on a CPU, whatever else the machine is doing; read when torch is imported
     os.environ.setdefault("MKL_CBWR", "AUTO")
     with shown_errors():
-        check_command(command, [*SEARCHES, *COMMANDS])
-        if command in COMMANDS:
-            importlib.import_module(COMMANDS[command]).main(options)
-        else:
+        check_command(command, COMMANDS)
+        if command in SEARCHES:
             arguments = read_arguments(command, options, takes_run=True)
             from lit_prompt.cli.prompt import PromptCLI
 
             PromptCLI(command, arguments)
+        elif command == "pretrain":
+            from lit_prompt.pretrain.cli import main as pretrain
+
+            pretrain(options)
+        else:
+            run_command(command, options)

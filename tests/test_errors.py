@@ -173,7 +173,7 @@ def test_bad_configs_of_hard_prompts(fails, workdir, text, expected):
     assert expected in fails("fit", "--config", "bad.yaml")
 
 
-def test_a_hard_search_goes_on_with_its_own_settings(cli, fails, workdir, tiny_lm):
+def test_a_hard_search_is_resumed_with_its_own_settings(cli, fails, workdir, tiny_lm):
     (workdir / "hard.yaml").write_text(HARD)
     cli("fit", "--config", "hard.yaml", "--lm", tiny_lm)
     said = fails("fit", "--run", "logs/hard/version_0", "--model.searcher.width", "9")
@@ -275,10 +275,10 @@ def test_out_of_memory_goes_on_and_says_so(cli, workdir, tiny_lm, monkeypatch, c
     (workdir / "ok.yaml").write_text(CONFIG)
     features = FrozenLM.features
 
-    def small_device(self, inputs_embeds, mask=None):
+    def small_device(self, inputs_embeds, *args):
         if inputs_embeds.shape[0] > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return features(self, inputs_embeds, mask)
+        return features(self, inputs_embeds, *args)
 
     monkeypatch.setattr(FrozenLM, "features", small_device)
     cli("fit", "--config", "ok.yaml", "--lm", tiny_lm)
@@ -286,7 +286,7 @@ def test_out_of_memory_goes_on_and_says_so(cli, workdir, tiny_lm, monkeypatch, c
 
 
 def test_out_of_memory_with_one_prompt(fails, monkeypatch):
-    def tiny_device(self, inputs_embeds, mask=None):
+    def tiny_device(self, inputs_embeds, *args):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(FrozenLM, "features", tiny_device)
@@ -301,7 +301,7 @@ def test_an_lm_that_gives_nan_only(fails, monkeypatch):
     assert "no search gave a finite KL" in fails("fit", "--config", "ok.yaml")
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(cli, workdir, tiny_lm, monkeypatch):
+def test_ctrl_c_saves_and_says_how_to_resume(cli, workdir, tiny_lm, monkeypatch):
     (workdir / "ok.yaml").write_text(CONFIG)
     started = SearchCheckpoint.on_train_start
 
@@ -311,7 +311,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(cli, workdir, tiny_lm, monkeypatch):
 
     monkeypatch.setattr(SearchCheckpoint, "on_train_start", interrupted)
     said = cli("fit", "--config", "ok.yaml", "--lm", tiny_lm, code=130)
-    assert said.splitlines()[-1].endswith("Go on with: lit_prompt fit --run logs/ok/version_0")
+    assert said.splitlines()[-1].endswith("Resume with: lit_prompt fit --run logs/ok/version_0")
     monkeypatch.undo()
     monkeypatch.chdir(workdir)
     assert "lit_prompt test --run logs/ok/version_0" in cli("fit", "--run", "logs/ok/version_0")

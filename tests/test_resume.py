@@ -1,4 +1,4 @@
-"""A run that is killed at a random moment and gone on with ends in the same result, bit for bit."""
+"""A run that is killed at a random moment and resumed ends in the same result, bit for bit."""
 
 import random
 import signal
@@ -90,7 +90,7 @@ def test_killed_and_resumed_is_bit_identical(workdir, tiny_lm, config, steps, nu
     _, said = process.communicate()
     if number == signal.SIGINT:
         assert process.returncode == 130
-        assert f"Go on with: lit_prompt fit --run {broken.relative_to(workdir)}" in said
+        assert f"Resume with: lit_prompt fit --run {broken.relative_to(workdir)}" in said
         assert "Traceback" not in said
     before = _state(broken)
     assert before["epoch"] >= chunk
@@ -100,13 +100,17 @@ def test_killed_and_resumed_is_bit_identical(workdir, tiny_lm, config, steps, nu
     )
     assert "lit_prompt test --run" in resumed.stdout
     expected, found = _state(whole), _state(broken)
-    for name, value in expected["lit_prompt"]["bank"].items():
+    for name, value in expected["lit_prompt"]["results"].items():
         if name != "seconds":
-            assert torch.equal(value, found["lit_prompt"]["bank"][name]), (name, before["epoch"], before["global_step"])
-    assert found["lit_prompt"]["bank"]["kl"].isfinite().all()
+            assert torch.equal(value, found["lit_prompt"]["results"][name]), (
+                name,
+                before["epoch"],
+                before["global_step"],
+            )
+    assert found["lit_prompt"]["results"]["kl"].isfinite().all()
     curves, others = (state["callbacks"]["KLCurves"]["curves"] for state in (expected, found))
     for target, curve in curves.items():
-        assert torch.equal(curve.nan_to_num(-1.0), others[target].nan_to_num(-1.0))
+        assert torch.equal(curve, others[target])
 
 
 def test_resume_into_a_new_run_with_a_checkpoint(workdir, tiny_lm):
@@ -117,9 +121,9 @@ def test_resume_into_a_new_run_with_a_checkpoint(workdir, tiny_lm):
     partial = [*fit, "--trainer.max_epochs", "2"]
     subprocess.run(partial, check=True, capture_output=True)
     checkpoint = workdir / "logs" / "r" / "version_1" / "checkpoints" / "last.ckpt"
-    bank = _state(checkpoint.parent.parent)["lit_prompt"]["bank"]
-    assert bank["kl"].isfinite().all(1).tolist() == [True] * 6 + [False] * 2
+    results = _state(checkpoint.parent.parent)["lit_prompt"]["results"]
+    assert results["kl"].isfinite().all(1).tolist() == [True] * 6 + [False] * 2
     subprocess.run([*fit, "--ckpt_path", str(checkpoint)], check=True, capture_output=True)
-    expected, found = (_state(workdir / "logs" / "r" / f"version_{k}")["lit_prompt"]["bank"] for k in (0, 2))
+    expected, found = (_state(workdir / "logs" / "r" / f"version_{k}")["lit_prompt"]["results"] for k in (0, 2))
     assert torch.equal(expected["kl"], found["kl"])
     assert torch.equal(expected["prompts"], found["prompts"])

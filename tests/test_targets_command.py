@@ -162,7 +162,7 @@ def test_fit_uses_a_saved_set(cli, config, built, tiny_lm):
         cli("test", "--run", run)
     kl = [pq.read_table(run / "results.parquet").select(["target_id", "kl"]) for run in (own, loaded)]
     assert kl[0] == kl[1]
-    assert "lit_prompt test --run logs/small/version_1" in cli("fit", "--run", loaded)  # gone on with
+    assert "lit_prompt test --run logs/small/version_1" in cli("fit", "--run", loaded)  # resumed
 
 
 def test_a_stopped_fit_on_a_saved_set_is_gone_on_with(cli, config, built, tiny_lm):

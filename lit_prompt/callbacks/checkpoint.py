@@ -44,11 +44,6 @@ class SearchCheckpoint(Checkpoint):
         self._stop = True
         signal.signal(number, signal.default_int_handler)  # a second Ctrl-C does not wait
 
-    def _restore_signals(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers.clear()
-
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -56,7 +51,7 @@ class SearchCheckpoint(Checkpoint):
         if self._stop or (batch_idx + 1) % self.every_n_steps == 0:
             path = self._save(trainer)
             if self._stop:
-                raise Interrupted(_how_to_go_on(trainer, path, getattr(pl_module, "command", "fit")))
+                raise Interrupted(_how_to_resume(trainer, path, getattr(pl_module, "command", "fit")))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves after a chunk."""
@@ -64,11 +59,13 @@ class SearchCheckpoint(Checkpoint):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Gives the signals back."""
-        self._restore_signals()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Gives the signals back."""
-        self._restore_signals()
+        self.on_train_end(trainer, pl_module)
 
     def _save(self, trainer: L.Trainer) -> Path | None:
         folder = run_folder(trainer)
@@ -86,7 +83,7 @@ class SearchCheckpoint(Checkpoint):
         return path
 
 
-def _how_to_go_on(trainer: L.Trainer, path: Path | None, command: str) -> str:
+def _how_to_resume(trainer: L.Trainer, path: Path | None, command: str) -> str:
     if path is None:
         return "Interrupted; nothing was saved, as this run keeps no log folder."
-    return f"Interrupted; everything so far is saved. Go on with: lit_prompt {command} --run {trainer.log_dir}"
+    return f"Interrupted; everything so far is saved. Resume with: lit_prompt {command} --run {trainer.log_dir}"

@@ -61,7 +61,7 @@ class KLCurves(L.Callback):
         for target, value in zip(index, kl, strict=True):
             if target not in self._curves:
                 self._curves[target] = torch.full((-(-pl_module.steps // stride),), torch.nan)
-            self._curves[target][batch_idx // stride] = value
+            self._curves[target][batch_idx // stride :] = value  # holds for the steps that the chunk may not need
         if trainer.logger is not None:
             families = [pl_module.data.targets.family[i] for i in index]
             tags = {f"train/{name}": value for name, value in kl_quantiles(kl, families).items()}
@@ -74,7 +74,7 @@ class KLCurves(L.Callback):
         if not self._curves or not isinstance(logger, TensorBoardLogger):
             return
         targets = sorted(self._curves)
-        curves = torch.stack([_hold_last(self._curves[i]) for i in targets])
+        curves = torch.stack([self._curves[i] for i in targets])
         families = [pl_module.data.targets.family[i] for i in targets]
         stride = self._stride(pl_module)
         for point in range(curves.shape[1]):
@@ -94,11 +94,3 @@ class KLCurves(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resumes from saved curves."""
         self._curves = state_dict["curves"]
-
-
-def _hold_last(curve: Tensor) -> Tensor:
-    """Fills the steps that a chunk did not need any more with its last value."""
-    known = (~curve.isnan()).nonzero().flatten()
-    filled = curve.clone()
-    filled[int(known[-1]) + 1 :] = curve[known[-1]]
-    return filled

@@ -27,15 +27,14 @@ class PromptTable(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Logs the table that the chunk ends with."""
-        # the last step may be one that was shown
-        shown = self._logged == (trainer.current_epoch, trainer.global_step)
-        if isinstance(pl_module, HardPrompt) and not shown:
+        if isinstance(pl_module, HardPrompt):
             self._log(trainer, pl_module)
 
     def _log(self, trainer: L.Trainer, module: HardPrompt) -> None:
-        if not isinstance(trainer.logger, TensorBoardLogger):
-            return
-        self._logged = trainer.current_epoch, trainer.global_step
+        now = trainer.current_epoch, trainer.global_step
+        if not isinstance(trainer.logger, TensorBoardLogger) or self._logged == now:
+            return  # the chunk's last step may have been shown
+        self._logged = now
         index, _ = module.progress()
         target_ids = [module.data.targets.target_id[i] for i in index]
         rows = list(zip(target_ids, *module.best_texts(), strict=True))

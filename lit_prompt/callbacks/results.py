@@ -21,44 +21,42 @@ from lit_prompt.results.rows import Row, grouped
 from lit_prompt.results.tokens_shown import print_top_tokens
 
 
-class ResultWriter(L.Callback):
+class EvaluationCallback(L.Callback):
+    """Collects what an evaluation gives for each batch.
+
+    Attributes:
+        found: columns of result records, a dictionary a batch; of ``predict`` lists of token records.
+    """
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Forgets an earlier evaluation."""
+        self.found: list[Any] = []
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Collects."""
+        self.found.append(outputs)
+
+    on_validation_batch_end = on_predict_batch_end = on_test_batch_end
+
+
+class ResultWriter(EvaluationCallback):
     """Writes, prints and draws what an evaluation found.
 
     ``test`` writes ``results.parquet``, ``prompts.safetensors`` and a picture into the run's folder and prints a table;
     ``validate`` prints the table alone; ``predict`` writes and prints the reached top tokens.
     """
 
-    def __init__(self) -> None:
-        self._columns: list[Columns] = []
-        self._records: list[Row] = []
-
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Forgets an earlier evaluation."""
-        self._columns, self._records = [], []
-
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
-    ) -> None:
-        """Collects records."""
-        self._columns.append(outputs)
-
-    on_validation_batch_end = on_test_batch_end
-
-    def on_predict_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
-    ) -> None:
-        """Collects token records."""
-        self._records.extend(outputs)
-
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Prints the table."""
-        if self._columns:
-            print_results(result_table(self._columns))
+        if self.found:
+            print_results(result_table(self.found))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes results, prompts and the picture; prints the table and the paths."""
         assert isinstance(pl_module, PromptModule)
-        table = result_table(self._columns)
+        table = result_table(self.found)
         print_results(table)
         print_prompts(table)
         print_comparisons(comparisons(table))
@@ -68,7 +66,7 @@ class ResultWriter(L.Callback):
         folder.mkdir(parents=True, exist_ok=True)
         results = RESULTS.write(table, free_path(folder, "results.parquet"))
         prompts = free_path(folder, "prompts.safetensors")
-        _save_prompts(pl_module, self._columns, prompts)
+        _save_prompts(pl_module, self.found, prompts)
         picture = free_path(folder, "kl_vs_entropy.png")
         title = f"{pl_module.method} prompts, {Path(pl_module.lm_path).name}"
         kl_against_entropy({title: grouped(table.to_pylist(), itemgetter("family"))}).savefig(picture)
@@ -85,11 +83,12 @@ class ResultWriter(L.Callback):
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes and prints the token records."""
-        print_top_tokens(self._records)
+        records: list[Row] = [row for batch in self.found for row in batch]
+        print_top_tokens(records)
         if (folder := run_folder(trainer)) is not None:
             folder.mkdir(parents=True, exist_ok=True)
             path = free_path(folder, "predictions.parquet")
-            say(f"predictions   {PREDICTIONS.write(PREDICTIONS.table(self._records), path)}")
+            say(f"predictions   {PREDICTIONS.write(PREDICTIONS.table(records), path)}")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Says what to do next."""

@@ -8,6 +8,7 @@ import lightning as L
 import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from lit_prompt.callbacks.results import EvaluationCallback
 from lit_prompt.models import PromptModule
 from lit_prompt.records.results import Columns, result_table
 from lit_prompt.results.figures import kl_against_entropy, target_against_reached
@@ -18,11 +19,10 @@ from lit_prompt.results.tokens_shown import error_markdown
 _HP_METRICS = ("hp/kl_median", "hp/kl_mean", "hp/kl_p90")
 
 
-class TensorBoardReport(L.Callback):
+class TensorBoardReport(EvaluationCallback):
     """Logs hyperparameters at the start, and at the end of a fit or a test what was found, from the saved prompts."""
 
     def __init__(self) -> None:
-        self._columns: list[Columns] = []
         self._searched_steps = 0
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -48,20 +48,10 @@ class TensorBoardReport(L.Callback):
         columns = [pl_module.evaluator.columns(batch, pl_module.results)[0] for batch in batches]
         self._show(trainer.logger, pl_module, columns, trainer.global_step)
 
-    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forgets an earlier test."""
-        self._columns = []
-
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
-    ) -> None:
-        """Collects records."""
-        self._columns.append(outputs)
-
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Shows what the test found."""
         if isinstance(trainer.logger, TensorBoardLogger) and isinstance(pl_module, PromptModule):
-            self._show(trainer.logger, pl_module, self._columns, self._searched_steps)
+            self._show(trainer.logger, pl_module, self.found, self._searched_steps)
 
     def _show(self, logger: TensorBoardLogger, module: PromptModule, columns: list[Columns], step: int) -> None:
         every = result_table(columns).to_pylist()

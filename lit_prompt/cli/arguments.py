@@ -46,17 +46,15 @@ def read_arguments(command: str, options: Sequence[str], takes_run: bool = False
     parser.add_argument("-c", "--config", dest="configs", type=user_path, action="append", default=[])
     for option in ("--run", "--ckpt_path") if takes_run else ():
         parser.add_argument(option, type=user_path)
+    parser.set_defaults(run=None, ckpt_path=None)
     known, rest = parser.parse_known_args(options)
-    configs: list[Path] = known.configs
-    folder: Path | None = None
-    if takes_run:
-        folder, checkpoint = known.run, known.ckpt_path
-        if folder is not None:
-            checkpoint = checkpoint or _last_checkpoint(folder)
-        elif checkpoint is not None and not configs and (checkpoint.parent.parent / CONFIG_FILE).is_file():
-            folder = checkpoint.parent.parent
-        configs = [folder / CONFIG_FILE, *configs] if folder else configs
-        rest += [f"--ckpt_path={checkpoint}"] if checkpoint else []
+    folder, checkpoint, configs = known.run, known.ckpt_path, known.configs
+    if folder is not None:
+        checkpoint = checkpoint or _last_checkpoint(folder)
+    elif checkpoint is not None and not configs and (checkpoint.parent.parent / CONFIG_FILE).is_file():
+        folder = checkpoint.parent.parent
+    configs = [folder / CONFIG_FILE, *configs] if folder else configs
+    rest += [f"--ckpt_path={checkpoint}"] if checkpoint else []
     name = configs[-1].stem if configs else "default"
     return RunArguments([*(f"--config={_checked(path)}" for path in configs), *rest], configs, name, folder)
 

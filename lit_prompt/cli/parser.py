@@ -1,8 +1,9 @@
-"""A command's argument parser, whose errors are one line."""
+"""A command's argument parser, and what is said of its arguments, in one line."""
 
 import argparse
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,13 +18,8 @@ def user_path(text: str) -> Path:
 def check_command(name: str, commands: Iterable[str], of: str = "") -> None:
     """Refuses a command that does not exist.
 
-    Args:
-        name: as the user wrote it.
-        commands: those that exist.
-        of: beginning of the error.
-
     Raises:
-        InputError: names all commands, and the nearest one.
+        InputError: begins with ``of``; names all commands, and the nearest one.
     """
     commands = list(commands)
     if name not in commands:
@@ -32,27 +28,22 @@ def check_command(name: str, commands: Iterable[str], of: str = "") -> None:
         raise InputError(f"{of}no command {name!r}{hint} (its commands are {', '.join(commands)})")
 
 
+@contextmanager
+def writing(out: Path, advice: str = "") -> Iterator[None]:
+    """Says of a place that cannot be written that ``--out`` named it."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"--out: {out} cannot be written ({error.strerror}){advice}") from error
+
+
 class CommandParser(argparse.ArgumentParser):
-    """A parser whose errors are one line.
+    """An argparse parser for what follows ``lit_prompt COMMAND``, whose errors are one line."""
 
-    Args:
-        command: the command's name after ``lit_prompt``.
-        usage: its arguments.
-        description: what it does.
-        epilog: last lines of the help.
-        **kwargs: of argparse's parser.
-    """
-
-    def __init__(self, command: str, usage: str = "", description: str = "", epilog: str = "", **kwargs: Any) -> None:
-        super().__init__(
-            prog=f"lit_prompt {command}",
-            usage=f"lit_prompt {command} {usage}",
-            description=description,
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-            **kwargs,
-        )
+    def __init__(self, command: str, usage: str = "", **kwargs: Any) -> None:
+        prog = f"lit_prompt {command}"
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, f"{prog} {usage}", formatter_class=layout, allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
         """Raises what argparse would print below its usage."""

@@ -22,13 +22,14 @@ from lit_prompt.models.checks import refuse_many_devices
 _RUN_KWARGS = {"validate": {"verbose": False}, "test": {"verbose": False}, "predict": {"return_predictions": False}}
 
 
-class PromptCLI(RunCLI):
-    """Runs fit, validate, test and predict.
+def read_data(arguments: RunArguments) -> TargetDataModule:
+    """The data module of a config, without module and trainer."""
+    data: TargetDataModule = PromptCLI(None, arguments).datamodule
+    return data
 
-    Args:
-        command: one of these; None to make the data module alone.
-        arguments: its options.
-    """
+
+class PromptCLI(RunCLI):
+    """Runs fit, validate, test and predict."""
 
     commands = ("fit", "validate", "test", "predict")
     usage = "lit_prompt COMMAND [--config FILE] [--run FOLDER] [--lm NAME_OR_PATH] [--KEY VALUE ...]"

@@ -2,6 +2,8 @@
 
 import argparse
 import logging
+import re
+import shutil
 import warnings
 import zipfile
 from pathlib import Path
@@ -15,10 +17,20 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_prompt.callbacks.checkpoint import SearchCheckpoint
 from lit_prompt.cli.arguments import CONFIG_FILE, RunArguments
-from lit_prompt.cli.help import SettingsParser
 from lit_prompt.cli.mistakes import explain
 from lit_prompt.data.datamodule import run_folder
 from lit_prompt.errors import InputError
+
+
+class SettingsParser(LightningArgumentParser):
+    """A parser whose help leaves the trainer's forty arguments to Lightning's own page, and shows no reST marks."""
+
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        """What ``--help`` prints, which is all that the parser is good for then."""
+        for action in self._actions:
+            if action.dest.startswith("trainer."):
+                action.help = argparse.SUPPRESS
+        return re.sub(r"(?::\w+:)?`+([^`]+)`+", r"\1", super().format_help(*args, **kwargs))
 
 
 class SaveConfig(SaveConfigCallback):
@@ -39,13 +51,7 @@ class SaveConfig(SaveConfigCallback):
 class RunCLI(LightningCLI):
     """A LightningCLI whose runs keep a folder in ``logs`` and whose mistakes are one line.
 
-    Args:
-        model_class: the module, or its base class.
-        data_class: the data module.
-        command: one of :attr:`commands`; None to make the data module alone.
-        arguments: its options.
-        trainer_defaults: Lightning's, beside those that all runs have.
-        **kwargs: of LightningCLI.
+    It runs one of :attr:`commands`; without a command it makes the data module alone.
     """
 
     commands: tuple[str, ...]
@@ -148,12 +154,11 @@ class RunCLI(LightningCLI):
 
 def _run_logger(folder: Path | None, name: str) -> TensorBoardLogger:
     """The logger of a run that is resumed or evaluated in its folder, or of a new one."""
-    if folder is not None and len(folder.parts) < 3:
-        folder = folder.resolve()
-    if folder is None:
-        logger = TensorBoardLogger("logs", name, default_hp_metric=False)
-    else:
-        logger = TensorBoardLogger(folder.parents[1], folder.parent.name, folder.name, default_hp_metric=False)
+    root, version = Path("logs"), None
+    if folder is not None:
+        folder = folder if len(folder.parts) > 2 else folder.resolve()
+        root, name, version = folder.parents[1], folder.parent.name, folder.name
+    logger = TensorBoardLogger(root, name, version, default_hp_metric=False)
     try:
         Path(logger.log_dir).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -164,22 +169,20 @@ def _run_logger(folder: Path | None, name: str) -> TensorBoardLogger:
 
 def _remove_if_empty(folder: Path) -> None:
     """Removes a run's folder that holds TensorBoard's events alone."""
-    files = list(folder.iterdir()) if folder.is_dir() else [folder]
-    if all(file.name.startswith("events.out.tfevents.") for file in files):
-        for file in files:
-            file.unlink()
-        folder.rmdir()
+    if folder.is_dir() and all(file.name.startswith("events.out.tfevents.") for file in folder.iterdir()):
+        shutil.rmtree(folder)
 
 
 def _check_checkpoint(command: str, path: Any) -> None:
-    if path is None and command != "fit":
-        raise InputError(
-            f"{command} needs what a fit has found: name its run with --run logs/NAME/version_K, or a checkpoint "
-            "with --ckpt_path"
-        )
-    if path is not None and not Path(path).is_file():
+    if path is None:
+        if command != "fit":
+            raise InputError(
+                f"{command} needs what a fit has found: name its run with --run logs/NAME/version_K, or a checkpoint "
+                "with --ckpt_path"
+            )
+    elif not Path(path).is_file():
         raise InputError(f"--ckpt_path: no checkpoint {path}")
-    if path is not None and not zipfile.is_zipfile(path):
+    elif not zipfile.is_zipfile(path):
         raise InputError(f"--ckpt_path: {path} is truncated or no checkpoint; take another one or search again")
 
 

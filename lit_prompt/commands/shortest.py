@@ -1,47 +1,95 @@
-"""``lit_prompt shortest``: the shortest prompt that reaches a KL. Help answers before anything heavy is imported."""
+"""``lit_prompt shortest``: the shortest prompt that reaches a KL, by a run for each length."""
 
+from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from lit_prompt.cli.arguments import read_arguments
-from lit_prompt.cli.parser import CommandParser
+import pyarrow as pa
+
+from lit_prompt.cli.arguments import RunArguments, read_arguments
+from lit_prompt.cli.prompt import PromptCLI
+from lit_prompt.data import TargetSet
+from lit_prompt.data.datamodule import run_folder
 from lit_prompt.errors import InputError
+from lit_prompt.files import free_path
+from lit_prompt.records.results import RESULTS
+from lit_prompt.records.table_format import COUNT, NUMBER, TEXT, TableFormat
+from lit_prompt.results.console import console, print_table, say
+from lit_prompt.results.rows import Row
+from lit_prompt.results.table import Table
+from lit_prompt.results.text import nats
 
-_EPILOG = """\
-Lengths are tried in rising order; a target that has reached the KL is left out of longer ones. Each length is a run of
-its own, which test has evaluated; shortest.parquet, in the last one's folder, has what each target needed. All other
-options are those of fit.
+#: Columns of ``shortest.parquet``: entropy and KL in nats; ``length`` is null where no length reached the KL.
+_NUMBERS = [("entropy", NUMBER), ("length", COUNT), ("kl", NUMBER)]
+SCHEMA = pa.schema([("target_id", TEXT), ("family", TEXT), *_NUMBERS, ("prompt_text", TEXT), ("run", TEXT)])
+SHORTEST = TableFormat(SCHEMA)
 
-example:
-  lit_prompt shortest --config configs/hard.yaml --kl 2.5 --lengths 1 2 4 8 16
-"""
+_MOST_ROWS = 40
 
 
-def main(args: Sequence[str]) -> None:
-    """Runs ``lit_prompt shortest``.
-
-    Args:
-        args: what follows ``shortest`` on the command line.
-
-    Raises:
-        InputError: after a mistake of the user.
-    """
-    parser = CommandParser(
-        "shortest",
-        "--config FILE --kl NATS --lengths N [N ...] [--KEY VALUE ...]",
-        "Finds, for each target, the shortest prompt whose KL(target || LM) is at most a given number of nats.",
-        _EPILOG,
-    )
-    parser.add_argument("--kl", metavar="NATS", type=float, required=True, help="what a prompt must reach")
-    parser.add_argument("--lengths", metavar="N", type=int, nargs="+", required=True, help="lengths to try")
-    known, rest = parser.parse_known_args(args)
-    lengths = sorted(set(known.lengths))
+def run(options: Namespace) -> None:
+    """Searches with each length the targets that shorter prompts have left; prints and writes what each needed."""
+    goal, lengths, settings = options.kl, sorted(set(options.lengths)), options.settings
     if lengths[0] < 1:
         raise InputError(f"shortest: --lengths holds {lengths[0]}; a prompt has at least 1 token")
-    if not known.kl > 0:
-        raise InputError(f"shortest: --kl is {known.kl:g}; give a number of nats above 0")
-    arguments = read_arguments("shortest", rest)
-    if not arguments.configs:
+    if not goal > 0:
+        raise InputError(f"shortest: --kl is {goal:g}; give a number of nats above 0")
+    if not settings.configs:
         raise InputError("shortest: give the search's settings with --config (see configs/hard.yaml)")
-    from lit_prompt.commands.shortest_search import find_shortest
+    found: dict[str, Row] = {}
+    load: list[str] = []
+    try:
+        for length in lengths:
+            console.rule(f"length {length}")
+            of_fit = [*settings.options, *load, f"--model.init_args.length={length}"]
+            folder, targets = _fit_and_test(replace(settings, options=of_fit, name=f"{settings.name}-shortest"))
+            for row in RESULTS.read(folder / "results.parquet").to_pylist():
+                found[row["target_id"]] = _outcome(row, length, goal, folder)
+            left = [i for i, target_id in enumerate(targets.target_id) if found[target_id]["length"] is None]
+            if not left:
+                break
+            targets.select(left, folder / "left")  # kept, as the next run's own targets
+            load = ["--data.load", str(folder / "left")]
+    finally:  # what is found is not lost when a longer prompt cannot be searched
+        if found:
+            _print(list(found.values()), goal)
+            path = free_path(folder, "shortest.parquet")
+            say(f"shortest   {SHORTEST.write(SHORTEST.table(found.values()), path)}")
 
-    find_shortest(known.kl, lengths, arguments)
+
+class _KeptFit(PromptCLI):
+    """A fit whose run keeps a folder."""
+
+    def before_fit(self) -> None:
+        """Refuses a run that keeps none, before it is searched."""
+        if run_folder(self.trainer) is None:
+            raise InputError("shortest: every length keeps a run's folder; leave trainer.logger and fast_dev_run alone")
+
+
+def _fit_and_test(arguments: RunArguments) -> tuple[Path, TargetSet]:
+    cli = _KeptFit("fit", arguments)
+    run = run_folder(cli.trainer)
+    assert run is not None
+    PromptCLI("test", read_arguments("test", ["--run", str(run)], takes_run=True))
+    return run, cli.datamodule.targets
+
+
+def _outcome(row: Row, length: int, goal: float, run: Path) -> Row:
+    reached = row["kl"] is not None and row["kl"] <= goal
+    kept = {name: row[name] for name in ("target_id", "family", "entropy", "kl", "prompt_text")}
+    return kept | {"length": length if reached else None, "run": str(run)}
+
+
+def _print(rows: Sequence[Row], goal: float) -> None:
+    texts = any(row["prompt_text"] is not None for row in rows)
+    head = ["target", "entropy", "length", "KL", *(["prompt"] if texts else [])]
+    cells = []
+    for row in rows:
+        length = "none" if row["length"] is None else str(row["length"])
+        prompt = [repr(row["prompt_text"])] if texts else []
+        cells.append([row["target_id"], f"{row['entropy']:.2f}", length, nats(row["kl"]), *prompt])
+    reached = sum(row["length"] is not None for row in rows)
+    title = f"shortest prompt with a KL of at most {goal:g} nats"
+    caption = f"{reached} of {len(rows)} targets have one; none: the KL of the longest that was tried"
+    print_table(Table(head, cells, ["target", "prompt"], title, caption), _MOST_ROWS)

@@ -1,5 +1,6 @@
 """``lit_prompt targets show``: a set of targets as a table and a picture."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -14,48 +15,36 @@ from lit_prompt.results.targets_shown import print_remarks, print_summary, print
 
 _DRAWN_PER_FAMILY = 200
 _RANKS = 256
-_ROWS_PER_READ = 64
 
 
-def show_targets(
-    folder: Path, rows: int, out: Path | None, lm: str | None, revision: str | None, trust_remote_code: bool
-) -> None:
-    """Prints and draws a set of targets.
-
-    Args:
-        folder: a saved set, or a run's folder.
-        rows: targets in the table; 0 for all.
-        out: the picture; None for ``targets.png`` in the set's folder.
-        lm: LM whose tokenizer spells the tokens; None for the one that the set was built for.
-        revision: of the LM, on the hub.
-        trust_remote_code: whether the tokenizer may be a program of its own.
-
-    Raises:
-        InputError: if there is no such set, its LM is not to be had or has another vocabulary, or the named picture
-            cannot be written.
-    """
-    if rows < 0:
-        raise InputError(f"--rows is {rows}; give a number of targets, or 0 for all")
+def run(options: Namespace) -> None:
+    """Prints and draws a set of targets, or those of a run."""
+    out: Path | None = options.out
+    if options.rows < 0:
+        raise InputError(f"--rows is {options.rows}; give a number of targets, or 0 for all")
     if out is not None and out.suffix != ".png":
         raise InputError(f"--out: {out} must end in .png")
     if out is not None and not out.parent.is_dir():
         raise InputError(f"--out: no folder {out.parent}")
-    targets = TargetSet(_set_folder(folder))
-    name = lm or targets.lm
+    targets = TargetSet(_set_folder(options.folder))
+    name = options.lm or targets.lm
     if name is None:
         raise InputError(f"{targets.folder}: does not say which LM it was built for; name it with --lm")
+    lm_options = LMOptions(revision=options.revision, trust_remote_code=options.trust_remote_code == "true")
     try:
-        vocabulary = Vocabulary.load(name, LMOptions(revision=revision, trust_remote_code=trust_remote_code))
+        vocabulary = Vocabulary.load(name, lm_options)
     except InputError as error:
-        hint = "" if lm else f" ({targets.folder} was built for it; where it is elsewhere now, name it with --lm)"
+        hint = (
+            "" if options.lm else f" ({targets.folder} was built for it; where it is elsewhere now, name it with --lm)"
+        )
         raise InputError(f"{error}{hint}") from error
     check_vocabulary(targets, vocabulary)
     print_summary(targets)
-    print_targets(targets, vocabulary, rows)
+    print_targets(targets, vocabulary, options.rows)
     print_remarks(targets.rejected, [])
     picture = out or targets.folder / "targets.png"
     try:
-        sorted_probabilities(*_curves(targets), title=str(folder)).savefig(picture)
+        sorted_probabilities(*_curves(targets), title=str(options.folder)).savefig(picture)
     except OSError as error:
         message = f"{picture} cannot be written ({error.strerror})"
         if out is not None:
@@ -89,9 +78,8 @@ def _curves(targets: TargetSet) -> tuple[dict[str, np.ndarray], dict[str, np.nda
         # of a large family targets of every entropy, evenly spaced
         mine = mine[np.argsort(entropy[mine], kind="stable")]
         drawn = mine[np.linspace(0, len(mine) - 1, min(len(mine), _DRAWN_PER_FAMILY)).round().astype(int)]
-        parts = []
-        for start in range(0, len(drawn), _ROWS_PER_READ):
-            log_probs = targets.batch(drawn[start : start + _ROWS_PER_READ].tolist()).log_probs
-            parts.append(log_probs.sort(dim=1, descending=True).values.exp().numpy()[:, ranks - 1])
-        curves[name], drawn_entropy[name] = np.concatenate(parts), entropy[drawn]
+        # read one by one: a row is as long as the vocabulary
+        rows = (targets.batch([i]).log_probs[0].sort(descending=True).values for i in drawn.tolist())
+        curves[name] = np.stack([row.exp().numpy()[ranks - 1] for row in rows])
+        drawn_entropy[name] = entropy[drawn]
     return curves, drawn_entropy, ranks

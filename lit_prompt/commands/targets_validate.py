@@ -1,8 +1,7 @@
 """``lit_prompt targets validate``: every mistake in a user's file."""
 
+from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal
 
 from lit_prompt.data.families import FromFile
 from lit_prompt.errors import InputError
@@ -11,25 +10,17 @@ from lit_prompt.results.console import say
 from lit_prompt.results.targets_shown import print_remarks
 
 
-def validate_file(
-    path: Path, rest: Literal["zero", "spread"], lm: str | None, revision: str | None, trust_remote_code: bool
-) -> None:
+def run(options: Namespace) -> None:
     """Prints every mistake in a file of targets, or what the file holds.
 
-    Args:
-        path: JSONL, CSV or Parquet.
-        rest: what happens to tokens that are not listed.
-        lm: LM whose tokens the targets name, of which the tokenizer alone is loaded; None for the embedded Llama.
-        revision: of the LM, on the hub.
-        trust_remote_code: whether the tokenizer may be a program of its own.
-
     Raises:
-        InputError: if there is no such file or LM.
         SystemExit: with code 2 if there is a mistake.
     """
+    path = options.file
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    vocabulary = Vocabulary.load(lm or DEFAULT_LM, LMOptions(revision=revision, trust_remote_code=trust_remote_code))
+    lm_options = LMOptions(revision=options.revision, trust_remote_code=options.trust_remote_code == "true")
+    vocabulary = Vocabulary.load(options.lm or DEFAULT_LM, lm_options)
     mistakes: list[InputError] = []
     warnings: list[str] = []
 
@@ -43,7 +34,7 @@ def validate_file(
 
     entropies: list[float] = []
     notes: list[str] = []
-    for target in FromFile(path, rest).read(vocabulary, report, warn):
+    for target in FromFile(path, options.rest).read(vocabulary, report, warn):
         entropies.append(target.entropy)
         if (note := target.metadata.get("note")) is not None:
             notes.append(f"{target.target_id}: {note}")

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from lit_prompt.commands import shortest_search
+from lit_prompt.commands.shortest import SCHEMA
 from lit_prompt.data import TargetSet
 
 HARD = """
@@ -121,7 +121,7 @@ def test_options_are_those_of_fit_and_nothing_is_reached(shortest):
     shortest(SOFT, 1e-9, [1], "--data.chunk_size", 2, "--model.init_args.steps", 1, "--model.init_args.seed=7")
     assert {row["length"] for row in check(1e-9, [1])} == {None}
     (folder,), _ = runs()
-    assert pq.read_schema(folder / "shortest.parquet") == shortest_search.SCHEMA
+    assert pq.read_schema(folder / "shortest.parquet") == SCHEMA
     saved = yaml.safe_load((folder / "config.yaml").read_text())
     assert saved["data"]["chunk_size"] == 2
     assert (saved["model"]["init_args"]["steps"], saved["model"]["init_args"]["seed"]) == (1, 7)

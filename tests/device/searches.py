@@ -13,7 +13,7 @@ from lit_prompt.data.contexts import ContextCut
 from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.data.families import FromLM
 from lit_prompt.lm import LMOptions, Vocabulary
-from lit_prompt.models import HardPrompt, LiftPrompt, PromptModule, SoftPrompt
+from lit_prompt.models import HardPrompt, PromptInit, PromptModule, SoftPrompt
 from lit_prompt.search import (
     ARCA,
     GBDA,
@@ -39,37 +39,34 @@ SMALL = {
 }
 _BANK = TokenStart(random_sequences=2, sampled_texts=2, drawn_sequences=1)
 _TEXT = TokenStart(kind="text", text=" house")
-_BFLOAT16 = {"lm_options": LMOptions(dtype="bfloat16")}
 
 
 def _soft(**settings: Any) -> Callable[..., PromptModule]:
-    return lambda root, lm: SoftPrompt(**{"length": 3, "steps": 3, "lm": lm, **settings})
+    return lambda root: SoftPrompt(**{"length": 3, "steps": 3, **settings})
 
 
-def _lift(**settings: Any) -> Callable[..., PromptModule]:
-    return lambda root, lm: LiftPrompt(**{"length": 2, "steps": 2, "lm": lm, **settings})
+def _lift() -> Callable[..., PromptModule]:
+    return _soft(length=2, steps=2, init=PromptInit("lift"), lift_tolerance=1e-3)
 
 
 def _hard(searcher: Any, **settings: Any) -> Callable[..., PromptModule]:
-    return lambda root, lm: HardPrompt(
-        **{"length": 3, "steps": 2, "searcher": searcher, "start": _BANK, "lm": lm, **settings}
-    )
+    return lambda root: HardPrompt(**{"length": 3, "steps": 2, "searcher": searcher, "start": _BANK, **settings})
 
 
-def _from_soft(root: Path, lm: str) -> PromptModule:
-    return _hard(PEZ(), start=TokenStart(kind="soft", soft_run=str(root / SOFT_RUN)))(root, lm)
+def _from_soft(root: Path) -> PromptModule:
+    return _hard(PEZ(), start=TokenStart(kind="soft", soft_run=str(root / SOFT_RUN)))(root)
 
 
-#: name: makes the module, from the folder of all tests and the LM's
+#: name: makes the module, from the folder of all tests; the LM is of bfloat16 where the name says so
 SEARCHES: dict[str, Callable[..., PromptModule]] = {
     "soft": _soft(restarts=2, before="The king", max_norm=2.0),
     # a single step, whose prompts do not depend on the rounding
-    "soft_bfloat16": _soft(steps=1, **_BFLOAT16),
+    "soft_bfloat16": _soft(steps=1),
     "lift": _lift(),
-    "lift_bfloat16": _lift(**_BFLOAT16),
+    "lift_bfloat16": _lift(),
     "from_lm": _soft(),
     **{each.method: _hard(each(**SMALL.get(each, {})), before="The king") for each in SEARCHERS},
-    "hard_bfloat16": _hard(CoordinateDescent(), steps=1, start=_TEXT, **_BFLOAT16),
+    "hard_bfloat16": _hard(CoordinateDescent(), steps=1, start=_TEXT),
     "unshared": _hard(SharedSearch(width=4, top_k=32, share=False)),
     "fluent": _hard(GCG(width=8, top_k=32), fluency=0.1, readable=False, max_forward_passes=20),
     "from_text": _hard(HotFlip(num_candidates=8), start=_TEXT, after=" said"),
@@ -80,22 +77,21 @@ SEARCHES: dict[str, Callable[..., PromptModule]] = {
 
 def search(name: str, root: Path, lm: str, device: str, steps: str = "") -> dict[str, list[Any]]:
     """Searches and evaluates on Lightning's device of a name; the columns of the result record."""
-    model = SEARCHES[name](root, lm)
+    model = SEARCHES[name](root)
     model.steps = int(steps or model.steps)
     made = [FromLM(count=2, cut=ContextCut(min_words=1, max_words=3))] if name == "from_lm" else None
-    load = None if made else str(root / TARGETS)
-    data = TargetDataModule(chunk_size=3, families=made, load=load, lm=lm, lm_options=model.lm_options,
-                            steps=model.steps)  # fmt: skip
+    options = LMOptions(dtype="bfloat16" if name.endswith("bfloat16") else "float32")
+    data = TargetDataModule(made, chunk_size=3, load=None if made else root / TARGETS, lm=lm, lm_options=options)
     trainer = L.Trainer(accelerator=device, devices=1, max_epochs=-1, logger=False, enable_checkpointing=False,
                         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0)  # fmt: skip
     trainer.fit(model, datamodule=data)
-    return model.evaluate(model.targets.batch(range(len(model.targets))))[0]
+    return model.evaluator.columns(data.targets.batch(range(len(data.targets))), model.results)[0]
 
 
 def write_targets(root: Path, lm: str) -> None:
-    """Saves four targets: two alike but for their numbers, and two with texts of their own around the prompt."""
+    """Saves three targets: two alike but for their numbers, and one with texts of its own around the prompt."""
     vocabulary = Vocabulary.load(lm, LMOptions())
-    texts = [(None, None), (None, None), ("Yes,", None), ("one, two,", " six")]
+    texts = [(None, None), (None, None), ("one, two,", " six")]
     targets = []
     for i, (before, after) in enumerate(texts):
         logits = 2.0 * torch.randn(vocabulary.size, generator=torch.Generator().manual_seed(i))

@@ -1,0 +1,181 @@
+"""The options of the commands in this folder. A command's module is imported after its options are read."""
+
+import importlib
+from collections.abc import Sequence
+
+from lit_prompt.cli.arguments import read_arguments
+from lit_prompt.cli.parser import CommandParser, check_command, user_path
+
+TARGETS_USAGE = """\
+usage: lit_prompt targets COMMAND ...
+
+commands:
+  build --config FILE --out FOLDER   make the targets of a config once and save them
+  show FOLDER                        table and picture of a saved set, or of a run's targets
+  validate FILE                      every mistake in a file of your own targets, with its line
+
+help:
+  lit_prompt targets COMMAND --help
+
+examples:
+  lit_prompt targets build --config configs/demo.yaml --out targets/demo
+  lit_prompt targets show targets/demo
+  lit_prompt fit --config configs/demo.yaml --data.load targets/demo
+  lit_prompt targets validate data/targets/die.jsonl
+"""
+
+
+def run_command(name: str, args: Sequence[str]) -> None:
+    """Runs a command: hands its options, and those that are left for ``fit`` as ``settings``, to its module's ``run``.
+
+    Args:
+        name: one of the commands in this folder, or ``targets``, whose first argument is a command of its own.
+        args: what follows it on the command line.
+
+    Raises:
+        InputError: after a mistake of the user.
+        SystemExit: after help, or if a file that was validated has mistakes.
+    """
+    if name == "targets":
+        if not args or args[0] in ("-h", "--help", "help"):
+            print(TARGETS_USAGE, end="")
+            return
+        check_command(args[0], ("build", "show", "validate"), "targets: ")
+        name, args = f"targets {args[0]}", args[1:]
+    parser = {
+        "report": _report,
+        "shortest": _shortest,
+        "floor": _floor,
+        "targets build": _build,
+        "targets show": _show,
+        "targets validate": _validate,
+    }[name]()
+    if name in ("shortest", "floor", "targets build"):
+        options, rest = parser.parse_known_args(args)
+        options.settings = read_arguments(name, rest)
+    else:
+        options = parser.parse_args(args)
+    importlib.import_module(f"lit_prompt.commands.{name.replace(' ', '_')}").run(options)
+
+
+def _report() -> CommandParser:
+    parser = CommandParser(
+        "report",
+        "RUN [RUN ...] --out FOLDER",
+        description="Writes one self-contained page on runs, FOLDER/report.html, and its figures as PNG and PDF.",
+        epilog="""\
+A RUN is a run's folder (logs/CONFIG/version_K) that lit_prompt test has evaluated. Its newest results are read, and
+what lit_prompt predict found where it has run. Name a results-K.parquet instead to report on older ones.
+
+examples:
+  lit_prompt report logs/entropy/version_0 logs/outliers/version_0 logs/lm_made/version_0 --out report
+  lit_prompt report logs/*/version_* --out report
+""",
+    )
+    parser.add_argument(
+        "runs", metavar="RUN", type=user_path, nargs="+", help="a run's folder, or a file of its results"
+    )
+    parser.add_argument("--out", metavar="FOLDER", type=user_path, required=True, help="where the report goes")
+    return parser
+
+
+def _shortest() -> CommandParser:
+    parser = CommandParser(
+        "shortest",
+        "--config FILE --kl NATS --lengths N [N ...] [--KEY VALUE ...]",
+        description="Finds, for each target, the shortest prompt whose KL(target || LM) is at most a given number of "
+        "nats.",
+        epilog="""\
+Lengths are tried in rising order; a target that has reached the KL is left out of longer ones. Each length is a run of
+its own, which test has evaluated; shortest.parquet, in the last one's folder, has what each target needed. All other
+options are those of fit.
+
+example:
+  lit_prompt shortest --config configs/hard.yaml --kl 2.5 --lengths 1 2 4 8 16
+""",
+    )
+    parser.add_argument("--kl", metavar="NATS", type=float, required=True, help="what a prompt must reach")
+    parser.add_argument("--lengths", metavar="N", type=int, nargs="+", required=True, help="lengths to try")
+    return parser
+
+
+def _floor() -> CommandParser:
+    parser = CommandParser(
+        "floor",
+        "--config FILE [--lm NAME_OR_PATH] [--tolerance NATS] [--out FILE] [--data.KEY VALUE ...]",
+        description="""\
+Computes, for every target of a config, a KL that no prompt of the LM can go below, soft or hard, of any length, and
+the KL that a soft prompt can reach (on the sphere to which the final norm scales every state). Nothing is searched.
+What a run or this command has solved before, for the same LM, is taken from logs/floors.
+Config and overrides are those of fit; --data.load FOLDER takes targets that were built before.""",
+        epilog="""\
+examples:
+  lit_prompt floor --config configs/demo.yaml
+  lit_prompt floor --config configs/demo.yaml --lm gpt2 --tolerance 1e-5
+""",
+    )
+    parser.add_argument(
+        "--tolerance", metavar="NATS", type=float, default=1e-3,
+        help="largest gap between a floor and the best one that can be certified (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", metavar="FILE", type=user_path,
+        help="the floors, a row a target (logs/CONFIG/floors.parquet; never overwritten)",
+    )  # fmt: skip
+    return parser
+
+
+def _build() -> CommandParser:
+    parser = CommandParser(
+        "targets build",
+        "--config FILE --out FOLDER [--lm NAME_OR_PATH] [--data.KEY VALUE ...]",
+        description="""\
+Makes the targets of data.families and saves them in a folder, which fit takes as --data.load FOLDER.
+Config and overrides are those of fit; what concerns model and trainer is left aside.
+The keys: lit_prompt fit --help; those of a family: lit_prompt fit --data.families.help OneHot.""",
+        epilog="""\
+example:
+  lit_prompt targets build --config configs/demo.yaml --data.families.init_args.per_entropy 2 --out targets/small""",
+    )
+    parser.add_argument("--out", metavar="FOLDER", type=user_path, required=True, help="folder to make")
+    return parser
+
+
+def _show() -> CommandParser:
+    parser = CommandParser(
+        "targets show",
+        "FOLDER [--rows N] [--out PNG] [--lm NAME_OR_PATH]",
+        description="Prints a table of targets and draws their sorted probabilities.",
+    )
+    parser.add_argument(
+        "folder", metavar="FOLDER", type=user_path, help="a saved set, or a run (logs/CONFIG/version_K)"
+    )
+    parser.add_argument(
+        "--rows", metavar="N", type=int, default=40, help="targets in the table; 0 for all (%(default)s)"
+    )
+    parser.add_argument("--out", metavar="PNG", type=user_path, help="the picture (targets.png in the set's folder)")
+    return _with_tokenizer(parser, "LM whose tokenizer spells the tokens (the one that the set was built for)")
+
+
+def _validate() -> CommandParser:
+    parser = CommandParser(
+        "targets validate",
+        "FILE [--lm NAME_OR_PATH] [--rest zero|spread]",
+        description="Lists every mistake in a file of targets (.jsonl, .csv, .parquet) with its line; exit code 2 if "
+        "there is one.",
+    )
+    parser.add_argument("file", metavar="FILE", type=user_path, help="as the path of a FromFile family")
+    parser.add_argument(
+        "--rest", choices=("zero", "spread"), default="zero", help="as the rest of a FromFile family (%(default)s)"
+    )
+    return _with_tokenizer(parser, "LM whose tokens the targets name (the embedded Llama)")
+
+
+def _with_tokenizer(parser: CommandParser, lm: str) -> CommandParser:
+    parser.add_argument("--lm", metavar="NAME_OR_PATH", help=lm)
+    parser.add_argument("--lm_options.revision", metavar="R", dest="revision", help="branch, tag or commit on the hub")
+    parser.add_argument(
+        "--lm_options.trust_remote_code", metavar="BOOL", dest="trust_remote_code", default="false",
+        choices=("true", "false"), help="run the tokenizer code that comes with the LM (false)",
+    )  # fmt: skip
+    return parser
