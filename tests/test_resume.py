@@ -100,10 +100,11 @@ def test_killed_and_resumed_is_bit_identical(workdir, tiny_lm, config, steps, nu
     )
     assert "lit_prompt test --run" in resumed.stdout
     expected, found = _state(whole), _state(broken)
-    for name, value in expected["lit_prompt"]["results"].items():
+    whole_results, results = expected["lit_prompt"]["results"], found["lit_prompt"]["results"]
+    for name, value in whole_results.items():
         if name != "seconds":
-            assert torch.equal(value, found["lit_prompt"]["results"][name]), (name, before["epoch"], before["global_step"])
-    assert found["lit_prompt"]["results"]["kl"].isfinite().all()
+            assert torch.equal(value, results[name]), (name, before["epoch"], before["global_step"])
+    assert results["kl"].isfinite().all()
     curves, others = (state["callbacks"]["KLCurves"]["curves"] for state in (expected, found))
     for target, curve in curves.items():
         assert torch.equal(curve, others[target])
