@@ -61,6 +61,9 @@ class _ChunkSampler(Sampler[int]):
         for _ in range(self._steps):
             yield self._chunk
 
+    def __len__(self) -> int:
+        return self._steps
+
 
 class TargetDataModule(L.LightningDataModule):
     """Target distributions, each an item, searched in chunks.
