@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lit_prompt.functional.precision import double
 from lit_prompt.models import PromptModule
+from lit_prompt.models.chunk import progress
 
 _POINTS = 200
 _QUANTILES = {"p10": 0.1, "median": 0.5, "p90": 0.9}
@@ -57,7 +58,7 @@ class KLCurves(L.Callback):
         stride = self._stride(pl_module)
         if batch_idx % stride:
             return
-        index, kl = pl_module.progress()
+        index, kl = progress(pl_module)
         for target, value in zip(index, kl, strict=True):
             if target not in self._curves:
                 self._curves[target] = torch.full((-(-pl_module.steps // stride),), torch.nan)

@@ -6,6 +6,7 @@ import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_prompt.models import HardPrompt
+from lit_prompt.models.chunk import progress
 from lit_prompt.results.markdown import prompt_table
 
 _TABLES = 20
@@ -35,7 +36,7 @@ class PromptTable(L.Callback):
         if not isinstance(trainer.logger, TensorBoardLogger) or self._logged == now:
             return  # the chunk's last step may have been shown
         self._logged = now
-        index, _ = module.progress()
+        index, _ = progress(module)
         target_ids = [module.data.targets.target_id[i] for i in index]
         rows = list(zip(target_ids, *module.best_texts(), strict=True))
         table = prompt_table(rows[:_ROWS], "KL + fluency" if module.fluency else "KL")

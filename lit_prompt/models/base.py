@@ -12,11 +12,13 @@ from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.lm import FrozenLM
 from lit_prompt.models.checkpoint import read_contents, write_contents
 from lit_prompt.models.checks import check_fit, check_found_any, check_settings, check_targets
+from lit_prompt.models.chunk import progress
 from lit_prompt.models.evaluation import Evaluator
 from lit_prompt.models.floors import Floors, floors_folder
+from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.objectives import Objective
 from lit_prompt.records.results import Columns
-from lit_prompt.scoring import Contexts, LMScorer, MicroBatch, Slots
+from lit_prompt.scoring import Contexts, MicroBatch
 from lit_prompt.search import BestSoFar, SearchResults
 
 
@@ -24,22 +26,19 @@ class PromptModule(L.LightningModule, ABC):
     """A frozen LM and the prompts that are searched for a data module's targets.
 
     Args:
-        before: fixed text before the prompt, of targets that have none of their own; special tokens may be spelled
-            (``<|endoftext|>``).
-        after: fixed text between the prompt and the predicted token, of targets that have none of their own.
+        before: fixed text before the prompt, of targets that have none of their own.
+        after: fixed text after it, of targets that have none of their own.
         seed: base of the searches' seeds.
         objective: what is minimised.
-
-    Attributes:
-        results: what was found, for every target.
-        evaluator: recomputes every number from it.
     """
 
     method: str
     length: int
     restarts: int
     steps: int
-    results: SearchResults
+    results: SearchResults  # what was found, for every target
+    soft_run: SoftRun | None = None  # whose prompts a search for tokens starts from
+    allowed: Tensor  # which ids a token prompt may hold
 
     def __init__(self, before: str, after: str, seed: int, objective: Objective) -> None:
         super().__init__()
@@ -71,10 +70,6 @@ class PromptModule(L.LightningModule, ABC):
     def load_search_state(self, state: dict[str, Any]) -> None:
         """Resumes from :meth:`search_state`."""
 
-    def own_columns(self, batch: TargetBatch) -> Columns:
-        """Columns of the result record that this kind of prompts alone has."""
-        return {}
-
     @property
     def data(self) -> TargetDataModule:
         """The data module of the running trainer."""
@@ -99,29 +94,15 @@ class PromptModule(L.LightningModule, ABC):
             self.prepare()
             self.evaluator = Evaluator(self)
 
-    # ---- search ----
-
     def on_fit_start(self) -> None:
         """An epoch is a chunk: as many epochs as there are chunks."""
         check_fit(self)
         wanted, limit = self.data.num_chunks, self.trainer.max_epochs
         self.trainer.fit_loop.max_epochs = wanted if limit is None or limit < 0 else min(limit, wanted)
 
-    def scorer(self, batch: TargetBatch, fluency: float = 0.0) -> LMScorer:
-        """Scores prompts for a chunk of targets, a slot for each restart."""
-        slots = Slots(batch.target_id, self.contexts.of_all(batch), self.restarts)
-        return LMScorer(self.lm, slots, batch.log_probs, self.length, self.objective, self.micro_batch, fluency)
-
-    def progress(self) -> tuple[list[int], Tensor]:
-        """Positions of the chunk's targets and the best score so far of each in nats, ``[target]``, on CPU."""
-        current = self.under_search()
-        assert current is not None
-        index, best = current
-        return index, best.kl[: len(index) * self.restarts].cpu().unflatten(0, (len(index), self.restarts)).amin(1)
-
     def log_progress(self) -> None:
         """Shows the median over targets in the progress bar."""
-        self.log(f"median {self.objective.label}", self.progress()[1].median(), prog_bar=True, logger=False)
+        self.log(f"median {self.objective.label}", progress(self)[1].median(), prog_bar=True, logger=False)
 
     def on_train_epoch_end(self) -> None:
         """Stores the chunk's results."""
@@ -164,8 +145,6 @@ class PromptModule(L.LightningModule, ABC):
 
     def on_validation_epoch_end(self) -> None:
         """Logs the means over targets."""
-        self.log_dict(self.evaluator.means("val"))
+        self.log_dict(self.evaluator.means("test" if self.trainer.testing else "val"))
 
-    def on_test_epoch_end(self) -> None:
-        """Logs the means over targets."""
-        self.log_dict(self.evaluator.means("test"))
+    on_test_epoch_end = on_validation_epoch_end

@@ -144,7 +144,8 @@ class Evaluator:
         if is_text:
             known = results.searched[torch.tensor(batch.index)].tolist()
             columns |= text_columns(self, module.contexts, batch, best, known)
-        columns |= module.own_columns(batch)
+        if module.soft_run is not None:
+            columns |= module.soft_run.projection_columns(module, batch)
         columns["context_before"] = [context.before for context in contexts]
         columns["context_after"] = [context.after for context in contexts]
         constant = {

@@ -12,9 +12,9 @@ from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
 from lit_prompt.lm import AllowedTokens
 from lit_prompt.models.base import PromptModule
+from lit_prompt.models.chunk import chunk_scorer
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.objectives import ForwardKL, Objective
-from lit_prompt.records.results import Columns
 from lit_prompt.search import (
     BestSoFar,
     ChunkSearch,
@@ -123,7 +123,6 @@ class HardPrompt(PromptModule):
         """Makes room for all results."""
         self.results = SearchResults(len(self.data.targets), self.restarts, (self.length,), torch.long)
         self.allowed = torch.tensor(self.tokens.ids(self.data.vocabulary))
-        self.soft_run: SoftRun | None = None
         if self.start.kind == "soft":
             self.soft_run = SoftRun(self.start.soft_run, self.length, self.lm, self.data.targets.target_id)
 
@@ -146,7 +145,7 @@ class HardPrompt(PromptModule):
         Args:
             batch: the chunk's targets.
         """
-        scorer = self.scorer(batch, self.fluency)
+        scorer = chunk_scorer(self, batch, self.fluency)
         slots = scorer.slots
         trips = [self.contexts.round_trip(slots.context(slot)) for slot in range(len(slots))] if self.readable else None
         problem = TokenProblem(scorer, batch.log_probs, self.allowed, self.seed, trips)
@@ -171,10 +170,6 @@ class HardPrompt(PromptModule):
         """Counts the step that the callback has made."""
         self.optimizers().step()  # type: ignore[union-attr]
         self.log_progress()
-
-    def own_columns(self, batch: TargetBatch) -> Columns:
-        """What is lost when soft prompts become tokens, where the search started from those."""
-        return {} if self.soft_run is None else self.soft_run.projection_columns(self, batch)
 
     def best_texts(self) -> tuple[list[float], list[str]]:
         """Score in nats and text of each of the chunk's targets' best prompt so far; empty where there is none yet."""

@@ -16,6 +16,7 @@ from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
 from lit_prompt.functional import seed_for
 from lit_prompt.models.base import PromptModule
+from lit_prompt.models.chunk import chunk_scorer
 from lit_prompt.models.lift import lift, why_no_lift
 from lit_prompt.models.optimizers import optimizer_over_slots, optimizer_settings, refuse_coupled_slots, step_scheduler
 from lit_prompt.models.prompt_init import PromptInit, PromptInitializer
@@ -170,7 +171,7 @@ class SoftPrompt(PromptModule):
     def on_train_batch_start(self, batch: TargetBatch, batch_idx: int) -> int | None:
         """Begins a chunk, and ends it (-1) when no search in it goes on."""
         if self._scorer is None or self._scorer.slots.target_ids != batch.target_id:
-            self._scorer = self.scorer(batch)
+            self._scorer = chunk_scorer(self, batch)
         self._index = batch.index
         if self._chunk != self.current_epoch:
             self._begin_chunk(batch, self._scorer)

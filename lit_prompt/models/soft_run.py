@@ -20,7 +20,7 @@ from lit_prompt.search import TokenProblem
 from lit_prompt.search.starts import scored
 
 if TYPE_CHECKING:
-    from lit_prompt.models.hard import HardPrompt
+    from lit_prompt.models.base import PromptModule
 
 
 class SoftRun:
@@ -89,7 +89,7 @@ class SoftRun:
         best, score = problem.readable.best(ids, scores.view(ids.shape[:2]), slots)
         return scored(problem, torch.where(score.isfinite().unsqueeze(1), ids[slots, best], ids[:, 0]))
 
-    def projection_columns(self, module: "HardPrompt", batch: TargetBatch) -> Columns:
+    def projection_columns(self, module: "PromptModule", batch: TargetBatch) -> Columns:
         """What is lost when soft prompts become the tokens nearest to them: the better of two projections."""
         contexts = module.contexts.of_all(batch)
         soft = torch.stack([self.embeddings(name) for name in batch.target_id])

@@ -1,0 +1,26 @@
+"""The chunk of targets under search: its scorer, and how far it is."""
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from lit_prompt.data import TargetBatch
+from lit_prompt.scoring import LMScorer, Slots
+
+if TYPE_CHECKING:
+    from lit_prompt.models.base import PromptModule
+
+
+def chunk_scorer(module: "PromptModule", batch: TargetBatch, fluency: float = 0.0) -> LMScorer:
+    """Scores prompts for a chunk of targets, a slot for each restart."""
+    slots = Slots(batch.target_id, module.contexts.of_all(batch), module.restarts)
+    objective, micro_batch = module.objective, module.micro_batch
+    return LMScorer(module.lm, slots, batch.log_probs, module.length, objective, micro_batch, fluency)
+
+
+def progress(module: "PromptModule") -> tuple[list[int], Tensor]:
+    """Positions of the chunk's targets and the best score so far of each in nats, ``[target]``, on CPU."""
+    current = module.under_search()
+    assert current is not None
+    index, best = current
+    return index, best.kl[: len(index) * module.restarts].cpu().unflatten(0, (len(index), module.restarts)).amin(1)
