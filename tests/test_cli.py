@@ -289,12 +289,21 @@ def test_keys_of_former_versions_are_left_out(cli, workdir, tiny_lm):
     expected = cli("fit", "--config", "small.yaml", "--lm", tiny_lm, "--print_config")
     said = cli("fit", "--config", "former.yaml", "--lm", tiny_lm, "--print_config")
     keys = ["model.init_args.lm", "model.init_args.lm_options", "data.lm", "data.lm_options", "data.steps"]
-    notice = f"lit_prompt: former.yaml: {', '.join(keys)} left out; "
     lines = said.splitlines()
-    assert [line for line in lines if line.startswith(notice)] == [lines[-1]]
+    assert [line for line in lines if line.startswith("lit_prompt: former.yaml: ")] == [lines[-1]]
+    assert [note.split()[0] for note in lines[-1].removeprefix("lit_prompt: former.yaml: ").split("; ")] == keys
     assert lines[:-1] == expected.splitlines()
     assert f"lm: {tiny_lm}" in said
     assert said.count("lm_options:") == 1
+
+
+def test_a_lift_of_a_former_version_is_a_soft_prompt(cli, workdir, tiny_lm):
+    data = CONFIG[CONFIG.index("data:") :]
+    (workdir / "former.yaml").write_text("model: {class_path: LiftPrompt, init_args: {tolerance: 0.02}}\n" + data)
+    said = cli("fit", "--config", "former.yaml", "--lm", tiny_lm, "--print_config")
+    assert "LiftPrompt is now SoftPrompt with init.kind lift and a lift_tolerance" in said
+    for setting in ("class_path: lit_prompt.models.SoftPrompt", "length: 1", "kind: lift", "lift_tolerance: 0.02"):
+        assert setting in said
 
 
 def test_a_run_keeps_its_trainer_settings(cli, workdir, tiny_lm):

@@ -131,7 +131,7 @@ def test_prompts_hold_allowed_tokens_alone(hard, tiny_lm):
     few = hard(tiny_lm, GRID, searcher=GCG(16), tokens=AllowedTokens(allow=[" the", "a", "b", "c"]))
     assert set(few.results.prompts.flatten().tolist()) <= set(few.allowed.tolist())
     everything = hard(tiny_lm, GRID, steps=12)
-    assert not set(everything.results.prompts.flatten().tolist()) & set(everything.vocabulary.special_ids)
+    assert not set(everything.results.prompts.flatten().tolist()) & set(everything.data.vocabulary.special_ids)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
