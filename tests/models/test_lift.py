@@ -109,7 +109,7 @@ def test_floors_of_another_lm_wider_ones_and_a_broken_file_are_not_used(search, 
     assert any(b.kl_floor > a.kl_floor + 1e-4 for a, b in zip(wide, fine, strict=True))
     assert all(b.kl_floor >= a.kl_floor - 1e-9 for a, b in zip(wide, fine, strict=True))
     assert Floors(module.lm, tmp_path, tolerance=0.5).of(batch) == fine
-    theirs = Floors(other.lm, tmp_path).of(other.targets.batch(range(10)))
+    theirs = Floors(other.lm, tmp_path).of(other.data.targets.batch(range(10)))
     assert theirs[2].kl_floor != fine[2].kl_floor
     (tmp_path / f"{module.lm.fingerprint}.parquet").write_bytes(b"no parquet")
     assert Floors(module.lm, tmp_path, tolerance=1e-5).of(batch) == fine
@@ -154,7 +154,7 @@ def test_baselines_are_the_best_of_their_prompts(search, tiny_lm):
     before = torch.tensor(module.data.vocabulary.encode("Once"))
     p = batch.log_probs.double()
     for kind in ("random", "natural"):
-        ids = module.baselines._prompts(kind)
+        ids = module.evaluator._baselines._prompts(kind)
         assert ids.shape == (128, 3)
         whole = torch.cat([before.expand(len(ids), -1), ids], 1)
         log_q = module.lm.model(input_ids=whole).logits[:, -1].double().log_softmax(-1)

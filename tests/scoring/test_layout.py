@@ -1,7 +1,6 @@
 """Prompts laid out in their contexts: widths, padding, places and gradients."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -72,8 +71,10 @@ def test_no_row_is_wider_than_the_lm_takes(tiny):
 
 
 def test_an_lm_that_sees_padding_gets_none(tiny):
-    around = [contexts_of(tiny()).of(*texts) for texts in TEXTS]
-    found = frames(SimpleNamespace(takes_padding=False), around, 5)
+    lm = tiny()
+    lm.takes_padding = False  # in the place of what was measured
+    around = [contexts_of(lm).of(*texts) for texts in TEXTS]
+    found = frames(lm, around, 5)
     assert all(frame.mask is None for frame in found)
     assert sorted({frame.width for frame in found}) == sorted({len(context.ids) + 5 for context in around})
 
