@@ -48,7 +48,7 @@ CONFIGS = {
     "from_lm": {"model": {"class_path": "SoftPrompt", "init_args": {"steps": 2}}, "data": {"families": [FROM_LM]}},
 }
 #: How often a step of a search may wait for the device, whatever the number of targets, restarts and contexts.
-MOST_WAITS = {"soft": 8, "gcg": 8, "shared": 8}
+MOST_WAITS = {"soft": 15, "gcg": 20, "shared": 20}
 #: Runs that change devices: CPU up to the first step, device up to the second, device up to the third, CPU.
 MOVED = {"soft": (2, 4, 8), "hard": (2, 4, 8)}
 MOVES = [("no_float64", "soft"), ("no_float64", "hard"), ("float64", "soft")]
