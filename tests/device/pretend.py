@@ -5,8 +5,11 @@ It shows wrong devices, missing float64 and waits; not speed, memory, the roundi
 CUDA or MPS lack.
 """
 
+import hashlib
 import os
 import shutil
+import sys
+import tempfile
 import types
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,14 +54,27 @@ def why_not() -> str | None:
     return None if shutil.which(compiler) else f"the simulated device needs a C++ compiler; there is no {compiler}"
 
 
-def build() -> str:
-    """Compiles the device where that has not been done, and loads it into this process."""
+def build() -> None:
+    """Loads the device into this process; compiles it where that has not been done.
+
+    A build is made in a folder of its own and then put in place: torch's shared folder waits for ever for a build that
+    was killed.
+    """
+    source = Path(__file__).with_suffix(".cpp")
+    state = hashlib.sha256(source.read_bytes() + f"{torch.__version__} {sys.version}".encode()).hexdigest()[:16]
+    library = source.parents[2] / "build" / f"pretend-{state}.so"
+    if library.exists():
+        torch.ops.load_library(str(library))
+        return
     import ninja
     from torch.utils.cpp_extension import load
 
     os.environ["PATH"] = os.pathsep.join([ninja.BIN_DIR, os.environ["PATH"]])
-    return load("lit_prompt_pretend", [str(Path(__file__).with_suffix(".cpp"))], extra_cflags=["-O1", "-w"],
-                is_python_module=False)  # fmt: skip
+    library.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        built = load(source.stem, [str(source)], extra_cflags=["-O1", "-w"], build_directory=folder,
+                     is_python_module=False)  # fmt: skip
+        os.replace(built, library)
 
 
 def register() -> None:
