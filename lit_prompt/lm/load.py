@@ -1,9 +1,11 @@
-"""Loading models and tokenizers from a local folder or a hub, with errors a user can act on."""
+"""Loading models and tokenizers from a local folder, a GGUF file or a hub, with errors a user can act on."""
 
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,14 +17,33 @@ from lit_prompt.errors import InputError
 from lit_prompt.lm.options import LMOptions
 
 
-def _check_folder(lm: str) -> None:
-    """Refuses a local path that does not exist or holds no config.json, before transformers asks a hub for it."""
-    path = Path(lm)
+def _parts(lm: str) -> tuple[str, str | None]:
+    """Folder or hub id of an LM and, of ``folder/model.gguf`` and ``hub-id:model.gguf``, the file in it."""
+    if not lm.lower().endswith(".gguf"):
+        return lm, None
+    hub_id, separator, file = lm.rpartition(":")
+    if separator and not Path(lm).exists():
+        return hub_id, file
+    return str(Path(lm).expanduser().parent), Path(lm).name
+
+
+def _check_place(lm: str) -> None:
+    """Refuses a local path that does not exist or holds no LM, before transformers asks a hub for it."""
+    place, file = _parts(lm)
+    path = Path(place)
+    if file is not None:
+        if f"{place}:{file}" != lm and not (path / file).is_file():
+            raise InputError(f"--lm: no file {lm}; give a GGUF file, a folder that holds an LM, or a hub id")
+        if missing := [name for name in ("gguf", "accelerate") if find_spec(name) is None]:
+            raise InputError(f"--lm: reading {lm} needs {' and '.join(missing)}: pip install 'lit_prompt[gguf]'")
+        return
     looks_local = path.is_absolute() or lm.startswith((".", "~")) or lm.count("/") > 1
     if looks_local and not path.exists():
-        raise InputError(f"--lm: no folder {lm}; give a folder with config.json and safetensors, or a hub id")
+        raise InputError(f"--lm: no folder {lm}; give one with config.json and safetensors, a GGUF file, or a hub id")
     if path.exists() and not (path / "config.json").is_file():
-        raise InputError(f"--lm: {lm} holds no config.json; give a folder saved by transformers' save_pretrained")
+        found = sorted(path.glob("*.gguf"))
+        hint = f"name the file: --lm {found[0]}" if found else "give a folder saved by transformers' save_pretrained"
+        raise InputError(f"--lm: {lm} holds no config.json; {hint}")
 
 
 @contextmanager
@@ -41,6 +62,8 @@ def _explanation(lm: str, part: str, error: Exception) -> str:
     text = str(error)
     if isinstance(error, torch.OutOfMemoryError):
         return f"--lm {lm} does not fit into memory; try --lm_options.dtype bfloat16 or --lm_options.device_map auto"
+    if found := re.search("GGUF model with architecture (\\S+) is not supported", text):
+        return f"--lm: transformers reads no GGUF file of the architecture {found[1]}; give {lm}'s safetensors folder"
     if "trust_remote_code" in text:
         return f"--lm {lm} comes with its own program code; read it, then pass --lm_options.trust_remote_code true"
     if "pip install accelerate" in text:
@@ -76,11 +99,14 @@ def _no_tokenizer(lm: str) -> str:
 
 def source(lm: str, options: LMOptions) -> dict[str, Any]:
     """Where ``from_pretrained`` is to look: arguments that config, tokenizer and model have in common."""
+    place, file = _parts(lm)
     return {
+        "pretrained_model_name_or_path": place,
+        **({} if file is None else {"gguf_file": file}),
         "revision": options.revision or "main",
         "trust_remote_code": options.trust_remote_code,
         # else the hub's client tries again and again for a minute; what was fetched before loads without a network
-        "local_files_only": not Path(lm).exists() and _hub_is_out_of_reach(),
+        "local_files_only": not Path(place).exists() and _hub_is_out_of_reach(),
     }
 
 
@@ -98,16 +124,16 @@ def _hub_is_out_of_reach() -> bool:
 
 
 def load_tokenizer(lm: str, options: LMOptions) -> Any:
-    """Loads the ``transformers`` tokenizer of an LM, given by hub id or local folder.
+    """Loads the ``transformers`` tokenizer of an LM, given by hub id, local folder or GGUF file.
 
     Raises:
         InputError: if there is none to be had.
     """
     from transformers import AutoTokenizer
 
-    _check_folder(lm)
+    _check_place(lm)
     with readable_errors(lm, "the tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(lm, **source(lm, options))
+        tokenizer = AutoTokenizer.from_pretrained(**source(lm, options))
     # without its files some tokenizer classes come up empty instead of failing
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         raise InputError(_no_tokenizer(lm))
@@ -115,29 +141,32 @@ def load_tokenizer(lm: str, options: LMOptions) -> Any:
 
 
 def load_causal_lm(lm: str, options: LMOptions, device: torch.device | None = None) -> Any:
-    """Loads a causal LM of ``transformers``, safetensors only, frozen and in eval mode.
+    """Loads a causal LM of ``transformers``, from safetensors or GGUF, frozen and in eval mode.
 
     Args:
-        lm: hub id or local folder.
+        lm: hub id, local folder or GGUF file, whose weights are dequantised to the dtype of the options.
         options: how to load it.
         device: where its weights go, unless ``device_map`` places them; the CPU by default.
 
     Raises:
         InputError: if it cannot be loaded.
     """
-    from transformers import AutoModelForCausalLM
+    import transformers
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    _check_folder(lm)
+    _check_place(lm)
+    unpacked = {}
+    if _parts(lm)[1] is not None and hasattr(transformers, "GgufConfig"):  # before that class it unpacked all weights
+        unpacked = {"quantization_config": transformers.GgufConfig(dequantize=True)}
     with readable_errors(lm, "the model"):
-        model, report = AutoModelForCausalLM.from_pretrained(
-            lm,
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
             dtype=options.dtype,
             device_map=options.device_map,
             attn_implementation=options.attention,
             use_safetensors=True,
             output_loading_info=True,
+            **unpacked,
             **source(lm, options),
         )
         if device is not None and options.device_map is None:

@@ -38,7 +38,7 @@ class Vocabulary:
 
         tokenizer = load_tokenizer(lm, options)
         with readable_errors(lm):
-            config = AutoConfig.from_pretrained(lm, **source(lm, options))
+            config = AutoConfig.from_pretrained(**source(lm, options))
         return cls(tokenizer, config.get_text_config().vocab_size, lm, options)
 
     @cached_property
