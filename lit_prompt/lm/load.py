@@ -5,7 +5,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,29 +13,15 @@ from urllib.request import getproxies
 import torch
 
 from lit_prompt.errors import InputError
+from lit_prompt.lm.gguf import gguf_parts, unpacked
 from lit_prompt.lm.options import LMOptions
 
 
-def _parts(lm: str) -> tuple[str, str | None]:
-    """Folder or hub id of an LM and, of ``folder/model.gguf`` and ``hub-id:model.gguf``, the file in it."""
-    if not lm.lower().endswith(".gguf"):
-        return lm, None
-    hub_id, separator, file = lm.rpartition(":")
-    if separator and not Path(lm).exists():
-        return hub_id, file
-    return str(Path(lm).expanduser().parent), Path(lm).name
-
-
-def _check_place(lm: str) -> None:
-    """Refuses a local path that does not exist or holds no LM, before transformers asks a hub for it."""
-    place, file = _parts(lm)
-    path = Path(place)
-    if file is not None:
-        if f"{place}:{file}" != lm and not (path / file).is_file():
-            raise InputError(f"--lm: no file {lm}; give a GGUF file, a folder that holds an LM, or a hub id")
-        if missing := [name for name in ("gguf", "accelerate") if find_spec(name) is None]:
-            raise InputError(f"--lm: reading {lm} needs {' and '.join(missing)}: pip install 'lit_prompt[gguf]'")
+def _check_folder(lm: str) -> None:
+    """Refuses a local path that does not exist or holds no config.json, before transformers asks a hub for it."""
+    if gguf_parts(lm):
         return
+    path = Path(lm)
     looks_local = path.is_absolute() or lm.startswith((".", "~")) or lm.count("/") > 1
     if looks_local and not path.exists():
         raise InputError(f"--lm: no folder {lm}; give one with config.json and safetensors, a GGUF file, or a hub id")
@@ -51,6 +36,8 @@ def readable_errors(lm: str, part: str = "config.json") -> Iterator[None]:
     """Turns what transformers, safetensors and the hub raise over a part of an LM into one line."""
     try:
         yield
+    except InputError:
+        raise
     except Exception as error:  # tokenizers and huggingface_hub raise Exception itself and heirs of their own
         raise InputError(_explanation(lm, part, error)) from error
 
@@ -99,14 +86,14 @@ def _no_tokenizer(lm: str) -> str:
 
 def source(lm: str, options: LMOptions) -> dict[str, Any]:
     """Where ``from_pretrained`` is to look: arguments that config, tokenizer and model have in common."""
-    place, file = _parts(lm)
+    revision = options.revision or "main"
+    # else the hub's client tries again and again for a minute; what was fetched before loads without a network
+    local = not Path(lm).exists() and _hub_is_out_of_reach()
     return {
-        "pretrained_model_name_or_path": place,
-        **({} if file is None else {"gguf_file": file}),
-        "revision": options.revision or "main",
+        "pretrained_model_name_or_path": str(unpacked(lm, revision, local)) if gguf_parts(lm) else lm,
+        "revision": revision,
         "trust_remote_code": options.trust_remote_code,
-        # else the hub's client tries again and again for a minute; what was fetched before loads without a network
-        "local_files_only": not Path(place).exists() and _hub_is_out_of_reach(),
+        "local_files_only": local,
     }
 
 
@@ -131,7 +118,7 @@ def load_tokenizer(lm: str, options: LMOptions) -> Any:
     """
     from transformers import AutoTokenizer
 
-    _check_place(lm)
+    _check_folder(lm)
     with readable_errors(lm, "the tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(**source(lm, options))
     # without its files some tokenizer classes come up empty instead of failing
@@ -151,22 +138,18 @@ def load_causal_lm(lm: str, options: LMOptions, device: torch.device | None = No
     Raises:
         InputError: if it cannot be loaded.
     """
-    import transformers
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    _check_place(lm)
-    unpacked = {}
-    if _parts(lm)[1] is not None and hasattr(transformers, "GgufConfig"):  # before that class it unpacked all weights
-        unpacked = {"quantization_config": transformers.GgufConfig(dequantize=True)}
+    _check_folder(lm)
     with readable_errors(lm, "the model"):
-        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(
             dtype=options.dtype,
             device_map=options.device_map,
             attn_implementation=options.attention,
             use_safetensors=True,
             output_loading_info=True,
-            **unpacked,
             **source(lm, options),
         )
         if device is not None and options.device_map is None:

@@ -11,8 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lit_prompt.errors import InputError
-from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary, load
-from lit_prompt.lm.load import load_causal_lm
+from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary, load_causal_lm
+from lit_prompt.lm import gguf as ours
 
 gguf = pytest.importorskip("gguf")
 pytest.importorskip("accelerate")
@@ -74,6 +74,14 @@ def write_gguf(folder: Path, path: Path, quantise: bool = False, architecture: s
     return path
 
 
+@pytest.fixture(autouse=True)
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the unpacked LMs of a test go."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "hub"))
+    ours.unpacked.cache_clear()
+    return tmp_path / "hub" / "lit_prompt"
+
+
 @pytest.fixture(scope="module")
 def file(tiny_lm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_gguf(tiny_lm, tmp_path_factory.mktemp("gguf") / "tiny.gguf")
@@ -87,7 +95,27 @@ def test_it_is_the_lm_of_the_folder(file: Path, tiny_lm: Path) -> None:
     text = " The king had three sons, é\n"
     assert mine_words.encode(text) == its_words.encode(text)
     assert mine_words.fingerprint == its_words.fingerprint
-    assert mine.fingerprint == FrozenLM.load(str(file), LMOptions()).fingerprint
+
+
+def test_a_file_is_unpacked_once(file: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = FrozenLM.load(str(file), LMOptions())
+    ours.unpacked.cache_clear()
+    monkeypatch.setattr(ours, "_unpack", lambda path, folder: pytest.fail("unpacked twice"))
+    assert FrozenLM.load(str(file), LMOptions()).fingerprint == first.fingerprint
+    assert [folder.name[:5] for folder in kept.iterdir()] == ["tiny-"]
+
+
+def test_a_file_of_the_hub(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def download(*args: str, **options: Any) -> str:
+        asked.append((*args, options["revision"]))
+        return str(file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    options = LMOptions(revision="v2")
+    assert len(Vocabulary.load("org/tiny:tiny.Q8.gguf", options).tokenizer) == 320
+    assert asked == [("org/tiny", "tiny.Q8.gguf", "v2")]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
@@ -114,7 +142,7 @@ def test_a_run_on_a_file_is_searched_and_tested(file: Path, cli: Callable[..., s
 
 
 def test_what_cannot_be_read_is_one_line(
-    file: Path, tiny_lm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, tiny_lm: Path, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refusal(lm: Path | str) -> str:
         with pytest.raises(InputError) as caught:
@@ -123,11 +151,12 @@ def test_what_cannot_be_read_is_one_line(
         return str(caught.value)
 
     assert refusal(tmp_path / "none.gguf").startswith(f"--lm: no file {tmp_path / 'none.gguf'}")
+    assert not kept.exists()
     assert refusal(file.parent).endswith(f"name the file: --lm {file}")
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(file.read_bytes()[:-1000])
     assert refusal(cut).startswith(f"--lm: the model of {cut} could not be loaded")
     other = write_gguf(tiny_lm, tmp_path / "other.gguf", architecture="rwkv6")
     assert "reads no GGUF file of the architecture rwkv6" in refusal(other)
-    monkeypatch.setattr(load, "find_spec", lambda name: None)
+    monkeypatch.setattr(ours, "find_spec", lambda name: None)
     assert "pip install 'lit_prompt[gguf]'" in refusal(file)
