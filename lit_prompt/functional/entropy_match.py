@@ -39,22 +39,13 @@ def _entropy_and_gradient(
 def match_entropy(
     logits: Float32[Tensor, "item vocab"], target: Float[Tensor, " item"], lr: float = 0.1, tolerance: float = 1e-3
 ) -> Float32[Tensor, "item vocab"]:
-    """Descends (H(softmax z) - h)^2 from the given logits until every item has its entropy.
+    """Descends (H(softmax z) - h)^2 from copies of the logits until |H - h| <= ``tolerance`` nats, measured in float64.
 
-    The construction of *random targets* in Distribution Prompting (Wang, Zhu and Shi, EMNLP 2025, arXiv 2505.12244).
-    Adam takes every item near its entropy; from there on, plain gradient steps of the length that a linear
-    model of H calls for (Gauss-Newton on the same loss) bring it within the tolerance, which a fixed Adam step would
-    overshoot for ever. All operations are elementwise or along an item's row, on one thread: an item does not
-    depend on the others.
-
-    Args:
-        logits: the starting points, not changed.
-        target: wanted entropies in nats, each in [0, ln|V|].
-        lr: Adam's step size.
-        tolerance: largest accepted |H - h| in nats.
-
-    Returns:
-        Logits with |H(softmax z) - target| <= tolerance, measured in float64.
+    The construction of *random targets* in Distribution Prompting (Wang, Zhu and Shi, EMNLP 2025, arXiv 2505.12244),
+    for wanted entropies h (``target``) in [0, ln|V|] nats. Adam, with step size ``lr``, takes every item near its
+    entropy; from there on, plain gradient steps of the length that a linear model of H calls for (Gauss-Newton on the
+    same loss) bring it within the tolerance, which a fixed Adam step would overshoot for ever. All operations are
+    elementwise or along an item's row, on one thread: an item does not depend on the others.
 
     Raises:
         EntropyMatchError: if an item does not get there.
@@ -96,7 +87,7 @@ def _in_blocks(solve: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target
         solved.append(solve(z, wanted))
         error = (entropy(double(solved[-1])) - double(wanted)).abs()
         if not bool((error <= tolerance).all()):
-            worst = int(error.argmax())  # one that is not a number, where there is one
+            worst = int(error.argmax())  # a NaN, where there is one
             raise EntropyMatchError(
                 f"entropy {wanted[worst]:.4f} nats was missed by {error[worst]:.2g} nats (tolerance {tolerance:g})"
             )

@@ -26,15 +26,10 @@ _SEEN = 1e-3
 
 @dataclass(frozen=True)
 class TargetTerms:
-    """What the objective needs of some targets.
+    """What the objective needs of some targets."""
 
-    Attributes:
-        moments: of the target, mapped to the normalised state.
-        constant: <p, c> + H(p).
-    """
-
-    moments: Float64[Tensor, "item dim"]
-    constant: Float64[Tensor, " item"]
+    moments: Float64[Tensor, "item dim"]  #: of p, pulled back to the normalised state
+    constant: Float64[Tensor, " item"]  #: <p, c> + H(p), with c the logits at state zero
 
     def rows(self, which: Tensor) -> "TargetTerms":
         """Some of the targets."""
@@ -58,13 +53,12 @@ class OutputHead:
         shift: ``[feature]``.
         centred: whether u has mean zero.
         rounding: relative error of the LM's arithmetic; the machine epsilon of its dtype.
-
-    Attributes:
-        sphere_radius: sqrt(dim).
-        radius: bound of the norm of u, rounding of the LM's arithmetic included.
-        slack: how far rounding outside that bound can lower a KL, nats.
-        float32_gap: gaps that are no larger, in nats, may be rounding where products are float32.
     """
+
+    sphere_radius: float  #: sqrt(dim)
+    radius: float  #: bound of the norm of u, rounding of the LM's arithmetic included
+    slack: float  #: how far rounding outside that bound can lower a KL, nats
+    float32_gap: float  #: with float32 products a gap of at most so many nats may be rounding alone
 
     def __init__(
         self, weight: Tensor, bias: Tensor | None, gain: Tensor, shift: Tensor, centred: bool, rounding: float
@@ -106,8 +100,8 @@ class OutputHead:
     def contains(self, features: Float[Tensor, "item feature"]) -> Bool[Tensor, " item"]:
         """Whether some state of the ball, of mean zero where the norm centres, gives these features, up to rounding.
 
-        A norm keeps its output there, whatever a prompt does, unless its own arithmetic fails: a LayerNorm whose input
-        has a mean 10^5 times its spread and more takes away the wrong mean. No floor bounds what such a prompt reaches.
+        A norm keeps its output there, whatever a prompt does, unless its own arithmetic fails: a LayerNorm subtracts
+        the wrong mean where its input's is 10^5 times the spread or more. No floor bounds what such a prompt reaches.
         False where a feature is not finite.
         """
         inverse, unseen = self._inverse
@@ -141,7 +135,7 @@ class OutputHead:
         return self.centre(x * self._gain if self._gain.dim() == 1 else x @ self._gain)
 
     def centre(self, u: Tensor) -> Tensor:
-        """Takes the mean from ``[item, dim]`` where the norm does."""
+        """Subtracts the mean of each row of ``[item, dim]`` where the norm does."""
         return u - u.mean(-1, keepdim=True) if self.centred else u
 
     def terms(self, log_p: Tensor) -> TargetTerms:

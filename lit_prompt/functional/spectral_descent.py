@@ -18,15 +18,10 @@ _STEP_SIZES = (1e-10, 1e10)
 def spectral_descent(
     problems: Problems, start: Float64[Tensor, "item dim"], project: Callable[[Tensor], Tensor]
 ) -> Descent:
-    """Minimises objectives over a set, each from its own start.
+    """Minimises objectives over the set that ``project`` maps points to (the nearest ones), each from its own start.
 
     Projected gradient steps of Barzilai and Borwein's length with the nonmonotone line search of Birgin, Martínez and
     Raydan (SIAM J. Optim. 10(4), 2000). Each problem has its own step lengths and its own end.
-
-    Args:
-        problems: to be solved; their gaps are asked for at points of the set.
-        start: of each problem.
-        project: maps points to the nearest ones of the set.
     """
 
     def step(number: int, rows: Rows, history: Tensor, length: Tensor) -> tuple[Rows, State]:

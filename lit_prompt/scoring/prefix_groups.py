@@ -8,17 +8,11 @@ _PASS_IN_POSITIONS = 64
 
 
 def group_by_start(start: Tensor, length: int) -> list[tuple[int, Tensor]]:
-    """Groups candidates so that few positions and few passes are computed.
+    """Groups candidates by their first changed positions, ``[candidate]``, so that little is computed.
 
-    All candidates of a group are computed from the group's first changed position on. The grouping with the least cost,
-    positions computed plus a price for each pass, is found exactly by dynamic programming.
-
-    Args:
-        start: first changed position of each candidate, ``[candidate]``, below ``length``.
-        length: positions of a prompt.
-
-    Returns:
-        For each group the position that it is computed from, and its candidates.
+    All candidates of a group are computed from the group's first changed position to the end at ``length``. The
+    grouping with the least cost, positions computed plus a price for each pass, is found exactly by dynamic
+    programming. Returns for each group the position that it is computed from, and its candidates.
     """
     count = torch.bincount(start, minlength=length).tolist()
     # best[p]: least cost of the candidates that change at p or later; cut[p]: where the next group begins

@@ -20,11 +20,7 @@ class PromptBank:
 
     One pass over a long sequence gives the LM's next-token distribution after each of its positions, so that each is
     scored as if it were a prompt. The windows that end at the best positions are then scored as the prompts they are.
-
-    Args:
-        init: how much of each kind.
-        vocabulary: the LM's vocabulary.
-        share: let the slots of a group start with what was drawn for others.
+    With ``share`` the slots of a group may start with what was drawn for others.
     """
 
     def __init__(self, init: TokenStart, vocabulary: Vocabulary, share: bool) -> None:
@@ -33,14 +29,7 @@ class PromptBank:
         self._share = share
 
     def starts(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
-        """The best prompt of the bank for each slot.
-
-        Args:
-            problem: what is searched.
-
-        Returns:
-            Ids, ``[slot, length]``, and their scores in nats, ``[slot]``.
-        """
+        """The best prompt of the bank for each slot, ``[slot, length]``, with its score in nats, ``[slot]``."""
         windows, owner = zip(*(self._windows(problem, slots) for slots in problem.slots.groups()), strict=True)
         ids, slots = torch.cat(windows), torch.cat(owner)
         ids = problem.readable.repaired(ids, slots)

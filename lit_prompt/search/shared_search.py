@@ -1,11 +1,13 @@
 """Our own search: positions by their price, and everything that is tried is tried for every target."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from lit_prompt.functional.precision import double
 from lit_prompt.search.first_order import swap_choices
-from lit_prompt.search.searcher import Found, Searcher, SearchState, require_at_least
+from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.token_problem import TokenProblem
 from lit_prompt.search.visited import Visited
 
@@ -15,6 +17,7 @@ _PATIENCE = 20
 _KICKED_SHARE = 5
 
 
+@dataclass(eq=False)
 class SharedSearch(Searcher):
     """Coordinate search in which targets share their candidates, and cheap positions get more of them.
 
@@ -37,11 +40,12 @@ class SharedSearch(Searcher):
 
     method = "shared"
 
-    def __init__(self, width: int = 12, top_k: int = 256, share: bool = True) -> None:
-        require_at_least(width=(width, 1), top_k=(top_k, 1))
-        self.width = width
-        self.top_k = top_k
-        self.share = share
+    width: int = 12
+    top_k: int = 256
+    share: bool = True
+
+    def __post_init__(self) -> None:
+        self.require_at_least(width=1, top_k=1)
 
     @property
     def shares(self) -> bool:  # type: ignore[override]

@@ -39,14 +39,9 @@ class TokenStart:
 
 
 def random_starts(problem: TokenProblem, tries: int = 64) -> tuple[Tensor, Tensor]:
-    """Random tokens for each slot, as a text that gives them again where one is found.
+    """Random tokens for each slot, ``[slot, length]``, with their scores in nats, ``[slot]``.
 
-    Args:
-        problem: what is searched.
-        tries: longest search for such a text.
-
-    Returns:
-        Ids, ``[slot, length]``, and their scores in nats, ``[slot]``.
+    They survive as text where one of the ``tries`` draws of a slot does.
     """
     slots = torch.arange(len(problem))
     generators = [problem.generator(slot, "start") for slot in slots.tolist()]
