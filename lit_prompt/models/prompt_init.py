@@ -31,13 +31,7 @@ class PromptInit:
 
 
 class PromptInitializer:
-    """Draws initial prompts for one LM.
-
-    Args:
-        init: the settings.
-        length: number of embeddings of a prompt.
-        lm: the LM.
-        vocabulary: its vocabulary.
+    """Draws initial prompts of ``length`` embeddings for one LM.
 
     Raises:
         InputError: if the text is missing or empty.

@@ -19,19 +19,12 @@ _TWICE, _OVER = 2.0, 100
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim that the KL of some targets, or of some method, is lower than that of others, and what came out.
+    """A claim that the KL of some targets, or of some method, is lower than that of others, and what came out."""
 
-    Attributes:
-        claim: the claim, as a sentence without its full stop.
-        method: the method's label; empty where the claim names its methods.
-        effects: the comparison on each LM, by its name.
-        unit: what is compared.
-    """
-
-    claim: str
-    method: str
-    effects: dict[str, Comparison]
-    unit: str = "KL"
+    claim: str  #: a sentence without its full stop
+    method: str  #: the method's label; empty where the claim names its methods
+    effects: dict[str, Comparison]  #: the comparison on each LM, by its name
+    unit: str = "KL"  #: what is compared
 
     @property
     def verdict(self) -> Verdict | Literal["mixed"]:

@@ -19,7 +19,7 @@ def group_by_start(start: Tensor, length: int) -> list[tuple[int, Tensor]]:
     best, cut = [0.0] * (length + 1), [length] * (length + 1)
     for p in range(length - 1, -1, -1):
         if count[p] == 0:
-            best[p], cut[p] = best[p + 1], p
+            best[p], cut[p] = best[p + 1], p + 1
             continue
         rows, best[p] = 0, float("inf")
         for end in range(p + 1, length + 1):
@@ -29,9 +29,7 @@ def group_by_start(start: Tensor, length: int) -> list[tuple[int, Tensor]]:
                 best[p], cut[p] = cost, end
     groups, p = [], 0
     while p < length:
-        if count[p] == 0:
-            p += 1
-            continue
-        groups.append((p, ((start >= p) & (start < cut[p])).nonzero().flatten()))
+        if count[p]:
+            groups.append((p, ((start >= p) & (start < cut[p])).nonzero().flatten()))
         p = cut[p]
     return groups

@@ -194,7 +194,10 @@ class PromptedLM:
     def log_probs(
         self, prompts: Tensor, slots: Int[Tensor, " prompt"], also: Callable[[Part], None] | None = None
     ) -> Float[Tensor, "prompt vocab"]:
-        """Next-token log-probabilities after prompts as of :meth:`each`, float64, on the CPU; ``also`` takes the parts."""
+        """Next-token log-probabilities after prompts, float64 on the CPU; arguments as of :meth:`each`.
+
+        ``also`` takes the parts, too.
+        """
         found = torch.empty(len(prompts), self.lm.vocab_size, dtype=torch.float64)
 
         def fill(part: Part) -> None:

@@ -23,10 +23,8 @@ class Found(NamedTuple):
     @classmethod
     def of(cls, slots: int, running: Tensor, ids: Tensor, scores: Tensor, exhausted: Tensor | None = None) -> "Found":
         """What was found for the running slots ``[running, ...]``, among all."""
-        all_ids = ids.new_zeros(slots, ids.shape[1])
-        all_ids[running] = ids
-        all_scores = scores.new_full((slots,), torch.inf)
-        all_scores[running] = scores
+        all_ids = ids.new_zeros(slots, ids.shape[1]).index_copy(0, running, ids)
+        all_scores = scores.new_full((slots,), torch.inf).index_copy(0, running, scores)
         done = torch.zeros(slots, dtype=torch.bool)
         if exhausted is not None:
             done[running] = exhausted
