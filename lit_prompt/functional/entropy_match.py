@@ -17,7 +17,7 @@ _BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
 # nats; closer than this the loss and its gradient are so small that Adam crawls
 _HAND_OVER = 0.02
 _NEWTON_STEPS = 200
-# of the logits that are worked on together: half a megabyte, so that a step's temporaries stay in the cache
+# logits per block: half a megabyte, so that a step's temporaries stay in the cache
 _CACHED_ELEMENTS = 2**17
 
 
@@ -80,7 +80,7 @@ def temperature_for_entropy(
 
 
 def _in_blocks(solve: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target: Tensor, tolerance: float) -> Tensor:
-    """Solves as many items at a time as a core's cache holds with all that is computed of them, and checks them."""
+    """Solves as many items at a time as fit a core's cache with their temporaries, and checks them."""
     rows = max(1, _CACHED_ELEMENTS // logits.shape[-1])
     solved = []
     for z, wanted in zip(logits.split(rows), target.split(rows), strict=True):
@@ -117,7 +117,7 @@ def _adam(z: Tensor, target: Tensor, lr: float) -> Tensor:
 def newton_to_entropy(
     z: Float32[Tensor, "item vocab"], target: Float32[Tensor, " item"], tolerance: float
 ) -> Float32[Tensor, "item vocab"]:
-    """Gauss-Newton steps on (H - h)^2 until every item is within a tenth of the tolerance, or too many were made."""
+    """Gauss-Newton steps on (H - h)^2 until every item is within a tenth of the tolerance, or ``_NEWTON_STEPS`` were made."""
 
     def look(row: Tensor, z: Tensor) -> tuple[Tensor, State, State]:
         h, gradient = _entropy_and_gradient(z)

@@ -22,7 +22,7 @@ _ADAM_EPS = 1e-15
 _WEIGHT_DECAY = 0.97
 # nats; largest accepted error of an entropy
 _TOLERANCE = 1e-3
-# nats; closer than this a few Gauss-Newton steps meet the entropy, which a fixed Adam step would overshoot for ever
+# nats; closer than this a few Gauss-Newton steps meet the entropy, which a fixed Adam step would always overshoot
 _HAND_OVER = 0.05
 # nats; how far above ln|V| an entropy that was computed in float32 may lie
 _ROUNDING = 1e-5

@@ -20,7 +20,7 @@ _MOST_ITEMS = 512
 _LOGIT_ROUNDING = torch.finfo(torch.float32).eps
 # recovered states leave the ball by one rounding where the norm is sound, by hundreds before a floor is in danger
 _ROUNDINGS = 8.0
-# gains that are smaller, as a share of the largest, do not let a state be seen
+# a coordinate whose gain is a smaller share of the largest gain cannot be recovered from the features
 _SEEN = 1e-3
 
 
@@ -76,7 +76,7 @@ class OutputHead:
         self.float32_gap = 8.0 * torch.finfo(torch.float32).eps * norm * self.radius
 
     def _blocks(self, dtype: torch.dtype = torch.float64) -> Iterable[tuple[slice, Tensor, Tensor]]:
-        """The head part by part: in float64 on the CPU, in another dtype where its weights are."""
+        """The head in blocks of its vocabulary: in float64 on the CPU, in another dtype where its weights are."""
         vocab, features = self._weight.shape
         size = max(256, _BLOCK_BYTES // (8 * max(features, _MOST_ITEMS)))
         if size >= vocab and dtype == torch.float64:
@@ -121,7 +121,7 @@ class OutputHead:
 
     @cached_property
     def _inverse(self) -> tuple[Tensor, float]:
-        """The gain's inverse where it lets a state be seen, and how much of a state's mean it hides, by its norm."""
+        """The gain's pseudo-inverse, and the norm of the part of the all-ones vector that the gain hides."""
         if self._gain.dim() == 2:
             inverse = torch.linalg.pinv(self._gain)
             ones = double(torch.ones(self.dim))
@@ -182,9 +182,9 @@ class OutputHead:
         return log_partition - (terms.moments * u).sum(1) - terms.constant, gradient
 
     def _rounding_slack(self, rounding: float) -> tuple[float, float]:
-        """Bounds, by the largest change of a logit, what rounding adds outside the ball; never below 1e-6.
+        """Bounds the effect of rounding outside the ball by the largest change of a logit; never below 1e-6.
 
-        Beside it the length of the longest row of weight times gain.
+        Also returns the largest row norm of weight times gain.
         """
         dim = double(torch.ones(1, self.dim))
         mean = (self.features(dim) - self._shift).squeeze(0)  # of the direction that centring takes away

@@ -15,7 +15,7 @@ def nearest_tokens(
     table: Float[Tensor, "token embedding"],
     metric: Literal["cosine", "euclidean"] = "cosine",
 ) -> Int64[Tensor, "*batch"]:
-    """Indices of the table's rows nearest to some vectors of its dtype and device; of equally near ones the first.
+    """Index of the table row nearest to each vector, the first of equally near ones; one dtype, one device.
 
     Nearest by the largest cosine, as in PEZ (Wen et al., 2023, arXiv 2302.03668), or by the least Euclidean distance.
     """

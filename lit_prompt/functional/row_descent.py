@@ -12,14 +12,14 @@ from lit_prompt.functional.row_loop import State, until_done
 
 _SUFFICIENT = 1e-4
 _MOST_CUTS = 40
-# float32 is left a little below the tolerance, so that the first float64 step is mostly the last
+# float32 ends a little below the tolerance, so that the first float64 evaluation is mostly the last
 _FLOAT32_SHARE = 0.9
 # relative error of values, in units of the products' rounding
 _ROUNDINGS = 50.0
 
 
 class Rows(NamedTuple):
-    """The problems that are under way: which ones, where they are, and the objective there."""
+    """Problems in progress: which ones, where they are, and the objective and its gradient there."""
 
     problem: Int64[Tensor, " row"]
     point: Float64[Tensor, "row dim"]

@@ -14,7 +14,7 @@ def until_done(
     state: Sequence[Tensor],
     max_steps: int,
 ) -> tuple[State, Tensor]:
-    """Moves every row until it is done, but ``max_steps`` times at most; rows that are done leave the work.
+    """Moves every row until it is done, ``max_steps`` times at most; no work is spent on rows that are done.
 
     ``look`` takes rows and their state, tensors ``[row, ...]``; it gives which are done ``[row]``, what each has found,
     and what ``move`` takes. ``move`` takes the number of the step, from 1, the rows, and what ``look`` gave for them;
@@ -37,7 +37,7 @@ def until_done(
 
 
 def bisect(too_high: Callable[[Tensor, Tensor], Tensor], low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Halves intervals until their ends ``[row]`` are neighbouring numbers, and gives those; 100 times at most.
+    """Halves intervals until their ends ``[row]`` are adjacent floats, at most 100 times; returns the ends.
 
     ``too_high`` takes rows and a number for each, both ``[row]``, and tells whether what is sought lies below.
     """

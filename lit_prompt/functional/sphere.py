@@ -36,7 +36,7 @@ def kl_on_sphere(head: OutputHead, terms: TargetTerms, floor: Floor, tolerance: 
     too. A search ends when the gradient along the sphere, times the radius, is at most ``tolerance`` nats.
     """
     generator = torch.Generator().manual_seed(0)
-    # every target gets the same random directions: its result must not depend on its company
+    # every target gets the same random directions: its result must not depend on the other targets
     instead, other = torch.randn(2, head.dim, generator=generator, dtype=torch.float64).to(floor.point)
     norm = floor.point.norm(dim=1, keepdim=True)
     found = _descend(head, terms, torch.where(norm > 1e-9, floor.point, instead), tolerance)

@@ -61,5 +61,5 @@ def sample_blocks(
 
 
 def scheduled_swaps(step: int, first: int, last: int, steps: int) -> int:
-    """How many tokens a candidate replaces, when that falls from ``first`` to ``last`` over some steps."""
+    """How many tokens a candidate replaces at a step, when that falls from ``first`` to ``last`` over ``steps``."""
     return last + round(max(0.0, 1.0 - step / steps) * (first - last))

@@ -90,7 +90,7 @@ class FrozenLM(nn.Module):
 
     @property
     def max_length(self) -> int | None:
-        """Most positions the LM takes, or None where it has no such limit."""
+        """The most positions the LM takes; None where it has no such limit."""
         length = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return None if length is None else int(length)
 
@@ -117,7 +117,7 @@ class FrozenLM(nn.Module):
         predicted = self.logits(self.features(probe))
         # the LM rounds its logits to its own dtype, the head here does not
         tolerance = max(1e-4, 4 * torch.finfo(head.weight.dtype).eps)
-        # configurations speak of scales of the logits; which one is applied, if any, the probe tells
+        # configurations may name a scale of the logits; the probe tells which one is applied, if any
         config = self.model.config.get_text_config()
         named = (getattr(config, "logit_scale", None), getattr(config, "logits_scaling", None))
         found = [float(value) for value in named if isinstance(value, (int, float)) and value > 0]
@@ -138,7 +138,7 @@ class FrozenLM(nn.Module):
     def features(
         self, inputs_embeds: Tensor, mask: Tensor | None = None, every: bool = False, cache: Any = None
     ) -> Tensor:
-        """What the head maps to the next token's logits, after embeddings ``[item, position, embedding]`` of any dtype.
+        """What the head maps to next-token logits, from embeddings ``[item, position, embedding]`` of any dtype.
 
         The mask tells which positions are real, ``[item, position]``, bool, those of the cache included; the others are
         padding on the left. None: all are real. The cache is a ``transformers`` cache of what stands before, for items

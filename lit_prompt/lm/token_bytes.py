@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from lit_prompt.errors import InputError
 from lit_prompt.lm.spelling import Spelling, steps
 
-# what Python's surrogateescape makes of bytes that are no UTF-8
+# what Python's surrogateescape makes of bytes that are not valid UTF-8
 _INVALID = re.compile("([\udc80-\udcff])")
 
 
@@ -109,7 +109,7 @@ def _inner_tokenizer(backend: Any, description: dict[str, Any]) -> Any:
     normalizers, pre_tokenizers = steps(description["normalizer"]), steps(description["pre_tokenizer"])
     dropped = {"Prepend", "Strip"}
     if any(step["type"] == "Metaspace" for step in pre_tokenizers):
-        # it takes spaces away that Metaspace, which parts words by itself, would have to put back at every word
+        # it would remove spaces that Metaspace, which splits words by itself, would have to restore
         dropped.add("WhitespaceSplit")
     plain = {"prepend_scheme": "never", "add_prefix_space": False}
     parts = {

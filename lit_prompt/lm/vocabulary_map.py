@@ -39,7 +39,7 @@ class VocabularyMap:
         self._moved = torch.tensor(moved, dtype=torch.int64)
 
     def map(self, probs: Tensor) -> Mapped:
-        """Carries distributions ``[item, source_size]``, rows that sum to 1 on any device, over; on the CPU."""
+        """Maps distributions ``[item, source_size]``, rows that sum to 1, from any device to the CPU."""
         probs = double(probs)
         kept = self.token_ids >= 0
         to = self.token_ids[kept].expand(len(probs), -1)
@@ -49,7 +49,7 @@ class VocabularyMap:
 
 
 def _row_sums(x: Tensor) -> Tensor:
-    """Sums of rows, one at a time: the rounding of a row's must not depend on how many there are."""
+    """Sums of rows, one at a time: a sum's rounding must not depend on how many rows there are."""
     return torch.stack([row.sum() for row in x]) if len(x) else x.new_zeros(0)
 
 

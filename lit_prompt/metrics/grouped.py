@@ -26,7 +26,7 @@ class GroupedMetrics(WrapperMetric):
     def __init__(self, metrics: MetricCollection) -> None:
         super().__init__()
         self.overall = metrics
-        # two containers: a label may be anything, a module's name may not; and a group is to move with this module
+        # two containers: groups must move with this module, and a label need not be a valid module name
         self._groups: dict[str, MetricCollection] = {}
         self._modules_of_groups = ModuleList()
 

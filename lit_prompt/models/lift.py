@@ -12,7 +12,7 @@ from lit_prompt.models.floors import Floors
 #: Scales that are tried, each a quarter of the one before.
 SCALES = 9
 _LARGEST_SCALE = 1e5
-# among scales that do about as well the smallest is taken: gradient steps move it the most
+# of scales about as good the smallest is taken: gradient steps move it the most
 _AS_GOOD = 1e-5
 
 

@@ -1,4 +1,4 @@
-"""The texts of token prompts, and what becomes of the KL when those are read again."""
+"""The texts of token prompts, and the KL after encoding them again."""
 
 import math
 from typing import TYPE_CHECKING

@@ -70,7 +70,7 @@ def train_tokenizer(texts: Iterable[str], training: TokenizerTraining) -> Any:
 
 
 def _with_ordinary_bytes(raw: Any) -> Any:
-    """The trainer takes byte tokens as special ones, which a decoder would leave out; a model has them as ordinary."""
+    """Makes byte tokens ordinary: the trainer needs them as special ones, which a decoder would leave out."""
     from tokenizers import Tokenizer
 
     description = json.loads(raw.to_str())

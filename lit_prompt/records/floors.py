@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 _ABOUT = [("target_id", TEXT), ("family", TEXT), ("entropy", NUMBER)]
 _KNOWN = [("kl_floor", NUMBER), ("kl_ball", NUMBER), ("kl_sphere", NUMBER)]
-#: ``floors.parquet``, a row a target; KLs in nats, as in :class:`KnownFloor`.
+#: ``floors.parquet``, one row per target; KLs in nats, as in :class:`KnownFloor`.
 FLOORS = TableFormat(pa.schema([*_ABOUT, *_KNOWN, ("lm", TEXT), ("lm_fingerprint", TEXT)]))
 # another version may solve otherwise
 _SCHEMA = pa.schema([("fingerprint", TEXT), *_KNOWN], {"lit_prompt": __version__})

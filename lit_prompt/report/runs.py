@@ -82,7 +82,7 @@ def _read(results: Path) -> Run:
 
 
 def _finite(row: Row) -> Row:
-    """What is infinite or not a number is unknown, but for the KL, whose rows are left out and counted."""
+    """Nulls for values that are infinite or NaN, except in the KL: such rows are left out and counted."""
     return {k: None if isinstance(v, float) and k != "kl" and not math.isfinite(v) else v for k, v in row.items()}
 
 

@@ -38,7 +38,7 @@ class Comparison:
 
 
 def comparisons(table: pa.Table) -> list[Comparison]:
-    """Everything that result records allow to compare: by entropy, and in pairs."""
+    """All comparisons that the result records allow: by entropy, and in pairs."""
     rows = [row for row in table.to_pylist() if row["kl"] is not None and math.isfinite(row["kl"])]
     return [*by_entropy(rows), *in_pairs(rows)]
 
@@ -83,7 +83,7 @@ def paired(rows: Sequence[Row]) -> dict[tuple[str, str], list[tuple[Row, Row]]]:
 
 
 def in_pairs(rows: Sequence[Row]) -> list[Comparison]:
-    """Targets against their partners, for each two families that share enough pairs."""
+    """Targets against their partners, for every two families with enough pairs."""
     found = []
     for (family, partner), pairs in paired(rows).items():
         if len(pairs) >= FEWEST:

@@ -1,4 +1,4 @@
-"""Which candidates go through the LM together, when each needs only the positions from its first change on."""
+"""Which candidates go through the LM together when each needs only the positions from its first change on."""
 
 import torch
 from torch import Tensor

@@ -22,7 +22,7 @@ class Slots:
         return len(self.target_ids) * self.restarts
 
     def target(self, slot: int) -> int:
-        """Place of a slot's target."""
+        """Index of a slot's target."""
         return slot // self.restarts
 
     def restart(self, slot: int) -> int:
@@ -35,7 +35,7 @@ class Slots:
 
     @cached_property
     def targets(self) -> Tensor:
-        """Place of each slot's target, ``[slot]``."""
+        """Index of each slot's target, ``[slot]``."""
         return torch.arange(len(self)) // self.restarts
 
     @cached_property

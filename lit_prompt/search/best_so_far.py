@@ -22,7 +22,7 @@ class StopReason(IntEnum):
 
 
 class BestSoFar(nn.Module):
-    """Best-so-far of a chunk of independent searches, each with its own stop; its buffers are what a resume needs.
+    """The bests of a chunk of independent searches, each with its own end; its buffers are all a resume needs.
 
     A search ends when its KL (or whatever is minimised) is at most ``kl_tolerance`` nats, after ``patience`` steps
     without a better one, or when it has used up its forward passes or its seconds; None is no limit. Of ``prompts``,
@@ -59,7 +59,7 @@ class BestSoFar(nn.Module):
         self.reset(slots)
 
     def reset(self, slots: int) -> None:
-        """Begins the first ``slots`` searches anew; there are no others."""
+        """Restarts the first ``slots`` searches; the others are unused."""
         for buffer in self.buffers():
             buffer.zero_()
         self.kl.fill_(torch.inf)

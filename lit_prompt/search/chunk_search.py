@@ -22,7 +22,7 @@ class ChunkSearch:
         self.best = best
 
     def init(self, ids: Tensor, scores: Tensor, seconds: float) -> None:
-        """Begins with a prompt for each slot, ``[slot, length]``, its score in nats, and the time they took to find."""
+        """Begins with a prompt for each slot, ``[slot, length]``, its score in nats, and the seconds spent on them."""
         slots = torch.arange(len(ids))
         _, readable = self._problem.readable.best(ids.unsqueeze(1), scores.unsqueeze(1), slots)
         self._state = self._searcher.init(self._problem, ids, readable)

@@ -1,4 +1,4 @@
-"""Search that goes through the positions of a prompt, one after the other."""
+"""Search through the positions of a prompt, one at a time."""
 
 from abc import abstractmethod
 from typing import Literal
@@ -35,7 +35,7 @@ class CoordinateSearch(Searcher):
         """
 
     def ends(self, problem: TokenProblem) -> bool:
-        """Whether a sweep that changes nothing would change nothing ever after."""
+        """Whether a sweep that changed nothing would never change anything again."""
         return True
 
     def init(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
@@ -84,7 +84,7 @@ class CoordinateSearch(Searcher):
         return torch.full_like(running, place if self.order == "forward" else problem.length - 1 - place)
 
     def _new(self, pool: Tensor) -> tuple[Tensor, Tensor]:
-        """Which prompts of a pool ``[slot, prompt, length]`` are neither kept nor before in it, ``[new]`` each."""
+        """Slots and places, ``[new]``, of a pool's prompts ``[slot, prompt, length]`` that are not kept or repeated."""
         slots, size, length = pool.shape
         row = torch.arange(slots).repeat_interleave(size)
         nothing = torch.zeros(0, dtype=torch.long)

@@ -12,19 +12,19 @@ _BYTES_PER_PART = 2**29
 
 
 def swap_gradient(problem: TokenProblem, ids: Tensor, slots: Tensor) -> Tensor:
-    """First-order change of the score, for its slot, of each prompt ``[prompt, length]`` when a token becomes another.
+    """First-order change of each prompt's score for its slot when one of its tokens is replaced.
 
-    ``[prompt, length, allowed]`` in nats, up to a constant for each position; on the LM's device.
+    ``[prompt, length]`` to ``[prompt, length, allowed]``, nats, up to a constant per position; on the LM's device.
     """
     _, gradient = problem.scorer.gradient(problem.lm.embed(ids).float(), slots)
     return first_order_change(problem, gradient.flatten(0, 1)).unflatten(0, ids.shape)
 
 
 def first_order_change(problem: TokenProblem, gradient: Tensor) -> Tensor:
-    """First-order change of the score, ``[row, allowed]``, when each allowed token comes to where this gradient is.
+    """First-order change of the score for each allowed token at places with these gradients.
 
-    The gradient is ``[row, embedding]``, both are on the LM's device. In nats, up to a constant for each row; a row's
-    values do not depend on how many rows there are.
+    ``[row, embedding]`` to ``[row, allowed]``, nats, up to a constant per row; on the LM's device. A row's values do
+    not depend on how many rows there are.
     """
     return (pad_rows(gradient) @ problem.lm.embed(problem.allowed).float().T)[: len(gradient)]
 

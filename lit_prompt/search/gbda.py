@@ -10,7 +10,7 @@ from lit_prompt.search.samples import best_sample
 from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.token_problem import TokenProblem
 
-# relaxed prompts over the vocabulary that are held at once, in numbers
+# numbers in the relaxed prompts that are held at once
 _NUMBERS_PER_PART = 2**26
 
 
@@ -64,7 +64,7 @@ class GBDA(Searcher):
         return best_sample(problem, problem.allowed[torch.stack(drawn).cpu()], running)
 
     def _gradient(self, problem: TokenProblem, logits: Tensor, own: Tensor, number: int) -> Tensor:
-        """Of the score at the logits ``[slot, length, allowed]``, averaged over relaxed samples."""
+        """Gradient of the score at the logits ``[slot, length, allowed]``, averaged over relaxed samples."""
         noise = [self._gumbel(problem, slot, logits.shape[1:], self.relaxed, number) for slot in own.tolist()]
         table = problem.lm.embed(problem.allowed).float()
         logits = logits.detach().requires_grad_()

@@ -43,7 +43,7 @@ class PromptBank:
         return ids[best], score
 
     def _windows(self, problem: TokenProblem, slots: Tensor) -> tuple[Tensor, Tensor]:
-        """The best windows of a group, ``[window, position]``, and which slot's each is, ``[window]``."""
+        """The best windows of a group, ``[window, position]``, and the slot of each, ``[window]``."""
         common = torch.cat(list(self._common(problem, int(slots[0]))))
         windows = [self._best_windows(problem, common, slots)]
         if self._init.drawn_sequences:
@@ -77,7 +77,7 @@ class PromptBank:
                 yield self._only_allowed(problem, torch.tensor(long), generator)
 
     def _only_allowed(self, problem: TokenProblem, ids: Tensor, generator: torch.Generator) -> Tensor:
-        """Puts random tokens in the place of those that are not allowed."""
+        """Replaces tokens that are not allowed by random ones."""
         others = problem.random_ids(ids.numel(), generator).view(ids.shape)
         return torch.where(problem.allowed_index(ids) >= 0, ids, others)
 
@@ -94,11 +94,11 @@ class PromptBank:
         length = problem.length
         if problem.slots.context(int(slots[0])).after_ids:  # a position is followed by the sequence, not by that text
             sequences = sequences[:, : sequences.shape[1] // length * length].reshape(-1, length)
-        # where nothing is shared, a slot's budget is not to depend on its company
+        # where nothing is shared, a slot's budget must not depend on the other slots
         scores = problem.scorer.scan(sequences, slots, self._share)
         ends = scores.shape[1]
         best = scores.flatten(0, 1).topk(min(_RESCORED, len(scores) * ends), dim=0, largest=False).indices.T
-        # some more than a prompt holds: its text may have fewer tokens
+        # more than a prompt holds: a window's text may be encoded to fewer tokens
         span = torch.arange(-length // 2, length)
         positions = (best % ends).unsqueeze(-1) + span
         return sequences[(best // ends).unsqueeze(-1), positions.clamp_min(0)]

@@ -1,4 +1,4 @@
-"""Prompts that a continuous search comes by, as tokens and as what their texts give."""
+"""Token prompts of a continuous search, as they are and as the tokenizer reads their texts."""
 
 import torch
 from torch import Tensor

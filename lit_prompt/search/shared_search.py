@@ -1,4 +1,4 @@
-"""Our own search: positions by their price, and everything that is tried is tried for every target."""
+"""Our own search: cheap positions are drawn more often, and every candidate is tried for every target."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.token_problem import TokenProblem
 from lit_prompt.search.visited import Visited
 
-# a target that has not improved for so many steps has half the candidates of one that just has
+# a target that has not improved for this many steps gets half the candidates of one that just has
 _PATIENCE = 20
-# one token in so many is random in a prompt that a search goes on from when it is stuck
+# a stuck search goes on from its best prompt with one token in this many replaced by a random one
 _KICKED_SHARE = 5
 
 
@@ -100,13 +100,13 @@ class SharedSearch(Searcher):
         return Found.of(len(problem), running, state["best_ids"][running], found, state["tried"][owner] >= everything)
 
     def _owners(self, problem: TokenProblem) -> Tensor:
-        """Whose a tried prompt is: where slots share, it was tried for the whole group, ``[slot]``."""
+        """The owner of the prompts tried for each slot, ``[slot]``: its whole group where slots share, else itself."""
         return problem.slots.group if self.share else torch.arange(len(problem))
 
     def _candidates(
         self, problem: TokenProblem, current: Tensor, choices: Tensor, number: int, running: Tensor, stale: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Swaps of each slot's prompt, ``[candidate, length]``, and of which each is one, ``[candidate]``."""
+        """Swaps in the slots' prompts, ``[candidate, length]``, and whose prompt each is made from, ``[candidate]``."""
         counts = self._counts(problem, running, stale[running])
         places, ranks = [], []
         for slot, own in zip(running.tolist(), counts, strict=True):
@@ -120,7 +120,7 @@ class SharedSearch(Searcher):
         return candidates, base
 
     def _price(self, problem: TokenProblem, slot: int) -> Tensor:
-        """Positions that are computed for a swap at each place of a slot's prompt, ``[length]``, float64."""
+        """Positions that must be computed for a swap at each place of a slot's prompt, ``[length]``, float64."""
         return torch.arange(problem.length, 0, -1, dtype=torch.float64) + len(problem.slots.context(slot).after_ids)
 
     def _counts(self, problem: TokenProblem, running: Tensor, stale: Tensor) -> list[int]:
@@ -136,7 +136,7 @@ class SharedSearch(Searcher):
         return [max(1, round(count * own)) for count, own in zip(counts, share.tolist(), strict=True)]
 
     def _stuck(self, visited: Visited, current: Tensor, choices: Tensor, owner: Tensor, tried: Tensor) -> Tensor:
-        """Which slots have no swap left that was not tried, ``[running]``."""
+        """Which slots have no untried swap left, ``[running]``."""
         length, k = choices.shape[1:]
         places = torch.arange(length).repeat_interleave(k)
         stuck = tried == 0

@@ -54,7 +54,7 @@ class TokenProblem:
         return torch.Generator().manual_seed(seed_for(self.group_seed(slot), name, *parts))
 
     def allowed_index(self, ids: Tensor) -> Tensor:
-        """Where ids stand among the allowed ones, -1 for those that do not: ``[...]`` to ``[...]``."""
+        """Index of each id among the allowed ones, -1 if it is not one: ``[...]`` to ``[...]``."""
         index = torch.searchsorted(self.allowed, ids.contiguous()).clamp_max(len(self.allowed) - 1)
         return torch.where(self.allowed[index] == ids, index, -1)
 
