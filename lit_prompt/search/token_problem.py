@@ -37,7 +37,7 @@ class TokenProblem:
         self.slots = scorer.slots
         self.log_probs = log_probs
         self.allowed = allowed
-        self.length = scorer.length
+        self.length = scorer.length  #: tokens of a prompt
         self.readable = ReadablePrompts(round_trips, allowed, self.length)
         self._seed = seed
 
