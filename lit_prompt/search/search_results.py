@@ -16,8 +16,6 @@ class SearchResults:
     ``prompt_shape`` and ``dtype`` are those of one prompt.
     """
 
-    _TENSORS = ("kl", "prompts", "steps", "forward_passes", "seconds", "reason")
-
     def __init__(
         self, targets: int, restarts: int, prompt_shape: Sequence[int], dtype: torch.dtype = torch.float32
     ) -> None:
@@ -50,13 +48,13 @@ class SearchResults:
 
     def state_dict(self) -> dict[str, Tensor]:
         """All tensors."""
-        return {name: getattr(self, name) for name in self._TENSORS}
+        return dict(vars(self))
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> "SearchResults":
         """The results that gave this :meth:`state_dict`."""
         prompts = state["prompts"]
         results = cls(prompts.shape[0], prompts.shape[1], prompts.shape[2:], prompts.dtype)
-        for name in cls._TENSORS:
+        for name in vars(results):
             setattr(results, name, state[name].clone())
         return results
