@@ -61,7 +61,7 @@ def text_starts(problem: TokenProblem, text_ids: list[int]) -> tuple[Tensor, Ten
         raise InputError("model.start.text must hold at least one token")
     if bool((problem.allowed_index(torch.tensor(text_ids)) < 0).any()):
         raise InputError("model.start.text holds a token that model.tokens does not allow")
-    ids = torch.tensor(text_ids).repeat(-(-problem.length // len(text_ids)))[: problem.length]
+    ids = torch.tensor(text_ids)[torch.arange(problem.length) % len(text_ids)]
     return scored(problem, ids.repeat(len(problem), 1))
 
 
