@@ -117,7 +117,7 @@ def _adam(z: Tensor, target: Tensor, lr: float) -> Tensor:
 def newton_to_entropy(
     z: Float32[Tensor, "item vocab"], target: Float32[Tensor, " item"], tolerance: float
 ) -> Float32[Tensor, "item vocab"]:
-    """At most ``_NEWTON_STEPS`` Gauss-Newton steps on (H - h)^2, until every item is within a tenth of the tolerance."""
+    """Gauss-Newton steps on (H - h)^2 until every item is within a tenth of the tolerance, or the steps are used up."""
 
     def look(row: Tensor, z: Tensor) -> tuple[Tensor, State, State]:
         h, gradient = _entropy_and_gradient(z)
