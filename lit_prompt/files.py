@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and their names."""
+"""Files that are complete or absent, and their names."""
 
 import os
 import re

@@ -17,32 +17,22 @@ from lit_prompt.functional.precision import double
 class Target:
     """One target distribution, dense or sparse.
 
-    Attributes:
-        target_id: stable and unique in its set, such as ``random/H3.00/2``.
-        family: name of the family that made it.
-        log_probs: float32, normalised in float64; ``-inf`` for probability zero. ``[vocab]``, or ``[listed]`` where
-            ``token_ids`` says whose they are.
-        entropy: H in nats, computed in float64.
-        seed: seed it was made from, or None where nothing random is in it.
-        metadata: further facts, such as the wanted entropy; values that JSON holds. ``note`` is shown to the user.
-        token_ids: the listed tokens of a sparse target, ``[listed]``, int64, rising; None for a dense one.
-        rest_log_prob: log-probability of each token that a sparse target does not list.
-        partner_of: id of the target that this one is to be compared with; None for a target of its own.
-        before: text before the prompt; None for the module's.
-        after: text after the prompt; None for the module's.
+    Its log-probabilities are float32, normalised in float64, ``-inf`` for probability zero: ``[vocab]``, or
+    ``[listed]`` where ``token_ids`` says whose they are.
     """
 
-    target_id: str
-    family: str
+    target_id: str  #: stable and unique in its set, such as ``random/H3.00/2``
+    family: str  #: name of the family that made it
     log_probs: Tensor
-    entropy: float
-    seed: int | None = None
+    entropy: float  #: H in nats, computed in float64
+    seed: int | None = None  #: seed it was made from; None where nothing random is in it
+    #: further facts, such as the wanted entropy; values that JSON holds. ``note`` is shown to the user
     metadata: dict[str, Any] = field(default_factory=dict)
-    token_ids: Tensor | None = None
-    rest_log_prob: float = -math.inf
-    partner_of: str | None = None
-    before: str | None = None
-    after: str | None = None
+    token_ids: Tensor | None = None  #: the listed tokens of a sparse target, ``[listed]``, int64, rising
+    rest_log_prob: float = -math.inf  #: of each token that a sparse target does not list
+    partner_of: str | None = None  #: id of the target that this one is to be compared with
+    before: str | None = None  #: text before the prompt; None for the module's
+    after: str | None = None  #: text after the prompt; None for the module's
 
     @classmethod
     def from_logits(
@@ -117,14 +107,8 @@ def _entropy_of_groups(log_p: NDArray[np.floating[Any]], count: NDArray[np.float
 
 @dataclass
 class Rejected:
-    """A target that a family could not make as it should be; it is listed, never used.
+    """A target that a family could not make as it should be; it is listed, never used."""
 
-    Attributes:
-        target_id: the id that it would have had.
-        family: name of the family.
-        reason: what is wrong with it, with numbers.
-    """
-
-    target_id: str
+    target_id: str  #: the id that it would have had
     family: str
-    reason: str
+    reason: str  #: what is wrong with it, with numbers

@@ -25,25 +25,13 @@ _ROWS_PER_READ = 64
 
 @dataclass
 class TargetBatch:
-    """Some targets of a set, stacked.
+    """Some targets of a set, dense; each field but ``index`` stacks the attribute of a :class:`Target` of its name."""
 
-    Attributes:
-        index: positions in the set.
-        target_id: ids.
-        family: family names.
-        log_probs: ``[item, vocab]``, float32.
-        entropy: nats, ``[item]``, float64.
-        metadata: one dictionary a target.
-        partner_of: id of the target that each is to be compared with, or None.
-        before: text before the prompt, or None for the module's.
-        after: text after the prompt, or None for the module's.
-    """
-
-    index: list[int]
+    index: list[int]  #: positions in the set
     target_id: list[str]
     family: list[str]
-    log_probs: Tensor
-    entropy: Tensor
+    log_probs: Tensor  #: ``[item, vocab]``, float32
+    entropy: Tensor  #: nats, ``[item]``, float64
     metadata: list[dict[str, Any]]
     partner_of: list[str | None]
     before: list[str | None]
@@ -62,26 +50,11 @@ class TargetBatch:
 class TargetSet:
     """An ordered set of targets in a folder that ``datasets.load_from_disk`` reads.
 
-    The distributions stay on disk and are memory-mapped: reading a batch costs that batch.
-
-    Args:
-        folder: a folder written by :meth:`write`.
-
-    Attributes:
-        vocab_size: number of tokens.
-        vocabulary: fingerprint of the vocabulary that the targets are over.
-        lm: hub id or folder of the LM that the vocabulary is of; None where none was named.
-        fingerprint: changes with everything that a search depends on.
-        rejected: targets that were to be in the set, but could not be made.
-        target_id: ids.
-        family: family names.
-        entropy: nats, ``[target]``, float64.
-        partner_of: id of the target that each is to be compared with, or None.
-        before: text before the prompt, or None for the module's.
-        after: text after the prompt, or None for the module's.
+    The distributions stay on disk and are memory-mapped: reading a batch costs that batch. What else a
+    :class:`Target` has, but for its seed and metadata, is at hand as a list (entropies in nats, ``[target]``, float64).
 
     Raises:
-        InputError: if the folder holds no set of targets that can be read.
+        InputError: if the folder holds no set of targets that can be read, as :meth:`write` writes it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -90,7 +63,7 @@ class TargetSet:
         self.folder = Path(folder)
         try:
             info = self._info = json.loads((self.folder / _INFO_FILE).read_text())
-            self.vocabulary: str = info["vocabulary"]
+            self.vocabulary: str = info["vocabulary"]  #: fingerprint of the vocabulary that the targets are over
             if info.get("format") != _FORMAT:
                 raise InputError(
                     f"{folder}: these targets were saved by another version of lit_prompt; build them again"
@@ -99,8 +72,8 @@ class TargetSet:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(f"{folder}: no saved set of targets (a folder that a fit or a build wrote)") from error
         self.vocab_size: int = info["vocab_size"]
-        self.lm: str | None = info["lm"]
-        self.fingerprint: str = info["fingerprint"]
+        self.lm: str | None = info["lm"]  #: hub id or folder of the LM whose vocabulary it is; None where not named
+        self.fingerprint: str = info["fingerprint"]  #: changes with everything that a search depends on
         self.rejected = [Rejected(**rejected) for rejected in info["rejected"]]
         # without the distributions: reading them here would pull the whole set into memory
         names = ["target_id", "family", "entropy", "partner_of", "before", "after"]
@@ -145,14 +118,10 @@ class TargetSet:
     def write(
         folder: Path, targets: Iterable[Target | Rejected], vocab_size: int, vocabulary: str, lm: str | None = None
     ) -> "TargetSet":
-        """Streams targets to a new folder and opens it.
+        """Streams targets to a folder that must not exist yet, whole or not at all, and opens it.
 
-        Args:
-            folder: written whole or not at all; must not exist yet.
-            targets: consumed one by one; rejected ones are listed, not stored.
-            vocab_size: number of tokens.
-            vocabulary: fingerprint of the vocabulary that the targets are over.
-            lm: hub id or folder of the LM that the vocabulary is of.
+        Rejected targets are listed, not stored. ``vocabulary`` is the vocabulary's fingerprint, ``lm`` the hub id or
+        folder of its LM.
 
         Raises:
             InputError: if two targets have the same id, or there is none.

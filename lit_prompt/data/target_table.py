@@ -1,4 +1,4 @@
-"""The Arrow form of targets: a row a target, sparse where the target is sparse."""
+"""The Arrow form of targets: one row per target, sparse where the target is sparse."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -39,7 +39,7 @@ def target_features() -> Any:
 
 
 def target_blocks(targets: Iterable[Target]) -> Iterator[list[Target]]:
-    """Collects targets until they hold some megabytes: few dense ones, thousands of sparse ones."""
+    """Batches targets by memory: a few dense ones, or thousands of sparse ones."""
     block: list[Target] = []
     elements = 0
     for target in targets:

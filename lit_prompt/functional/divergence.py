@@ -44,7 +44,7 @@ def reverse_kl_divergence(log_p: LogProbs, log_q: LogProbs) -> Measure:
 def js_divergence(log_p: LogProbs, log_q: LogProbs) -> Measure:
     """Jensen-Shannon divergence in nats, between 0 and ln 2 (Lin, 1991)."""
     log_p, log_q = normalize_log_probs(log_p), normalize_log_probs(log_q)
-    # where both are -inf the value does not count, but logaddexp would have a NaN for its gradient
+    # where both are -inf the value does not count, but logaddexp would have a NaN gradient
     neither = (log_p == -math.inf) & (log_q == -math.inf)
     log_mixture = torch.logaddexp(log_p.masked_fill(neither, 0.0), log_q.masked_fill(neither, 0.0)) - math.log(2.0)
     return 0.5 * (_expected_log_ratio(log_p, log_mixture) + _expected_log_ratio(log_q, log_mixture))
@@ -78,7 +78,7 @@ def top_k_overlap(log_p: LogProbs, log_q: LogProbs, k: int = 10) -> Measure:
 
 
 def token_kl(log_p: LogProbs, log_q: LogProbs) -> Float[Tensor, "*batch vocab"]:
-    """Share of every token in KL(p || q), in nats: p log(p/q) + q - p, which is never negative; they sum to the KL."""
+    """Contribution of each token to KL(p || q), in nats: p log(p/q) + q - p, never negative; they sum to the KL."""
     log_p, log_q = normalize_log_probs(log_p), normalize_log_probs(log_q)
     p, q = log_p.exp(), log_q.exp()
     ratio = (log_p - log_q).masked_fill(p == 0, 0.0)
@@ -86,6 +86,6 @@ def token_kl(log_p: LogProbs, log_q: LogProbs) -> Float[Tensor, "*batch vocab"]:
 
 
 def largest_errors(p: Float[Tensor, " vocab"], q: Float[Tensor, " vocab"], k: int = 5) -> list[int]:
-    """The tokens with most missing and with most excess mass in q, both probabilities; k of each at most, over 1e-6."""
+    """Tokens with the most missing and the most excess probability in q, k of each at most, if over 1e-6."""
     found = [torch.topk(x, min(k, len(x))) for x in (p - q, q - p)]
     return [i for top in found for i, x in zip(top.indices.tolist(), top.values.tolist(), strict=True) if x > 1e-6]

@@ -17,7 +17,7 @@ _BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
 # nats; closer than this the loss and its gradient are so small that Adam crawls
 _HAND_OVER = 0.02
 _NEWTON_STEPS = 200
-# of the logits that are worked on together: half a megabyte, so that a step's temporaries stay in the cache
+# logits per block: half a megabyte, so that a step's temporaries stay in the cache
 _CACHED_ELEMENTS = 2**17
 
 
@@ -39,22 +39,13 @@ def _entropy_and_gradient(
 def match_entropy(
     logits: Float32[Tensor, "item vocab"], target: Float[Tensor, " item"], lr: float = 0.1, tolerance: float = 1e-3
 ) -> Float32[Tensor, "item vocab"]:
-    """Descends (H(softmax z) - h)^2 from the given logits until every item has its entropy.
+    """Descends (H(softmax z) - h)^2 from copies of the logits until |H - h| <= ``tolerance`` nats, measured in float64.
 
-    The construction of *random targets* in Distribution Prompting (Wang, Zhu and Shi, EMNLP 2025, arXiv 2505.12244).
-    Adam takes every item near its entropy; from there on, plain gradient steps of the length that a linear
-    model of H calls for (Gauss-Newton on the same loss) bring it within the tolerance, which a fixed Adam step would
-    overshoot for ever. All operations are elementwise or along an item's row, on one thread: an item does not
-    depend on the others.
-
-    Args:
-        logits: the starting points, not changed.
-        target: wanted entropies in nats, each in [0, ln|V|].
-        lr: Adam's step size.
-        tolerance: largest accepted |H - h| in nats.
-
-    Returns:
-        Logits with |H(softmax z) - target| <= tolerance, measured in float64.
+    The construction of *random targets* in Distribution Prompting (Wang, Zhu and Shi, EMNLP 2025, arXiv 2505.12244),
+    for wanted entropies h (``target``) in [0, ln|V|] nats. Adam, with step size ``lr``, takes every item near its
+    entropy; from there on, plain gradient steps of the length that a linear model of H calls for (Gauss-Newton on the
+    same loss) bring it within the tolerance, which a fixed Adam step would overshoot for ever. All operations are
+    elementwise or along an item's row, on one thread: an item does not depend on the others.
 
     Raises:
         EntropyMatchError: if an item does not get there.
@@ -89,14 +80,14 @@ def temperature_for_entropy(
 
 
 def _in_blocks(solve: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target: Tensor, tolerance: float) -> Tensor:
-    """Solves as many items at a time as a core's cache holds with all that is computed of them, and checks them."""
+    """Solves as many items at a time as fit a core's cache with their temporaries, and checks them."""
     rows = max(1, _CACHED_ELEMENTS // logits.shape[-1])
     solved = []
     for z, wanted in zip(logits.split(rows), target.split(rows), strict=True):
         solved.append(solve(z, wanted))
         error = (entropy(double(solved[-1])) - double(wanted)).abs()
         if not bool((error <= tolerance).all()):
-            worst = int(error.argmax())  # one that is not a number, where there is one
+            worst = int(error.argmax())  # a NaN, where there is one
             raise EntropyMatchError(
                 f"entropy {wanted[worst]:.4f} nats was missed by {error[worst]:.2g} nats (tolerance {tolerance:g})"
             )
@@ -126,7 +117,7 @@ def _adam(z: Tensor, target: Tensor, lr: float) -> Tensor:
 def newton_to_entropy(
     z: Float32[Tensor, "item vocab"], target: Float32[Tensor, " item"], tolerance: float
 ) -> Float32[Tensor, "item vocab"]:
-    """Gauss-Newton steps on (H - h)^2 until every item is within a tenth of the tolerance, or too many were made."""
+    """Gauss-Newton steps on (H - h)^2 until every item is within a tenth of the tolerance, or the steps are used up."""
 
     def look(row: Tensor, z: Tensor) -> tuple[Tensor, State, State]:
         h, gradient = _entropy_and_gradient(z)

@@ -14,18 +14,11 @@ from lit_prompt.functional.spectral_descent import spectral_descent
 
 @dataclass(frozen=True)
 class Floor:
-    """Solutions of the ball problem.
+    """Solutions of the ball problem; KLs in nats."""
 
-    Attributes:
-        lower: certified lower bound of the KL of any prompt, nats.
-        upper: KL at ``point``, nats: how far below the ball's least KL ``lower`` can be at most.
-        point: normalised states.
-        steps: steps of the solver.
-    """
-
-    lower: Float64[Tensor, " item"]
-    upper: Float64[Tensor, " item"]
-    point: Float64[Tensor, "item dim"]
+    lower: Float64[Tensor, " item"]  #: certified lower bound of the KL of any prompt
+    upper: Float64[Tensor, " item"]  #: KL at ``point``; the ball's least KL lies between ``lower`` and this
+    point: Float64[Tensor, "item dim"]  #: normalised states
     steps: Int64[Tensor, " item"]
 
 
@@ -38,12 +31,8 @@ def kl_floor(head: OutputHead, terms: TargetTerms, tolerance: float = 1e-3, max_
     arithmetic can do (:attr:`OutputHead.slack`), and not below zero. It holds for prompts whose features are
     contained (:meth:`OutputHead.contains`): all but those that make the final norm's arithmetic fail.
 
-    Args:
-        head: final norm and output head of the LM.
-        terms: the targets.
-        tolerance: largest gap, nats.
-        max_steps: most steps of the solver, with float32 and with float64 products each; a target that needs more has
-            a wider gap, and a floor that holds all the same.
+    The solver stops at a gap of ``tolerance`` nats, or after ``max_steps`` steps with float32 products and as many with
+    float64 ones: the gap is wider then, but the floor still holds.
     """
     radius = head.radius
 

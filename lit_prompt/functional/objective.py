@@ -30,5 +30,5 @@ def kl_table_from_moments(
     offset: Float[Tensor, " target"],
     entropy: Float[Tensor, " target"],
 ) -> Float[Tensor, "item target"]:
-    """The same in nats for all pairs of items and targets, by a single product of matrices."""
+    """The same for all pairs of items and targets, in nats, by a single matrix product."""
     return logits.logsumexp(-1, keepdim=True) - features @ moments.T - offset - entropy

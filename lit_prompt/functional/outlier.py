@@ -22,14 +22,14 @@ _ADAM_EPS = 1e-15
 _WEIGHT_DECAY = 0.97
 # nats; largest accepted error of an entropy
 _TOLERANCE = 1e-3
-# nats; closer than this a few Gauss-Newton steps meet the entropy, which a fixed Adam step would overshoot for ever
+# nats; closer than this a few Gauss-Newton steps meet the entropy, which a fixed Adam step would always overshoot
 _HAND_OVER = 0.05
 # nats; how far above ln|V| an entropy that was computed in float32 may lie
 _ROUNDING = 1e-5
 
 
 def max_outlier_mass(entropy: Float[Tensor, "*item"], k: int, vocab_size: int) -> Float64[Tensor, "*item"]:
-    r"""Largest mass m that k given tokens can hold in a distribution of entropy h over V tokens.
+    r"""Largest mass m that k given tokens can hold in a distribution of entropy h nats over V = ``vocab_size`` tokens.
 
     A distribution with mass M on the k tokens has the entropy
 
@@ -44,13 +44,8 @@ def max_outlier_mass(entropy: Float[Tensor, "*item"], k: int, vocab_size: int) -
     distribution, and no larger one is, as its entropy would be below h. For h < ln k all mass fits on the k tokens,
     spread unevenly over them: m = 1. (Not every smaller mass is possible: half of it takes ln 2 nats.)
 
-    Args:
-        entropy: h in nats, each in [0, ln V].
-        k: number of tokens, from 1 to V - 1.
-        vocab_size: V.
-
     Raises:
-        ValueError: if k or an entropy is out of range.
+        ValueError: if k is not in [1, V - 1] or an entropy not in [0, ln V].
     """
     if not 1 <= k < vocab_size:
         raise ValueError(f"{k} outlier tokens are not among 1 to {vocab_size - 1} for {vocab_size} tokens")
@@ -69,7 +64,7 @@ def max_outlier_mass(entropy: Float[Tensor, "*item"], k: int, vocab_size: int) -
 
 @dataclass
 class OutlierDescent:
-    """What a descent reached, measured in float64: entropies in nats, and the outliers' mass beside the largest one."""
+    """What a descent reached, measured in float64: entropies in nats, and the outliers' mass and its upper bound."""
 
     logits: Float32[Tensor, "item vocab"]
     entropy: Float64[Tensor, " item"]
@@ -88,35 +83,25 @@ def descend_to_outliers(
     delta: float = 0.05,
     lr: float = 0.1,
 ) -> OutlierDescent:
-    r"""Descends a (H(softmax z) - h)^2 - b M, M being the mass of the outlier tokens, from the given logits.
+    r"""Descends a (H(softmax z) - h)^2 - b M, M being the mass of the outlier tokens, from copies of finite logits.
 
     The construction of *outlier targets* in Distribution Prompting (Wang, Zhu and Shi, EMNLP 2025, arXiv 2505.12244),
-    which accepts an item when |H - h| <= 0.001 nats and M >= m - delta, with m from :func:`max_outlier_mass`.
+    for wanted entropies h (``target``) in nats and distinct outlier tokens. An item is accepted when
+    |H - h| <= 0.001 nats and M >= m - delta, with m from :func:`max_outlier_mass`; others are left where the last of
+    2,000 steps took them.
 
     Under a small b the entropy falls first, other tokens get the mass and keep it; under a large one the descent ends
-    where the two gradients cancel, away from h. So b starts large and shrinks by 3 % in each step that finds
-    M at (1 - delta) m or more. As soon as M is there and H is near h, Gauss-Newton steps on (H - h)^2 alone meet h, and
-    the item is done unless they cost it the mass. The goal (1 - delta) m is never below m - delta; at high entropies,
-    where m itself is below delta, it still asks for outliers. The other tokens are flattened no further than this
-    takes: their random start is not lost.
+    where the two gradients cancel, away from h. (Adam, with step size ``lr``, has no scale: only the ratio of a and b
+    counts.) So b starts large and shrinks by 3 % in each step that finds M at (1 - delta) m or more. As soon as M is
+    there and H is near h, Gauss-Newton steps on (H - h)^2 alone meet h, and the item is done unless they cost it the
+    mass. The goal (1 - delta) m is never below m - delta; at high entropies, where m itself is below delta, it still
+    asks for outliers. The other tokens are flattened no further than this takes: their random start is not lost.
 
     All operations are elementwise or along an item's row, on one thread: an item does not depend on the others. Items
     that are done leave the batch. Working memory is about ten times that of ``logits``.
 
-    Args:
-        logits: the starting points, finite; not changed.
-        target: wanted entropies h in nats, each in [0, ln|V|].
-        outlier_ids: distinct tokens of each item, k < |V|.
-        a: weight of the entropy's error.
-        b: weight of the mass at the start. Adam has no scale: a and b count through their ratio.
-        delta: largest accepted shortfall of the mass.
-        lr: Adam's step size.
-
-    Returns:
-        The logits and whether each item is accepted. The others hold what the last of 2,000 steps reached.
-
     Raises:
-        ValueError: if k or an entropy is out of range.
+        ValueError: if k is not in [1, |V| - 1] or an entropy not in [0, ln|V|].
     """
     max_mass = max_outlier_mass(target, outlier_ids.shape[1], logits.shape[1])
     goal = (1 - delta) * max_mass

@@ -20,21 +20,16 @@ _MOST_ITEMS = 512
 _LOGIT_ROUNDING = torch.finfo(torch.float32).eps
 # recovered states leave the ball by one rounding where the norm is sound, by hundreds before a floor is in danger
 _ROUNDINGS = 8.0
-# gains that are smaller, as a share of the largest, do not let a state be seen
+# a coordinate whose gain is a smaller share of the largest gain cannot be recovered from the features
 _SEEN = 1e-3
 
 
 @dataclass(frozen=True)
 class TargetTerms:
-    """What the objective needs of some targets.
+    """What the objective needs of some targets."""
 
-    Attributes:
-        moments: of the target, mapped to the normalised state.
-        constant: <p, c> + H(p).
-    """
-
-    moments: Float64[Tensor, "item dim"]
-    constant: Float64[Tensor, " item"]
+    moments: Float64[Tensor, "item dim"]  #: of p, pulled back to the normalised state
+    constant: Float64[Tensor, " item"]  #: <p, c> + H(p), with c the logits at state zero
 
     def rows(self, which: Tensor) -> "TargetTerms":
         """Some of the targets."""
@@ -58,13 +53,12 @@ class OutputHead:
         shift: ``[feature]``.
         centred: whether u has mean zero.
         rounding: relative error of the LM's arithmetic; the machine epsilon of its dtype.
-
-    Attributes:
-        sphere_radius: sqrt(dim).
-        radius: bound of the norm of u, rounding of the LM's arithmetic included.
-        slack: how far rounding outside that bound can lower a KL, nats.
-        float32_gap: gaps that are no larger, in nats, may be rounding where products are float32.
     """
+
+    sphere_radius: float  #: sqrt(dim)
+    radius: float  #: bound of the norm of u, rounding of the LM's arithmetic included
+    slack: float  #: how far rounding outside that bound can lower a KL, nats
+    float32_gap: float  #: with float32 products a gap of at most so many nats may be rounding alone
 
     def __init__(
         self, weight: Tensor, bias: Tensor | None, gain: Tensor, shift: Tensor, centred: bool, rounding: float
@@ -82,7 +76,7 @@ class OutputHead:
         self.float32_gap = 8.0 * torch.finfo(torch.float32).eps * norm * self.radius
 
     def _blocks(self, dtype: torch.dtype = torch.float64) -> Iterable[tuple[slice, Tensor, Tensor]]:
-        """The head part by part: in float64 on the CPU, in another dtype where its weights are."""
+        """The head in blocks of its vocabulary: in float64 on the CPU, in another dtype where its weights are."""
         vocab, features = self._weight.shape
         size = max(256, _BLOCK_BYTES // (8 * max(features, _MOST_ITEMS)))
         if size >= vocab and dtype == torch.float64:
@@ -106,8 +100,8 @@ class OutputHead:
     def contains(self, features: Float[Tensor, "item feature"]) -> Bool[Tensor, " item"]:
         """Whether some state of the ball, of mean zero where the norm centres, gives these features, up to rounding.
 
-        A norm keeps its output there, whatever a prompt does, unless its own arithmetic fails: a LayerNorm whose input
-        has a mean 10^5 times its spread and more takes away the wrong mean. No floor bounds what such a prompt reaches.
+        A norm keeps its output there, whatever a prompt does, unless its own arithmetic fails: a LayerNorm subtracts
+        the wrong mean where its input's is 10^5 times the spread or more. No floor bounds what such a prompt reaches.
         False where a feature is not finite.
         """
         inverse, unseen = self._inverse
@@ -127,7 +121,7 @@ class OutputHead:
 
     @cached_property
     def _inverse(self) -> tuple[Tensor, float]:
-        """The gain's inverse where it lets a state be seen, and how much of a state's mean it hides, by its norm."""
+        """The gain's pseudo-inverse, and the norm of the part of the all-ones vector that the gain hides."""
         if self._gain.dim() == 2:
             inverse = torch.linalg.pinv(self._gain)
             ones = double(torch.ones(self.dim))
@@ -141,7 +135,7 @@ class OutputHead:
         return self.centre(x * self._gain if self._gain.dim() == 1 else x @ self._gain)
 
     def centre(self, u: Tensor) -> Tensor:
-        """Takes the mean from ``[item, dim]`` where the norm does."""
+        """Subtracts the mean of each row of ``[item, dim]`` where the norm does."""
         return u - u.mean(-1, keepdim=True) if self.centred else u
 
     def terms(self, log_p: Tensor) -> TargetTerms:
@@ -188,9 +182,9 @@ class OutputHead:
         return log_partition - (terms.moments * u).sum(1) - terms.constant, gradient
 
     def _rounding_slack(self, rounding: float) -> tuple[float, float]:
-        """Bounds, by the largest change of a logit, what rounding adds outside the ball; never below 1e-6.
+        """Bounds the effect of rounding outside the ball by the largest change of a logit; never below 1e-6.
 
-        Beside it the length of the longest row of weight times gain.
+        Also returns the largest row norm of weight times gain.
         """
         dim = double(torch.ones(1, self.dim))
         mean = (self.features(dim) - self._shift).squeeze(0)  # of the direction that centring takes away

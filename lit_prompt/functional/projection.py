@@ -15,16 +15,9 @@ def nearest_tokens(
     table: Float[Tensor, "token embedding"],
     metric: Literal["cosine", "euclidean"] = "cosine",
 ) -> Int64[Tensor, "*batch"]:
-    """The rows of a table that are nearest to some vectors.
+    """Index of the table row nearest to each vector, the first of equally near ones; one dtype, one device.
 
-    Args:
-        embeddings: the vectors.
-        table: of the same dtype and on the same device.
-        metric: ``cosine``: the largest normalised dot product, as PEZ projects (Wen et al., 2023, arXiv 2302.03668).
-            ``euclidean``: the smallest distance.
-
-    Returns:
-        Places in the table; the first of several that are equally near.
+    Nearest by the largest cosine, as in PEZ (Wen et al., 2023, arXiv 2302.03668), or by the least Euclidean distance.
     """
     rows, dimension = embeddings.reshape(-1, embeddings.shape[-1]), embeddings.shape[-1]
     if metric == "cosine":

@@ -12,14 +12,14 @@ from lit_prompt.functional.row_loop import State, until_done
 
 _SUFFICIENT = 1e-4
 _MOST_CUTS = 40
-# float32 is left a little below the tolerance, so that the first float64 step is mostly the last
+# float32 ends a little below the tolerance, so that the first float64 evaluation is mostly the last
 _FLOAT32_SHARE = 0.9
 # relative error of values, in units of the products' rounding
 _ROUNDINGS = 50.0
 
 
 class Rows(NamedTuple):
-    """The problems that are under way: which ones, where they are, and the objective there."""
+    """Problems in progress: which ones, where they are, and the objective and its gradient there."""
 
     problem: Int64[Tensor, " row"]
     point: Float64[Tensor, "row dim"]
@@ -29,20 +29,15 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True)
 class Problems:
-    """Minimisations that are independent of one another, and when each ends.
+    """Independent minimisations; each ends at its tolerance, after ``max_steps``, or when a step does not move it.
 
-    Attributes:
-        objective: takes points ``[row, dim]``, which problems they belong to ``[row]``, and the dtype of its products;
-            gives values ``[row]`` and gradients ``[row, dim]``, all float64.
-        gap: takes points and gradients; gives what is to become small ``[row]``.
-        tolerance: a problem ends when its gap is at most this, and when a step leaves it where it is.
-        max_steps: it ends after this many steps whatever its gap.
-        products: dtype of the products, float64 or float32.
+    ``objective`` takes points ``[row, dim]``, the problems they belong to ``[row]``, and the dtype of its products
+    (float64 or float32); it gives values ``[row]`` and gradients ``[row, dim]``, all float64.
     """
 
     objective: Callable[[Tensor, Tensor, torch.dtype], tuple[Tensor, Tensor]]
-    gap: Callable[[Tensor, Tensor], Tensor]
-    tolerance: float
+    gap: Callable[[Tensor, Tensor], Tensor]  #: of points and gradients, ``[row]``
+    tolerance: float  #: largest gap at which a problem ends
     max_steps: int
     products: torch.dtype = torch.float64
 
@@ -69,11 +64,8 @@ def descend(
 ) -> Descent:
     """Repeats a method's step for every problem until its own end.
 
-    Args:
-        problems: to be solved.
-        start: of each problem.
-        memory: what the method remembers of the start, tensors ``[row, ...]``.
-        step: takes the number of the step, from 1, rows and memory, and gives both after the step.
+    ``memory`` gives what the method remembers of the start, tensors ``[row, ...]``; ``step`` takes the number of the
+    step, from 1, the rows and that memory, and gives both after the step.
     """
 
     def look(row: Tensor, stuck: Tensor, *state: Tensor) -> tuple[Tensor, State, State]:
@@ -101,18 +93,10 @@ def backtrack(
     ceiling: Float64[Tensor, " row"],
     cut: float,
 ) -> Rows:
-    """Shortens steps until each has lowered its value enough (Armijo's rule).
+    """Multiplies step lengths by ``cut`` until each step lowers its value enough below the ceiling (Armijo's rule).
 
-    Args:
-        problems: to be solved.
-        rows: before the step.
-        trial: takes row numbers and step lengths, gives the points that those lead to.
-        length: first step lengths.
-        ceiling: values from which to descend.
-        cut: what a step that is too long is multiplied by.
-
-    Returns:
-        The rows after the step; those for which no length will do are left where they are.
+    ``trial`` takes row numbers and step lengths, and gives the points they lead to. Returns the rows after the step;
+    those for which no length will do are left where they are.
     """
     length = length.clone()
     point = trial(torch.arange(len(length), device=length.device), length)
@@ -137,13 +121,9 @@ def in_two_precisions(
     start: Float64[Tensor, "item dim"],
     float32_gap: float,
 ) -> Descent:
-    """Comes near a solution with float32 products and ends with float64 ones, often by a single look.
+    """Solves problems with float32 products first, and then with float64 ones, which often take a single evaluation.
 
-    Args:
-        method: solves problems from their starts.
-        problems: with float64 products; with those of each dtype the most steps are made anew.
-        start: of each problem.
-        float32_gap: float32 products cannot tell smaller gaps from none.
+    Each dtype has ``max_steps`` of its own. Float32 products cannot tell a gap below ``float32_gap`` from zero.
     """
     enough = max(_FLOAT32_SHARE * problems.tolerance, float32_gap)
     near = method(replace(problems, tolerance=enough, products=torch.float32), start)

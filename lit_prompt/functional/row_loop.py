@@ -14,16 +14,11 @@ def until_done(
     state: Sequence[Tensor],
     max_steps: int,
 ) -> tuple[State, Tensor]:
-    """Moves every row until it is done; rows that are done leave the work to the others.
+    """Moves every row until it is done, ``max_steps`` times at most; no work is spent on rows that are done.
 
-    Args:
-        look: takes rows and their state; gives who is done ``[row]``, what each has found, and what ``move`` takes.
-        move: takes the number of the step, from 1, rows, and what ``look`` gave for them; gives their next state.
-        state: tensors ``[row, ...]`` that stay with their row.
-        max_steps: a row ends after so many steps in any case.
-
-    Returns:
-        What each row had found at its end, and how many steps it took ``[row]``.
+    ``look`` takes rows and their state, tensors ``[row, ...]``; it gives which are done ``[row]``, what each has found,
+    and what ``move`` takes. ``move`` takes the number of the step, from 1, the rows, and what ``look`` gave for them;
+    it gives their next state. Returns what each row had found at its end, and the steps it took ``[row]``.
     """
     row, ended = torch.arange(len(state[0]), device=state[0].device), []
     for number in range(max_steps + 1):
@@ -42,7 +37,7 @@ def until_done(
 
 
 def bisect(too_high: Callable[[Tensor, Tensor], Tensor], low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Halves intervals until their ends ``[row]`` are neighbouring numbers, and gives those; 100 times at most.
+    """Halves intervals until their ends ``[row]`` are adjacent floats, at most 100 times; returns the ends.
 
     ``too_high`` takes rows and a number for each, both ``[row]``, and tells whether what is sought lies below.
     """

@@ -1,4 +1,4 @@
-"""Batches in which a row's result does not depend on its company."""
+"""Batches in which a row's result does not depend on the other rows."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ def one_thread() -> Iterator[None]:
 
     For operations that fit a core's cache: threads that wait for one another there take longer than one alone, on a
     busy machine a hundred times longer. And torch splits the sum over a long row between threads only where the row
-    has no company. The split rounds otherwise, so that an item would depend on whether it is alone.
+    is alone. The split rounds differently, so that a result would depend on whether there are other rows.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -9,7 +9,7 @@ from torch import Tensor
 from lit_prompt.functional.row_descent import Descent, Problems, Rows, backtrack, descend
 from lit_prompt.functional.row_loop import State
 
-# nonmonotone line search: the value may rise, but not above the largest of so many steps before
+# nonmonotone line search: the value may rise, but not above the largest of this many previous steps
 _MEMORY = 8
 _CUT = 0.25
 _STEP_SIZES = (1e-10, 1e10)
@@ -18,15 +18,10 @@ _STEP_SIZES = (1e-10, 1e10)
 def spectral_descent(
     problems: Problems, start: Float64[Tensor, "item dim"], project: Callable[[Tensor], Tensor]
 ) -> Descent:
-    """Minimises objectives over a set, each from its own start.
+    """Minimises objectives over a set, each from its own start; ``project`` maps points to the nearest in the set.
 
     Projected gradient steps of Barzilai and Borwein's length with the nonmonotone line search of Birgin, Martínez and
     Raydan (SIAM J. Optim. 10(4), 2000). Each problem has its own step lengths and its own end.
-
-    Args:
-        problems: to be solved; their gaps are asked for at points of the set.
-        start: of each problem.
-        project: maps points to the nearest ones of the set.
     """
 
     def step(number: int, rows: Rows, history: Tensor, length: Tensor) -> tuple[Rows, State]:
@@ -45,7 +40,7 @@ def spectral_descent(
 
 
 def _spectral_length(moved: Tensor, turned: Tensor, length: Tensor, long: bool) -> Tensor:
-    """Barzilai and Borwein's next step length, the long and the short one by turns; a doubled one without curvature."""
+    """Barzilai and Borwein's next step length, alternately the long and the short one; doubled without curvature."""
     curvature = (moved * turned).sum(1)
     found = (moved * moved).sum(1) / curvature if long else curvature / (turned * turned).sum(1)
     return torch.where(curvature > 0, found, 2.0 * length).nan_to_num(nan=1.0).clamp(*_STEP_SIZES)

@@ -21,34 +21,22 @@ _MOST_STEPS = 500
 
 @dataclass(frozen=True)
 class SpherePoint:
-    """Solutions of the sphere problem.
+    """Solutions of the sphere problem."""
 
-    Attributes:
-        kl: nats. Reached, but not certified to be the least.
-        point: normalised states of norm sqrt(dim).
-        steps: steps of the solver, over all starts.
-    """
-
-    kl: Float64[Tensor, " item"]
-    point: Float64[Tensor, "item dim"]
-    steps: Int64[Tensor, " item"]
+    kl: Float64[Tensor, " item"]  #: nats; reached, but not certified to be the least
+    point: Float64[Tensor, "item dim"]  #: normalised states of norm sqrt(dim)
+    steps: Int64[Tensor, " item"]  #: over all starts
 
 
 def kl_on_sphere(head: OutputHead, terms: TargetTerms, floor: Floor, tolerance: float = 1e-3) -> SpherePoint:
-    """Least KL(p || q) over the sphere on which the final norm puts every state that is not tiny.
+    """Least KL(p || q), in nats, over the sphere on which the final norm puts every state that is not tiny.
 
-    The search starts at the ball's solution, brought to the sphere. Where that solution lies on the ball's boundary
-    the two problems have the same solution; elsewhere the problem is not convex and is searched from a random start,
-    too.
-
-    Args:
-        head: final norm and output head of the LM.
-        terms: the targets.
-        floor: their solutions in the ball.
-        tolerance: a search ends when the gradient along the sphere, times the radius, is at most this, nats.
+    The search starts at the ball's solution (``floor``), projected onto the sphere. Where that solution lies on the
+    ball's boundary, it solves both problems; elsewhere the problem is not convex and is searched from a random start,
+    too. A search ends when the gradient along the sphere, times the radius, is at most ``tolerance`` nats.
     """
     generator = torch.Generator().manual_seed(0)
-    # every target gets the same random directions: its result must not depend on its company
+    # every target gets the same random directions: its result must not depend on the other targets
     instead, other = torch.randn(2, head.dim, generator=generator, dtype=torch.float64).to(floor.point)
     norm = floor.point.norm(dim=1, keepdim=True)
     found = _descend(head, terms, torch.where(norm > 1e-9, floor.point, instead), tolerance)

@@ -10,12 +10,9 @@ from torch import Tensor
 def best_swaps(
     change: Float[Tensor, "prompt length token"], current: Int64[Tensor, "prompt length"], k: int
 ) -> Int64[Tensor, "prompt length best"]:
-    """The k replacements at each position that promise the largest decrease, best first; fewer where there are fewer.
+    """The k replacements at each position with the least first-order ``change`` of the loss, best first.
 
-    Args:
-        change: first-order change of the loss.
-        current: which token stands there now, and is left out unless there is no other; -1 where it is none of them.
-        k: how many.
+    The token that stands there now, ``current`` (-1: none of these), is left out unless it is the only one.
     """
     others = torch.arange(change.shape[-1], device=change.device) != current.unsqueeze(-1)
     k = min(k, max(change.shape[-1] - 1, 1))
@@ -29,14 +26,10 @@ def sample_swaps(
     swaps: int,
     generators: Sequence[torch.Generator],
 ) -> Int64[Tensor, "prompt {width} length"]:
-    """Candidates that differ from prompts in some random positions (GCG: Zou et al., 2023, arXiv 2307.15043).
+    """Candidates that differ from prompts in random positions (GCG: Zou et al., 2023, arXiv 2307.15043).
 
-    Args:
-        ids: of the prompts.
-        choices: ids that may stand at each position.
-        width: candidates of each prompt.
-        swaps: positions that a candidate changes; at most the length.
-        generators: of each prompt, on the CPU.
+    Each prompt gets ``width`` candidates from its own CPU generator; a candidate changes ``swaps`` positions (all where
+    a prompt has fewer), each to one of the position's ``choices``.
     """
     prompts, length, k = choices.shape
     swaps = min(swaps, length)
@@ -55,9 +48,9 @@ def sample_blocks(
     swaps: int,
     generators: Sequence[torch.Generator],
 ) -> Int64[Tensor, "prompt {width} length"]:
-    """Candidates in which some neighbouring tokens become random ones (Andriushchenko et al., 2024, arXiv 2404.02151).
+    """Candidates with random tokens at neighbouring positions (Andriushchenko et al., 2024, arXiv 2404.02151).
 
-    Arguments as of :func:`sample_swaps`, but for the ids ``allowed``, which may stand at any position.
+    As :func:`sample_swaps`, except that any ``allowed`` id may stand at any position.
     """
     length = ids.shape[1]
     swaps = min(swaps, length)
@@ -68,5 +61,5 @@ def sample_blocks(
 
 
 def scheduled_swaps(step: int, first: int, last: int, steps: int) -> int:
-    """How many tokens a candidate replaces, when that falls from ``first`` to ``last`` over some steps."""
+    """How many tokens a candidate replaces at a step, when that falls from ``first`` to ``last`` over ``steps``."""
     return last + round(max(0.0, 1.0 - step / steps) * (first - last))

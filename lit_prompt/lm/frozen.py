@@ -24,14 +24,7 @@ class FrozenLM(nn.Module):
     target p enters the search as its moments W^T p alone. Whether this holds is measured on a probe at load time. Where
     it does not (soft-capped logits) the features are the LM's own logits and the head is the identity.
 
-    Args:
-        model: a ``transformers`` causal LM; ``inputs_embeds`` is all that is asked of it.
-
-    Attributes:
-        is_linear: whether logits are head(last hidden state), up to a constant scale.
-        vocab_size: number of logits.
-        embedding_dim: size of an input embedding.
-        fingerprint: hash of configuration and weights.
+    ``model`` is a ``transformers`` causal LM; all that is asked of it is that it takes ``inputs_embeds``.
     """
 
     def __init__(self, model: Any) -> None:
@@ -41,7 +34,7 @@ class FrozenLM(nn.Module):
         self.fingerprint = lm_fingerprint(model)
         self._head_copy: tuple[Tensor, Tensor | None] | None = None
         self._logit_scale = 1.0
-        self.is_linear = False
+        self.is_linear = False  #: whether logits are head(last hidden state), up to a constant scale
         accepted = inspect.signature(model.forward).parameters
         self._keeps_logits = "logits_to_keep" in accepted
         self._takes_positions = "position_ids" in accepted
@@ -97,7 +90,7 @@ class FrozenLM(nn.Module):
 
     @property
     def max_length(self) -> int | None:
-        """Most positions the LM takes, or None where it has no such limit."""
+        """The most positions the LM takes; None where it has no such limit."""
         length = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return None if length is None else int(length)
 
@@ -124,7 +117,7 @@ class FrozenLM(nn.Module):
         predicted = self.logits(self.features(probe))
         # the LM rounds its logits to its own dtype, the head here does not
         tolerance = max(1e-4, 4 * torch.finfo(head.weight.dtype).eps)
-        # configurations speak of scales of the logits; which one is applied, if any, the probe tells
+        # configurations may name a scale of the logits; the probe tells which one is applied, if any
         config = self.model.config.get_text_config()
         named = (getattr(config, "logit_scale", None), getattr(config, "logits_scaling", None))
         found = [float(value) for value in named if isinstance(value, (int, float)) and value > 0]
@@ -145,18 +138,15 @@ class FrozenLM(nn.Module):
     def features(
         self, inputs_embeds: Tensor, mask: Tensor | None = None, every: bool = False, cache: Any = None
     ) -> Tensor:
-        """What the head maps to the next token's logits.
+        """What the head maps to next-token logits, from embeddings ``[item, position, embedding]`` of any dtype.
 
-        Args:
-            inputs_embeds: ``[item, position, embedding]``, any floating dtype.
-            mask: which positions are real, ``[item, position]``, bool, those of the cache included; the others are
-                padding on the left. None where all are.
-            every: after every position, not after the last alone.
-            cache: a ``transformers`` cache of what stands before, for items filled up as by ``pad_rows``; extended.
+        The mask tells which positions are real, ``[item, position]``, bool, those of the cache included; the others are
+        padding on the left. None: all are real. The cache is a ``transformers`` cache of what stands before, for items
+        filled up as by ``pad_rows``; it is extended.
 
         Returns:
-            ``[item, feature]``, or ``[item, position, feature]`` after every position; float32 (float64 for a float64
-            LM); differentiable in the embeddings.
+            ``[item, feature]``, or ``[item, position, feature]`` with ``every``; float32 (float64 for a float64 LM);
+            differentiable in the embeddings.
         """
         items, positions = inputs_embeds.shape[:2]
         rows = self._fewest_items(positions)
@@ -198,15 +188,10 @@ class FrozenLM(nn.Module):
         mask: Tensor | None = None,
         every: bool = False,
     ) -> Tensor:
-        """Features of tokens that continue beginnings of cached sequences, as of :meth:`features`.
+        """As :meth:`features`, of tokens ``[item, position]`` that continue beginnings of cached sequences.
 
-        Args:
-            cache: keys and values of the sequences.
-            sequences: which of them each item begins with, ``[item]``.
-            positions: how many positions of it, at least 1.
-            ids: the tokens after those, ``[item, position]``.
-            mask: of the whole, cached positions included; None where there is no padding.
-            every: after every one of ``ids``, not after the last alone.
+        Each item begins with the first ``positions``, at least 1, of one of the ``sequences``, ``[item]``. The mask is
+        that of the whole, cached positions included.
         """
         past = cache.beginnings(pad_rows(sequences, self._fewest_items(ids.shape[1])), positions)
         return self.features(self.embed(ids), mask, every, past)
@@ -260,13 +245,9 @@ class FrozenLM(nn.Module):
         return self.logits(self.features(inputs_embeds, mask))
 
     def moments(self, log_p: Tensor) -> tuple[Tensor, Tensor]:
-        """What targets need in the search loop: their moments W^T p and their offsets <p, b>.
+        """What targets need in the search loop: moments W^T p, ``[item, feature]``, and offsets <p, b>, ``[item]``.
 
-        Args:
-            log_p: log-probabilities, ``[item, vocab]``.
-
-        Returns:
-            ``[item, feature]`` and ``[item]``, float32 (float64 for a float64 LM).
+        From log-probabilities ``[item, vocab]``; float32 (float64 for a float64 LM).
         """
         p = log_p.to(self.device).exp()
         if not self.is_linear:

@@ -14,7 +14,7 @@ from lit_prompt.lm.frozen import FrozenLM
 _PROBES = 8
 _POSITIONS = 3
 _AT_ONCE = 2  # what fits for a search fits here
-# the norm is also asked about states as small and as large as a prompt can make them
+# the norm is also probed at states as small and as large as a prompt can make them
 _STATE_SCALES = (1e-2, 1.0, 1e2)
 
 

@@ -10,8 +10,7 @@ from torch import Tensor
 class PrefixCache:
     """Keys and values of some token sequences, of which any beginning can be continued.
 
-    Args:
-        layers: keys and values of each layer, ``[sequence, head, position, size]``.
+    Those of each layer are ``[sequence, head, position, size]``.
     """
 
     def __init__(self, layers: list[tuple[Tensor, Tensor]]) -> None:

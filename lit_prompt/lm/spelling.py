@@ -16,16 +16,10 @@ _CHARACTERS = {b: c for c, b in _BYTES.items()}
 
 @dataclass(frozen=True)
 class Spelling:
-    """How a tokenizer writes bytes as the characters of its tokens.
+    """How a tokenizer writes bytes as the characters of its tokens."""
 
-    Attributes:
-        marker: the characters that stand for a space (U+2581 as a rule); empty for byte-level BPE, in which every
-            character stands for a byte.
-        byte_fallback: whether ``<0x0A>`` stands for the byte 10.
-    """
-
-    marker: str
-    byte_fallback: bool = False
+    marker: str  #: stands for a space (U+2581 as a rule); empty for byte-level BPE, whose characters are all bytes
+    byte_fallback: bool = False  #: whether ``<0x0A>`` stands for the byte 10
 
     @classmethod
     def read(cls, description: dict[str, Any]) -> "Spelling | None":

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from lit_prompt.errors import InputError
 from lit_prompt.lm.spelling import Spelling, steps
 
-# what Python's surrogateescape makes of bytes that are no UTF-8
+# what Python's surrogateescape makes of bytes that are not valid UTF-8
 _INVALID = re.compile("([\udc80-\udcff])")
 
 
@@ -21,13 +21,7 @@ class TokenBytes:
     `` yes`` as ``Ġyes``, SentencePiece and Unigram as ``▁yes``, and where there is byte fallback (Llama 2, Mistral,
     Gemma) a character that is no token of its own is written as bytes, such as ``<0xE4>``.
 
-    Args:
-        tokenizer: a ``transformers`` tokenizer.
-        size: number of logits of the LM.
-        special: ids of special tokens; they stand for no bytes.
-
-    Attributes:
-        table: bytes of each id, ``size`` long; None for special and unknown tokens and for ids without a token.
+    Built from a ``transformers`` tokenizer, the number of logits of its LM, and the ids of special tokens.
 
     Raises:
         InputError: if the tokenizer writes its tokens in another way (WordPiece, end-of-word marks, its own program).
@@ -53,6 +47,7 @@ class TokenBytes:
             for token in description["added_tokens"]
             if spelling.byte_level and backend.model.token_to_id(token["content"]) is None
         }
+        #: bytes of each id, ``size`` long; None for special and unknown tokens and for ids without a token
         self.table: list[bytes | None] = [None] * size
         for token, token_id in tokenizer.get_vocab().items():
             if token_id < size and token_id not in wordless:
@@ -75,15 +70,10 @@ class TokenBytes:
     def encode(self, data: bytes) -> list[int]:
         """Tokens of text that continues another: no space is put in front, nothing is trimmed, none is special.
 
-        Their bytes join to ``data`` as the tokenizer normalises it (by NFC, say; most leave a text as it is). A marker
-        of the space in the data is read as a space.
-
-        Args:
-            data: need not be valid UTF-8: a token can end within a character.
-
-        Returns:
-            Token ids; none where the tokens cannot spell the data (a character that a tokenizer without byte fallback
-            does not know, a text that only a special token holds, a token without a logit).
+        Their bytes join to ``data`` as the tokenizer normalises it (by NFC, say; most leave a text as it is). The data
+        need not be valid UTF-8: a token can end within a character. A marker of the space in it is read as a space.
+        Empty where the tokens cannot spell the data (a character that a tokenizer without byte fallback does not know,
+        a text that only a special token holds, a token without a logit).
         """
         text = data.decode("utf-8", "surrogateescape")
         if _INVALID.search(text) is None:
@@ -119,7 +109,7 @@ def _inner_tokenizer(backend: Any, description: dict[str, Any]) -> Any:
     normalizers, pre_tokenizers = steps(description["normalizer"]), steps(description["pre_tokenizer"])
     dropped = {"Prepend", "Strip"}
     if any(step["type"] == "Metaspace" for step in pre_tokenizers):
-        # it takes spaces away that Metaspace, which parts words by itself, would have to put back at every word
+        # it would remove spaces that Metaspace, which splits words by itself, would have to restore
         dropped.add("WhitespaceSplit")
     plain = {"prepend_scheme": "never", "add_prefix_space": False}
     parts = {

@@ -10,17 +10,11 @@ from lit_prompt.lm.vocabulary import Vocabulary
 
 
 class Mapped(NamedTuple):
-    """Distributions over the target's vocabulary, and what the way there cost.
+    """Distributions over the target's vocabulary, and what the way there cost; all float64."""
 
-    Attributes:
-        probs: ``[item, target_size]``, float64, normalised; a row is NaN where all of its mass was lost.
-        lost: probability that had no token to go to and was left out, ``[item]``, float64.
-        moved: probability that went to a token of other bytes than its own, ``[item]``, float64.
-    """
-
-    probs: Tensor
-    lost: Tensor
-    moved: Tensor
+    probs: Tensor  #: ``[item, target_size]``, normalised; a row is NaN where all of its mass was lost
+    lost: Tensor  #: probability that had no token to go to and was left out, ``[item]``
+    moved: Tensor  #: probability that went to a token of other bytes than its own, ``[item]``
 
 
 class VocabularyMap:
@@ -30,14 +24,8 @@ class VocabularyMap:
     for which the other vocabulary has no token; the rest is renormalised. Between two vocabularies of the same
     tokenizer the map goes by id instead, special tokens included, and loses only what lies on padding rows.
 
-    Args:
-        source: vocabulary of the distributions.
-        target: vocabulary that they are carried to.
-        kind: ``shared_tokens``: to the token of the same bytes. ``first_piece``: to the first token in the target's
-            encoding of the token's bytes, as they continue other text.
-
-    Attributes:
-        token_ids: token of the target for each token of the source, -1 where there is none, ``[source_size]``, int64.
+    With ``shared_tokens`` a token's probability goes to the token of the same bytes; with ``first_piece`` to the first
+    token in the target's encoding of these bytes, as they continue other text.
 
     Raises:
         InputError: if a tokenizer is of a kind whose bytes are not known.
@@ -46,11 +34,12 @@ class VocabularyMap:
     def __init__(self, source: Vocabulary, target: Vocabulary, kind: Literal["shared_tokens", "first_piece"]) -> None:
         self.target_size = target.size
         found, moved = _by_id(source, target) or _by_bytes(source, target, kind)
+        #: token of the target for each token of the source, -1 where there is none, ``[source_size]``
         self.token_ids = torch.tensor(found, dtype=torch.int64)
         self._moved = torch.tensor(moved, dtype=torch.int64)
 
     def map(self, probs: Tensor) -> Mapped:
-        """Carries distributions ``[item, source_size]``, rows that sum to 1 on any device, over; on the CPU."""
+        """Maps distributions ``[item, source_size]``, rows that sum to 1, from any device to the CPU."""
         probs = double(probs)
         kept = self.token_ids >= 0
         to = self.token_ids[kept].expand(len(probs), -1)
@@ -60,7 +49,7 @@ class VocabularyMap:
 
 
 def _row_sums(x: Tensor) -> Tensor:
-    """Sums of rows, one at a time: the rounding of a row's must not depend on how many there are."""
+    """Sums of rows, one at a time: a sum's rounding must not depend on how many rows there are."""
     return torch.stack([row.sum() for row in x]) if len(x) else x.new_zeros(0)
 
 

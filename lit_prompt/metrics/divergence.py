@@ -35,12 +35,7 @@ class MeanOverItems(Metric):
         self.add_state("count", default=torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, log_p: Tensor, log_q: Tensor) -> None:
-        """Adds items.
-
-        Args:
-            log_p: log of the targets (log-probabilities or logits), ``[item, vocab]``.
-            log_q: log of the reached distributions, ``[item, vocab]``.
-        """
+        """Adds items: targets and reached distributions, log-probabilities or logits, ``[item, vocab]`` each."""
         values = self.function(log_p, log_q)
         self.total += values.sum(dtype=torch.float64)
         self.count += values.numel()
@@ -93,12 +88,7 @@ class Entropy(MeanOverItems):
 
 
 class TopKOverlap(MeanOverItems):
-    """Mean share of the target's k most likely tokens that are among q's k most likely ones.
-
-    Args:
-        k: number of tokens.
-        **kwargs: passed to :class:`torchmetrics.Metric`.
-    """
+    """Mean share of the target's k most likely tokens that are among q's k most likely ones."""
 
     is_differentiable = False
     higher_is_better = True

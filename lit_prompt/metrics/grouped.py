@@ -26,18 +26,12 @@ class GroupedMetrics(WrapperMetric):
     def __init__(self, metrics: MetricCollection) -> None:
         super().__init__()
         self.overall = metrics
-        # two containers: a label may be anything, a module's name may not; and a group is to move with this module
+        # two containers: groups must move with this module, and a label need not be a valid module name
         self._groups: dict[str, MetricCollection] = {}
         self._modules_of_groups = ModuleList()
 
     def update(self, log_p: Tensor, log_q: Tensor, labels: Sequence[Sequence[str]]) -> None:
-        """Adds items.
-
-        Args:
-            log_p: log of the targets, ``[item, vocab]``.
-            log_q: log of the reached distributions, ``[item, vocab]``.
-            labels: for each item the labels of all groups it belongs to.
-        """
+        """Adds items ``[item, vocab]``, as each metric does; ``labels`` names all groups that each item belongs to."""
         self.overall.update(log_p, log_q)
         for label in sorted({label for item in labels for label in item}):
             if label not in self._groups:

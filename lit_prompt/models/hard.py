@@ -101,11 +101,8 @@ class HardPrompt(PromptModule):
         names += ["max_forward_passes", "max_seconds", "before", "after", "seed"]
         settings = {name: getattr(self, name) for name in names} | self.objective.settings
         settings["searcher"] = self.searcher.method
-        for group, values in (
-            ("searcher", self.searcher.settings()),
-            ("start", vars(self.start)),
-            ("tokens", vars(self.tokens)),
-        ):
+        groups = {"searcher": self.searcher.settings(), "start": vars(self.start), "tokens": vars(self.tokens)}
+        for group, values in groups.items():
             settings |= {f"{group}.{name}": v if _is_plain(v) else str(v) for name, v in values.items()}
         return settings
 
@@ -140,11 +137,7 @@ class HardPrompt(PromptModule):
         return self._search.current
 
     def new_search(self, batch: TargetBatch) -> tuple[ChunkSearch, Callable[[], tuple[Tensor, Tensor]]]:
-        """The search of a chunk, not yet begun, and what finds its starts.
-
-        Args:
-            batch: the chunk's targets.
-        """
+        """The search of a chunk, not yet begun, and what finds its starts."""
         scorer = chunk_scorer(self, batch, self.fluency)
         slots = scorer.slots
         trips = [self.contexts.round_trip(slots.context(slot)) for slot in range(len(slots))] if self.readable else None
@@ -172,7 +165,7 @@ class HardPrompt(PromptModule):
         self.log_progress()
 
     def best_texts(self) -> tuple[list[float], list[str]]:
-        """Score in nats and text of each of the chunk's targets' best prompt so far; empty where there is none yet."""
+        """Score in nats and text of the best prompt so far of each target of the chunk; no text where there is none."""
         current = self.under_search()
         assert current is not None
         index, best = current

@@ -12,17 +12,12 @@ from lit_prompt.models.floors import Floors
 #: Scales that are tried, each a quarter of the one before.
 SCALES = 9
 _LARGEST_SCALE = 1e5
-# among scales that do about as well the smallest is taken: gradient steps move it the most
+# of scales about as good the smallest is taken: gradient steps move it the most
 _AS_GOOD = 1e-5
 
 
 def scale_grid(state_norm: float, max_norm: float | None) -> list[float]:
-    """Factors of a normalised state to try, falling.
-
-    Args:
-        state_norm: norm of a normalised state.
-        max_norm: longest allowed embedding; None for no limit.
-    """
+    """Decreasing factors to try for a state of a norm, none of which gives an embedding longer than ``max_norm``."""
     largest = _LARGEST_SCALE if max_norm is None else min(_LARGEST_SCALE, max_norm / state_norm)
     return [largest / 4**k for k in range(SCALES)]
 
@@ -34,21 +29,12 @@ def lift(
     score: Callable[[Tensor], Tensor],
     max_norm: float | None = None,
 ) -> Tensor:
-    """Puts the lifted embedding at the end of some prompts.
+    """Replaces the last embedding of each target's prompt, ``[target, length, embedding]``, by the lifted one.
 
     The blocks of a pre-norm transformer add bounded terms to the residual stream, so that the final norm of a long
     enough last embedding t u sees the direction u alone. How long it has to be, the LM itself says: of a grid of
-    scales the one with the lowest KL is taken.
-
-    Args:
-        floors: gives the states that are to be reached.
-        batch: the targets.
-        prompts: a prompt for each target, ``[target, length, embedding]``; of the last embedding only its place counts.
-        score: KL of such prompts in nats, ``[target]``, from the LM.
-        max_norm: longest allowed embedding.
-
-    Returns:
-        The prompts with the last embedding of lowest KL; unchanged where no scale gives a finite one.
+    scales, up to the norm ``max_norm``, the one with the lowest ``score`` (KL in nats, ``[target]``) is taken. A prompt
+    is left unchanged where no scale gives a finite KL.
     """
     states = floors.sphere_points(batch)[0].to(prompts)
     grid = scale_grid(math.sqrt(states.shape[1]), max_norm)

@@ -42,9 +42,7 @@ def optimizer_over_slots(
 ) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
     """An optimizer over stacked prompts ``[slot, ...]`` that keeps them apart.
 
-    Returns:
-        The optimizer, and the slots as the parameters that it sees, which share the stack's memory; empty where it
-        sees the stack itself.
+    Beside it the slots as the parameters that it sees, which share the stack's memory; none where it sees the stack.
 
     Raises:
         InputError: if its settings are wrong, or it cannot search prompts.
@@ -68,15 +66,10 @@ def refuse_coupled_slots(optimizer: torch.optim.Optimizer, scheduler: LRSchedule
 
 
 def step_scheduler(scheduler: LRScheduler | ReduceLROnPlateau | None, loss: float, steps: int) -> None:
-    """Steps a scheduler, if there is one, after an optimizer's step.
-
-    Args:
-        scheduler: what is stepped.
-        loss: what the optimizer descends, for a scheduler that looks at it.
-        steps: steps of a search, named in the error.
+    """Steps a scheduler, if there is one, after an optimizer's step; one that looks at the loss is given it.
 
     Raises:
-        InputError: if it has no step left.
+        InputError: names ``steps``, those of a search, if the scheduler has no step left.
     """
     if isinstance(scheduler, ReduceLROnPlateau):
         scheduler.step(loss)

@@ -31,13 +31,7 @@ class PromptInit:
 
 
 class PromptInitializer:
-    """Draws initial prompts for one LM.
-
-    Args:
-        init: the settings.
-        length: number of embeddings of a prompt.
-        lm: the LM.
-        vocabulary: its vocabulary.
+    """Draws initial prompts of ``length`` embeddings for one LM.
 
     Raises:
         InputError: if the text is missing or empty.
@@ -66,5 +60,5 @@ class PromptInitializer:
         if self._init.kind == "vocab":
             ids = self._ids[torch.randint(len(self._ids), (length,), generator=generator)]
         else:
-            ids = self._text_ids.repeat(-(-length // len(self._text_ids)))[:length]
+            ids = self._text_ids[torch.arange(length) % len(self._text_ids)]
         return self._lm.embed(ids).float().cpu()

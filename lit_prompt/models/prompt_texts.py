@@ -1,4 +1,4 @@
-"""The texts of token prompts, and what becomes of the KL when those are read again."""
+"""The texts of token prompts, and the KL after encoding them again."""
 
 import math
 from typing import TYPE_CHECKING
@@ -18,14 +18,9 @@ if TYPE_CHECKING:
 def text_columns(
     evaluator: "Evaluator", contexts: Contexts, batch: TargetBatch, ids: Tensor, searched: list[bool]
 ) -> Columns:
-    """The prompts' texts, and the KL of what the LM makes of them when they are decoded and encoded again.
+    """The texts of the targets' prompts, ``[target, length]``, and the KL of those when they are encoded again.
 
-    Args:
-        evaluator: asks the LM.
-        contexts: what stands around prompts.
-        batch: the targets.
-        ids: the prompts, ``[target, length]``.
-        searched: whether each target has one.
+    Null where a target was not ``searched``.
     """
     trips = [contexts.round_trip(context) for context in contexts.of_all(batch)]
     texts = [trip.text(own) for trip, own in zip(trips, ids.tolist(), strict=True)]

@@ -28,16 +28,10 @@ def divergence_columns(
 ) -> tuple[Columns, Tensor]:
     """The columns of the record that follow from targets, reached distributions and the search's bookkeeping.
 
-    Args:
-        batch: the targets.
-        reached: log-probabilities after the found prompts, ``[target, restart, vocab]``, float64, on CPU.
-        results: of the search; its scores are not used, only which restarts have one.
-        unprompted: log-probabilities without a prompt, ``[target, vocab]``; NaN where that means nothing.
-        objective: by which the best restart is chosen.
-
-    Returns:
-        The columns, and the log-probabilities of each target's best restart, ``[target, vocab]``. For a target
-        that was not searched the numbers are null and NaN.
+    ``reached`` holds the log-probabilities after the found prompts, ``[target, restart, vocab]``, float64, on the CPU,
+    ``unprompted`` those without a prompt, ``[target, vocab]``; NaN where that means nothing. The objective chooses the
+    best restart, whatever scores the search saw. Beside the columns the log-probabilities of each target's best
+    restart, ``[target, vocab]``. For a target that was not searched the numbers are null and NaN.
     """
     index = torch.tensor(batch.index)
     rows = torch.arange(len(batch))

@@ -250,7 +250,7 @@ class SoftPrompt(PromptModule):
             self.prompt.mul_(self.max_norm / norm.clamp_min(self.max_norm))
 
     def on_train_end(self) -> None:
-        """Says for how many targets the lift did not do."""
+        """Warns of targets for which the lift was not enough."""
         super().on_train_end()
         if self.lift_tolerance is None:
             return

@@ -26,14 +26,9 @@ if TYPE_CHECKING:
 class SoftRun:
     """Embeddings that a soft run has found, by target.
 
-    Args:
-        folder: of the run; ``lit_prompt test`` must have been run on it.
-        length: positions that the prompts must have.
-        lm: the LM that they must belong to.
-        target_ids: targets that must have one.
-
     Raises:
-        InputError: if there are no such prompts.
+        InputError: if ``lit_prompt test`` has not saved prompts in the run's folder, or a target has none there, or
+            they are of another length or LM.
     """
 
     def __init__(self, folder: str | None, length: int, lm: FrozenLM, target_ids: Sequence[str]) -> None:
@@ -44,22 +39,19 @@ class SoftRun:
             raise InputError(
                 f"model.start.soft_run: {folder} holds no prompts; run lit_prompt test --run {folder} first"
             )
-        self._path = found
         prompts, about = read_prompts(found)
         self._prompts = {target_id: torch.from_numpy(prompt) for target_id, prompt in prompts.items()}
         if about.get("lm_fingerprint") != lm.fingerprint:
-            raise InputError(f"{self._path}: these prompts belong to another LM, {about.get('lm')}; give the same --lm")
+            raise InputError(f"{found}: these prompts belong to another LM, {about.get('lm')}; give the same --lm")
         shapes = {tuple(prompt.shape) for prompt in self._prompts.values()}
         if shapes != {(length, lm.embedding_dim)}:
             raise InputError(
-                f"{self._path}: holds prompts of the shapes {sorted(shapes)}, wanted are {length} embeddings of "
+                f"{found}: holds prompts of the shapes {sorted(shapes)}, wanted are {length} embeddings of "
                 f"{lm.embedding_dim}; give a soft run's own model.length"
             )
         for target_id in target_ids:
             if target_id not in self._prompts:
-                raise InputError(
-                    f"{self._path}: has no prompt for the target {target_id}; give both runs the same data"
-                )
+                raise InputError(f"{found}: has no prompt for the target {target_id}; give both runs the same data")
 
     def embeddings(self, target_id: str) -> Tensor:
         """The prompt of a target, ``[length, embedding]``, float32."""
@@ -72,16 +64,12 @@ class SoftRun:
         return [allowed[nearest_tokens(prompt, table, metric).cpu()] for metric in ("cosine", "euclidean")]
 
     def starts(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
-        """The better projection of each slot's prompt, one that survives as text where there is one.
+        """The better projection of each slot's prompt, ``[slot, length]``, with its score in nats, ``[slot]``.
 
-        Args:
-            problem: what is searched.
-
-        Returns:
-            Ids, ``[slot, length]``, and their scores in nats, ``[slot]``.
+        One that survives as text is taken where there is one.
         """
         slots = torch.arange(len(problem))
-        names = [problem.slots.target_ids[problem.slots.target(slot)] for slot in slots.tolist()]
+        names = [problem.slots.target_ids[target] for target in problem.slots.targets.tolist()]
         ids = torch.stack([torch.stack(self.projected(name, problem.lm, problem.allowed)) for name in names])
         own = slots.repeat_interleave(ids.shape[1])
         ids = torch.cat([ids, problem.readable.repaired(ids.flatten(0, 1), own).view_as(ids)], 1)

@@ -1,4 +1,4 @@
-"""What a search minimises: divergences between a target and what the LM gives, one a file."""
+"""What a search minimises: divergences between a target and what the LM gives, one per file."""
 
 from lit_prompt.objectives.base import Objective
 from lit_prompt.objectives.forward_kl import ForwardKL

@@ -44,16 +44,10 @@ class Objective(ABC):
         return log_p.to(lm.head_device, lm.score_dtype)
 
     def pairs(self, logits: Tensor, features: Tensor, prepared: Any, which: Tensor) -> Tensor:
-        """Divergences of rows from one target each.
+        """Divergences in nats, ``[row]``, of rows from one target each, ``which`` of the prepared ones.
 
-        Args:
-            logits: of the LM, ``[row, vocab]``.
-            features: what its head maps to them, ``[row, feature]``.
-            prepared: of :meth:`prepare`.
-            which: the target of each row, ``[row]``.
-
-        Returns:
-            Nats, ``[row]``; differentiable in logits and features.
+        A row is the LM's logits, ``[row, vocab]``, and the features that its head maps to them, ``[row, feature]``;
+        differentiable in both.
         """
         return self.divergence(prepared[which], normalize_log_probs(logits))
 

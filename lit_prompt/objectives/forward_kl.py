@@ -38,5 +38,5 @@ class ForwardKL(Objective):
         return kl_from_moments(logits, features, *(x[which] for x in prepared))
 
     def table(self, logits: Tensor, features: Tensor, prepared: _Moments) -> Tensor:
-        """KL of each row for each target: a single product of matrices."""
+        """KL of each row for each target: a single matrix product."""
         return kl_table_from_moments(logits, features, *prepared)

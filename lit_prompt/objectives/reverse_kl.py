@@ -42,7 +42,7 @@ class ReverseKL(Objective):
         return kl_divergence(logits, prepared[which])
 
     def table(self, logits: Tensor, features: Tensor, prepared: Tensor) -> Tensor:
-        """KL of each row for each target: a single product of matrices."""
+        """KL of each row for each target: a single matrix product."""
         log_q = logits.log_softmax(-1)
         q = log_q.exp()
         return (q * log_q).sum(-1, keepdim=True) - q @ prepared.T

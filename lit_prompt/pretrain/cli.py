@@ -12,11 +12,7 @@ from lit_prompt.results.console import console
 
 
 class PretrainCLI(RunCLI):
-    """Trains an LM and its tokenizer.
-
-    Args:
-        arguments: options of the command.
-    """
+    """Trains an LM and its tokenizer."""
 
     commands = ("fit",)
     usage = "lit_prompt pretrain --config FILE [--run FOLDER] [--data.texts.path FILE] [--KEY VALUE ...]"
@@ -43,10 +39,7 @@ class PretrainCLI(RunCLI):
 
 
 def main(args: Sequence[str]) -> None:
-    """Runs ``lit_prompt pretrain``.
-
-    Args:
-        args: what follows ``pretrain`` on the command line.
+    """Runs ``lit_prompt pretrain`` with the arguments that follow it on the command line.
 
     Raises:
         InputError: after a mistake of the user.

@@ -118,7 +118,7 @@ class TextDataModule(L.LightningDataModule):
         return torch.from_numpy(windows[starts].astype(np.int64))
 
     def train_dataloader(self) -> DataLoader[Tensor]:
-        """A batch of random windows a step."""
+        """A batch of random windows per step."""
         assert self.trainer is not None
         if self.trainer.max_steps < 1:
             raise InputError("trainer.max_steps is not set: give the number of training steps")

@@ -102,7 +102,7 @@ class CausalLMTraining(L.LightningModule):
         return F.cross_entropy(logits.flatten(0, 1).float(), windows[:, 1:].flatten())
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        """Mean loss of a batch of windows, in nats a token."""
+        """Mean loss of a batch of windows, in nats per token."""
         loss = self._nats(batch)
         if not torch.isfinite(loss):
             raise InputError(f"the loss is {loss.item()} at step {self.global_step}; lower model.optimizer's lr")
@@ -114,7 +114,7 @@ class CausalLMTraining(L.LightningModule):
         self.log("val/nats_per_token", self._nats(batch), prog_bar=True, batch_size=len(batch), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the held-out loss in bits a byte too, which compares across tokenizers."""
+        """Logs the held-out loss in bits per byte, too, which compares across tokenizers."""
         nats = self.trainer.callback_metrics.get("val/nats_per_token")
         if nats is not None:
             self.log("val/bits_per_byte", nats / math.log(2) / self.data.held_out_bytes_per_token())

@@ -1,5 +1,6 @@
 """Training of tokenizers."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -69,9 +70,7 @@ def train_tokenizer(texts: Iterable[str], training: TokenizerTraining) -> Any:
 
 
 def _with_ordinary_bytes(raw: Any) -> Any:
-    """The trainer takes byte tokens as special ones, which a decoder would leave out; a model has them as ordinary."""
-    import json
-
+    """Makes byte tokens ordinary: the trainer needs them as special ones, which a decoder would leave out."""
     from tokenizers import Tokenizer
 
     description = json.loads(raw.to_str())

@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 _ABOUT = [("target_id", TEXT), ("family", TEXT), ("entropy", NUMBER)]
 _KNOWN = [("kl_floor", NUMBER), ("kl_ball", NUMBER), ("kl_sphere", NUMBER)]
-#: ``floors.parquet``, a row a target; KLs in nats, as in :class:`KnownFloor`.
+#: ``floors.parquet``, one row per target; KLs in nats, as in :class:`KnownFloor`.
 FLOORS = TableFormat(pa.schema([*_ABOUT, *_KNOWN, ("lm", TEXT), ("lm_fingerprint", TEXT)]))
 # another version may solve otherwise
 _SCHEMA = pa.schema([("fingerprint", TEXT), *_KNOWN], {"lit_prompt": __version__})
@@ -23,29 +23,22 @@ _CACHE = TableFormat(_SCHEMA, filled=tuple(_SCHEMA.names))
 
 @dataclass(frozen=True)
 class KnownFloor:
-    """What is known of a distribution, nats.
+    """What is known of a distribution, nats."""
 
-    Attributes:
-        kl_floor: certified lower bound.
-        kl_ball: reached within the ball: the floor is at most this far from its best value.
-        kl_sphere: least KL found on the sphere: what a soft prompt can reach.
-    """
-
-    kl_floor: float
-    kl_ball: float
-    kl_sphere: float
+    kl_floor: float  #: certified lower bound
+    kl_ball: float  #: reached within the ball; the best lower bound lies between ``kl_floor`` and this
+    kl_sphere: float  #: least KL found on the sphere: what a soft prompt can reach
 
     @property
     def gap(self) -> float:
-        """How far the floor can be from its best value."""
+        """How far the floor can be below the best bound."""
         return self.kl_ball - self.kl_floor
 
 
 class FloorCache:
-    """Known floors under the fingerprints of their distributions, in memory and in a file.
+    """Known floors by the fingerprints of their distributions, in memory and in a file (None for memory alone).
 
-    Args:
-        path: file that other processes may read and write, too; None to keep floors in memory alone.
+    Other processes may read and write the file, too.
     """
 
     def __init__(self, path: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""``predictions.parquet``: a row a token of a target; see ``PromptModule.token_records``."""
+"""``predictions.parquet``: one row per token of a target; see ``PromptModule.token_records``."""
 
 import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""``results.parquet``: a row a target, every number recomputed from the saved prompts."""
+"""``results.parquet``: one row per target, every number recomputed from the saved prompts."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -18,19 +18,12 @@ TEXT, NUMBER, COUNT = pa.string(), pa.float64(), pa.int64()
 
 @dataclass(frozen=True)
 class TableFormat:
-    """A kind of Parquet file.
-
-    Attributes:
-        schema: its columns.
-        needed: columns that a file must have; others are null where it lacks them.
-        filled: columns in which no value may be missing or, of numbers, not finite.
-        version: written into the file's metadata; raise it when a reader of the old columns would go wrong.
-    """
+    """A kind of Parquet file."""
 
     schema: pa.Schema
-    needed: tuple[str, ...] = ()
-    filled: tuple[str, ...] = ()
-    version: int = 1
+    needed: tuple[str, ...] = ()  #: columns that a file must have; others are null where it lacks them
+    filled: tuple[str, ...] = ()  #: columns in which no value may be missing or, of numbers, not finite
+    version: int = 1  #: written into the metadata; raise it when a reader of the old columns would go wrong
 
     def table(self, rows: Iterable[dict[str, Any]]) -> pa.Table:
         """A table of rows."""

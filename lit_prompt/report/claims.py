@@ -82,7 +82,7 @@ def length_findings(study: Study) -> list[Finding]:
 
 
 def method_findings(study: Study) -> list[Finding]:
-    """Each method against each other one, on the targets of both; claimed is what more LMs show."""
+    """Every two methods on the targets of both; the claim is the direction that more LMs show."""
     found = []
     by_name = [{series.name: series for series in mine} for mine in study.by_lm(study.main).values()]
     for a, b in combinations(dict.fromkeys(series.name for series in study.main), 2):
@@ -111,6 +111,6 @@ def _on_common_targets(pairs: Iterable[tuple[Series, Series]]) -> list[tuple[Ser
 def _findings(
     effects: Iterable[tuple[Series, str, Comparison]], by_method: bool = True, unit: str = "KL"
 ) -> list[Finding]:
-    """One finding a claim and method, or a claim that names its methods, over LMs."""
+    """One finding, over all LMs, for each claim and method, or for each claim that names its methods."""
     groups = grouped(effects, lambda found: (found[1], found[0].label if by_method else ""))
     return [Finding(*key, {series.lm: effect for series, _, effect in found}, unit) for key, found in groups.items()]

@@ -16,7 +16,7 @@ _ROUNDING = 1e-6
 
 
 def excess_sentences(study: Study) -> list[str]:
-    """Of each method the mean excess with its confidence interval, and the share of targets at the floor, LM by LM."""
+    """For each method the mean excess with its confidence interval, and the share of targets at the floor, by LM."""
 
     def clause(excess: NDArray[np.float64]) -> str:
         low, high = interval(np.mean, excess)
@@ -30,7 +30,7 @@ def excess_sentences(study: Study) -> list[str]:
 
 
 def parts_sentences(study: Study) -> list[str]:
-    """Of each method what shares of the mean KL are the output head's, the final norm's and the prompt's, LM by LM."""
+    """For each method the shares of the mean KL due to output head, final norm and prompt, by LM."""
 
     def clause(*parts: NDArray[np.float64]) -> str:
         means = np.array([part.mean() for part in parts])
@@ -46,7 +46,7 @@ def parts_sentences(study: Study) -> list[str]:
 
 
 def _sentences(study: Study, names: Sequence[str], lead: str, clause: Callable[..., str]) -> list[str]:
-    """A sentence a method, in it a clause an LM, on the results that have these columns."""
+    """A sentence for each method with a clause for each LM, on the results that have these columns."""
     clauses: dict[str, list[str]] = {}
     for series in study.main:
         known = np.array([column(series.rows, name) for name in names])

@@ -11,7 +11,7 @@ from lit_prompt.results.text import nats
 Verdict = Literal["lower", "higher", "same", "unclear"]
 
 _SIGNIFICANT = 0.05
-#: means whose ratio is certainly in this range are the same for all that matters
+#: means are the same in practice if the interval of their ratio lies in this range
 _SAME = (0.95, 1.05)
 #: greater ratios are told as multiples, up to the second
 _TWICE, _OVER = 2.0, 100
@@ -19,19 +19,12 @@ _TWICE, _OVER = 2.0, 100
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim that the KL of some targets, or of some method, is lower than that of others, and what came out.
+    """A claim that the KL of some targets, or of some method, is lower than that of others, and what came out."""
 
-    Attributes:
-        claim: the claim, as a sentence without its full stop.
-        method: the method's label; empty where the claim names its methods.
-        effects: the comparison on each LM, by its name.
-        unit: what is compared.
-    """
-
-    claim: str
-    method: str
-    effects: dict[str, Comparison]
-    unit: str = "KL"
+    claim: str  #: a sentence without its full stop
+    method: str  #: the method's label; empty where the claim names its methods
+    effects: dict[str, Comparison]  #: the comparison on each LM, by its name
+    unit: str = "KL"  #: what is compared
 
     @property
     def verdict(self) -> Verdict | Literal["mixed"]:
@@ -80,7 +73,7 @@ def verdict(effect: Comparison) -> Verdict:
 
 
 def adjusted(findings: Sequence[Finding]) -> list[Finding]:
-    """The findings with p-values for all their tests together (Benjamini and Hochberg 1995)."""
+    """The findings with p-values adjusted for all their tests (Benjamini and Hochberg, 1995)."""
     from scipy.stats import false_discovery_control
 
     raw = [effect.p for finding in findings for effect in finding.effects.values()]
@@ -112,7 +105,7 @@ def between(low: float, high: float) -> str:
 
 
 def _digits(ratio: float) -> int:
-    """Decimals of a change in percent; of one that leaves nearly nothing as many as tell it from nothing."""
+    """Decimals of a change in percent; where nearly nothing is left, as many as tell it from 100 %."""
     if 0 < ratio <= 0.01:
         return min(-math.floor(math.log10(100 * ratio)), 4)
     return 0 if abs(ratio - 1) > 0.01 else 1
@@ -123,7 +116,7 @@ def _percent(ratio: float, digits: int) -> str:
 
 
 def _nats(value: float) -> str:
-    """Four decimals; two digits of what they would round to nothing."""
+    """Four decimals; two significant digits where these would round to almost nothing."""
     return nats(value, 4) if value >= 1e-3 or value <= 0 else f"{value:.2g}"
 
 

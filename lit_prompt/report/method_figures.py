@@ -28,7 +28,7 @@ _THIRDS = (
 
 
 def kl_by_length(study: Study) -> "Figure | None":
-    """Median KL against prompt length, of targets that were searched with every length; None with one length alone."""
+    """Median KL against prompt length, on targets searched with every length; None if there is one length only."""
     by_length = sorted(study.series, key=attrgetter("length"))
     groups = grouped(by_length, attrgetter("lm", "name"))
     common = {key: rows for key, group in groups.items() if len(group) > 1 and (rows := on_common_targets(group))}
@@ -82,7 +82,7 @@ def kl_by_seconds(study: Study) -> "Figure | None":
 
 
 def excess_by_entropy(study: Study) -> "Figure | None":
-    """What the reached KL has above the certified floor, against entropy; None where no floor is known."""
+    """KL above the certified floor, against entropy; None where no floor is known."""
     known = _with(study, "excess")
     if not known:
         return None
@@ -103,7 +103,7 @@ _PARTS = (
 
 
 def parts_by_entropy(study: Study) -> "Figure | None":
-    """Mean KL by entropy, divided into what output head, final norm and prompt cost; None where that is unknown."""
+    """Mean KL by entropy, split into the shares of output head, final norm and prompt; None where unknown."""
     shown = _with(study, *(name for name, _, _ in _PARTS))
     if not shown:
         return None
@@ -132,7 +132,7 @@ def parts_by_entropy(study: Study) -> "Figure | None":
 
 
 def method_against_method(study: Study) -> "Figure | None":
-    """KL of one method against that of another, a point a target; None where no two searched the same targets."""
+    """KL of one method against that of another, a point for each target; None if no two share targets."""
     by_lm = study.by_lm(study.main).items()
     by_label = {lm: {series.label: series for series in mine} for lm, mine in by_lm}
     found: dict[tuple[str, str], dict[str, list[list[Row]]]] = {}
@@ -165,5 +165,5 @@ def method_against_method(study: Study) -> "Figure | None":
 
 
 def _with(study: Study, *names: str) -> list[Series]:
-    """The main series, with those of their plain targets that have these columns; none that has no such target."""
+    """The main series, each with its plain targets that have these columns; without those that have none."""
     return [replace(series, rows=plain_targets(rows)) for series in study.main if (rows := series.with_columns(*names))]

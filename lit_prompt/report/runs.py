@@ -20,20 +20,16 @@ from lit_prompt.results.rows import Row, grouped
 class Run:
     """What ``test`` and ``predict`` left in a run's folder.
 
-    Attributes:
-        rows: result records of the targets that were searched. A column ``run`` tells those of one run from another's
-            with the same ids.
-        not_finite: targets that are left out, as their KL is infinite or not a number.
-        settings: ``model.init_args`` of the run, without the LM; empty where the folder has no config.
-        tokens: token records of ``predict`` by target id; empty where there is no predictions.parquet.
+    The rows are the result records of the targets that were searched. A column ``run`` tells those of one run from
+    another's with the same ids.
     """
 
     folder: Path
     results: Path
     rows: list[Row]
-    not_finite: int
-    settings: dict[str, Any]
-    tokens: dict[str, list[Row]]
+    not_finite: int  #: targets that are left out, as their KL is infinite or not a number
+    settings: dict[str, Any]  #: ``model.init_args`` of the run, without the LM; empty where the folder has no config
+    tokens: dict[str, list[Row]]  #: token records of ``predict`` by target id; empty without predictions.parquet
 
     @property
     def method(self) -> str:
@@ -86,7 +82,7 @@ def _read(results: Path) -> Run:
 
 
 def _finite(row: Row) -> Row:
-    """What is infinite or not a number is unknown, but for the KL, whose rows are left out and counted."""
+    """Nulls for values that are infinite or NaN, except in the KL: such rows are left out and counted."""
     return {k: None if isinstance(v, float) and k != "kl" and not math.isfinite(v) else v for k, v in row.items()}
 
 

@@ -23,7 +23,7 @@ _MAKERS = {"own_lm": "own LM", "other_lm": "other LM", "other_tokenizer": "other
 
 
 def kl_by_entropy(study: Study) -> "Figure":
-    """KL of random targets (of all where none are random) against their entropy, a panel an LM, a band a method."""
+    """KL of random targets (of all where none are random) by entropy, with a panel per LM and a band per method."""
     by_lm = study.by_lm(study.main).items()
     return kl_against_entropy({lm: {s.label: plain_targets(s.rows) for s in mine} for lm, mine in by_lm}, study.colors)
 
@@ -53,7 +53,7 @@ def _outliers_and_random(series: Series) -> list[Row]:
 
 
 def by_maker(study: Study) -> "Figure | None":
-    """KL by who made the targets, and its ratio to that of random targets of their entropy; None with too few pairs."""
+    """KL by maker of the targets, and its ratio to that of random targets of their entropy; None with too few pairs."""
     made = [replace(series, rows=_made_and_partners(series)) for series in study.main]
     by_lm = study.by_lm(series for series in made if in_pairs(series.rows))
     if not by_lm:

@@ -12,12 +12,9 @@ _RESAMPLED_AT_ONCE = 2**21
 
 
 def interval(statistic: Callable[..., Any], *samples: NDArray[Any], paired: bool = True) -> tuple[float, float]:
-    """Lower and upper end of the 95 % interval, by percentiles of 9999 resamples.
+    """Lower and upper end of a statistic's 95 % interval, by percentiles of 9999 resamples.
 
-    Args:
-        statistic: of samples, along ``axis``.
-        *samples: ``[target]`` each.
-        paired: whether the values of one position belong together.
+    The statistic takes samples, ``[target]`` each, and an ``axis``. Paired are those of one position.
     """
     from scipy.stats import bootstrap
 

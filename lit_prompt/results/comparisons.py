@@ -17,28 +17,19 @@ from lit_prompt.results.rows import Row, column, entropy_share, grouped
 
 @dataclass(frozen=True)
 class Comparison:
-    """The mean KL of some targets against that of others, in nats.
-
-    Attributes:
-        count: number of targets or, in a paired comparison, of pairs.
-        ratio: kl / other_kl; NaN if that is zero.
-        low: lower end of the ratio's 95 % bootstrap confidence interval.
-        high: upper end.
-        p: two-sided p-value of Wilcoxon's signed-rank test or, where targets are not paired, of Mann and Whitney's.
-        won: pairs in which the first has the lower KL; None where targets are not paired.
-    """
+    """The mean KL of some targets against that of others, in nats."""
 
     first: str
     other: str
-    count: int
+    count: int  #: number of targets or, in a paired comparison, of pairs
     other_count: int
     kl: float
     other_kl: float
-    ratio: float
-    low: float
-    high: float
-    p: float
-    won: int | None = None
+    ratio: float  #: kl / other_kl; NaN if that is zero
+    low: float  #: lower end of the ratio's 95 % bootstrap confidence interval
+    high: float  #: its upper end
+    p: float  #: two-sided, of Wilcoxon's signed-rank test or, where targets are not paired, of the Mann-Whitney test
+    won: int | None = None  #: pairs in which the first has the lower KL; None where targets are not paired
 
     @property
     def name(self) -> str:
@@ -47,7 +38,7 @@ class Comparison:
 
 
 def comparisons(table: pa.Table) -> list[Comparison]:
-    """Everything that result records allow to compare: by entropy, and in pairs."""
+    """All comparisons that the result records allow: by entropy, and in pairs."""
     rows = [row for row in table.to_pylist() if row["kl"] is not None and math.isfinite(row["kl"])]
     return [*by_entropy(rows), *in_pairs(rows)]
 
@@ -92,7 +83,7 @@ def paired(rows: Sequence[Row]) -> dict[tuple[str, str], list[tuple[Row, Row]]]:
 
 
 def in_pairs(rows: Sequence[Row]) -> list[Comparison]:
-    """Targets against their partners, for each two families that share enough pairs."""
+    """Targets against their partners, for every two families with enough pairs."""
     found = []
     for (family, partner), pairs in paired(rows).items():
         if len(pairs) >= FEWEST:

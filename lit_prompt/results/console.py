@@ -12,7 +12,7 @@ from lit_prompt.results.text import visible
 # tokens are shown as they are: ":x:" is no picture
 console = Console(highlight=False, emoji=False)
 
-#: A column of words is folded when it is wider, but for the last; and none is made narrower than the least.
+#: A column of words, except the last, is folded when it is wider; none is made narrower than the least.
 WIDEST, _LEAST = 32, 10
 #: With more columns than this, margins are narrow: a terminal of 80 columns is to show the families' names too.
 _MANY = 6

@@ -25,7 +25,7 @@ def entropy_share(rows: Sequence[Row]) -> NDArray[np.float64]:
 
 
 def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
-    """Items by their key, in the order of their first ones."""
+    """Items by their key, in order of first appearance."""
     groups: dict[Key, list[Item]] = {}
     for item in items:
         groups.setdefault(key(item), []).append(item)

@@ -38,7 +38,7 @@ _STYLE: Any = {
     "svg.hashsalt": "lit_prompt",  # the same file for the same numbers
     "pdf.fonttype": 42,  # text that can be searched
 }  # fmt: skip
-#: more points than this are drawn as a picture inside of SVG and PDF
+#: more points than this are rasterized in SVG and PDF
 _MOST_VECTOR_POINTS = 3000
 
 
@@ -62,7 +62,7 @@ def marker_of(names: Iterable[str]) -> dict[str, str]:
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """A figure that no window and no global state holds; inches."""
+    """A figure, width and height in inches, that no window and no global state holds."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -78,7 +78,7 @@ def panels(titles: Sequence[str], rows: int = 1, height: float = 3.2, **kwargs: 
 
 
 def points(axes: "Axes", x: Any, y: Any, color: str, **kwargs: Any) -> None:
-    """Faint points, a picture where they are too many for a vector graphic."""
+    """Faint points, rasterized where there are too many for a vector graphic."""
     given = {"alpha": 0.35, "s": 11, "linewidths": 0} | kwargs
     axes.scatter(x, y, color=color, rasterized=len(x) > _MOST_VECTOR_POINTS, **given)
 
@@ -90,7 +90,7 @@ def entropy_bands(h: NDArray[Any], kl: NDArray[Any]) -> tuple[NDArray[Any], ...]
 
 
 def band(axes: "Axes", h: NDArray[Any], kl: NDArray[Any], color: str) -> Any:
-    """A point a target, and median and 10 to 90 % band by entropy; returns the median's line."""
+    """A point per target, and the median and 10 to 90 % band by entropy; returns the median's line."""
     points(axes, h, kl, color)
     x, low, middle, high = entropy_bands(h, kl)
     axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)

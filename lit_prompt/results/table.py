@@ -28,13 +28,9 @@ class Table:
 
 
 def entropy_table(rows: Sequence[Row], columns: Mapping[str, Told], title: str, caption: str) -> Table:
-    """A row for each family and entropy, for each family where those would be too many, and one for all.
+    """A row for each family and entropy (for each family where those would be too many), and one for all.
 
-    Args:
-        rows: records with a family and an entropy.
-        columns: by heading, what is told of a group of records.
-        title: above the table.
-        caption: below it.
+    ``columns`` tells, by heading, what is shown of a group of records.
     """
     families = grouped(rows, itemgetter("family"))
     groups = [

@@ -54,7 +54,7 @@ def print_remarks(rejected: "Sequence[Rejected]", notes: Sequence[str]) -> None:
 
 
 def print_targets(targets: "TargetSet", vocabulary: "Vocabulary", rows: int) -> None:
-    """Prints some targets, a row each, shared evenly among the families; all where ``rows`` is 0.
+    """Prints some targets, one per row, evenly from all families; every target if ``rows`` is 0.
 
     What is empty for all of them is left out, and in a narrow terminal the family, with which an id begins.
     """
@@ -88,7 +88,7 @@ def _first_of_each(family: Sequence[str], rows: int) -> list[int]:
 
 
 class _Line(NamedTuple):
-    """A row: the cells by column, the top tokens, and the texts around the prompt, a line each."""
+    """A row: the cells by column, the top tokens, and the texts around the prompt, one per line."""
 
     cells: dict[str, str]
     tokens: list[str]

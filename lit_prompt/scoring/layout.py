@@ -17,21 +17,13 @@ _WIDTH_STEP = 16
 
 @dataclass(frozen=True)
 class Frame:
-    """Contexts that go through the LM together: rows of one width, all padded on the left or all not.
+    """Contexts that go through the LM together: rows of one width, all padded on the left or all not."""
 
-    Attributes:
-        slots: whose contexts these are, ``[row]``, rising.
-        ids: their tokens, any where a prompt or padding stands, ``[row, position]``.
-        start: position of each prompt, ``[row]``.
-        mask: which positions are not padding, ``[row, position]``, bool; None where none is.
-        length: positions of a prompt.
-    """
-
-    slots: Int[Tensor, " row"]
-    ids: Int[Tensor, "row position"]
-    start: Int[Tensor, " row"]
-    mask: Bool[Tensor, "row position"] | None
-    length: int
+    slots: Int[Tensor, " row"]  #: whose contexts these are, rising
+    ids: Int[Tensor, "row position"]  #: their tokens; any where a prompt or padding stands
+    start: Int[Tensor, " row"]  #: position of each prompt
+    mask: Bool[Tensor, "row position"] | None  #: which positions are not padding; None where none is
+    length: int  #: positions of a prompt
 
     @property
     def width(self) -> int:
@@ -52,46 +44,26 @@ class Frame:
     def tokens(
         self, prompts: Int[Tensor, "prompt length"], places: Int[Tensor, " prompt"]
     ) -> Int[Tensor, "prompt position"]:
-        """Token prompts ``[prompt, length]`` in the contexts of some rows, ``[prompt, position]``."""
+        """Token prompts in the contexts of some rows."""
         return self.ids[places].scatter_(1, self._columns(places), prompts)
 
     def embeddings(
         self, lm: FrozenLM, prompts: Float[Tensor, "prompt length embedding"], places: Int[Tensor, " prompt"]
     ) -> Float[Tensor, "prompt position embedding"]:
-        """Soft prompts in the contexts of some rows.
-
-        Args:
-            lm: embeds the contexts.
-            prompts: ``[prompt, length, embedding]``, on the LM's device.
-            places: rows, ``[prompt]``.
-
-        Returns:
-            ``[prompt, position, embedding]`` in the prompts' dtype; differentiable in the prompts.
-        """
+        """Soft prompts, on the LM's device, in the contexts of some rows; differentiable, in the prompts' dtype."""
         if self.width == self.length:
             return prompts
         rows, columns = torch.arange(len(places)).unsqueeze(1), self._columns(places)
-        return (
-            lm.embed(self.ids[places])
-            .to(prompts)
-            .index_put((rows.to(prompts.device), columns.to(prompts.device)), prompts)
-        )
+        where = rows.to(prompts.device), columns.to(prompts.device)
+        return lm.embed(self.ids[places]).to(prompts).index_put(where, prompts)
 
 
 def frames(lm: FrozenLM, contexts: Sequence[Context], length: int) -> list[Frame]:
-    """Groups contexts by the width of their rows.
+    """Groups the slots' contexts by the width of their rows; prompts may have length 0.
 
     The module's own context is laid out without padding; a target's own one is padded on the left to a width that
     follows from its own length. So targets with texts of many lengths share few passes through the LM, and a result
-    does not depend on which targets share its chunk.
-
-    Args:
-        lm: the LM.
-        contexts: of each slot.
-        length: positions of a prompt; may be 0.
-
-    Returns:
-        Frames that hold every slot once, on the CPU.
+    does not depend on which targets share its chunk. The frames hold every slot once, on the CPU.
     """
     groups: dict[tuple[int, bool], list[int]] = {}
     for slot, context in enumerate(contexts):

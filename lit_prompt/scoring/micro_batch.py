@@ -17,22 +17,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class MicroBatch:
-    """Runs a function over parts of some rows; halves the parts when the memory runs out and remembers the size.
-
-    Attributes:
-        size: rows that go through the LM at once; None for all.
-    """
+    """Runs a function over parts of some rows; halves the parts when the memory runs out and remembers the size."""
 
     def __init__(self) -> None:
-        self.size: int | None = None
+        self.size: int | None = None  #: rows that go through the LM at once; None for all
 
-    def run(self, function: Callable[[Tensor], None], rows: Tensor, restart: Callable[[], None]) -> None:
-        """Calls ``function`` with parts of ``rows``, in order.
+    def run(self, function: Callable[[Tensor], None], rows: Tensor, restart: Callable[[], None] = lambda: None) -> None:
+        """Calls ``function`` with parts of the row numbers ``[row]``, in order.
 
-        Args:
-            function: takes row numbers, ``[row]``.
-            rows: all row numbers.
-            restart: called before a second try, to drop what the first has left behind.
+        Before a second try it calls ``restart``, to drop what the first has left behind.
 
         Raises:
             InputError: if a single row does not fit.

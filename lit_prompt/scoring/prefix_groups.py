@@ -1,4 +1,4 @@
-"""Which candidates go through the LM together, when each needs only the positions from its first change on."""
+"""Which candidates go through the LM together when each needs only the positions from its first change on."""
 
 import torch
 from torch import Tensor
@@ -8,24 +8,18 @@ _PASS_IN_POSITIONS = 64
 
 
 def group_by_start(start: Tensor, length: int) -> list[tuple[int, Tensor]]:
-    """Groups candidates so that few positions and few passes are computed.
+    """Groups candidates by their first changed positions, ``[candidate]``, so that little is computed.
 
-    All candidates of a group are computed from the group's first changed position on. The grouping with the least cost,
-    positions computed plus a price for each pass, is found exactly by dynamic programming.
-
-    Args:
-        start: first changed position of each candidate, ``[candidate]``, below ``length``.
-        length: positions of a prompt.
-
-    Returns:
-        For each group the position that it is computed from, and its candidates.
+    All candidates of a group are computed from the group's first changed position to the end at ``length``. The
+    grouping with the least cost, positions computed plus a price for each pass, is found exactly by dynamic
+    programming. Returns for each group the position that it is computed from, and its candidates.
     """
     count = torch.bincount(start, minlength=length).tolist()
     # best[p]: least cost of the candidates that change at p or later; cut[p]: where the next group begins
     best, cut = [0.0] * (length + 1), [length] * (length + 1)
     for p in range(length - 1, -1, -1):
         if count[p] == 0:
-            best[p], cut[p] = best[p + 1], p
+            best[p], cut[p] = best[p + 1], p + 1
             continue
         rows, best[p] = 0, float("inf")
         for end in range(p + 1, length + 1):
@@ -35,9 +29,7 @@ def group_by_start(start: Tensor, length: int) -> list[tuple[int, Tensor]]:
                 best[p], cut[p] = cost, end
     groups, p = [], 0
     while p < length:
-        if count[p] == 0:
-            p += 1
-            continue
-        groups.append((p, ((start >= p) & (start < cut[p])).nonzero().flatten()))
+        if count[p]:
+            groups.append((p, ((start >= p) & (start < cut[p])).nonzero().flatten()))
         p = cut[p]
     return groups

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,72 +23,34 @@ _FEWEST_ROWS = 16
 
 @dataclass(frozen=True)
 class Bases:
-    """Prompts whose variations are scored.
-
-    Attributes:
-        ids: ``[base, length]``.
-        caches: KV cache of the bases in each frame; None where the LM keeps none.
-        places: place of each base in its cache, ``[base]``.
-        log_probs: log-probability of each token given those before it, ``[base, length]``; None where nobody asks.
-    """
+    """Prompts whose variations are scored."""
 
     ids: Int[Tensor, "base length"]
-    caches: list[PrefixCache | None]
-    places: Int[Tensor, " base"]
-    log_probs: Float[Tensor, "base length"] | None = None
+    caches: list[PrefixCache | None]  #: KV cache of the bases in each frame; None where the LM keeps none
+    places: Int[Tensor, " base"]  #: place of each base in its cache
+    log_probs: Float[Tensor, "base length"] | None = None  #: of each token given those before it; None if not needed
 
 
 @dataclass(frozen=True)
 class Part:
-    """Prompts that went through the LM together.
+    """Prompts that went through the LM together; all but prompts and features are on the CPU."""
 
-    Attributes:
-        rows: which prompts, ``[row]``, on the CPU.
-        prompts: the prompts, as they were given.
-        start: position of each prompt, ``[row]``, on the CPU.
-        leads: whether something stands before each prompt, ``[row]``, bool, on the CPU.
-        features: after the last position ``[row, feature]``, or after every computed one ``[row, position, feature]``.
-        first: the first position that was computed.
-    """
-
-    rows: Int[Tensor, " row"]
-    prompts: Tensor
-    start: Int[Tensor, " row"]
-    leads: Bool[Tensor, " row"]
-    features: Float[Tensor, "..."]
-    first: int
-
-
-class _Rest(NamedTuple):
-    """Variations in one frame; with a cache only the positions from the first one on are computed."""
-
-    frame: Frame
-    rows: Tensor
-    at: Tensor
-    tokens: Tensor
-    cache: PrefixCache | None
-    places: Tensor
-    first: int
+    rows: Int[Tensor, " row"]  #: which prompts
+    prompts: Tensor  #: as they were given
+    start: Int[Tensor, " row"]  #: position of each prompt
+    leads: Bool[Tensor, " row"]  #: whether something stands before each prompt
+    features: Float[Tensor, "..."]  #: ``[row, feature]`` of the last, or ``[row, position, feature]`` of each position
+    first: int  #: the first position that was computed
 
 
 class PromptedLM:
-    """What an LM gives after prompts, each in the context of its slot.
-
-    Args:
-        lm: the LM.
-        contexts: of each slot.
-        length: positions of a prompt.
-        micro_batch: how many prompts go through the LM at once.
-
-    Attributes:
-        passes: prompts that went through the LM for each slot, ``[slot]``, int64.
-    """
+    """What an LM gives after prompts of ``length`` positions, each in the context of its slot."""
 
     def __init__(self, lm: FrozenLM, contexts: Sequence[Context], length: int, micro_batch: MicroBatch) -> None:
         self.lm = lm
         self.length = length
         self.micro_batch = micro_batch
-        self.passes = torch.zeros(len(contexts), dtype=torch.long)
+        self.passes = torch.zeros(len(contexts), dtype=torch.long)  #: prompts that went through the LM, ``[slot]``
         self._frames = frames(lm, contexts, length)
         self._frame_of = torch.empty(len(contexts), dtype=torch.long)
         for number, frame in enumerate(self._frames):
@@ -109,15 +70,12 @@ class PromptedLM:
     def each(
         self, prompts: Tensor, slots: Tensor, function: Callable[[Part], None], every: bool = False, most_rows: int = 0
     ) -> None:
-        """Puts prompts through the LM.
+        """Puts prompts, each with its slot ``[prompt]``, through the LM, in parts that ``function`` takes.
 
-        Args:
-            prompts: token ids ``[prompt, length]`` on the CPU, or embeddings ``[prompt, length, embedding]``, in which
-                features are differentiable where gradients are enabled.
-            slots: of each, ``[prompt]``.
-            function: takes the parts; one may come a second time, so it is to write results under the rows' numbers.
-            every: features after every position.
-            most_rows: of a part; 0 for no limit but the memory.
+        Prompts are token ids ``[prompt, length]`` on the CPU, or embeddings ``[prompt, length, embedding]``, in which
+        features are differentiable where gradients are enabled. A part has ``most_rows`` at most (0: as many as fit the
+        memory) and may come a second time, so ``function`` is to write results under the rows' numbers. With ``every``
+        there are features after every position.
         """
         for _, frame, rows in self._split(slots):
 
@@ -133,7 +91,7 @@ class PromptedLM:
                 function(self._part(rows, own, frame, places, features, 0))
 
             for part in rows.split(most_rows or len(rows)):
-                self.micro_batch.run(run, part, restart=lambda: None)
+                self.micro_batch.run(run, part)
 
     @staticmethod
     def _part(rows: Tensor, prompts: Tensor, frame: Frame, places: Tensor, features: Tensor, first: int) -> Part:
@@ -179,43 +137,48 @@ class PromptedLM:
         function: Callable[[Part], None],
         every: bool = False,
     ) -> None:
-        """Puts variations of prompts through the LM, from the first token that differs on.
+        """Puts variations of prompts ``[prompt, length]`` through the LM, from the first token that differs on.
 
-        Args:
-            ids: ``[prompt, length]``.
-            slots: of each, ``[prompt]``; with the context of the base's.
-            bases: what they vary.
-            base: which of them each varies, ``[prompt]``.
-            function: as of :meth:`each`.
-            every: features after every position from the one before the first changed token on.
+        ``base`` says which of the bases each varies, ``[prompt]``; their contexts must be equal. ``function`` takes
+        parts as in :meth:`each`; with ``every`` they have features after every position from the one before the first
+        changed token on.
         """
-        for number, frame, rows in self._split(slots):
-            cache, at = bases.caches[number], frame.places(slots[rows])
-            tokens = frame.tokens(ids[rows], at)
-            groups = [(0, torch.arange(len(rows)))]
-            if cache is not None:
-                same = (tokens == frame.tokens(bases.ids[base[rows]], at)).long().cumprod(1).sum(1)
-                same = same.clamp_max(frame.width - 1)
-                low = int(same.min())
-                groups = [(low + start, members) for start, members in group_by_start(same - low, frame.width - low)]
-            for start, members in groups:
-                first = start - 1 if every else start  # a token is predicted one position before it
-                rest = _Rest(
-                    frame, rows, at, tokens, cache if first > 0 else None, bases.places[base[rows]], max(first, 0)
-                )
-                run = partial(self._continue, rest, function, every)
-                for part in members.split(self._most_rows(cache, start, every)):
-                    self.micro_batch.run(run, part, restart=lambda: None)
+        for number, _, rows in self._split(slots):
+            self._vary(number, rows, ids[rows], slots[rows], bases, base[rows], function, every)
 
-    def _continue(self, rest: _Rest, function: Callable[[Part], None], every: bool, which: Tensor) -> None:
-        first = 0 if rest.cache is None else rest.first
-        at = rest.at[which]
-        mask, x = rest.frame.masked(at), rest.tokens[which, first:]
-        if rest.cache is None:
-            features = self.lm.features(self.lm.embed(x), mask, every)
-        else:
-            features = self.lm.features_after(rest.cache, rest.places[which], first, x, mask, every)
-        function(self._part(rest.rows[which], rest.tokens[which], rest.frame, at, features, first))
+    def _vary(
+        self,
+        number: int,
+        rows: Tensor,
+        ids: Tensor,
+        slots: Tensor,
+        bases: Bases,
+        base: Tensor,
+        function: Callable[[Part], None],
+        every: bool,
+    ) -> None:
+        """Variations in one frame; with a cache only the positions from the first changed one on are computed."""
+        frame, cache, sequences = self._frames[number], bases.caches[number], bases.places[base]
+        at = frame.places(slots)
+        tokens = frame.tokens(ids, at)
+
+        def run(which: Tensor, first: int) -> None:
+            mask, x = frame.masked(at[which]), tokens[which, first:]
+            if cache is None or first == 0:
+                features = self.lm.features(self.lm.embed(x), mask, every)
+            else:
+                features = self.lm.features_after(cache, sequences[which], first, x, mask, every)
+            function(self._part(rows[which], tokens[which], frame, at[which], features, first))
+
+        groups = [(0, torch.arange(len(rows)))]
+        if cache is not None:
+            same = (tokens == frame.tokens(bases.ids[base], at)).long().cumprod(1).sum(1).clamp_max(frame.width - 1)
+            low = int(same.min())
+            groups = [(low + start, members) for start, members in group_by_start(same - low, frame.width - low)]
+        for start, members in groups:
+            first = max(start - 1 if every else start, 0)  # a token is predicted one position before it
+            for part in members.split(self._most_rows(cache, start, every)):
+                self.micro_batch.run(partial(run, first=first), part)
 
     def _most_rows(self, cache: PrefixCache | None, positions: int, every: bool) -> int:
         row = 8 * self.lm.vocab_size * (self.length if every else 1)
@@ -231,15 +194,9 @@ class PromptedLM:
     def log_probs(
         self, prompts: Tensor, slots: Int[Tensor, " prompt"], also: Callable[[Part], None] | None = None
     ) -> Float[Tensor, "prompt vocab"]:
-        """Next-token log-probabilities after prompts.
+        """Next-token log-probabilities after prompts, float64 on the CPU; arguments as of :meth:`each`.
 
-        Args:
-            prompts: as of :meth:`each`.
-            slots: of each, ``[prompt]``.
-            also: takes the parts too.
-
-        Returns:
-            ``[prompt, vocab]``, float64, on the CPU.
+        ``also`` takes the parts, too.
         """
         found = torch.empty(len(prompts), self.lm.vocab_size, dtype=torch.float64)
 

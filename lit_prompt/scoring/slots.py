@@ -12,23 +12,17 @@ from lit_prompt.scoring.context import Context
 
 @dataclass(frozen=True)
 class Slots:
-    """A place for a prompt for each target and restart, the restarts of a target side by side.
-
-    Attributes:
-        target_ids: names of the targets.
-        contexts: the texts around each target's prompts.
-        restarts: slots of each target.
-    """
+    """A place for a prompt for each target and restart, the restarts of a target side by side."""
 
     target_ids: Sequence[str]
-    contexts: Sequence[Context]
-    restarts: int = 1
+    contexts: Sequence[Context]  #: the texts around each target's prompts
+    restarts: int = 1  #: slots of each target
 
     def __len__(self) -> int:
         return len(self.target_ids) * self.restarts
 
     def target(self, slot: int) -> int:
-        """Place of a slot's target."""
+        """Index of a slot's target."""
         return slot // self.restarts
 
     def restart(self, slot: int) -> int:
@@ -41,7 +35,7 @@ class Slots:
 
     @cached_property
     def targets(self) -> Tensor:
-        """Place of each slot's target, ``[slot]``."""
+        """Index of each slot's target, ``[slot]``."""
         return torch.arange(len(self)) // self.restarts
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Search machinery, and the searchers for hard prompts: one algorithm a file."""
+"""Search machinery, and the searchers for hard prompts: one algorithm per file."""
 
 from lit_prompt.search.arca import ARCA
 from lit_prompt.search.best_so_far import BestSoFar, StopReason

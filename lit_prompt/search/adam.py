@@ -14,15 +14,10 @@ def adam_state(values: Tensor) -> SearchState:
 def adam_step(
     state: SearchState, which: Tensor, gradient: Tensor, number: int, lr: float, weight_decay: float = 0.0
 ) -> None:
-    """Makes a step of AdamW (Loshchilov and Hutter, 2019, arXiv 1711.05101; Adam without a weight decay), in place.
+    """Makes a step of AdamW (Loshchilov and Hutter, 2019, arXiv 1711.05101; Adam without weight decay), in place.
 
-    Args:
-        state: of :func:`adam_state`.
-        which: slots, ``[which]``.
-        gradient: at their values, ``[which, ...]``.
-        number: of the step, from 0; the slots have made all steps before it.
-        lr: learning rate.
-        weight_decay: decoupled weight decay.
+    It moves the values of some slots ``[which]``, at which the gradient ``[which, ...]`` was taken. ``number`` counts
+    steps from 0; these slots have made all steps before it.
     """
     which = which.to(state["values"].device)
     values = nn.Parameter(state["values"][which])

@@ -5,7 +5,6 @@ from torch import Tensor
 
 from lit_prompt.search.coordinate_search import CoordinateSearch, Order
 from lit_prompt.search.first_order import first_order_change
-from lit_prompt.search.searcher import require_at_least
 from lit_prompt.search.token_problem import TokenProblem
 
 
@@ -27,9 +26,9 @@ class ARCA(CoordinateSearch):
 
     def __init__(self, averaged: int = 32, num_candidates: int = 32, order: Order = "forward") -> None:
         super().__init__(order, beam_size=1)
-        require_at_least(averaged=(averaged, 1), num_candidates=(num_candidates, 1))
         self.averaged = averaged
         self.num_candidates = num_candidates
+        self.require_at_least(averaged=1, num_candidates=1)
 
     def ends(self, problem: TokenProblem) -> bool:
         """Only where every token is tried: other random tokens may give other candidates."""

@@ -22,31 +22,20 @@ class StopReason(IntEnum):
 
 
 class BestSoFar(nn.Module):
-    """Best-so-far of a chunk of independent searches, each with its own stop; its buffers are what a resume needs.
+    """The bests of a chunk of independent searches, each with its own end; its buffers are all a resume needs.
 
-    Args:
-        prompts: where the searches start, ``[slot, ...]``; only its shape, dtype and device are used.
-        kl_tolerance: a search ends when its KL (or whatever is minimised) is at most this many nats.
-        patience: a search ends after this many steps without a better KL; None for never.
-        max_forward_passes: a search ends when it has used as many; None for no limit.
-        max_seconds: a search ends when its share of the wall-clock time is as long; None for no limit.
-
-    Attributes:
-        kl: best KL in nats, ``[slot]``, float32; ``inf`` before the first step.
-        prompts: the prompts that had it, ``[slot, ...]``.
-        steps: steps that each search has made, ``[slot]``.
-        forward_passes: forward passes of the LM that each search has used, ``[slot]``.
-        seconds: each search's share of the wall-clock time, ``[slot]``, float32.
-        reason: :class:`StopReason` of each, ``[slot]``.
+    A search ends when its KL (or whatever is minimised) is at most ``kl_tolerance`` nats, after ``patience`` steps
+    without a better one, or when it has used up its forward passes or its seconds; None is no limit. Of ``prompts``,
+    ``[slot, ...]``, only shape, dtype and device are used.
     """
 
-    kl: Tensor
-    prompts: Tensor
-    steps: Tensor
-    forward_passes: Tensor
-    stale: Tensor
-    seconds: Tensor
-    reason: Tensor
+    kl: Tensor  #: best KL in nats, ``[slot]``, float32; ``inf`` before the first step
+    prompts: Tensor  #: the prompts that had it, ``[slot, ...]``
+    steps: Tensor  #: steps made, ``[slot]``
+    forward_passes: Tensor  #: forward passes of the LM, ``[slot]``
+    stale: Tensor  #: steps since the best KL was found, ``[slot]``
+    seconds: Tensor  #: share of the wall-clock time, ``[slot]``, float32
+    reason: Tensor  #: :class:`StopReason`, ``[slot]``
 
     def __init__(
         self,
@@ -70,7 +59,7 @@ class BestSoFar(nn.Module):
         self.reset(slots)
 
     def reset(self, slots: int) -> None:
-        """Begins the first ``slots`` searches anew; there are no others."""
+        """Restarts the first ``slots`` searches; the others are unused."""
         for buffer in self.buffers():
             buffer.zero_()
         self.kl.fill_(torch.inf)
@@ -82,13 +71,10 @@ class BestSoFar(nn.Module):
         return self.reason == StopReason.RUNNING
 
     def observe(self, kl: Tensor, prompts: Tensor, forward_passes: Tensor, missing: bool = False) -> None:
-        """Takes in the KL of one prompt for every search; searches that have ended are left as they are.
+        """Takes in the KL (nats, ``[slot]``) of one prompt for every search, and the passes ``[slot]`` it took.
 
-        Args:
-            kl: nats, ``[slot]``.
-            prompts: the prompts that gave it, ``[slot, ...]``.
-            forward_passes: how many it took, ``[slot]``.
-            missing: an infinite KL stands for a step that has found nothing, which ends no search.
+        Searches that have ended are left as they are. With ``missing``, an infinite KL stands for a step that found
+        nothing, which ends no search.
         """
         running = self.running
         finite = kl.isfinite()
@@ -104,12 +90,7 @@ class BestSoFar(nn.Module):
             self._stop(running & ~finite, StopReason.NOT_FINITE)
 
     def spend(self, which: Tensor, seconds: float) -> None:
-        """Divides some time between searches, and ends those that have used up a budget.
-
-        Args:
-            which: the searches, ``[slot]``, bool.
-            seconds: of them all.
-        """
+        """Divides time evenly between some searches (``[slot]``, bool), and ends those that have used up a budget."""
         self.seconds = self.seconds + which * (seconds / which.sum().clamp_min(1))
         if self.max_forward_passes is not None:
             self._stop(self.running & (self.forward_passes >= self.max_forward_passes), StopReason.FORWARD_PASSES)

@@ -12,13 +12,7 @@ from lit_prompt.search.token_problem import TokenProblem
 
 
 class ChunkSearch:
-    """Drives a searcher over the slots of a chunk, and keeps the best prompt of each.
-
-    Args:
-        searcher: the algorithm.
-        problem: the chunk's slots.
-        best: their bests, on the CPU.
-    """
+    """Drives a searcher over the slots of a chunk, and keeps the best prompt of each in ``best``, on the CPU."""
 
     def __init__(self, searcher: Searcher, problem: TokenProblem, best: BestSoFar) -> None:
         self._searcher = searcher
@@ -28,13 +22,7 @@ class ChunkSearch:
         self.best = best
 
     def init(self, ids: Tensor, scores: Tensor, seconds: float) -> None:
-        """Begins with a prompt for each slot.
-
-        Args:
-            ids: ``[slot, length]``.
-            scores: theirs in nats, ``[slot]``.
-            seconds: what it took to find them.
-        """
+        """Begins with a prompt for each slot, ``[slot, length]``, its score in nats, and the seconds spent on them."""
         slots = torch.arange(len(ids))
         _, readable = self._problem.readable.best(ids.unsqueeze(1), scores.unsqueeze(1), slots)
         self._state = self._searcher.init(self._problem, ids, readable)
@@ -56,7 +44,7 @@ class ChunkSearch:
         self.best.spend(took_part, seconds)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a resume needs."""
+        """Everything needed to resume."""
         return {"state": self._state, "steps": self._steps, "best": self.best.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Search that goes through the positions of a prompt, one after the other."""
+"""Search through the positions of a prompt, one at a time."""
 
 from abc import abstractmethod
 from typing import Literal
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.errors import InputError
-from lit_prompt.search.searcher import Found, Searcher, SearchState, require_at_least
+from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.token_problem import TokenProblem
 from lit_prompt.search.visited import Visited
 
@@ -18,37 +18,24 @@ _CANDIDATES_PER_PART = 2**17
 
 
 class CoordinateSearch(Searcher):
-    """Tries tokens at one position a step, in sweeps over all positions, and keeps the best prompts of each slot.
-
-    Args:
-        order: of the positions in a sweep: first to last, last to first, or a new random one in each sweep.
-        beam_size: prompts that are kept for each slot.
-    """
+    """Tries tokens at one position per step, in sweeps over all positions, and keeps each slot's best prompts."""
 
     def __init__(self, order: Order, beam_size: int) -> None:
         if order not in ("forward", "backward", "random"):
             raise InputError(f"model.searcher order is {order}; it must be forward, backward or random")
-        require_at_least(beam_size=(beam_size, 1))
         self.order = order
         self.beam_size = beam_size
+        self.require_at_least(beam_size=1)
 
     @abstractmethod
     def tokens(self, problem: TokenProblem, ids: Tensor, own: Tensor, positions: Tensor, number: int) -> Tensor:
-        """The tokens that are tried.
+        """Ids to try, ``[prompt, k]``, at a position ``[prompt]`` of each kept prompt ``[prompt, length]``.
 
-        Args:
-            problem: what is searched.
-            ids: prompts that are kept, ``[prompt, length]``.
-            own: the slot of each, ``[prompt]``.
-            positions: where it is to change, ``[prompt]``.
-            number: of the step.
-
-        Returns:
-            Ids, ``[prompt, k]``.
+        ``own`` holds the prompts' slots, ``[prompt]``; ``number`` is that of the step.
         """
 
     def ends(self, problem: TokenProblem) -> bool:
-        """Whether a sweep that changes nothing would change nothing ever after."""
+        """Whether a sweep that changed nothing would never change anything again."""
         return True
 
     def init(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
@@ -97,7 +84,7 @@ class CoordinateSearch(Searcher):
         return torch.full_like(running, place if self.order == "forward" else problem.length - 1 - place)
 
     def _new(self, pool: Tensor) -> tuple[Tensor, Tensor]:
-        """Which prompts of a pool ``[slot, prompt, length]`` are neither kept nor before in it, ``[new]`` each."""
+        """Slots and places, ``[new]``, of a pool's prompts ``[slot, prompt, length]`` that are not kept or repeated."""
         slots, size, length = pool.shape
         row = torch.arange(slots).repeat_interleave(size)
         nothing = torch.zeros(0, dtype=torch.long)

@@ -12,44 +12,27 @@ _BYTES_PER_PART = 2**29
 
 
 def swap_gradient(problem: TokenProblem, ids: Tensor, slots: Tensor) -> Tensor:
-    """First-order change of each prompt's score when a token becomes another.
+    """First-order change of each prompt's score for its slot when one of its tokens is replaced.
 
-    Args:
-        problem: what is searched.
-        ids: ``[prompt, length]``.
-        slots: the slot that each is for, ``[prompt]``.
-
-    Returns:
-        ``[prompt, length, allowed]`` in nats, up to a constant for each position; on the LM's device.
+    ``[prompt, length]`` to ``[prompt, length, allowed]``, nats, up to a constant per position; on the LM's device.
     """
     _, gradient = problem.scorer.gradient(problem.lm.embed(ids).float(), slots)
     return first_order_change(problem, gradient.flatten(0, 1)).unflatten(0, ids.shape)
 
 
 def first_order_change(problem: TokenProblem, gradient: Tensor) -> Tensor:
-    """First-order change of the score when each allowed token comes to where the score has a gradient.
+    """First-order change of the score for each allowed token at places with these gradients.
 
-    Args:
-        problem: what is searched.
-        gradient: ``[row, embedding]``, on the LM's device.
-
-    Returns:
-        ``[row, allowed]`` in nats, up to a constant for each row; a row's do not depend on how many there are.
+    ``[row, embedding]`` to ``[row, allowed]``, nats, up to a constant per row; on the LM's device. A row's values do
+    not depend on how many rows there are.
     """
     return (pad_rows(gradient) @ problem.lm.embed(problem.allowed).float().T)[: len(gradient)]
 
 
 def swap_choices(problem: TokenProblem, ids: Tensor, slots: Tensor, k: int) -> Tensor:
-    """The replacements at each position that promise the largest decrease of the score.
+    """The ``k`` replacements at each position that promise the largest decrease of a prompt's score for its slot.
 
-    Args:
-        problem: what is searched.
-        ids: ``[prompt, length]``.
-        slots: the slot that each is for, ``[prompt]``.
-        k: how many.
-
-    Returns:
-        Ids, best first, ``[prompt, length, k]``.
+    ``[prompt, length]`` to ``[prompt, length, k]``, best first.
     """
     row = 16 * problem.length * len(problem.allowed)
     parts = torch.arange(len(slots)).split(max(1, _BYTES_PER_PART // row))

@@ -1,24 +1,27 @@
 """GBDA: gradients through a Gumbel-softmax."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from lit_prompt.search.adam import adam_state, adam_step
 from lit_prompt.search.samples import best_sample
-from lit_prompt.search.searcher import Found, Searcher, SearchState, require_at_least
+from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.token_problem import TokenProblem
 
-# relaxed prompts over the vocabulary that are held at once, in numbers
+# numbers in the relaxed prompts that are held at once
 _NUMBERS_PER_PART = 2**26
 
 
+@dataclass(eq=False)
 class GBDA(Searcher):
     """Gradient-based distributional attack (Guo et al., 2021, arXiv 2104.13733).
 
     Each position has a distribution over the allowed tokens. Relaxed samples of it, by the Gumbel-softmax, mix the
     tokens' embeddings, and the gradient of their KL moves its logits by Adam. Now and then prompts are drawn from it;
-    the best of them counts, or the one that its text gives when it is read again. The state holds three numbers for
-    each slot, position and allowed token.
+    the best of them counts, or the one that the tokenizer makes of its text. The state holds three numbers for each
+    slot, position and allowed token.
 
     Args:
         lr: learning rate.
@@ -32,29 +35,15 @@ class GBDA(Searcher):
     method = "gbda"
     on_device = ("values", "mean", "square")
 
-    def __init__(
-        self,
-        lr: float = 0.3,
-        temperature: float = 1.0,
-        initial_logit: float = 15.0,
-        relaxed: int = 10,
-        sample_every: int = 10,
-        samples: int = 32,
-    ) -> None:
-        require_at_least(
-            lr=(lr, 0),
-            temperature=(temperature, 1e-3),
-            initial_logit=(initial_logit, 0),
-            relaxed=(relaxed, 1),
-            sample_every=(sample_every, 1),
-            samples=(samples, 1),
-        )
-        self.lr = lr
-        self.temperature = temperature
-        self.initial_logit = initial_logit
-        self.relaxed = relaxed
-        self.sample_every = sample_every
-        self.samples = samples
+    lr: float = 0.3
+    temperature: float = 1.0
+    initial_logit: float = 15.0
+    relaxed: int = 10
+    sample_every: int = 10
+    samples: int = 32
+
+    def __post_init__(self) -> None:
+        self.require_at_least(lr=0, temperature=1e-3, initial_logit=0, relaxed=1, sample_every=1, samples=1)
 
     def init(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
         """Logits that favour each slot's start."""
@@ -75,7 +64,7 @@ class GBDA(Searcher):
         return best_sample(problem, problem.allowed[torch.stack(drawn).cpu()], running)
 
     def _gradient(self, problem: TokenProblem, logits: Tensor, own: Tensor, number: int) -> Tensor:
-        """Of the score at the logits ``[slot, length, allowed]``, averaged over relaxed samples."""
+        """Gradient of the score at the logits ``[slot, length, allowed]``, averaged over relaxed samples."""
         noise = [self._gumbel(problem, slot, logits.shape[1:], self.relaxed, number) for slot in own.tolist()]
         table = problem.lm.embed(problem.allowed).float()
         logits = logits.detach().requires_grad_()

@@ -1,14 +1,17 @@
 """Greedy coordinate gradient."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from lit_prompt.functional.swaps import sample_swaps, scheduled_swaps
 from lit_prompt.search.first_order import ranked_swaps, swap_choices, swap_gradient
-from lit_prompt.search.searcher import Found, Searcher, SearchState, require_at_least
+from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.token_problem import TokenProblem
 
 
+@dataclass(eq=False)
 class GCG(Searcher):
     """Greedy coordinate gradient (Zou et al., 2023, arXiv 2307.15043).
 
@@ -31,32 +34,18 @@ class GCG(Searcher):
     method = "gcg"
     on_device = ("momentum",)
 
-    def __init__(
-        self,
-        width: int = 512,
-        top_k: int = 256,
-        n_replace: int = 1,
-        n_replace_start: int | None = None,
-        schedule: int = 50,
-        buffer: int = 0,
-        momentum: float = 0.0,
-    ) -> None:
-        require_at_least(
-            width=(width, 1),
-            top_k=(top_k, 1),
-            n_replace=(n_replace, 1),
-            n_replace_start=(n_replace if n_replace_start is None else n_replace_start, n_replace),
-            schedule=(schedule, 1),
-            buffer=(buffer, 0),
-            momentum=(momentum, 0),
-        )
-        self.width = width
-        self.top_k = top_k
-        self.n_replace = n_replace
-        self.n_replace_start = n_replace_start
-        self.schedule = schedule
-        self.buffer = buffer
-        self.momentum = momentum
+    width: int = 512
+    top_k: int = 256
+    n_replace: int = 1
+    n_replace_start: int | None = None
+    schedule: int = 50
+    buffer: int = 0
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.require_at_least(width=1, top_k=1, n_replace=1, schedule=1, buffer=0, momentum=0)
+        if self.n_replace_start is not None:
+            self.require_at_least(n_replace_start=self.n_replace)
 
     def init(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
         """The start in the buffer; where a buffer has more places, they are free."""

@@ -5,7 +5,6 @@ from torch import Tensor
 
 from lit_prompt.search.coordinate_search import CoordinateSearch, Order
 from lit_prompt.search.first_order import first_order_change, ranked_swaps
-from lit_prompt.search.searcher import require_at_least
 from lit_prompt.search.token_problem import TokenProblem
 
 
@@ -27,8 +26,8 @@ class HotFlip(CoordinateSearch):
 
     def __init__(self, num_candidates: int = 100, beam_size: int = 1, order: Order = "forward") -> None:
         super().__init__(order, beam_size)
-        require_at_least(num_candidates=(num_candidates, 1))
         self.num_candidates = num_candidates
+        self.require_at_least(num_candidates=1)
 
     def tokens(self, problem: TokenProblem, ids: Tensor, own: Tensor, positions: Tensor, number: int) -> Tensor:
         """The tokens with the lowest first-order KL."""

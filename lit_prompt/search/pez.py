@@ -1,5 +1,6 @@
 """PEZ: gradients at projected prompts."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
@@ -8,15 +9,16 @@ from lit_prompt.errors import InputError
 from lit_prompt.functional.projection import nearest_tokens
 from lit_prompt.search.adam import adam_state, adam_step
 from lit_prompt.search.samples import best_sample
-from lit_prompt.search.searcher import Found, Searcher, SearchState, require_at_least
+from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.token_problem import TokenProblem
 
 
+@dataclass(eq=False)
 class PEZ(Searcher):
     """Hard prompts made easy (Wen et al., 2023, arXiv 2302.03668).
 
     A continuous prompt is projected to the nearest allowed tokens; the gradient at their embeddings moves the
-    continuous one by AdamW. The best projected prompt counts, or the one that its text gives when it is read again.
+    continuous one by AdamW. The best projected prompt counts, or the one that the tokenizer makes of its text.
 
     Args:
         lr: learning rate.
@@ -27,15 +29,14 @@ class PEZ(Searcher):
     method = "pez"
     on_device = ("values", "mean", "square")
 
-    def __init__(
-        self, lr: float = 0.1, weight_decay: float = 0.1, metric: Literal["cosine", "euclidean"] = "cosine"
-    ) -> None:
-        require_at_least(lr=(lr, 0), weight_decay=(weight_decay, 0))
-        if metric not in ("cosine", "euclidean"):
-            raise InputError(f"model.searcher metric is {metric}; it must be cosine or euclidean")
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.metric = metric
+    lr: float = 0.1
+    weight_decay: float = 0.1
+    metric: Literal["cosine", "euclidean"] = "cosine"
+
+    def __post_init__(self) -> None:
+        self.require_at_least(lr=0, weight_decay=0)
+        if self.metric not in ("cosine", "euclidean"):
+            raise InputError(f"model.searcher metric is {self.metric}; it must be cosine or euclidean")
 
     def init(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
         """The embeddings of each slot's start."""

@@ -20,11 +20,7 @@ class PromptBank:
 
     One pass over a long sequence gives the LM's next-token distribution after each of its positions, so that each is
     scored as if it were a prompt. The windows that end at the best positions are then scored as the prompts they are.
-
-    Args:
-        init: how much of each kind.
-        vocabulary: the LM's vocabulary.
-        share: let the slots of a group start with what was drawn for others.
+    With ``share`` the slots of a group may start with what was drawn for others.
     """
 
     def __init__(self, init: TokenStart, vocabulary: Vocabulary, share: bool) -> None:
@@ -33,14 +29,7 @@ class PromptBank:
         self._share = share
 
     def starts(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
-        """The best prompt of the bank for each slot.
-
-        Args:
-            problem: what is searched.
-
-        Returns:
-            Ids, ``[slot, length]``, and their scores in nats, ``[slot]``.
-        """
+        """The best prompt of the bank for each slot, ``[slot, length]``, with its score in nats, ``[slot]``."""
         windows, owner = zip(*(self._windows(problem, slots) for slots in problem.slots.groups()), strict=True)
         ids, slots = torch.cat(windows), torch.cat(owner)
         ids = problem.readable.repaired(ids, slots)
@@ -54,7 +43,7 @@ class PromptBank:
         return ids[best], score
 
     def _windows(self, problem: TokenProblem, slots: Tensor) -> tuple[Tensor, Tensor]:
-        """The best windows of a group, ``[window, position]``, and which slot's each is, ``[window]``."""
+        """The best windows of a group, ``[window, position]``, and the slot of each, ``[window]``."""
         common = torch.cat(list(self._common(problem, int(slots[0]))))
         windows = [self._best_windows(problem, common, slots)]
         if self._init.drawn_sequences:
@@ -88,7 +77,7 @@ class PromptBank:
                 yield self._only_allowed(problem, torch.tensor(long), generator)
 
     def _only_allowed(self, problem: TokenProblem, ids: Tensor, generator: torch.Generator) -> Tensor:
-        """Puts random tokens in the place of those that are not allowed."""
+        """Replaces tokens that are not allowed by random ones."""
         others = problem.random_ids(ids.numel(), generator).view(ids.shape)
         return torch.where(problem.allowed_index(ids) >= 0, ids, others)
 
@@ -105,11 +94,11 @@ class PromptBank:
         length = problem.length
         if problem.slots.context(int(slots[0])).after_ids:  # a position is followed by the sequence, not by that text
             sequences = sequences[:, : sequences.shape[1] // length * length].reshape(-1, length)
-        # where nothing is shared, a slot's budget is not to depend on its company
+        # where nothing is shared, a slot's budget must not depend on the other slots
         scores = problem.scorer.scan(sequences, slots, self._share)
         ends = scores.shape[1]
         best = scores.flatten(0, 1).topk(min(_RESCORED, len(scores) * ends), dim=0, largest=False).indices.T
-        # some more than a prompt holds: its text may have fewer tokens
+        # more than a prompt holds: a window's text may be encoded to fewer tokens
         span = torch.arange(-length // 2, length)
         positions = (best % ends).unsqueeze(-1) + span
         return sequences[(best // ends).unsqueeze(-1), positions.clamp_min(0)]

@@ -1,13 +1,16 @@
 """Random search."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from lit_prompt.functional.swaps import sample_blocks, sample_swaps, scheduled_swaps
-from lit_prompt.search.searcher import Found, Searcher, SearchState, require_at_least
+from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.token_problem import TokenProblem
 
 
+@dataclass(eq=False)
 class RandomSearch(Searcher):
     """Random replacements, kept where they are better (Andriushchenko et al., 2024, arXiv 2404.02151).
 
@@ -22,12 +25,13 @@ class RandomSearch(Searcher):
 
     method = "random_search"
 
-    def __init__(self, width: int = 64, swaps: int = 4, schedule: int = 50, contiguous: bool = True) -> None:
-        require_at_least(width=(width, 1), swaps=(swaps, 1), schedule=(schedule, 1))
-        self.width = width
-        self.swaps = swaps
-        self.schedule = schedule
-        self.contiguous = contiguous
+    width: int = 64
+    swaps: int = 4
+    schedule: int = 50
+    contiguous: bool = True
+
+    def __post_init__(self) -> None:
+        self.require_at_least(width=1, swaps=1, schedule=1)
 
     def init(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
         """The start of each slot."""

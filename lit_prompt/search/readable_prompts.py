@@ -11,12 +11,10 @@ _READ_AT_ONCE = 8
 
 
 class ReadablePrompts:
-    """Finds, among token prompts, those whose text gives their tokens again.
+    """Finds, among token prompts, those whose text is encoded to the same tokens.
 
-    Args:
-        round_trips: of each slot: asks whether a prompt survives; None where that does not matter.
-        allowed: ids that a prompt may hold, rising, ``[allowed]``.
-        length: tokens of a prompt.
+    Each slot's round trip tells; ``round_trips`` is None where survival does not matter, and any prompt will do.
+    ``allowed`` holds the ids that a prompt may hold, ``[allowed]``, rising.
     """
 
     def __init__(self, round_trips: Sequence[RoundTrip] | None, allowed: Tensor, length: int) -> None:
@@ -25,16 +23,10 @@ class ReadablePrompts:
         self._length = length
 
     def best(self, ids: Tensor, scores: Tensor, slots: Tensor, below: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The best of each slot's prompts whose text gives its tokens again; only the best ones are asked about.
+        """The best of each slot's prompts that survive as text: which, ``[slot]``, and its score, ``inf`` for none.
 
-        Args:
-            ids: ``[slot, prompt, length]``.
-            scores: nats, ``[slot, prompt]``.
-            slots: which slots these are, ``[slot]``.
-            below: what a score must be below, ``[slot]``; None for any finite one.
-
-        Returns:
-            Which prompt, ``[slot]``, and its score, ``inf`` where there is none.
+        Prompts are ``[slot, prompt, length]``, their scores ``[slot, prompt]`` in nats; these must be finite and below
+        ``below``, ``[slot]``, if given. Prompts are decoded and encoded best first, until one survives.
         """
         if ids.shape[1] == 0:
             return torch.zeros(len(ids), dtype=torch.long), scores.new_full((len(ids),), torch.inf)
@@ -58,14 +50,9 @@ class ReadablePrompts:
         return chosen, found
 
     def repaired(self, ids: Tensor, slots: Tensor) -> Tensor:
-        """Prompts of the last tokens that the texts of longer ones give again.
+        """Cuts longer prompts, ``[prompt, position]``, to the last tokens that their texts give again.
 
-        Args:
-            ids: ``[prompt, position]``, at least as many positions as a prompt has.
-            slots: of each, ``[prompt]``.
-
-        Returns:
-            ``[prompt, length]``; the last tokens as they are where the text gives too few, or ones not allowed.
+        ``[prompt, length]``; a prompt's own last tokens where its text gives too few, or ones that are not allowed.
         """
         plain = ids[:, ids.shape[1] - self._length :]
         if self._round_trips is None:

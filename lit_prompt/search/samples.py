@@ -1,4 +1,4 @@
-"""Prompts that a continuous search comes by, as tokens and as what their texts give."""
+"""Token prompts of a continuous search, as they are and as the tokenizer reads their texts."""
 
 import torch
 from torch import Tensor
@@ -8,12 +8,9 @@ from lit_prompt.search.token_problem import TokenProblem
 
 
 def best_sample(problem: TokenProblem, samples: Tensor, running: Tensor) -> Found:
-    """Scores token prompts, and those that the tokenizer makes of their texts; few of the former survive as text.
+    """The best of prompts ``[running, sample, length]`` for the running slots, and of what the tokenizer makes of them.
 
-    Args:
-        problem: what is searched.
-        samples: prompts for the running slots, ``[running, sample, length]``.
-        running: the slots that still run, ``[running]``.
+    Few prompts of a continuous search survive as text; those that their texts are encoded to mostly do.
     """
     slots = running.repeat_interleave(samples.shape[1])
     # a text may give fewer tokens than it was made of; written twice it gives enough

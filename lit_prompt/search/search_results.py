@@ -11,33 +11,19 @@ from lit_prompt.search.best_so_far import BestSoFar, StopReason
 
 
 class SearchResults:
-    """The best prompt of every target and restart.
+    """The best prompt of every target and restart; steps, passes and seconds are summed over restarts, ``[target]``.
 
-    Args:
-        targets: number of targets.
-        restarts: searches for each target.
-        prompt_shape: shape of one prompt.
-        dtype: dtype of a prompt (float32 for embeddings).
-
-    Attributes:
-        kl: best KL in nats that the search saw, ``[target, restart]``; ``inf`` where none was searched.
-        prompts: the prompts that had it, ``[target, restart, *prompt_shape]``.
-        steps: steps, ``[target]``, over all restarts.
-        forward_passes: forward passes of the LM, ``[target]``, over all restarts.
-        seconds: share of the wall-clock time, ``[target]``, over all restarts.
-        reason: :class:`StopReason`, ``[target, restart]``.
+    ``prompt_shape`` and ``dtype`` are those of one prompt.
     """
-
-    _TENSORS = ("kl", "prompts", "steps", "forward_passes", "seconds", "reason")
 
     def __init__(
         self, targets: int, restarts: int, prompt_shape: Sequence[int], dtype: torch.dtype = torch.float32
     ) -> None:
-        self.kl = torch.full((targets, restarts), torch.inf)
-        self.prompts = torch.zeros(targets, restarts, *prompt_shape, dtype=dtype)
+        self.kl = torch.full((targets, restarts), torch.inf)  #: best KL in nats; ``inf`` where none was searched
+        self.prompts = torch.zeros(targets, restarts, *prompt_shape, dtype=dtype)  #: the prompts that had it
         self.steps = torch.zeros(targets, dtype=torch.long)
-        self.forward_passes = torch.zeros(targets, dtype=torch.long)
-        self.seconds = torch.zeros(targets, dtype=torch.float64)
+        self.forward_passes = torch.zeros(targets, dtype=torch.long)  #: of the LM
+        self.seconds = torch.zeros(targets, dtype=torch.float64)  #: share of the wall-clock time
         self.reason = torch.full((targets, restarts), int(StopReason.NOT_SEARCHED), dtype=torch.long)
 
     @property
@@ -46,12 +32,7 @@ class SearchResults:
         return self.kl.isfinite().any(1)
 
     def put(self, index: Sequence[int], best: BestSoFar) -> None:
-        """Stores a chunk's results.
-
-        Args:
-            index: positions of the chunk's targets.
-            best: their searches, the restarts of a target side by side.
-        """
+        """Stores the results of the targets at some positions, the restarts of a target side by side in ``best``."""
         count, restarts = len(index), self.kl.shape[1]
 
         def by_target(x: Tensor) -> Tensor:
@@ -67,13 +48,13 @@ class SearchResults:
 
     def state_dict(self) -> dict[str, Tensor]:
         """All tensors."""
-        return {name: getattr(self, name) for name in self._TENSORS}
+        return dict(vars(self))
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> "SearchResults":
-        """The results that :meth:`state_dict` was taken of."""
+        """The results that gave this :meth:`state_dict`."""
         prompts = state["prompts"]
         results = cls(prompts.shape[0], prompts.shape[1], prompts.shape[2:], prompts.dtype)
-        for name in cls._TENSORS:
+        for name in vars(results):
             setattr(results, name, state[name].clone())
         return results

@@ -13,37 +13,18 @@ from lit_prompt.search.token_problem import TokenProblem
 SearchState = dict[str, Tensor]
 
 
-def require_at_least(**limits: tuple[float, float]) -> None:
-    """Checks settings of a searcher, each given as its value and the least that it may be.
-
-    Raises:
-        InputError: if one is less, or not finite.
-    """
-    for name, (value, least) in limits.items():
-        if not least <= value < float("inf"):
-            raise InputError(f"model.searcher {name} is {value}; it must be at least {least}")
-
-
 class Found(NamedTuple):
-    """What a step has found for each slot.
+    """What a step has found for each slot."""
 
-    Attributes:
-        ids: a prompt, ``[slot, length]``.
-        scores: its score in nats, ``[slot]``; ``inf`` where the step has found none.
-        exhausted: which slots have nothing left to try, ``[slot]``, bool.
-    """
-
-    ids: Tensor
-    scores: Tensor
-    exhausted: Tensor
+    ids: Tensor  #: a prompt, ``[slot, length]``
+    scores: Tensor  #: its score in nats, ``[slot]``; ``inf`` where the step has found none
+    exhausted: Tensor  #: which slots have nothing left to try, ``[slot]``, bool
 
     @classmethod
     def of(cls, slots: int, running: Tensor, ids: Tensor, scores: Tensor, exhausted: Tensor | None = None) -> "Found":
         """What was found for the running slots ``[running, ...]``, among all."""
-        all_ids = ids.new_zeros(slots, ids.shape[1])
-        all_ids[running] = ids
-        all_scores = scores.new_full((slots,), torch.inf)
-        all_scores[running] = scores
+        all_ids = ids.new_zeros(slots, ids.shape[1]).index_copy(0, running, ids)
+        all_scores = scores.new_full((slots,), torch.inf).index_copy(0, running, scores)
         done = torch.zeros(slots, dtype=torch.bool)
         if exhausted is not None:
             done[running] = exhausted
@@ -70,23 +51,19 @@ class Searcher(ABC):
         """Plain values that define the search."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
+    def require_at_least(self, **least: float) -> None:
+        """Raises InputError if one of the named settings is less than it may be, or not finite."""
+        for name, limit in least.items():
+            if not limit <= (value := getattr(self, name)) < float("inf"):
+                raise InputError(f"model.searcher {name} is {value}; it must be at least {limit}")
+
     @abstractmethod
     def init(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
-        """Makes the state that a search starts with.
+        """The state that a search begins with, from a start for each slot, ``[slot, length]``.
 
-        Args:
-            problem: what is searched.
-            ids: a start for each slot, ``[slot, length]``.
-            scores: its score in nats, ``[slot]``; ``inf`` where it does not survive as text.
+        The starts' scores, ``[slot]``, are in nats; ``inf`` where a start does not survive as text.
         """
 
     @abstractmethod
     def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
-        """Searches on, for the slots that still run; changes the state in place.
-
-        Args:
-            problem: what is searched.
-            state: of the search.
-            number: of the step, from 0.
-            running: the slots that still run, ``[running]``, rising.
-        """
+        """Makes a step, numbered from 0, for the running slots (``[running]``, rising); changes the state in place."""

@@ -1,20 +1,23 @@
-"""Our own search: positions by their price, and everything that is tried is tried for every target."""
+"""Our own search: cheap positions are drawn more often, and every candidate is tried for every target."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lit_prompt.functional.precision import double
 from lit_prompt.search.first_order import swap_choices
-from lit_prompt.search.searcher import Found, Searcher, SearchState, require_at_least
+from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.token_problem import TokenProblem
 from lit_prompt.search.visited import Visited
 
-# a target that has not improved for so many steps has half the candidates of one that just has
+# a target that has not improved for this many steps gets half the candidates of one that just has
 _PATIENCE = 20
-# one token in so many is random in a prompt that a search goes on from when it is stuck
+# a stuck search goes on from its best prompt with one token in this many replaced by a random one
 _KICKED_SHARE = 5
 
 
+@dataclass(eq=False)
 class SharedSearch(Searcher):
     """Coordinate search in which targets share their candidates, and cheap positions get more of them.
 
@@ -37,11 +40,12 @@ class SharedSearch(Searcher):
 
     method = "shared"
 
-    def __init__(self, width: int = 12, top_k: int = 256, share: bool = True) -> None:
-        require_at_least(width=(width, 1), top_k=(top_k, 1))
-        self.width = width
-        self.top_k = top_k
-        self.share = share
+    width: int = 12
+    top_k: int = 256
+    share: bool = True
+
+    def __post_init__(self) -> None:
+        self.require_at_least(width=1, top_k=1)
 
     @property
     def shares(self) -> bool:  # type: ignore[override]
@@ -96,13 +100,13 @@ class SharedSearch(Searcher):
         return Found.of(len(problem), running, state["best_ids"][running], found, state["tried"][owner] >= everything)
 
     def _owners(self, problem: TokenProblem) -> Tensor:
-        """Whose a tried prompt is: where slots share, it was tried for the whole group, ``[slot]``."""
+        """The owner of the prompts tried for each slot, ``[slot]``: its whole group where slots share, else itself."""
         return problem.slots.group if self.share else torch.arange(len(problem))
 
     def _candidates(
         self, problem: TokenProblem, current: Tensor, choices: Tensor, number: int, running: Tensor, stale: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Swaps of each slot's prompt, ``[candidate, length]``, and of which each is one, ``[candidate]``."""
+        """Swaps in the slots' prompts, ``[candidate, length]``, and whose prompt each is made from, ``[candidate]``."""
         counts = self._counts(problem, running, stale[running])
         places, ranks = [], []
         for slot, own in zip(running.tolist(), counts, strict=True):
@@ -116,7 +120,7 @@ class SharedSearch(Searcher):
         return candidates, base
 
     def _price(self, problem: TokenProblem, slot: int) -> Tensor:
-        """Positions that are computed for a swap at each place of a slot's prompt, ``[length]``, float64."""
+        """Positions that must be computed for a swap at each place of a slot's prompt, ``[length]``, float64."""
         return torch.arange(problem.length, 0, -1, dtype=torch.float64) + len(problem.slots.context(slot).after_ids)
 
     def _counts(self, problem: TokenProblem, running: Tensor, stale: Tensor) -> list[int]:
@@ -132,7 +136,7 @@ class SharedSearch(Searcher):
         return [max(1, round(count * own)) for count, own in zip(counts, share.tolist(), strict=True)]
 
     def _stuck(self, visited: Visited, current: Tensor, choices: Tensor, owner: Tensor, tried: Tensor) -> Tensor:
-        """Which slots have no swap left that was not tried, ``[running]``."""
+        """Which slots have no untried swap left, ``[running]``."""
         length, k = choices.shape[1:]
         places = torch.arange(length).repeat_interleave(k)
         stuck = tried == 0

@@ -39,14 +39,9 @@ class TokenStart:
 
 
 def random_starts(problem: TokenProblem, tries: int = 64) -> tuple[Tensor, Tensor]:
-    """Random tokens for each slot, as a text that gives them again where one is found.
+    """Random tokens for each slot, ``[slot, length]``, with their scores in nats, ``[slot]``.
 
-    Args:
-        problem: what is searched.
-        tries: longest search for such a text.
-
-    Returns:
-        Ids, ``[slot, length]``, and their scores in nats, ``[slot]``.
+    They survive as text where one of the ``tries`` draws of a slot does.
     """
     slots = torch.arange(len(problem))
     generators = [problem.generator(slot, "start") for slot in slots.tolist()]
@@ -66,7 +61,7 @@ def text_starts(problem: TokenProblem, text_ids: list[int]) -> tuple[Tensor, Ten
         raise InputError("model.start.text must hold at least one token")
     if bool((problem.allowed_index(torch.tensor(text_ids)) < 0).any()):
         raise InputError("model.start.text holds a token that model.tokens does not allow")
-    ids = torch.tensor(text_ids).repeat(-(-problem.length // len(text_ids)))[: problem.length]
+    ids = torch.tensor(text_ids)[torch.arange(problem.length) % len(text_ids)]
     return scored(problem, ids.repeat(len(problem), 1))
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from lit_prompt.functional import seed_for
-from lit_prompt.lm import FrozenLM, RoundTrip
-from lit_prompt.scoring import LMScorer, Slots
+from lit_prompt.lm import RoundTrip
+from lit_prompt.scoring import LMScorer
 from lit_prompt.search.readable_prompts import ReadablePrompts
 
 
@@ -21,11 +21,7 @@ class TokenProblem:
         log_probs: the targets, ``[target, vocab]``, on the CPU.
         allowed: ids that a prompt may hold, rising, ``[allowed]``, int64.
         seed: base of the seeds.
-        round_trips: of each slot's context: asks whether a prompt survives as text; None where that does not matter.
-
-    Attributes:
-        length: tokens of a prompt.
-        readable: finds the prompts that survive as text.
+        round_trips: those of each slot's context; None where prompts need not survive as text.
     """
 
     def __init__(
@@ -37,24 +33,16 @@ class TokenProblem:
         round_trips: Sequence[RoundTrip] | None = None,
     ) -> None:
         self.scorer = scorer
+        self.lm = scorer.lm
+        self.slots = scorer.slots
         self.log_probs = log_probs
         self.allowed = allowed
-        self.length = scorer.length
+        self.length = scorer.length  #: tokens of a prompt
         self.readable = ReadablePrompts(round_trips, allowed, self.length)
         self._seed = seed
 
     def __len__(self) -> int:
         return len(self.slots)
-
-    @property
-    def slots(self) -> Slots:
-        """What is searched side by side."""
-        return self.scorer.slots
-
-    @property
-    def lm(self) -> FrozenLM:
-        """The LM."""
-        return self.scorer.lm
 
     def group_seed(self, slot: int) -> int:
         """A seed that all slots of one restart share."""
@@ -66,7 +54,7 @@ class TokenProblem:
         return torch.Generator().manual_seed(seed_for(self.group_seed(slot), name, *parts))
 
     def allowed_index(self, ids: Tensor) -> Tensor:
-        """Where ids stand among the allowed ones, -1 for those that do not: ``[...]`` to ``[...]``."""
+        """Index of each id among the allowed ones, -1 if it is not one: ``[...]`` to ``[...]``."""
         index = torch.searchsorted(self.allowed, ids.contiguous()).clamp_max(len(self.allowed) - 1)
         return torch.where(self.allowed[index] == ids, index, -1)
 

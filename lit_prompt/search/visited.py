@@ -7,9 +7,7 @@ from torch import Tensor
 class Visited:
     """Remembers token sequences by a 63-bit hash (two of a million collide with a chance of 1e-7).
 
-    Args:
-        length: tokens of a sequence.
-        hashes: of the sequences known so far, sorted, ``[sequence]``, int64.
+    It begins with the sorted hashes, ``[sequence]``, int64, of the sequences known so far.
     """
 
     def __init__(self, length: int, hashes: Tensor) -> None:
