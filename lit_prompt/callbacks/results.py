@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 
-from lit_prompt.data.datamodule import run_folder
+from lit_prompt.data.run_folder import run_folder
 from lit_prompt.files import free_path
 from lit_prompt.models import PromptModule
 from lit_prompt.records.predictions import PREDICTIONS

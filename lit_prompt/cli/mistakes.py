@@ -11,6 +11,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from lit_prompt.cli.text_options import TEXT_OR_ID
+
 
 def explain(message: str, parser: ArgumentParser) -> str:
     """Turns an error of jsonargparse, which tells of every type that was tried, into one line.
@@ -23,6 +25,7 @@ def explain(message: str, parser: ArgumentParser) -> str:
         Where, what is wrong and, for a name that does not exist, the nearest one that does.
     """
     keys = list(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', message)))
+    keys = keys[1:] if keys[:1] == ["config"] else keys  # whose text is parsed
     where = ".".join(keys)
     named = [pydoc.locate(path) for path in re.findall(r"class_path[ =]'([\w.]+)'", message)]
     owners = [owner for owner in named if isinstance(owner, type)]
@@ -47,6 +50,8 @@ def explain(message: str, parser: ArgumentParser) -> str:
     wanted = re.findall(r"Expected a (.+?)\. Got value: |Subtypes: \[(.+)\]", message)
     if wanted and value:  # the innermost of both
         names = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", "".join(wanted[-1])).replace("typing.", "")
+        if names in ("str", "str, NoneType", "NoneType, str", TEXT_OR_ID):  # a text would have been taken
+            return f"{where}: YAML reads a value as {value[1]} where a text is wanted; put it between quotes"
         return f"{where}: {value[1]!r} is not of the type {names}"
     return " ".join(message.split())
 

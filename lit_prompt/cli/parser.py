@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from lit_prompt.errors import InputError
 
 def user_path(text: str) -> Path:
     """A path as the user means it: a shell leaves the ``~`` of ``--out=~/floors.parquet`` to the command."""
-    return Path(text).expanduser()
+    return Path(os.path.expanduser(text))
 
 
 def check_command(name: str, commands: Iterable[str], of: str = "") -> None:

@@ -12,6 +12,7 @@ import lightning as L
 from torch.utils.data import DataLoader, Sampler
 
 from lit_prompt.data.families import TargetFamily
+from lit_prompt.data.run_folder import run_folder
 from lit_prompt.data.target import Rejected, Target
 from lit_prompt.data.target_set import TargetBatch, TargetSet
 from lit_prompt.errors import InputError
@@ -19,13 +20,6 @@ from lit_prompt.lm import DEFAULT_LM, LMOptions, Vocabulary
 
 _log = logging.getLogger(__name__)
 _MOST_REMARKS = 20
-
-
-def run_folder(trainer: L.Trainer) -> Path | None:
-    """Folder of a trainer's run; None for a run that keeps none (``trainer.logger: false``, ``fast_dev_run``)."""
-    if trainer.logger is None or trainer.log_dir is None:
-        return None
-    return Path(trainer.log_dir)
 
 
 def check_vocabulary(targets: TargetSet, vocabulary: Vocabulary) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lit_prompt.data.datamodule import run_folder
+from lit_prompt.data.run_folder import run_folder
 from lit_prompt.data.texts import TextSource
 from lit_prompt.errors import InputError
 from lit_prompt.files import replaced_whole

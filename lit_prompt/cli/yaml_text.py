@@ -1,0 +1,40 @@
+"""YAML as the settings' parser reads it, and written so that it reads back exactly."""
+
+import re
+from typing import Any
+
+import yaml
+from jsonargparse import get_loader, set_dumper
+
+# everything else is quoted: YAML's versions differ in what they take for a number, a date or a truth value
+_PLAIN = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
+
+
+class _ExactDumper(yaml.SafeDumper):
+    """Quotes a text unless it is a plain word or path; words such as ``yes`` are quoted all the same."""
+
+
+_ExactDumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style=None if _PLAIN.fullmatch(text) else '"'
+    ),
+)
+
+
+def read_yaml(text: str) -> Any:
+    """What the settings' parser makes of a text.
+
+    Raises:
+        yaml.YAMLError: if it is no YAML.
+    """
+    return get_loader("yaml")(text)
+
+
+def write_yaml(settings: Any) -> str:
+    """A text that :func:`read_yaml` turns into the same settings: mappings, lists, texts, numbers, truth values, null."""
+    # a folded text would not always read back
+    return yaml.dump(settings, Dumper=_ExactDumper, sort_keys=False, allow_unicode=True, width=float("inf"))
+
+
+set_dumper("yaml", write_yaml)  # what is saved, and what --print_config shows
