@@ -1,14 +1,15 @@
 """``lit_prompt``: the command. Help and version answer before anything heavy is imported."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
 from lit_prompt import __version__
 from lit_prompt.cli.arguments import read_arguments
-from lit_prompt.cli.parser import check_command
+from lit_prompt.cli.parser import as_utf8, check_command
 from lit_prompt.commands.options import run_command
-from lit_prompt.errors import shown_errors
+from lit_prompt.errors import InputError, shown_errors
 
 USAGE = """\
 usage: lit_prompt COMMAND [--config FILE] [--lm NAME_OR_PATH] [--KEY VALUE ...]
@@ -65,7 +66,13 @@ def main(args: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: with code 2 after a mistake of the user, 130 after Ctrl-C.
     """
-    command, *options = (sys.argv[1:] if args is None else args) or ["help"]
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    with shown_errors():
+        _run(*[as_utf8(arg) for arg in (sys.argv[1:] if args is None else args)] or ["help"])
+
+
+def _run(command: str, *options: str) -> None:
     if command in ("-h", "--help", "help"):
         print(USAGE, end="")
         return
@@ -76,16 +83,19 @@ def main(args: Sequence[str] | None = None) -> None:
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # five retries, then our own line
     # same rounding in every run on a CPU, whatever else the machine is doing; read when torch is imported
     os.environ.setdefault("MKL_CBWR", "AUTO")
-    with shown_errors():
-        check_command(command, COMMANDS)
-        if command in SEARCHES:
-            arguments = read_arguments(command, options, takes_run=True)
-            from lit_prompt.cli.prompt import PromptCLI
+    if command.startswith("-") and (named := next((option for option in options if option in COMMANDS), None)):
+        others = [command, *options]
+        others.remove(named)
+        raise InputError(f"the command stands first: lit_prompt {shlex.join([named, *others])}")
+    check_command(command, COMMANDS)
+    if command in SEARCHES:
+        arguments = read_arguments(command, options, takes_run=True)
+        from lit_prompt.cli.prompt import PromptCLI
 
-            PromptCLI(command, arguments)
-        elif command == "pretrain":
-            from lit_prompt.pretrain.cli import main as pretrain
+        PromptCLI(command, arguments)
+    elif command == "pretrain":
+        from lit_prompt.pretrain.cli import main as pretrain
 
-            pretrain(options)
-        else:
-            run_command(command, options)
+        pretrain(options)
+    else:
+        run_command(command, options)

@@ -71,7 +71,7 @@ def _last_checkpoint(run: Path) -> Path:
 
 
 def _checked(path: Path) -> str:
-    """The text of a config file, brought up to date where a former version wrote it.
+    """A config file as YAML, brought up to date where a former version wrote it.
 
     Raises:
         InputError: names file and line of a mistake in YAML, which the parser of settings does not.
@@ -81,13 +81,12 @@ def _checked(path: Path) -> str:
     from lit_prompt.cli.yaml_text import read_yaml, write_yaml
 
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        settings = read_yaml(text)
+        settings = read_yaml(path.read_text(encoding="utf-8-sig"))
         if not isinstance(settings, dict):
             raise InputError(f"--config: {path} holds no settings; see configs/demo.yaml")
         if notes := update_former_settings(settings):
             print(f"lit_prompt: {path}: {'; '.join(notes)}", file=sys.stderr)
-        return write_yaml(settings) if notes else text
+        return write_yaml(settings, ascii_only=True)  # the settings' parser asks the system whether it is a path
     except FileNotFoundError:
         raise InputError(f"--config: no file {path}; the embedded ones are in configs/") from None
     except (OSError, UnicodeDecodeError) as error:

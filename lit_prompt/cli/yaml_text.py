@@ -31,10 +31,11 @@ def read_yaml(text: str) -> Any:
     return get_loader("yaml")(text)
 
 
-def write_yaml(settings: Any) -> str:
+def write_yaml(settings: Any, ascii_only: bool = False) -> str:
     """A text that :func:`read_yaml` turns into the same settings: mappings, lists, texts, numbers, truth values, null."""
     # a folded text would not always read back
-    return yaml.dump(settings, Dumper=_ExactDumper, sort_keys=False, allow_unicode=True, width=float("inf"))
+    layout: dict[str, Any] = {"sort_keys": False, "width": float("inf")}
+    return yaml.dump(settings, Dumper=_ExactDumper, allow_unicode=not ascii_only, **layout)
 
 
 set_dumper("yaml", write_yaml)  # what is saved, and what --print_config shows

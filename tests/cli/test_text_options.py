@@ -99,17 +99,24 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 @pytest.mark.parametrize("locale", [{}, ASCII], ids=["utf-8", "ascii"])
 def test_a_run_in_any_locale(workdir, tiny_lm, locale):
     before = "Frage: ist 1e5 größer? 中"
-    (workdir / "é.yaml").write_text(
+    (workdir / "odd.yaml").write_text(
         'model: {init_args: {steps: 2, after: "1e5 é"}}\n'
         "data: {families: [{class_path: OneHot, init_args: {count: 2}}]}\n",
         encoding="utf-8",
     )
-    fit = ["fit", "-c", "é.yaml", "--lm", str(tiny_lm), "--model.before", before]
-    for command in (fit, ["test", "--run", "logs/é/version_0"]):
+    fit = ["fit", "-c", "odd.yaml", "--lm", str(tiny_lm), "--model.before", before]
+    for command in (fit, ["test", "--run", "logs/odd/version_0"]):
         done = subprocess.run(
             [sys.executable, "-m", "lit_prompt", *command], env=os.environ | locale, capture_output=True
         )
         assert done.returncode == 0, done.stderr.decode()
-    saved = yaml.safe_load((workdir / "logs" / "é" / "version_0" / "config.yaml").read_text(encoding="utf-8"))
+    saved = yaml.safe_load((workdir / "logs" / "odd" / "version_0" / "config.yaml").read_text(encoding="utf-8"))
     assert saved["model"]["init_args"]["before"] == before
     assert saved["model"]["init_args"]["after"] == "1e5 é"
+
+
+def test_an_argument_that_is_no_text():
+    command = [sys.executable.encode(), b"-m", b"lit_prompt", b"fit", b"--model.before", b"\xff"]
+    done = subprocess.run(command, capture_output=True)
+    assert done.returncode == 2
+    assert done.stderr == b"lit_prompt: error: an argument is not UTF-8: \\udcff\n"
