@@ -1,5 +1,6 @@
 """``lit_prompt``: the command. Help and version answer before anything heavy is imported."""
 
+import io
 import os
 import shlex
 import sys
@@ -67,7 +68,8 @@ def main(args: Sequence[str] | None = None) -> None:
         SystemExit: with code 2 after a mistake of the user, 130 after Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a table must not fail for a character of some token
     with shown_errors():
         _run(*[as_utf8(arg) for arg in (sys.argv[1:] if args is None else args)] or ["help"])
 
@@ -90,6 +92,9 @@ def _run(command: str, *options: str) -> None:
     check_command(command, COMMANDS)
     if command in SEARCHES:
         arguments = read_arguments(command, options, takes_run=True)
+        if not _asks(options):
+            about = arguments.run_folder or ", ".join(map(str, arguments.configs))
+            print(f"lit_prompt {command} {about}: PyTorch is being loaded", file=sys.stderr, flush=True)
         from lit_prompt.cli.prompt import PromptCLI
 
         PromptCLI(command, arguments)
@@ -99,3 +104,9 @@ def _run(command: str, *options: str) -> None:
         pretrain(options)
     else:
         run_command(command, options)
+
+
+def _asks(options: Sequence[str]) -> bool:
+    """Whether the answer is a text alone: a help, or the settings."""
+    names = [option.partition("=")[0] for option in options]
+    return any(name in ("-h", "--help", "--print_config") or name.endswith(".help") for name in names)

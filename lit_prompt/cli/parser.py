@@ -20,7 +20,9 @@ def as_utf8(argument: str) -> str:
     try:
         return argument.encode("utf-8", "surrogateescape").decode("utf-8")
     except UnicodeError as error:
-        raise InputError(f"an argument is not UTF-8: {argument.encode('utf-8', 'backslashreplace').decode()}") from error
+        raise InputError(
+            f"an argument is not UTF-8: {argument.encode('utf-8', 'backslashreplace').decode()}"
+        ) from error
 
 
 def user_path(text: str) -> Path:

@@ -45,9 +45,12 @@ class RunCLI(LightningCLI):
     """A LightningCLI whose runs keep a folder in ``logs`` and whose mistakes are one line.
 
     It runs one of :attr:`commands`; without a command it makes the data module alone.
+
+    Attributes:
+        commands: what each command does, for its help.
     """
 
-    commands: tuple[str, ...]
+    commands: dict[str, str]
     #: First line, and beginning of the last lines, of the help.
     usage: str
     epilog: str
@@ -65,21 +68,26 @@ class RunCLI(LightningCLI):
     ) -> None:
         quiet()
         self._run_folder, self._name = arguments.run_folder, arguments.name
-        self._claimed: Path | None = None  # a new run's folder
-        super().__init__(
-            model_class,
-            data_class,
-            save_config_callback=SaveConfig,
-            seed_everything_default=False,
-            trainer_defaults={"devices": 1, "enable_model_summary": False, "num_sanity_val_steps": 0}
-            | trainer_defaults,
-            auto_configure_optimizers=False,
-            parser_class=SettingsParser,
-            parser_kwargs={"exit_on_error": False},
-            args=[*([command] if command else []), *self.first_options, *arguments.options],
-            run=command is not None,
-            **kwargs,
-        )
+        self._made: list[Path] = []  # a new run's folder, and those around it
+        try:
+            super().__init__(
+                model_class,
+                data_class,
+                save_config_callback=SaveConfig,
+                seed_everything_default=False,
+                trainer_defaults={"devices": 1, "enable_model_summary": False, "num_sanity_val_steps": 0}
+                | trainer_defaults,
+                auto_configure_optimizers=False,
+                parser_class=SettingsParser,
+                parser_kwargs={"exit_on_error": False}
+                | {name: {"description": description} for name, description in self.commands.items()},
+                args=[*([command] if command else []), *self.first_options, *arguments.options],
+                run=command is not None,
+                **kwargs,
+            )
+        except InputError:
+            self._give_back()
+            raise
 
     @classmethod
     def subcommands(cls) -> dict[str, set[str]]:
@@ -107,7 +115,20 @@ class RunCLI(LightningCLI):
             "--logs", type=Path | None, default=None, metavar="FOLDER",
             help="where runs keep their folders, FOLDER/CONFIG/version_K (trainer.default_root_dir, else logs)",
         )  # fmt: skip
-        parser.hidden = ("trainer.",)
+        parser.hidden = ("trainer",)
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser.usage = self.usage.replace("COMMAND", subcommand)
+        for group in parser._action_groups:
+            for action in group._group_actions:
+                if action.dest == "ckpt_path":
+                    action.help = "a checkpoint, in place of the one in the folder that --run names"
+                    group.title = "Which checkpoint"
+        if subcommand != "fit":  # the run has them
+            parser.hidden += ("model", "data", "checkpoint", "logs", "seed_everything")
+            parser.epilog = (parser.epilog or "").removeprefix(self.epilog).strip()
+        return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses; a mistake is told in one line."""
@@ -150,7 +171,6 @@ class RunCLI(LightningCLI):
         try:
             return super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
-            self._give_back()
             raise InputError(f"trainer: {' '.join(str(error).split())}") from error
 
     def _folder(self, trial: bool) -> Path | None:
@@ -158,30 +178,28 @@ class RunCLI(LightningCLI):
         if trial or self._run_folder is not None or self.subcommand == "validate":
             return None if trial else self._run_folder
         runs = self.logs / self._name
+        new = [folder for folder in (runs, self.logs) if not folder.exists()]
         try:
-            self._claimed = claim_run_folder(runs)
+            self._made = [claim_run_folder(runs), *new]
         except OSError as error:
-            problem = f"the run's folder cannot be written ({error.strerror}); free the path or name another with --logs"
-            raise InputError(f"{runs}: {problem}") from error
-        return self._claimed
+            why = f"the run's folder cannot be written ({error.strerror})"
+            raise InputError(f"{runs}: {why}; free the path or name another with --logs") from error
+        return self._made[0]
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Runs the trainer; a new run that is refused leaves no folder."""
         try:
             super()._run_subcommand(subcommand)
         except MisconfigurationException as error:
-            self._give_back()
             raise InputError(f"trainer: {' '.join(str(error).split())}") from error
-        except InputError:
-            self._give_back()
-            raise
 
     def _give_back(self) -> None:
-        """Removes a new run's folder, unless something was found already."""
-        if self._claimed is not None and not (self._claimed / CHECKPOINT).exists():
-            shutil.rmtree(self._claimed, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                self._claimed.parent.rmdir()
+        """Removes the folders that were made for a new run, unless something was found already."""
+        if not self._made or (self._made[0] / CHECKPOINT).exists():
+            return
+        shutil.rmtree(self._made[0], ignore_errors=True)
+        for folder in self._made[1:]:
+            with contextlib.suppress(OSError):  # another run may be in it by now
+                folder.rmdir()
 
 
 def _logger_in(folder: Path) -> TensorBoardLogger:
@@ -209,9 +227,11 @@ def quiet() -> None:
     for message in (
         ".*does not have many workers.*",  # the loader reads one memory-mapped chunk an epoch
         ".*in eval mode at the start of training.*",  # the LM is frozen
-        ".*dataloader's?.*not resumable.*",  # every batch of an epoch is the same
+        ".*not resumable.*",  # every batch of an epoch is the same
+        ".*available.* but not used.*",  # which device is used is said
         ".*this fit will run with no optimizer.*",  # hard prompts have none
         ".*LightningCLI's args parameter.*",
+        ".*smaller than the logging interval.*",  # the curves have steps of their own
         ".*LeafSpec.*",  # Lightning 2.6 with a newer torch
         ".*Total length of `list` across ranks is zero.*",  # a fit validates at its end, not in between
     ):

@@ -14,12 +14,13 @@ class _ExactDumper(yaml.SafeDumper):
     """Quotes a text unless it is a plain word or path; words such as ``yes`` are quoted all the same."""
 
 
-_ExactDumper.add_representer(
-    str,
-    lambda dumper, text: dumper.represent_scalar(
-        "tag:yaml.org,2002:str", text, style=None if _PLAIN.fullmatch(text) else '"'
-    ),
-)
+def _represent(dumper: _ExactDumper, text: str) -> yaml.Node:
+    text = str.__str__(text)  # of an enumeration's member its value
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if _PLAIN.fullmatch(text) else '"')
+
+
+_ExactDumper.add_representer(str, _represent)
+_ExactDumper.add_multi_representer(str, _represent)
 
 
 def read_yaml(text: str) -> Any:
@@ -32,7 +33,7 @@ def read_yaml(text: str) -> Any:
 
 
 def write_yaml(settings: Any, ascii_only: bool = False) -> str:
-    """A text that :func:`read_yaml` turns into the same settings: mappings, lists, texts, numbers, truth values, null."""
+    """A text that :func:`read_yaml` turns into the same mappings, lists, texts, numbers, truth values and nulls."""
     # a folded text would not always read back
     layout: dict[str, Any] = {"sort_keys": False, "width": float("inf")}
     return yaml.dump(settings, Dumper=_ExactDumper, allow_unicode=not ascii_only, **layout)

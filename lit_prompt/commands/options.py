@@ -1,6 +1,7 @@
 """The options of the commands in this folder. A command's module is imported after its options are read."""
 
 import importlib
+import os
 from collections.abc import Sequence
 
 from lit_prompt.cli.arguments import read_arguments
@@ -172,7 +173,7 @@ def _validate() -> CommandParser:
 
 
 def _with_tokenizer(parser: CommandParser, lm: str) -> CommandParser:
-    parser.add_argument("--lm", metavar="NAME_OR_PATH", help=lm)
+    parser.add_argument("--lm", metavar="NAME_OR_PATH", type=os.path.expanduser, help=lm)
     parser.add_argument("--lm_options.revision", metavar="R", dest="revision", help="branch, tag or commit on the hub")
     parser.add_argument(
         "--lm_options.trust_remote_code", metavar="BOOL", dest="trust_remote_code", default="false",

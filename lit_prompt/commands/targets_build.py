@@ -1,5 +1,6 @@
 """``lit_prompt targets build``: the targets of a config, made once and saved."""
 
+import shlex
 from argparse import Namespace
 
 from lit_prompt.cli.parser import writing
@@ -21,6 +22,7 @@ def run(options: Namespace) -> None:
         targets = data.build(folder)
     print_summary(targets)
     print_remarks(targets.rejected, data.notes)
-    config = "".join(f" --config {path}" for path in options.settings.configs)
-    say("", f"targets   {folder}", "", "Next:", f"  lit_prompt targets show {folder}    # table and picture")
-    say(f"  lit_prompt fit{config} --data.load {folder}")
+    quoted = shlex.quote(str(folder))
+    config = "".join(f" --config {shlex.quote(str(path))}" for path in options.settings.configs)
+    say("", f"targets   {folder}", "", "Next:", f"  lit_prompt targets show {quoted}    # table and picture")
+    say(f"  lit_prompt fit{config} --data.load {quoted}")

@@ -1,6 +1,7 @@
 """Targets as a LightningDataModule."""
 
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
@@ -90,8 +91,8 @@ class TargetDataModule(L.LightningDataModule):
             raise InputError("no targets: give data.families (see configs/demo.yaml) or data.load")
         self.families = families or []
         self.chunk_size = chunk_size
-        self.load = load
-        self.lm = lm
+        self.load = None if load is None else Path(os.path.expanduser(load))
+        self.lm = os.path.expanduser(lm)
         self.lm_options = lm_options or LMOptions()
         self.notes = []
         self.vocabulary = Vocabulary.load(self.lm, self.lm_options)
@@ -105,7 +106,7 @@ class TargetDataModule(L.LightningDataModule):
         if hasattr(self, "targets"):
             return
         if self.load is not None:
-            self.targets = TargetSet(Path(self.load))
+            self.targets = TargetSet(self.load)
             check_vocabulary(self.targets, self.vocabulary)
             return
         self.targets = self.build(self._folder(stage))

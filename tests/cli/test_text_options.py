@@ -17,7 +17,7 @@ from lit_prompt.data.texts import TextSource
 
 ODD = [
     "Question: how are you?", "- one", "#x", "a #b", "1e5", "1_000", "0x10", "1:30", "12", "2020-01-01", "null", "~",
-    "yes", "true", ".inf", "=", "<<", "[a, b]", "[INST] hi", "{a: b}", "'x'", '"x"', "*a", "&a", "!t", "%a", "@a", "`a`",
+    "yes", "true", ".inf", "=", "<<", "[a, b]", "[INST] hi", "{a: b}", "'x'", '"x"', "*a", "&a", "!t", "%a", "@a",
     "? a", "---", "...", "|\n x", "> y", "-", "--x", "", " ", "\n", "\t x ", "\r\n", "\x07\x1b[0m", "\ufeffb", "\x85",
     "a\u2028b", "é ß 中 😀", "\ufffe", "x" * 90 + " y" * 90,
 ]  # fmt: skip
@@ -68,7 +68,9 @@ def test_what_is_written_reads_back(settings_):
     assert read_yaml(write_yaml({"key": settings_})) == {"key": settings_}
 
 
-@pytest.mark.parametrize(("written", "expected"), [("null", None), ("'null'", "null"), ("'#x'", "#x"), ("'1e5'", "1e5")])
+@pytest.mark.parametrize(
+    ("written", "expected"), [("null", None), ("'null'", "null"), ("'#x'", "#x"), ("'1e5'", "1e5")]
+)
 def test_null_and_the_word(written, expected):
     parsed = PARSER.parse_args([f"--config=plain: {{path: x, config: {written}}}"])
     assert PARSER.instantiate(parsed).plain.config == expected
