@@ -38,6 +38,8 @@ def explain(message: str, parser: ArgumentParser) -> str:
     if found := re.search(r"(?:does not accept (option) '|unrecognized arguments: --)([\w.]+)", message):
         name = f"key {found[2]!r}" if found[1] else f"option --{found[2]}"
         return f"unknown {name}{_nearest(found[2], [*options, 'run'])}"
+    if found := re.search(r"argument (?:-\w/)?--([\w.+]+): expected one argument", message):
+        return f"--{found[1]} has no value; one that begins with a dash stands behind an equals sign: --KEY=-VALUE"
     value = re.search(r"(?:Got|Given) value: (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)
     missing = r"import path string: (\S+)|but (\w*) ?is abstract|class_path '([\w.]+)':\s+(?:m|No m)odule "
     if found := re.search(missing, message):

@@ -117,6 +117,11 @@ def test_a_run_in_any_locale(workdir, tiny_lm, locale):
     assert saved["model"]["init_args"]["after"] == "1e5 é"
 
 
+def test_a_text_that_begins_with_a_dash(cli, workdir):
+    assert "before: -x" in cli("fit", "--model.before=-x", "--print_config").replace('"', "")
+    assert "stands behind an equals sign: --KEY=-VALUE" in cli("fit", "--model.before", "-x", "--print_config", code=2)
+
+
 def test_an_argument_that_is_no_text():
     command = [sys.executable.encode(), b"-m", b"lit_prompt", b"fit", b"--model.before", b"\xff"]
     done = subprocess.run(command, capture_output=True)
