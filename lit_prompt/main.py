@@ -28,6 +28,7 @@ commands:
   floor      for every target the KL that no prompt can go below; searches nothing: lit_prompt floor --help
   targets    build, show or validate targets: lit_prompt targets --help
   pretrain   train a small LM, tokenizer included, from a text: lit_prompt pretrain --help
+  completion a script for bash or zsh that completes commands and options: lit_prompt completion --help
 
 most used:
   --config FILE            settings in YAML; several may follow one another, later ones win
@@ -35,6 +36,7 @@ most used:
   --lm NAME_OR_PATH        hub id or local folder of the language model, for model and data at once
   --lm_options.dtype TYPE  float32 (default), bfloat16, float16, float64, auto
   --model.length N         embeddings or tokens of a prompt;  --model.steps N  most steps for a target
+  --logs FOLDER            where runs keep their folders (logs)
   --data.chunk_size N      targets that are searched at the same time
   --print_config           print the resolved settings and stop
 
@@ -58,7 +60,7 @@ examples:
 
 
 SEARCHES = ("fit", "test", "validate", "predict")
-COMMANDS = (*SEARCHES, "report", "shortest", "floor", "targets", "pretrain")
+COMMANDS = (*SEARCHES, "report", "shortest", "floor", "targets", "pretrain", "completion")
 
 
 def main(args: Sequence[str] | None = None) -> None:

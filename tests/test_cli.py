@@ -78,7 +78,10 @@ def test_a_typo_of_a_command_is_answered_at_once(arguments, first):
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["2", "False"]
     assert done.stderr.startswith(f"lit_prompt: error: {first}")
-    assert "its commands are fit, test, validate, predict, report, shortest, floor, targets, pretrain" in done.stderr
+    assert (
+        "its commands are fit, test, validate, predict, report, shortest, floor, targets, pretrain, completion"
+        in done.stderr
+    )
     assert done.stderr.count("\n") == 1
 
 
@@ -360,8 +363,8 @@ def test_a_run_is_kept_whatever_its_logger(cli, workdir, tiny_lm, logger):
     run = Path("logs/small/version_0")
     assert f"lit_prompt test --run {run}" in said
     assert {path.name for path in run.iterdir()} == {"config.yaml", "targets", "checkpoints"}
-    assert [path.suffix for path in Path("logs/floors").iterdir()] == [".parquet"]
     cli("test", "--run", run)
+    assert [path.suffix for path in Path("logs/floors").iterdir()] == [".parquet"]
     assert pq.read_table(run / "results.parquet")["kl"].null_count == 0
     assert (run / "prompts.safetensors").is_file()
     cli("predict", "--run", run)

@@ -109,8 +109,9 @@ def test_settings_that_cut_results_short(fails, workdir, searched, command, sett
 
 
 @pytest.mark.parametrize(
-    "callback", ["EarlyStopping, init_args: {monitor: x}", "StochasticWeightAveraging, init_args: {swa_lrs: 0.1, device: null}",
-                 "LearningRateFinder", "BatchSizeFinder", "Timer, init_args: {duration: 00:00:00:02}"],
+    "callback", ["EarlyStopping, init_args: {monitor: x}", "LearningRateFinder",
+                 "StochasticWeightAveraging, init_args: {swa_lrs: 0.1, device: null}",
+                 "BatchSizeFinder", "Timer, init_args: {duration: 00:00:00:02}"],
 )  # fmt: skip
 def test_callbacks_that_cut_results_short(fails, workdir, callback):
     said = fails("fit", "--config", "ok.yaml", "--trainer.callbacks", f"[{{class_path: {callback}}}]")

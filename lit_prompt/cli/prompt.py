@@ -25,14 +25,10 @@ from lit_prompt.results.console import say
 _RUN_KWARGS = {"validate": {"verbose": False}, "test": {"verbose": False}, "predict": {"return_predictions": False}}
 
 
-def read_data(arguments: RunArguments) -> TargetDataModule:
-    """The data module of a config, without module and trainer."""
-    data: TargetDataModule = PromptCLI(None, arguments).datamodule
-    return data
-
-
 class PromptCLI(RunCLI):
-    """Runs fit, validate, test and predict."""
+    """Runs fit, validate, test and predict; without a command it has a config's data module alone."""
+
+    datamodule: TargetDataModule
 
     commands = {
         "fit": "Searches prompts for the targets of a config and keeps them in a new folder, logs/CONFIG/version_K. "

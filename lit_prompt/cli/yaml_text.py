@@ -7,7 +7,7 @@ import yaml
 from jsonargparse import get_loader, set_dumper
 
 # everything else is quoted: YAML's versions differ in what they take for a number, a date or a truth value
-_PLAIN = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
+_PLAIN = re.compile(r"[A-Za-z_/][\w./-]*", re.ASCII)
 
 
 class _ExactDumper(yaml.SafeDumper):

@@ -4,7 +4,7 @@ import shlex
 from argparse import Namespace
 
 from lit_prompt.cli.parser import writing
-from lit_prompt.cli.prompt import read_data
+from lit_prompt.cli.prompt import PromptCLI
 from lit_prompt.errors import InputError
 from lit_prompt.results.console import console, say
 from lit_prompt.results.targets_shown import print_remarks, print_summary
@@ -15,7 +15,7 @@ def run(options: Namespace) -> None:
     folder = options.out
     if folder.exists():
         raise InputError(f"--out: {folder} exists; targets are never overwritten, name another folder")
-    data = read_data(options.settings)
+    data = PromptCLI(None, options.settings).datamodule
     if data.load is not None:
         raise InputError(f"data.load is {data.load}: these targets are built already; remove it to build data.families")
     with writing(folder), console.status(f"building {folder}"):
