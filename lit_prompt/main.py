@@ -1,14 +1,16 @@
 """``lit_prompt``: the command. Help and version answer before anything heavy is imported."""
 
+import io
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
 from lit_prompt import __version__
 from lit_prompt.cli.arguments import read_arguments
-from lit_prompt.cli.parser import check_command
+from lit_prompt.cli.parser import as_utf8, check_command
 from lit_prompt.commands.options import run_command
-from lit_prompt.errors import shown_errors
+from lit_prompt.errors import InputError, shown_errors
 
 USAGE = """\
 usage: lit_prompt COMMAND [--config FILE] [--lm NAME_OR_PATH] [--KEY VALUE ...]
@@ -26,6 +28,7 @@ commands:
   floor      for every target the KL that no prompt can go below; searches nothing: lit_prompt floor --help
   targets    build, show or validate targets: lit_prompt targets --help
   pretrain   train a small LM, tokenizer included, from a text: lit_prompt pretrain --help
+  completion a script for bash or zsh that completes commands and options: lit_prompt completion --help
 
 most used:
   --config FILE            settings in YAML; several may follow one another, later ones win
@@ -33,6 +36,7 @@ most used:
   --lm NAME_OR_PATH        hub id, local folder or GGUF file of the language model
   --lm_options.dtype TYPE  float32 (default), bfloat16, float16, float64, auto
   --model.length N         embeddings or tokens of a prompt;  --model.steps N  most steps for a target
+  --logs FOLDER            where runs keep their folders (logs)
   --data.chunk_size N      targets that are searched at the same time
   --print_config           print the resolved settings and stop
 
@@ -56,7 +60,7 @@ examples:
 
 
 SEARCHES = ("fit", "test", "validate", "predict")
-COMMANDS = (*SEARCHES, "report", "shortest", "floor", "targets", "pretrain")
+COMMANDS = (*SEARCHES, "report", "shortest", "floor", "targets", "pretrain", "completion")
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -65,7 +69,14 @@ def main(args: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: with code 2 after a mistake of the user, 130 after Ctrl-C.
     """
-    command, *options = (sys.argv[1:] if args is None else args) or ["help"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a table must not fail for a character of some token
+    with shown_errors():
+        _run(*[as_utf8(arg) for arg in (sys.argv[1:] if args is None else args)] or ["help"])
+
+
+def _run(command: str, *options: str) -> None:
     if command in ("-h", "--help", "help"):
         print(USAGE, end="")
         return
@@ -76,16 +87,28 @@ def main(args: Sequence[str] | None = None) -> None:
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # five retries, then our own line
     # same rounding in every run on a CPU, whatever else the machine is doing; read when torch is imported
     os.environ.setdefault("MKL_CBWR", "AUTO")
-    with shown_errors():
-        check_command(command, COMMANDS)
-        if command in SEARCHES:
-            arguments = read_arguments(command, options, takes_run=True)
-            from lit_prompt.cli.prompt import PromptCLI
+    if command.startswith("-") and (named := next((option for option in options if option in COMMANDS), None)):
+        others = [command, *options]
+        others.remove(named)
+        raise InputError(f"the command stands first: lit_prompt {shlex.join([named, *others])}")
+    check_command(command, COMMANDS)
+    if command in SEARCHES:
+        arguments = read_arguments(command, options, takes_run=True)
+        if not _asks(options):
+            about = arguments.run_folder or ", ".join(map(str, arguments.configs))
+            print(f"lit_prompt {command} {about}: PyTorch is being loaded", file=sys.stderr, flush=True)
+        from lit_prompt.cli.prompt import PromptCLI
 
-            PromptCLI(command, arguments)
-        elif command == "pretrain":
-            from lit_prompt.pretrain.cli import main as pretrain
+        PromptCLI(command, arguments)
+    elif command == "pretrain":
+        from lit_prompt.pretrain.cli import main as pretrain
 
-            pretrain(options)
-        else:
-            run_command(command, options)
+        pretrain(options)
+    else:
+        run_command(command, options)
+
+
+def _asks(options: Sequence[str]) -> bool:
+    """Whether the answer is a text alone: a help, or the settings."""
+    names = [option.partition("=")[0] for option in options]
+    return any(name in ("-h", "--help", "--print_config") or name.endswith(".help") for name in names)

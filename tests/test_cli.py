@@ -78,8 +78,18 @@ def test_a_typo_of_a_command_is_answered_at_once(arguments, first):
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["2", "False"]
     assert done.stderr.startswith(f"lit_prompt: error: {first}")
-    assert "its commands are fit, test, validate, predict, report, shortest, floor, targets, pretrain" in done.stderr
+    assert (
+        "its commands are fit, test, validate, predict, report, shortest, floor, targets, pretrain, completion"
+        in done.stderr
+    )
     assert done.stderr.count("\n") == 1
+
+
+def test_the_command_stands_first(cli):
+    said = cli("--config", "my config.yaml", "fit", "--model.steps=3", code=2)
+    assert said == (
+        "lit_prompt: error: the command stands first: lit_prompt fit --config 'my config.yaml' --model.steps=3\n"
+    )
 
 
 def test_the_package_runs_as_a_module():
@@ -340,10 +350,94 @@ def test_fast_dev_run_leaves_nothing_behind(cli, workdir, tiny_lm):
     assert [path.name for path in workdir.iterdir()] == ["small.yaml"]
 
 
-def test_a_run_without_a_logger_leaves_nothing_behind(cli, workdir, tiny_lm):
+LOGGERS = {
+    "none": ["--trainer.logger", "false"],
+    "another": ["--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "elsewhere"],
+}
+
+
+@pytest.mark.parametrize("logger", LOGGERS)
+def test_a_run_is_kept_whatever_its_logger(cli, workdir, tiny_lm, logger):
     (workdir / "small.yaml").write_text(CONFIG)
-    cli("fit", "--config", "small.yaml", "--lm", tiny_lm, "--trainer.logger", "false")
-    assert [path.name for path in workdir.iterdir()] == ["small.yaml"]
+    said = cli("fit", "--config", "small.yaml", "--lm", tiny_lm, *LOGGERS[logger])
+    run = Path("logs/small/version_0")
+    assert f"lit_prompt test --run {run}" in said
+    assert {path.name for path in run.iterdir()} == {"config.yaml", "targets", "checkpoints"}
+    cli("test", "--run", run)
+    assert [path.suffix for path in Path("logs/floors").iterdir()] == [".parquet"]
+    assert pq.read_table(run / "results.parquet")["kl"].null_count == 0
+    assert (run / "prompts.safetensors").is_file()
+    cli("predict", "--run", run)
+    assert (run / "predictions.parquet").is_file()
+    assert "lit_prompt test --run" in cli("fit", "--run", run)
+    assert [path.name for path in run.parent.iterdir()] == ["version_0"]
+
+
+def test_where_runs_go(cli, workdir, tiny_lm, monkeypatch):
+    (workdir / "small.yaml").write_text(CONFIG)
+    monkeypatch.setenv("HOME", str(workdir / "home"))
+    fit = ["fit", "--config", "small.yaml", "--lm", tiny_lm, "--model.steps", "2"]
+    places = {"a b": ["--logs", "a b"], "root": ["--trainer.default_root_dir", "root"], "home/c": ["--logs=~/c"]}
+    for place, options in places.items():
+        said = cli(*fit, *options)
+        assert (workdir / place / "small" / "version_0" / "checkpoints" / "last.ckpt").is_file()
+        assert (workdir / place / "floors").is_dir()
+    assert f"lit_prompt test --run {workdir / 'home/c/small/version_0'}" in said
+    said = cli("test", "--run", "a b/small/version_0")
+    assert "lit_prompt predict --run 'a b/small/version_0'" in said  # what is printed can be pasted
+    assert not Path("logs").exists()
+
+
+def test_paths_of_settings_may_begin_at_home(cli, workdir, tiny_lm, monkeypatch):
+    monkeypatch.setenv("HOME", str(workdir / "home"))
+    (workdir / "home").mkdir()
+    (workdir / "home" / "lm").symlink_to(tiny_lm)
+    (workdir / "home" / "t.jsonl").write_text('{"probs": {"a": 0.5, "b": 0.5}}\n')
+    (workdir / "home" / "t.txt").write_text("Once upon a time there was a king who had three sons.\n")
+    families = [
+        "{class_path: FromFile, init_args: {path: ~/t.jsonl}}",
+        "{class_path: FromLM, init_args: {lm: ~/lm, contexts: {path: ~/t.txt}, count: 1, partners: false}}",
+    ]
+    config = "lm: ~/lm\nlogs: ~/runs\nmodel: {init_args: {steps: 2}}\n"
+    config += f"data: {{families: [{', '.join(families)}]}}\n"
+    (workdir / "home" / "c.yaml").write_text(config)
+    cli("fit", "--config=~/c.yaml")
+    cli("targets", "validate", "~/t.jsonl", "--lm=~/lm")
+    cli("fit", "--config=~/c.yaml", "--data.load=~/runs/c/version_0/targets")
+    assert (workdir / "home" / "runs" / "c" / "version_1" / "checkpoints" / "last.ckpt").is_file()
+    assert not Path("~").exists()
+
+
+def test_the_first_lines_say_what_is_searched(cli, workdir, tiny_lm):
+    (workdir / "small.yaml").write_text(CONFIG)
+    said = cli("fit", "--config", "small.yaml", "--lm", tiny_lm, "--model.steps", "2").splitlines()
+    assert said[:4] == [
+        f"LM        {tiny_lm}",
+        "device    cpu",
+        "targets   9, 4 at a time",
+        "folder    logs/small/version_0",
+    ]
+    assert "lit_prompt fit small.yaml: PyTorch is being loaded" in said
+
+
+def test_a_fit_of_some_chunks_says_so_and_goes_on(cli, workdir, tiny_lm):
+    (workdir / "small.yaml").write_text(CONFIG)
+    said = cli("fit", "--config", "small.yaml", "--lm", tiny_lm, "--trainer.max_epochs", "2")
+    assert "8 of 9 targets, as trainer.max_epochs is 2; go on to the others with" in said
+    command = said.split("go on to the others with\n")[1].split()
+    said = cli(*command[1:6])
+    assert "of 9 targets" not in said
+    cli("test", "--run", "logs/small/version_0")
+    assert pq.read_table("logs/small/version_0/results.parquet")["kl"].null_count == 0
+
+
+@pytest.mark.parametrize("command", ["test", "validate", "predict"])
+def test_help_of_an_evaluation_is_its_own(cli, command):
+    said = cli(command, "--help")
+    assert f"usage: lit_prompt {command} " in said
+    assert "every target of a run" in " ".join(said.split())
+    for foreign in ("--model", "--data.", "--checkpoint", "evaluation epoch", "`", '"best"'):
+        assert foreign not in said
 
 
 @pytest.mark.parametrize("config", sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml")))

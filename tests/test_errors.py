@@ -9,6 +9,7 @@ import torch
 
 from lit_prompt.callbacks.checkpoint import SearchCheckpoint
 from lit_prompt.lm import FrozenLM
+from lit_prompt.main import main
 
 CONFIG = """
 model:
@@ -87,6 +88,70 @@ def fails(cli, workdir, tiny_lm):
 )
 def test_bad_arguments(fails, args, expected):
     assert expected in fails("fit", *args)
+
+
+CUT_SHORT = {
+    "fit": ["max_steps 2", "max_time 00:00:00:02", "limit_train_batches 1", "limit_train_batches 0.5",
+            "overfit_batches 1", "overfit_batches 0.5", "max_epochs 0"],
+    "validate": ["limit_val_batches 1", "limit_val_batches 0.0", "overfit_batches 1"],
+    "test": ["limit_test_batches 1", "limit_test_batches 0.5", "overfit_batches 1"],
+    "predict": ["limit_predict_batches 1", "limit_predict_batches 0.0"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "setting"), [(c, s) for c, settings in CUT_SHORT.items() for s in settings])
+def test_settings_that_cut_results_short(fails, workdir, searched, command, setting):
+    key, value = setting.split()
+    which = ["--config", "ok.yaml"] if command == "fit" else ["--run", searched]
+    said = fails(command, *which, f"--trainer.{key}", value)
+    assert f"trainer.{key} " in said
+    assert [path.name for path in workdir.iterdir()] == ["ok.yaml"]  # a fit that is refused leaves no folder
+
+
+@pytest.mark.parametrize(
+    "callback", ["EarlyStopping, init_args: {monitor: x}", "LearningRateFinder",
+                 "StochasticWeightAveraging, init_args: {swa_lrs: 0.1, device: null}",
+                 "BatchSizeFinder", "Timer, init_args: {duration: 00:00:00:02}"],
+)  # fmt: skip
+def test_callbacks_that_cut_results_short(fails, workdir, callback):
+    said = fails("fit", "--config", "ok.yaml", "--trainer.callbacks", f"[{{class_path: {callback}}}]")
+    assert "trainer" in said
+    assert [path.name for path in workdir.iterdir()] == ["ok.yaml"]
+
+
+@pytest.mark.parametrize(
+    "setting", ["accumulate_grad_batches 2", "gradient_clip_val 1.0", "barebones true", "enable_checkpointing false",
+                "precision 64", "accelerator gpuu", "devices 2", "val_check_interval 2"],
+)  # fmt: skip
+def test_a_trainer_that_is_refused_leaves_no_folder(fails, workdir, setting):
+    key, value = setting.split()
+    assert "trainer" in fails("fit", "--config", "ok.yaml", f"--trainer.{key}", value)
+    assert [path.name for path in workdir.iterdir()] == ["ok.yaml"]
+
+
+@pytest.mark.parametrize(
+    "setting", ["check_val_every_n_epoch 1", "num_sanity_val_steps 2", "min_epochs 9",
+                "min_steps 99", "reload_dataloaders_every_n_epochs 1", "limit_val_batches 1", "log_every_n_steps 50",
+                "detect_anomaly true", "inference_mode false", "use_distributed_sampler false"],
+)  # fmt: skip
+def test_other_settings_change_no_result(cli, workdir, tiny_lm, searched, setting):
+    (workdir / "ok.yaml").write_text(CONFIG)
+    key, value = setting.split()
+    cli("fit", "--config", "ok.yaml", "--lm", tiny_lm, f"--trainer.{key}", value)
+    found, expected = (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["lit_prompt"]["results"]
+        for run in (Path("logs/ok/version_0"), searched)
+    )
+    assert torch.equal(found["kl"], expected["kl"])
+
+
+@pytest.fixture(scope="module")
+def searched(tiny_lm, tmp_path_factory):
+    """The folder of a finished fit, not to be changed."""
+    folder = tmp_path_factory.mktemp("searched")
+    (folder / "ok.yaml").write_text(CONFIG)
+    main(["fit", "--config", str(folder / "ok.yaml"), "--lm", str(tiny_lm), "--logs", str(folder)])
+    return folder / "ok" / "version_0"
 
 
 @pytest.mark.parametrize(

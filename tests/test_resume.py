@@ -99,6 +99,8 @@ def test_killed_and_resumed_is_bit_identical(workdir, tiny_lm, config, steps, nu
         _command("fit", "--run", broken.relative_to(workdir)), check=True, capture_output=True, text=True
     )
     assert "lit_prompt test --run" in resumed.stdout
+    for foreign in ("unreliable", "Lightning", "Tip", "Warning"):  # the promise is ours, and so are the words
+        assert foreign not in resumed.stdout + resumed.stderr
     expected, found = _state(whole), _state(broken)
     for name, value in expected["lit_prompt"]["results"].items():
         if name != "seconds":

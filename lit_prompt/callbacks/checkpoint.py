@@ -1,5 +1,6 @@
 """One checkpoint that is always whole, and a stop that loses nothing."""
 
+import shlex
 import signal
 import threading
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from lit_prompt.data.datamodule import run_folder
+from lit_prompt.data.run_folder import run_folder
 from lit_prompt.errors import InputError, Interrupted
 from lit_prompt.files import replaced_whole
 
@@ -51,7 +52,7 @@ class SearchCheckpoint(Checkpoint):
         if self._stop or (batch_idx + 1) % self.every_n_steps == 0:
             path = self._save(trainer)
             if self._stop:
-                raise Interrupted(_how_to_resume(trainer, path, getattr(pl_module, "command", "fit")))
+                raise Interrupted(_how_to_resume(path, getattr(pl_module, "command", "fit")))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves after a chunk."""
@@ -83,7 +84,8 @@ class SearchCheckpoint(Checkpoint):
         return path
 
 
-def _how_to_resume(trainer: L.Trainer, path: Path | None, command: str) -> str:
+def _how_to_resume(path: Path | None, command: str) -> str:
     if path is None:
-        return "Interrupted; nothing was saved, as this run keeps no log folder."
-    return f"Interrupted; everything so far is saved. Resume with: lit_prompt {command} --run {trainer.log_dir}"
+        return "Interrupted; nothing was saved, as this run keeps no folder."
+    run = shlex.quote(str(path.parents[1]))
+    return f"Interrupted; everything so far is saved. Resume with: lit_prompt {command} --run {run}"

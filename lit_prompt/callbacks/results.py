@@ -1,13 +1,14 @@
 """Writes, prints and draws what an evaluation found."""
 
 import json
+import shlex
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
-from lit_prompt.data.datamodule import run_folder
+from lit_prompt.data.run_folder import run_folder
 from lit_prompt.files import free_path
 from lit_prompt.models import PromptModule
 from lit_prompt.records.predictions import PREDICTIONS
@@ -76,9 +77,9 @@ class ResultWriter(EvaluationCallback):
         say(
             "",
             "Next:",
-            f"  lit_prompt predict --run {folder}    # target and reached probability of the top tokens",
-            f"  lit_prompt report {folder} --out {folder / 'report'}    # figures and findings on one page",
-            f"  tensorboard --logdir {folder.parent.parent}",
+            f"  lit_prompt predict --run {_quoted(folder)}    # target and reached probability of the top tokens",
+            f"  lit_prompt report {_quoted(folder)} --out {_quoted(folder / 'report')}    # figures and findings",
+            f"  tensorboard --logdir {_quoted(folder.parent.parent)}",
         )
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -92,8 +93,19 @@ class ResultWriter(EvaluationCallback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Says what to do next."""
-        if (folder := run_folder(trainer)) is not None:
-            say("", "searched; evaluate with", f"  lit_prompt test --run {folder}")
+        assert isinstance(pl_module, PromptModule)
+        if (folder := run_folder(trainer)) is None:
+            return
+        found, every = int(pl_module.results.searched.sum()), len(pl_module.data.targets)
+        say("", "searched; evaluate with", f"  lit_prompt test --run {_quoted(folder)}")
+        if trainer.current_epoch < pl_module.data.num_chunks:
+            say(f"{found} of {every} targets, as trainer.max_epochs is {trainer.max_epochs}; go on to the others with")
+            say(f"  lit_prompt fit --run {_quoted(folder)} --trainer.max_epochs -1")
+
+
+def _quoted(path: Path) -> str:
+    """A path as a shell takes it."""
+    return shlex.quote(str(path))
 
 
 def _save_prompts(module: PromptModule, columns: list[Columns], path: Path) -> None:

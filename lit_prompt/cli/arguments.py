@@ -71,20 +71,22 @@ def _last_checkpoint(run: Path) -> Path:
 
 
 def _checked(path: Path) -> str:
-    """A config file, as path; as text brought up to date where a former version wrote it.
+    """A config file as YAML, brought up to date where a former version wrote it.
 
     Raises:
         InputError: names file and line of a mistake in YAML, which the parser of settings does not.
     """
     import yaml
 
+    from lit_prompt.cli.yaml_text import read_yaml, write_yaml
+
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = read_yaml(path.read_text(encoding="utf-8-sig"))
         if not isinstance(settings, dict):
             raise InputError(f"--config: {path} holds no settings; see configs/demo.yaml")
         if notes := update_former_settings(settings):
             print(f"lit_prompt: {path}: {'; '.join(notes)}", file=sys.stderr)
-        return yaml.safe_dump(settings) if notes else str(path)
+        return write_yaml(settings, ascii_only=True)  # the settings' parser asks the system whether it is a path
     except FileNotFoundError:
         raise InputError(f"--config: no file {path}; the embedded ones are in configs/") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -11,6 +11,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from lit_prompt.cli.text_options import TEXT_OR_ID
+
 
 def explain(message: str, parser: ArgumentParser) -> str:
     """Turns an error of jsonargparse, which tells of every type that was tried, into one line.
@@ -23,6 +25,7 @@ def explain(message: str, parser: ArgumentParser) -> str:
         Where, what is wrong and, for a name that does not exist, the nearest one that does.
     """
     keys = list(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', message)))
+    keys = keys[1:] if keys[:1] == ["config"] else keys  # whose text is parsed
     where = ".".join(keys)
     named = [pydoc.locate(path) for path in re.findall(r"class_path[ =]'([\w.]+)'", message)]
     owners = [owner for owner in named if isinstance(owner, type)]
@@ -35,6 +38,8 @@ def explain(message: str, parser: ArgumentParser) -> str:
     if found := re.search(r"(?:does not accept (option) '|unrecognized arguments: --)([\w.]+)", message):
         name = f"key {found[2]!r}" if found[1] else f"option --{found[2]}"
         return f"unknown {name}{_nearest(found[2], [*options, 'run'])}"
+    if found := re.search(r"argument (?:-\w/)?--([\w.+]+): expected one argument", message):
+        return f"--{found[1]} has no value; one that begins with a dash stands behind an equals sign: --KEY=-VALUE"
     value = re.search(r"(?:Got|Given) value: (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)
     missing = r"import path string: (\S+)|but (\w*) ?is abstract|class_path '([\w.]+)':\s+(?:m|No m)odule "
     if found := re.search(missing, message):
@@ -47,6 +52,8 @@ def explain(message: str, parser: ArgumentParser) -> str:
     wanted = re.findall(r"Expected a (.+?)\. Got value: |Subtypes: \[(.+)\]", message)
     if wanted and value:  # the innermost of both
         names = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", "".join(wanted[-1])).replace("typing.", "")
+        if names in ("str", "str, NoneType", "NoneType, str", TEXT_OR_ID):  # a text would have been taken
+            return f"{where}: YAML reads a value as {value[1]} where a text is wanted; put it between quotes"
         return f"{where}: {value[1]!r} is not of the type {names}"
     return " ".join(message.split())
 

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +11,23 @@ from typing import Any, NoReturn
 from lit_prompt.errors import InputError
 
 
+def as_utf8(argument: str) -> str:
+    """An argument as it was typed: in a locale that is not UTF-8 Python leaves the bytes that it cannot read.
+
+    Raises:
+        InputError: if it is not UTF-8.
+    """
+    try:
+        return argument.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError as error:
+        raise InputError(
+            f"an argument is not UTF-8: {argument.encode('utf-8', 'backslashreplace').decode()}"
+        ) from error
+
+
 def user_path(text: str) -> Path:
     """A path as the user means it: a shell leaves the ``~`` of ``--out=~/floors.parquet`` to the command."""
-    return Path(text).expanduser()
+    return Path(os.path.expanduser(text))
 
 
 def check_command(name: str, commands: Iterable[str], of: str = "") -> None:

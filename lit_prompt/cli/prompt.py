@@ -7,6 +7,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_prompt.callbacks.curves import KLCurves
+from lit_prompt.callbacks.opening import Opening
 from lit_prompt.callbacks.progress import ChunkProgressBar
 from lit_prompt.callbacks.prompt_table import PromptTable
 from lit_prompt.callbacks.results import ResultWriter
@@ -17,21 +18,30 @@ from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.lm import DEFAULT_LM, LMOptions
 from lit_prompt.models import PromptModule
 from lit_prompt.models.checks import refuse_many_devices
+from lit_prompt.models.record_columns import TOP_K
+from lit_prompt.results.console import say
 
 #: Lightning's own table of every metric of every group is not shown; predictions go to a file, not back to the caller.
 _RUN_KWARGS = {"validate": {"verbose": False}, "test": {"verbose": False}, "predict": {"return_predictions": False}}
 
 
-def read_data(arguments: RunArguments) -> TargetDataModule:
-    """The data module of a config, without module and trainer."""
-    data: TargetDataModule = PromptCLI(None, arguments).datamodule
-    return data
-
-
 class PromptCLI(RunCLI):
-    """Runs fit, validate, test and predict."""
+    """Runs fit, validate, test and predict; without a command it has a config's data module alone."""
 
-    commands = ("fit", "validate", "test", "predict")
+    datamodule: TargetDataModule
+
+    commands = {
+        "fit": "Searches prompts for the targets of a config and keeps them in a new folder, logs/CONFIG/version_K. "
+        "With --run FOLDER it goes on with a search that was interrupted.",
+        "validate": "Recomputes every number of every target of a run from its saved prompts and prints the table. "
+        "Writes nothing.",
+        "test": "Recomputes every number of every target of a run from its saved prompts, prints the table, and writes "
+        "results.parquet, prompts.safetensors and kl_vs_entropy.png into the run's folder. LM, targets and settings "
+        "are the run's own.",
+        "predict": f"Prints and writes (predictions.parquet), for every target of a run, the {TOP_K} likeliest tokens "
+        "of the target, those that its prompt makes likeliest, and those with most missing or excess mass, with their "
+        "probabilities in both. LM, targets and settings are the run's own.",
+    }
     usage = "lit_prompt COMMAND [--config FILE] [--run FOLDER] [--lm NAME_OR_PATH] [--KEY VALUE ...]"
     epilog = (
         "The model is a SoftPrompt unless another one is named. Keys of a class: --model.help SoftPrompt, "
@@ -40,7 +50,7 @@ class PromptCLI(RunCLI):
     first_options = ("--model=SoftPrompt",)  # as the parser's default, it would leave its settings to another model
 
     def __init__(self, command: str | None, arguments: RunArguments) -> None:
-        callbacks = [KLCurves(), PromptTable(), ResultWriter(), TensorBoardReport()]
+        callbacks = [Opening(), KLCurves(), PromptTable(), ResultWriter(), TensorBoardReport()]
         defaults = {"max_epochs": -1, "log_every_n_steps": 1, "callbacks": callbacks}
         super().__init__(PromptModule, TargetDataModule, command, arguments, defaults, subclass_mode_model=True)
 
@@ -53,7 +63,9 @@ class PromptCLI(RunCLI):
         parser.link_arguments("lm_options", "data.lm_options")
 
     def before_instantiate_classes(self) -> None:
-        """Gives a run that is resumed or evaluated the targets in its folder."""
+        """Says which LM is used, and gives a run that is resumed or evaluated the targets in its folder."""
+        if self.subcommand is not None:
+            say(f"LM        {self.config[self.subcommand].lm}")
         if self._run_folder is not None and (self._run_folder / "targets").is_dir():
             self.config[self.subcommand].data.load = str(self._run_folder / "targets")
 
@@ -67,6 +79,7 @@ class PromptCLI(RunCLI):
             self.trainer_defaults["callbacks"].append(ChunkProgressBar())
         trainer = super().instantiate_trainer(**kwargs)
         refuse_many_devices(trainer)  # before Lightning launches a process for each
+        say(f"device    {trainer.strategy.root_device}")
         return trainer
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:

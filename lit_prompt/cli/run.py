@@ -1,8 +1,9 @@
 """What the commands that run a trainer have in common: run folders, saved settings, checkpoints."""
 
 import argparse
+import contextlib
 import logging
-import re
+import os
 import shutil
 import warnings
 import zipfile
@@ -15,22 +16,13 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_prompt.callbacks.checkpoint import SearchCheckpoint
+from lit_prompt.callbacks.checkpoint import CHECKPOINT, SearchCheckpoint
 from lit_prompt.cli.arguments import CONFIG_FILE, RunArguments
 from lit_prompt.cli.mistakes import explain
-from lit_prompt.data.datamodule import run_folder
+from lit_prompt.cli.settings_parser import SettingsParser
+from lit_prompt.data.run_folder import RunFolder, claim_run_folder, run_folder
 from lit_prompt.errors import InputError
-
-
-class SettingsParser(LightningArgumentParser):
-    """A parser whose help leaves the trainer's forty arguments to Lightning's own page, and shows no reST marks."""
-
-    def format_help(self, *args: Any, **kwargs: Any) -> str:
-        """What ``--help`` prints, which is all that the parser is good for then."""
-        for action in self._actions:
-            if action.dest.startswith("trainer."):
-                action.help = argparse.SUPPRESS
-        return re.sub(r"(?::\w+:)?`+([^`]+)`+", r"\1", super().format_help(*args, **kwargs))
+from lit_prompt.files import replaced_whole
 
 
 class SaveConfig(SaveConfigCallback):
@@ -43,18 +35,22 @@ class SaveConfig(SaveConfigCallback):
             return
         path = folder / CONFIG_FILE
         if not path.exists():
-            self.parser.save(self.config, path, skip_none=False, overwrite=False, multifile=False)
+            with replaced_whole(path) as staging:
+                staging.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8", newline="\n")
         if isinstance(trainer.logger, TensorBoardLogger):
-            trainer.logger.experiment.add_text("config", f"```yaml\n{path.read_text()}\n```")
+            trainer.logger.experiment.add_text("config", f"```yaml\n{path.read_text(encoding='utf-8')}\n```")
 
 
 class RunCLI(LightningCLI):
     """A LightningCLI whose runs keep a folder in ``logs`` and whose mistakes are one line.
 
     It runs one of :attr:`commands`; without a command it makes the data module alone.
+
+    Attributes:
+        commands: what each command does, for its help.
     """
 
-    commands: tuple[str, ...]
+    commands: dict[str, str]
     #: First line, and beginning of the last lines, of the help.
     usage: str
     epilog: str
@@ -72,20 +68,26 @@ class RunCLI(LightningCLI):
     ) -> None:
         quiet()
         self._run_folder, self._name = arguments.run_folder, arguments.name
-        super().__init__(
-            model_class,
-            data_class,
-            save_config_callback=SaveConfig,
-            seed_everything_default=False,
-            trainer_defaults={"devices": 1, "enable_model_summary": False, "num_sanity_val_steps": 0}
-            | trainer_defaults,
-            auto_configure_optimizers=False,
-            parser_class=SettingsParser,
-            parser_kwargs={"exit_on_error": False},
-            args=[*([command] if command else []), *self.first_options, *arguments.options],
-            run=command is not None,
-            **kwargs,
-        )
+        self._made: list[Path] = []  # a new run's folder, and those around it
+        try:
+            super().__init__(
+                model_class,
+                data_class,
+                save_config_callback=SaveConfig,
+                seed_everything_default=False,
+                trainer_defaults={"devices": 1, "enable_model_summary": False, "num_sanity_val_steps": 0}
+                | trainer_defaults,
+                auto_configure_optimizers=False,
+                parser_class=SettingsParser,
+                parser_kwargs={"exit_on_error": False}
+                | {name: {"description": description} for name, description in self.commands.items()},
+                args=[*([command] if command else []), *self.first_options, *arguments.options],
+                run=command is not None,
+                **kwargs,
+            )
+        except InputError:
+            self._give_back()
+            raise
 
     @classmethod
     def subcommands(cls) -> dict[str, set[str]]:
@@ -107,8 +109,26 @@ class RunCLI(LightningCLI):
         parser.set_defaults({f"trainer.{k}": v for k, v in self.trainer_defaults.items() if k != "callbacks"})
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds ``--checkpoint``."""
+        """Adds ``--checkpoint`` and ``--logs``."""
         parser.add_lightning_class_args(SearchCheckpoint, "checkpoint")
+        parser.add_argument(
+            "--logs", type=Path | None, default=None, metavar="FOLDER",
+            help="where runs keep their folders, FOLDER/CONFIG/version_K (trainer.default_root_dir, else logs)",
+        )  # fmt: skip
+        parser.hidden = ("trainer",)
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser.usage = self.usage.replace("COMMAND", subcommand)
+        for group in parser._action_groups:
+            for action in group._group_actions:
+                if action.dest == "ckpt_path":
+                    action.help = "a checkpoint, in place of the one in the folder that --run names"
+                    group.title = "Which checkpoint"
+        if subcommand != "fit":  # the run has them
+            parser.hidden += ("model", "data", "checkpoint", "logs", "seed_everything")
+            parser.epilog = (parser.epilog or "").removeprefix(self.epilog).strip()
+        return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses; a mistake is told in one line."""
@@ -128,49 +148,63 @@ class RunCLI(LightningCLI):
         else:
             super().instantiate_classes()
 
+    @property
+    def logs(self) -> Path:
+        """Where runs keep their folders."""
+        root = self._get(self.config, "trainer").get("default_root_dir")
+        return Path(os.path.expanduser(self._get(self.config, "logs") or root or "logs"))
+
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """Logs to ``logs/<config>/version_k``, or to the folder of a run that is resumed, whatever logger began it."""
+        """Gives the run its folder: that of a run that is resumed or evaluated, or a new one in :attr:`logs`.
+
+        Unless there is another logger or none, TensorBoard's writes there, too; in a run that has been begun it always
+        does, as another one might begin its files anew.
+        """
         given = self._get(self.config_init, "trainer")
-        logger = given.get("logger")
-        if "logger" not in kwargs and (logger in (None, True) or (self._run_folder is not None and logger)):
-            kwargs["logger"] = False if given.get("fast_dev_run") else _run_logger(self._run_folder, self._name)
+        logger = kwargs.get("logger", given.get("logger"))
+        if (folder := self._folder(bool(given.get("fast_dev_run")))) is not None:
+            self.trainer_defaults["callbacks"].append(RunFolder(folder))
+            if logger in (None, True) or (self._run_folder is not None and logger):
+                kwargs["logger"] = _logger_in(folder)
+        elif logger in (None, True):
+            kwargs["logger"] = False
         try:
             return super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
             raise InputError(f"trainer: {' '.join(str(error).split())}") from error
 
+    def _folder(self, trial: bool) -> Path | None:
+        """Folder of the run; None for one that keeps nothing."""
+        if trial or self._run_folder is not None or self.subcommand == "validate":
+            return None if trial else self._run_folder
+        runs = self.logs / self._name
+        new = [folder for folder in (runs, self.logs) if not folder.exists()]
+        try:
+            self._made = [claim_run_folder(runs), *new]
+        except OSError as error:
+            why = f"the run's folder cannot be written ({error.strerror})"
+            raise InputError(f"{runs}: {why}; free the path or name another with --logs") from error
+        return self._made[0]
+
     def _run_subcommand(self, subcommand: str) -> None:
-        """Runs the trainer; a new run that is refused before its settings are saved leaves no folder."""
         try:
             super()._run_subcommand(subcommand)
         except MisconfigurationException as error:
             raise InputError(f"trainer: {' '.join(str(error).split())}") from error
-        except InputError:
-            folder = run_folder(self.trainer)
-            if self._run_folder is None and folder is not None:
-                _remove_if_empty(folder)
-            raise
+
+    def _give_back(self) -> None:
+        """Removes the folders that were made for a new run, unless something was found already."""
+        if not self._made or (self._made[0] / CHECKPOINT).exists():
+            return
+        shutil.rmtree(self._made[0], ignore_errors=True)
+        for folder in self._made[1:]:
+            with contextlib.suppress(OSError):  # another run may be in it by now
+                folder.rmdir()
 
 
-def _run_logger(folder: Path | None, name: str) -> TensorBoardLogger:
-    """The logger of a run that is resumed or evaluated in its folder, or of a new one."""
-    root, version = Path("logs"), None
-    if folder is not None:
-        folder = folder if len(folder.parts) > 2 else folder.resolve()
-        root, name, version = folder.parents[1], folder.parent.name, folder.name
-    logger = TensorBoardLogger(root, name, version, default_hp_metric=False)
-    try:
-        Path(logger.log_dir).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        problem = f"the run's folder cannot be written ({error.strerror}); free the path or set trainer.logger"
-        raise InputError(f"{logger.log_dir}: {problem}") from error
-    return logger
-
-
-def _remove_if_empty(folder: Path) -> None:
-    """Removes a run's folder that holds TensorBoard's events alone."""
-    if folder.is_dir() and all(file.name.startswith("events.out.tfevents.") for file in folder.iterdir()):
-        shutil.rmtree(folder)
+def _logger_in(folder: Path) -> TensorBoardLogger:
+    whole = folder if len(folder.parts) > 2 else folder.resolve()
+    return TensorBoardLogger(whole.parents[1], whole.parent.name, whole.name, default_hp_metric=False)
 
 
 def _check_checkpoint(command: str, path: Any) -> None:
@@ -193,9 +227,11 @@ def quiet() -> None:
     for message in (
         ".*does not have many workers.*",  # the loader reads one memory-mapped chunk an epoch
         ".*in eval mode at the start of training.*",  # the LM is frozen
-        ".*dataloader's?.*not resumable.*",  # every batch of an epoch is the same
+        ".*not resumable.*",  # every batch of an epoch is the same
+        ".*available.* but not used.*",  # which device is used is said
         ".*this fit will run with no optimizer.*",  # hard prompts have none
         ".*LightningCLI's args parameter.*",
+        ".*smaller than the logging interval.*",  # the curves have steps of their own
         ".*LeafSpec.*",  # Lightning 2.6 with a newer torch
         ".*Total length of `list` across ranks is zero.*",  # a fit validates at its end, not in between
     ):

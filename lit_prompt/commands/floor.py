@@ -2,11 +2,10 @@
 
 import tempfile
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 from lit_prompt.cli.parser import writing
-from lit_prompt.cli.prompt import read_data
+from lit_prompt.cli.prompt import PromptCLI
 from lit_prompt.errors import InputError
 from lit_prompt.files import free_path
 from lit_prompt.lm import FrozenLM
@@ -22,16 +21,17 @@ def run(options: Namespace) -> None:
     """Solves the floors of a config's targets; prints and writes them."""
     if not options.tolerance > 0:
         raise InputError(f"--tolerance is {options.tolerance}; it must be positive")
-    out = options.out or Path("logs") / options.settings.name / "floors.parquet"
+    cli = PromptCLI(None, options.settings)
+    out = options.out or cli.logs / options.settings.name / "floors.parquet"
     with writing(out, _ADVICE):  # found out before anything is solved
         if options.out is not None and out.exists():
             raise InputError(f"--out: {out} exists; floors are never overwritten, name another file")
         place = next(folder for folder in out.absolute().parents if folder.exists())
         tempfile.TemporaryFile(dir=place).close()
-    data = read_data(options.settings)
+    data = cli.datamodule
     data.setup("floor")
     lm = FrozenLM.load(data.lm, data.lm_options)
-    floors = Floors(lm, Path("logs") / FOLDER, options.tolerance)
+    floors = Floors(lm, cli.logs / FOLDER, options.tolerance)
     if floors.why_not is not None:
         raise InputError(f"--lm {data.lm}: {floors.why_not}")
     rows: list[dict[str, Any]] = []

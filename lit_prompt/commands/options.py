@@ -1,6 +1,7 @@
 """The options of the commands in this folder. A command's module is imported after its options are read."""
 
 import importlib
+import os
 from collections.abc import Sequence
 
 from lit_prompt.cli.arguments import read_arguments
@@ -24,6 +25,9 @@ examples:
   lit_prompt targets validate data/targets/die.jsonl
 """
 
+#: Commands that take the options of ``fit``, too.
+TAKING_SETTINGS = ("shortest", "floor", "targets build")
+
 
 def run_command(name: str, args: Sequence[str]) -> None:
     """Runs a command: hands its options, and those that are left for ``fit`` as ``settings``, to its module's ``run``.
@@ -42,20 +46,26 @@ def run_command(name: str, args: Sequence[str]) -> None:
             return
         check_command(args[0], ("build", "show", "validate"), "targets: ")
         name, args = f"targets {args[0]}", args[1:]
-    parser = {
-        "report": _report,
-        "shortest": _shortest,
-        "floor": _floor,
-        "targets build": _build,
-        "targets show": _show,
-        "targets validate": _validate,
-    }[name]()
-    if name in ("shortest", "floor", "targets build"):
+    parser = parsers()[name]
+    if name in TAKING_SETTINGS:
         options, rest = parser.parse_known_args(args)
         options.settings = read_arguments(name, rest)
     else:
         options = parser.parse_args(args)
     importlib.import_module(f"lit_prompt.commands.{name.replace(' ', '_')}").run(options)
+
+
+def parsers() -> dict[str, CommandParser]:
+    """What reads the options of each command."""
+    return {
+        "report": _report(),
+        "shortest": _shortest(),
+        "floor": _floor(),
+        "completion": _completion(),
+        "targets build": _build(),
+        "targets show": _show(),
+        "targets validate": _validate(),
+    }
 
 
 def _report() -> CommandParser:
@@ -125,6 +135,21 @@ examples:
     return parser
 
 
+def _completion() -> CommandParser:
+    parser = CommandParser(
+        "completion",
+        "bash|zsh",
+        description="Prints a script with which the shell completes commands, options and files.",
+        epilog="""\
+examples:
+  lit_prompt completion bash > ~/.local/share/bash-completion/completions/lit_prompt
+  lit_prompt completion zsh > ~/.zfunc/_lit_prompt    # a folder of $fpath, before compinit
+""",
+    )
+    parser.add_argument("shell", choices=("bash", "zsh"), help="whose script is printed")
+    return parser
+
+
 def _build() -> CommandParser:
     parser = CommandParser(
         "targets build",
@@ -172,7 +197,7 @@ def _validate() -> CommandParser:
 
 
 def _with_tokenizer(parser: CommandParser, lm: str) -> CommandParser:
-    parser.add_argument("--lm", metavar="NAME_OR_PATH", help=lm)
+    parser.add_argument("--lm", metavar="NAME_OR_PATH", type=os.path.expanduser, help=lm)
     parser.add_argument("--lm_options.revision", metavar="R", dest="revision", help="branch, tag or commit on the hub")
     parser.add_argument(
         "--lm_options.trust_remote_code", metavar="BOOL", dest="trust_remote_code", default="false",

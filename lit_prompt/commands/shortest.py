@@ -10,7 +10,7 @@ import pyarrow as pa
 from lit_prompt.cli.arguments import RunArguments, read_arguments
 from lit_prompt.cli.prompt import PromptCLI
 from lit_prompt.data import TargetSet
-from lit_prompt.data.datamodule import run_folder
+from lit_prompt.data.run_folder import run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.files import free_path
 from lit_prompt.records.results import RESULTS
@@ -64,7 +64,7 @@ class _KeptFit(PromptCLI):
     def before_fit(self) -> None:
         """Refuses a run that keeps none, before it is searched."""
         if run_folder(self.trainer) is None:
-            raise InputError("shortest: every length keeps a run's folder; leave trainer.logger and fast_dev_run alone")
+            raise InputError("shortest: every length keeps a run's folder; leave trainer.fast_dev_run alone")
 
 
 def _fit_and_test(arguments: RunArguments) -> tuple[Path, TargetSet]:

@@ -1,9 +1,10 @@
 """``lit_prompt targets build``: the targets of a config, made once and saved."""
 
+import shlex
 from argparse import Namespace
 
 from lit_prompt.cli.parser import writing
-from lit_prompt.cli.prompt import read_data
+from lit_prompt.cli.prompt import PromptCLI
 from lit_prompt.errors import InputError
 from lit_prompt.results.console import console, say
 from lit_prompt.results.targets_shown import print_remarks, print_summary
@@ -14,13 +15,14 @@ def run(options: Namespace) -> None:
     folder = options.out
     if folder.exists():
         raise InputError(f"--out: {folder} exists; targets are never overwritten, name another folder")
-    data = read_data(options.settings)
+    data = PromptCLI(None, options.settings).datamodule
     if data.load is not None:
         raise InputError(f"data.load is {data.load}: these targets are built already; remove it to build data.families")
     with writing(folder), console.status(f"building {folder}"):
         targets = data.build(folder)
     print_summary(targets)
     print_remarks(targets.rejected, data.notes)
-    config = "".join(f" --config {path}" for path in options.settings.configs)
-    say("", f"targets   {folder}", "", "Next:", f"  lit_prompt targets show {folder}    # table and picture")
-    say(f"  lit_prompt fit{config} --data.load {folder}")
+    quoted = shlex.quote(str(folder))
+    config = "".join(f" --config {shlex.quote(str(path))}" for path in options.settings.configs)
+    say("", f"targets   {folder}", "", "Next:", f"  lit_prompt targets show {quoted}    # table and picture")
+    say(f"  lit_prompt fit{config} --data.load {quoted}")

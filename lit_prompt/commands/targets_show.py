@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lit_prompt.cli.parser import user_path
 from lit_prompt.data import TargetSet
 from lit_prompt.data.datamodule import check_vocabulary
 from lit_prompt.errors import InputError
@@ -63,7 +64,7 @@ def _set_folder(folder: Path) -> Path:
 
         settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         if load := settings.get("data", {}).get("load"):
-            return Path(load)
+            return user_path(load)
     return folder
 
 

@@ -1,6 +1,7 @@
 """Targets as a LightningDataModule."""
 
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
@@ -12,6 +13,7 @@ import lightning as L
 from torch.utils.data import DataLoader, Sampler
 
 from lit_prompt.data.families import TargetFamily
+from lit_prompt.data.run_folder import run_folder
 from lit_prompt.data.target import Rejected, Target
 from lit_prompt.data.target_set import TargetBatch, TargetSet
 from lit_prompt.errors import InputError
@@ -19,13 +21,6 @@ from lit_prompt.lm import DEFAULT_LM, LMOptions, Vocabulary
 
 _log = logging.getLogger(__name__)
 _MOST_REMARKS = 20
-
-
-def run_folder(trainer: L.Trainer) -> Path | None:
-    """Folder of a trainer's run; None for a run that keeps none (``trainer.logger: false``, ``fast_dev_run``)."""
-    if trainer.logger is None or trainer.log_dir is None:
-        return None
-    return Path(trainer.log_dir)
 
 
 def check_vocabulary(targets: TargetSet, vocabulary: Vocabulary) -> None:
@@ -96,8 +91,8 @@ class TargetDataModule(L.LightningDataModule):
             raise InputError("no targets: give data.families (see configs/demo.yaml) or data.load")
         self.families = families or []
         self.chunk_size = chunk_size
-        self.load = load
-        self.lm = lm
+        self.load = None if load is None else Path(os.path.expanduser(load))
+        self.lm = os.path.expanduser(lm)
         self.lm_options = lm_options or LMOptions()
         self.notes = []
         self.vocabulary = Vocabulary.load(self.lm, self.lm_options)
@@ -111,7 +106,7 @@ class TargetDataModule(L.LightningDataModule):
         if hasattr(self, "targets"):
             return
         if self.load is not None:
-            self.targets = TargetSet(Path(self.load))
+            self.targets = TargetSet(self.load)
             check_vocabulary(self.targets, self.vocabulary)
             return
         self.targets = self.build(self._folder(stage))

@@ -1,5 +1,6 @@
 """Natural text: files, saved datasets and datasets of the hub, read one document at a time."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,17 +56,18 @@ class TextSource:
     def _rows(self) -> Iterator[dict[str, Any]]:
         import datasets
 
-        *_, name, compression = ["", "", *Path(self.path).suffixes]
+        path = Path(os.path.expanduser(self.path))
+        *_, name, compression = ["", "", *path.suffixes]
         kind = _BUILDERS.get(name if compression in _COMPRESSED else compression)
         try:
-            if Path(self.path).is_dir():
-                rows = datasets.load_from_disk(self.path)
+            if path.is_dir():
+                rows = datasets.load_from_disk(str(path))
                 rows = rows[self.split] if isinstance(rows, datasets.DatasetDict) else rows
-            elif Path(self.path).exists():
+            elif path.exists():
                 if kind is None:
                     raise InputError(f"{self.path}: the name must end in {', '.join(_BUILDERS)} (also compressed)")
                 reading = {"sample_by": "document"} if kind == "text" else {}
-                rows = datasets.load_dataset(kind, data_files=self.path, split="train", streaming=True, **reading)
+                rows = datasets.load_dataset(kind, data_files=str(path), split="train", streaming=True, **reading)
             elif kind or self.path.startswith((".", "/", "~")) or self.path.count("/") > 1:
                 raise InputError(f"{self.path}: no such file; the path is taken from the folder you are in")
             else:

@@ -3,7 +3,13 @@
 from typing import TYPE_CHECKING
 
 import lightning as L
-from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
+    EarlyStopping,
+    LearningRateFinder,
+    StochasticWeightAveraging,
+    Timer,
+)
 
 from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.errors import InputError
@@ -11,6 +17,8 @@ from lit_prompt.errors import InputError
 if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
 
+_LIMITED = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
+_STOPPING = (BatchSizeFinder, EarlyStopping, LearningRateFinder, StochasticWeightAveraging)
 _COUNTS = ("length", "steps", "restarts", "patience", "max_forward_passes")
 
 
@@ -26,11 +34,9 @@ def check_settings(module: "PromptModule", stage: str) -> None:
         value = getattr(module, name, None)
         if value is not None and value < 1:
             raise InputError(f"model.{name} is {value}; it must be at least 1")
-    if stage != "fit":
-        return
-    if hasattr(module, "results") and bool(module.results.searched.any()):
+    if stage == "fit" and hasattr(module, "results") and bool(module.results.searched.any()):
         raise InputError("this module has searched before; make a new one for another fit")
-    _refuse_cut_chunks(trainer)
+    _refuse_cut_short(trainer, stage)
 
 
 def refuse_many_devices(trainer: L.Trainer) -> None:
@@ -39,14 +45,34 @@ def refuse_many_devices(trainer: L.Trainer) -> None:
         raise InputError("a run uses one device; set trainer.devices to 1 and start one run for each device")
 
 
-def _refuse_cut_chunks(trainer: L.Trainer) -> None:
-    """Refuses trainer settings that end a chunk before its steps: it would count as searched."""
-    timed = any(isinstance(callback, Timer) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-    cut = trainer.max_steps != -1 or trainer.limit_train_batches not in (1.0, None)
-    if (cut or timed) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+def _refuse_cut_short(trainer: L.Trainer, stage: str) -> None:
+    """Refuses trainer settings with which less is searched or evaluated than the results would say."""
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return  # a trial, which keeps nothing
+    limit = f"limit_{_LIMITED[stage]}_batches"
+    batches = getattr(trainer, limit)
+    cut = ["overfit_batches"] if trainer.overfit_batches else []  # type: ignore[attr-defined]
+    cut += [limit] if batches != 1 or isinstance(batches, int) else []  # 1.0 is all of them, 1 a single one
+    if stage != "fit":
+        if cut:
+            raise InputError(f"trainer.{cut[0]} would leave targets out of the results; leave it away")
+        return
+    if trainer.max_epochs == 0:
+        raise InputError("trainer.max_epochs is 0, so nothing would be searched; leave it away")
+    if trainer.val_check_interval != 1.0:  # type: ignore[attr-defined]
+        raise InputError("trainer.val_check_interval: a fit does not validate; run lit_prompt validate on it")
+    cut += ["max_steps"] if trainer.max_steps != -1 else []
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Timer):
+            cut.append("max_time")
+        elif isinstance(callback, _STOPPING):
+            raise InputError(
+                f"trainer.callbacks: {type(callback).__name__} would change how long a chunk is searched; set "
+                "model.steps, model.patience or model.kl_tolerance"
+            )
+    if cut:
         raise InputError(
-            "trainer.max_steps, max_time and limit_train_batches would cut a chunk short; set model.steps, or stop "
-            "with Ctrl-C and resume with --run"
+            f"trainer.{cut[0]} would cut a chunk short; set model.steps, or stop with Ctrl-C and resume with --run"
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.data import TargetBatch
-from lit_prompt.data.datamodule import run_folder
+from lit_prompt.data.run_folder import run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.functional import OutputHead, kl_floor, kl_on_sphere
 from lit_prompt.lm import FrozenLM, output_geometry
@@ -23,10 +23,8 @@ FOLDER = "floors"
 
 def floors_folder(trainer: L.Trainer) -> Path | None:
     """Where all runs beside a trainer's keep their floors; None for a run that keeps nothing."""
-    logger = trainer.logger
-    if run_folder(trainer) is None or logger is None or logger.save_dir is None:
-        return None
-    return Path(logger.save_dir) / FOLDER
+    run = run_folder(trainer)
+    return None if run is None else run.absolute().parents[1] / FOLDER
 
 
 class Floors:

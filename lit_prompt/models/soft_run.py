@@ -1,5 +1,7 @@
 """The prompts of a soft run, and the tokens nearest to them."""
 
+import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,11 +36,10 @@ class SoftRun:
     def __init__(self, folder: str | None, length: int, lm: FrozenLM, target_ids: Sequence[str]) -> None:
         if folder is None:
             raise InputError("model.start.kind is soft, so model.start.soft_run must name the folder of a soft run")
-        found = newest(Path(folder), "prompts.safetensors")
+        found = newest(Path(os.path.expanduser(folder)), "prompts.safetensors")
         if found is None:
-            raise InputError(
-                f"model.start.soft_run: {folder} holds no prompts; run lit_prompt test --run {folder} first"
-            )
+            command = f"lit_prompt test --run {shlex.quote(folder)}"
+            raise InputError(f"model.start.soft_run: {folder} holds no prompts; run {command} first")
         prompts, about = read_prompts(found)
         self._prompts = {target_id: torch.from_numpy(prompt) for target_id, prompt in prompts.items()}
         if about.get("lm_fingerprint") != lm.fingerprint:

@@ -1,5 +1,6 @@
 """``lit_prompt pretrain``: the training of an LM from the command line."""
 
+import shlex
 from collections.abc import Sequence
 
 from lightning.pytorch.callbacks import LearningRateMonitor
@@ -8,13 +9,13 @@ from lit_prompt.cli.arguments import RunArguments, read_arguments
 from lit_prompt.cli.run import RunCLI
 from lit_prompt.pretrain.datamodule import TextDataModule
 from lit_prompt.pretrain.module import CausalLMTraining
-from lit_prompt.results.console import console
+from lit_prompt.results.console import console, say
 
 
 class PretrainCLI(RunCLI):
     """Trains an LM and its tokenizer."""
 
-    commands = ("fit",)
+    commands = {"fit": "Trains a causal LM and its tokenizer from a text."}
     usage = "lit_prompt pretrain --config FILE [--run FOLDER] [--data.texts.path FILE] [--KEY VALUE ...]"
     epilog = "Trains a causal LM from random weights; the finished LM is a folder that --lm takes."
 
@@ -33,9 +34,8 @@ class PretrainCLI(RunCLI):
             if name.startswith("val/"):
                 console.print(f"{name.removeprefix('val/')}   {float(value):.4f} on held-out text", soft_wrap=True)
         if (folder := self.model.folder) is not None and folder.exists():
-            console.print(
-                f"LM   {folder}\n\nNext:\n  lit_prompt fit --config configs/demo.yaml --lm {folder}", soft_wrap=True
-            )
+            say(f"LM   {folder}", "", "Next:")
+            say(f"  lit_prompt fit --config configs/demo.yaml --lm {shlex.quote(str(folder))}")
 
 
 def main(args: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """Text as batches of token windows."""
 
+import os
 import tempfile
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lit_prompt.data.datamodule import run_folder
+from lit_prompt.data.run_folder import run_folder
 from lit_prompt.data.texts import TextSource
 from lit_prompt.errors import InputError
 from lit_prompt.files import replaced_whole
@@ -90,7 +91,7 @@ class TextDataModule(L.LightningDataModule):
     def _tokenizer(self) -> Any:
         if isinstance(self.tokenizer_source, TokenizerTraining):
             return train_tokenizer(self.texts.texts(), self.tokenizer_source)
-        tokenizer = load_tokenizer(self.tokenizer_source, LMOptions())
+        tokenizer = load_tokenizer(os.path.expanduser(self.tokenizer_source), LMOptions())
         if tokenizer.eos_token_id is None:
             raise InputError(f"data.tokenizer: {self.tokenizer_source} has no end-of-text token")
         return tokenizer

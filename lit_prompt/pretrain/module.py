@@ -1,6 +1,7 @@
 """Ordinary training of a causal LM."""
 
 import math
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
 
-from lit_prompt.data.datamodule import run_folder
+from lit_prompt.data.run_folder import run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.pretrain.datamodule import TextDataModule
 
@@ -51,7 +52,7 @@ class CausalLMTraining(L.LightningModule):
         self.optimizer = optimizer
         self.warmup_steps = warmup_steps
         self.final_lr = final_lr
-        self.out = out
+        self.out = None if out is None else Path(os.path.expanduser(out))
         self.save_dtype = save_dtype
         self.seed = seed
 

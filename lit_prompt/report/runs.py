@@ -1,6 +1,7 @@
 """Reads the results of runs."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -60,7 +61,7 @@ def _missing(path: Path) -> str:
     if not path.exists():
         return f"report: no run {path}; runs are in logs/CONFIG/version_K"
     if (path / "config.yaml").is_file():
-        return f"report: {path} has no results.parquet; run lit_prompt test --run {path} first"
+        return f"report: {path} has no results.parquet; run lit_prompt test --run {shlex.quote(str(path))} first"
     return f"report: {path} is no run's folder (it holds neither results.parquet nor config.yaml)"
 
 
@@ -69,7 +70,8 @@ def _read(results: Path) -> Run:
     every = RESULTS.read(results).to_pylist()
     searched = [_finite(row) | {"run": str(results)} for row in every if row["kl"] is not None]
     if not searched:
-        raise InputError(f"report: {results} holds no target that was searched; run lit_prompt fit --run {folder}")
+        resume = f"lit_prompt fit --run {shlex.quote(str(folder))}"
+        raise InputError(f"report: {results} holds no target that was searched; run {resume}")
     rows = [row for row in searched if math.isfinite(row["kl"])]
     if not rows:
         raise InputError(f"report: {results} holds no KL that is finite; search again with another start or precision")

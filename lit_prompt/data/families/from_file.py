@@ -1,6 +1,7 @@
 """A user's own targets."""
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ class FromFile(TargetFamily):
         """
         names: dict[str, str] = {}
         answer_ids = AnswerIds(vocabulary)
-        for entry in read_distributions(Path(self.path), report):
+        for entry in read_distributions(Path(os.path.expanduser(self.path)), report):
             if warn is not None:
                 for warning in entry.warnings:
                     warn(warning)

@@ -1,6 +1,7 @@
 """Targets that a language model makes."""
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -90,6 +91,7 @@ class FromLM(TargetFamily):
             if vocabulary.lm is None:
                 raise InputError(f"family {self.name}: name the LM that makes the targets with init_args.lm")
             path, options = vocabulary.lm, vocabulary.options
+        path = os.path.expanduser(path)
         theirs = Vocabulary.load(path, options)
         carry = VocabularyMap(theirs, vocabulary, self.vocabulary_map)
         lm = FrozenLM.load(path, options)
