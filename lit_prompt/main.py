@@ -1,6 +1,7 @@
 """``lit_prompt``: the command. Help and version answer before anything heavy is imported."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from lit_prompt.cli.arguments import read_arguments
 from lit_prompt.cli.parser import check_command
 from lit_prompt.commands.options import run_command
 from lit_prompt.errors import shown_errors
+from lit_prompt.interruption import signals_taken
 
 USAGE = """\
 usage: lit_prompt COMMAND [--config FILE] [--lm NAME_OR_PATH] [--KEY VALUE ...]
@@ -63,7 +65,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Runs the command line: ``args``, or those of the process.
 
     Raises:
-        SystemExit: with code 2 after a mistake of the user, 130 after Ctrl-C.
+        SystemExit: with code 2 after a mistake of the user, 130 after Ctrl-C, 143 after SIGTERM.
     """
     command, *options = (sys.argv[1:] if args is None else args) or ["help"]
     if command in ("-h", "--help", "help"):
@@ -76,7 +78,8 @@ def main(args: Sequence[str] | None = None) -> None:
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # five retries, then our own line
     # same rounding in every run on a CPU, whatever else the machine is doing; read when torch is imported
     os.environ.setdefault("MKL_CBWR", "AUTO")
-    with shown_errors():
+    again = f"Interrupted; what was finished is kept. Begin again with: {shlex.join(['lit_prompt', command, *options])}"
+    with signals_taken(again), shown_errors(again):
         check_command(command, COMMANDS)
         if command in SEARCHES:
             arguments = read_arguments(command, options, takes_run=True)

@@ -15,11 +15,12 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_prompt.callbacks.checkpoint import SearchCheckpoint
+from lit_prompt.callbacks.checkpoint import SearchCheckpoint, how_to_go_on
 from lit_prompt.cli.arguments import CONFIG_FILE, RunArguments
 from lit_prompt.cli.mistakes import explain
 from lit_prompt.data.datamodule import run_folder
 from lit_prompt.errors import InputError
+from lit_prompt.interruption import Interrupted
 
 
 class SettingsParser(LightningArgumentParser):
@@ -145,6 +146,10 @@ class RunCLI(LightningCLI):
             super()._run_subcommand(subcommand)
         except MisconfigurationException as error:
             raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+        except Interrupted as stop:
+            if subcommand == "fit":
+                stop.advice = how_to_go_on(self.trainer, getattr(self.model, "command", "fit"))
+            raise
         except InputError:
             folder = run_folder(self.trainer)
             if self._run_folder is None and folder is not None:

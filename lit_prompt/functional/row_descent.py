@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from lit_prompt.functional.row_loop import State, until_done
+from lit_prompt.functional.row_loop import State, go_on_always, until_done
 
 _SUFFICIENT = 1e-4
 _MOST_CUTS = 40
@@ -34,17 +34,19 @@ class Problems:
     Attributes:
         objective: takes points ``[row, dim]``, which problems they belong to ``[row]``, and the dtype of its products;
             gives values ``[row]`` and gradients ``[row, dim]``, all float64.
-        gap: takes points and gradients; gives what is to become small ``[row]``.
+        gap: takes points, values and gradients; gives what is to become small ``[row]``.
         tolerance: a problem ends when its gap is at most this, and when a step leaves it where it is.
         max_steps: it ends after this many steps whatever its gap.
         products: dtype of the products, float64 or float32.
+        go_on: is told before each step how many problems are left; where it says no, all end as they are.
     """
 
     objective: Callable[[Tensor, Tensor, torch.dtype], tuple[Tensor, Tensor]]
-    gap: Callable[[Tensor, Tensor], Tensor]
+    gap: Callable[[Tensor, Tensor, Tensor], Tensor]
     tolerance: float
     max_steps: int
     products: torch.dtype = torch.float64
+    go_on: Callable[[int], bool] = go_on_always
 
     def rows(self, problem: Tensor, point: Tensor) -> Rows:
         """Problems at points."""
@@ -78,7 +80,7 @@ def descend(
 
     def look(row: Tensor, stuck: Tensor, *state: Tensor) -> tuple[Tensor, State, State]:
         point, value, gradient, *_ = state
-        gap = problems.gap(point, gradient)
+        gap = problems.gap(point, value, gradient)
         return (gap <= problems.tolerance) | stuck, (point, value, gap), state
 
     def move(number: int, *state: Tensor) -> State:
@@ -89,7 +91,8 @@ def descend(
     every = torch.arange(len(start), device=start.device)
     rows = problems.rows(every, start)
     stuck = torch.zeros_like(every, dtype=torch.bool)
-    (point, value, gap), steps = until_done(look, move, (stuck, *rows[1:], *memory(rows)), problems.max_steps)
+    start_state = (stuck, *rows[1:], *memory(rows))
+    (point, value, gap), steps = until_done(look, move, start_state, problems.max_steps, problems.go_on)
     return Descent(point, value, gap, steps)
 
 

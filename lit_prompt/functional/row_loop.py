@@ -8,11 +8,17 @@ from torch import Tensor
 State = tuple[Tensor, ...]
 
 
+def go_on_always(left: int) -> bool:
+    """Ends no row before its end, however many are left."""
+    return True
+
+
 def until_done(
     look: Callable[..., tuple[Tensor, State, State]],
     move: Callable[..., State],
     state: Sequence[Tensor],
     max_steps: int,
+    go_on: Callable[[int], bool] = go_on_always,
 ) -> tuple[State, Tensor]:
     """Moves every row until it is done; rows that are done leave the work to the others.
 
@@ -21,6 +27,7 @@ def until_done(
         move: takes the number of the step, from 1, rows, and what ``look`` gave for them; gives their next state.
         state: tensors ``[row, ...]`` that stay with their row.
         max_steps: a row ends after so many steps in any case.
+        go_on: is told before each step how many rows are left; where it says no, they end as they are.
 
     Returns:
         What each row had found at its end, and how many steps it took ``[row]``.
@@ -28,7 +35,7 @@ def until_done(
     row, ended = torch.arange(len(state[0]), device=state[0].device), []
     for number in range(max_steps + 1):
         done, found, ready = look(row, *state)
-        done |= number == max_steps
+        done |= number == max_steps or not go_on(int((~done).sum()))
         if done.any() or not len(row):
             ended.append((row[done], torch.full_like(row[done], number), *(x[done] for x in found)))
             row, ready = row[~done], tuple(x[~done] for x in ready)

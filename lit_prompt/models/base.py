@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from lit_prompt.data import TargetBatch
-from lit_prompt.data.datamodule import TargetDataModule
+from lit_prompt.data.datamodule import TargetDataModule, run_folder
 from lit_prompt.lm import FrozenLM
 from lit_prompt.models.checkpoint import read_contents, write_contents
 from lit_prompt.models.checks import check_fit, check_found_any, check_settings, check_targets
 from lit_prompt.models.chunk import progress
 from lit_prompt.models.evaluation import Evaluator
-from lit_prompt.models.floors import Floors, floors_folder
+from lit_prompt.models.floors import FloorOptions, Floors, floors_folder
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.objectives import Objective
 from lit_prompt.records.results import Columns
@@ -39,6 +39,7 @@ class PromptModule(L.LightningModule, ABC):
     results: SearchResults  # what was found, for every target
     soft_run: SoftRun | None = None  # whose prompts a search for tokens starts from
     allowed: Tensor  # which ids a token prompt may hold
+    floor_options = FloorOptions()
 
     def __init__(self, before: str, after: str, seed: int, objective: Objective) -> None:
         super().__init__()
@@ -90,7 +91,8 @@ class PromptModule(L.LightningModule, ABC):
             self.lm = FrozenLM.load(self.lm_path, self.lm_options, self.trainer.strategy.root_device)
             self.contexts = Contexts(self.before, self.after, self.lm, self.data.vocabulary)
             check_targets(self)
-            self.floors = Floors(self.lm, floors_folder(self.trainer))
+            writes = run_folder(self.trainer) is not None
+            self.floors = Floors(self.lm, floors_folder(self.trainer), self.floor_options, writes)
             self.prepare()
             self.evaluator = Evaluator(self)
 

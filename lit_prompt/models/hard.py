@@ -13,6 +13,7 @@ from lit_prompt.errors import InputError
 from lit_prompt.lm import AllowedTokens
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.chunk import chunk_scorer
+from lit_prompt.models.prompt_texts import prompt_texts
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.objectives import ForwardKL, Objective
 from lit_prompt.search import (
@@ -178,9 +179,8 @@ class HardPrompt(PromptModule):
         index, best = current
         score, restart = best.kl.unflatten(0, (len(index), self.restarts)).min(1)
         ids = best.prompts[torch.arange(len(index)) * self.restarts + restart].tolist()
-        trips = [self.contexts.round_trip(context) for context in self.contexts.of_all(self.data.targets.batch(index))]
-        texts = [trip.text(own) if s < float("inf") else "" for trip, own, s in zip(trips, ids, score, strict=True)]
-        return score.tolist(), texts
+        texts = prompt_texts(self.contexts, self.data.targets.batch(index), ids)
+        return score.tolist(), [text if s < float("inf") else "" for text, s in zip(texts, score, strict=True)]
 
     # ---- state ----
 

@@ -1,6 +1,7 @@
 """The texts of token prompts, and what becomes of the KL when those are read again."""
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -13,6 +14,12 @@ from lit_prompt.scoring import Context, Contexts
 
 if TYPE_CHECKING:
     from lit_prompt.models.evaluation import Evaluator
+
+
+def prompt_texts(contexts: Contexts, batch: TargetBatch, ids: Sequence[Sequence[int]]) -> list[str]:
+    """The texts of some targets' prompts, as they stand in their contexts."""
+    trips = [contexts.round_trip(context) for context in contexts.of_all(batch)]
+    return [trip.text(own) for trip, own in zip(trips, ids, strict=True)]
 
 
 def text_columns(
@@ -28,7 +35,7 @@ def text_columns(
         searched: whether each target has one.
     """
     trips = [contexts.round_trip(context) for context in contexts.of_all(batch)]
-    texts = [trip.text(own) for trip, own in zip(trips, ids.tolist(), strict=True)]
+    texts = prompt_texts(contexts, batch, ids.tolist())
     again = [trip.read_again([own])[0] for trip, own in zip(trips, ids.tolist(), strict=True)]
     log_q = evaluator.after([Context("", "", tuple(own), (), own=False) for own in again])
     kl = kl_divergence(double(batch.log_probs), log_q).tolist()

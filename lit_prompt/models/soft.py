@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
 from lit_prompt.functional import seed_for
+from lit_prompt.interruption import interruptible
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.chunk import chunk_scorer
 from lit_prompt.models.lift import lift, why_no_lift
@@ -93,6 +95,7 @@ class SoftPrompt(PromptModule):
         self._lifts = False  # whether prompts start at the lift
         self._chunk: int | None = None  # the number of the one under search
         self._index: list[int] = []
+        self._step_begun = False  # whether the present step has changed anything
         self._scorer: LMScorer | None = None
 
     @property
@@ -172,30 +175,30 @@ class SoftPrompt(PromptModule):
         """Begins a chunk, and ends it (-1) when no search in it goes on."""
         if self._scorer is None or self._scorer.slots.target_ids != batch.target_id:
             self._scorer = chunk_scorer(self, batch)
-        self._index = batch.index
         if self._chunk != self.current_epoch:
             self._begin_chunk(batch, self._scorer)
         return None if bool(self.best.running.any()) else -1
 
     def _begin_chunk(self, batch: TargetBatch, scorer: LMScorer) -> None:
         started = time.perf_counter()
-        starts = [
-            self._initializer.draw(seed_for(self.seed, target_id, restart))
-            for target_id in batch.target_id
-            for restart in range(self.restarts)
-        ]
-        with torch.no_grad():
-            self.prompt.zero_()
-            self.prompt[: len(starts)] = torch.stack(starts).to(self.prompt)
-            if self._lifts:
-                self._lift(batch, scorer, self.prompt[: len(starts)])
-            self._project()
+        with interruptible():
+            starts = [
+                self._initializer.draw(seed_for(self.seed, target_id, restart))
+                for target_id in batch.target_id
+                for restart in range(self.restarts)
+            ]
+            with torch.no_grad():
+                self.prompt.zero_()
+                self.prompt[: len(starts)] = torch.stack(starts).to(self.prompt)
+                if self._lifts:
+                    self._lift(batch, scorer, self.prompt[: len(starts)])
+                self._project()
         self.trainer.optimizers[0].load_state_dict(deepcopy(self._optimizer_start))
         if (scheduler := self._scheduler()) is not None:
             scheduler.load_state_dict(deepcopy(self._scheduler_start))
         self.best.reset(len(starts))
         self.best.spend(self.best.running, time.perf_counter() - started)
-        self._chunk = self.current_epoch
+        self._chunk, self._index = self.current_epoch, batch.index
 
     def _lift(self, batch: TargetBatch, scorer: LMScorer, prompts: Tensor) -> None:
         """Lifts the first restart of every target."""
@@ -210,15 +213,19 @@ class SoftPrompt(PromptModule):
         """One step of all searches of the chunk that still go on; the first one ends where lifted prompts stand."""
         started = time.perf_counter()
         running = self.best.running
-        self.best.steps += running
+        sphere = None
+        if batch_idx == 0 and self._lifts and self.lift_tolerance is not None:
+            with interruptible():
+                sphere = self.floors.sphere_points(batch)[1].repeat_interleave(self.restarts)
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
+        self._step_begun = False
         loss = optimizer.step(self._backward)
+        self.best.steps += running
         with torch.no_grad():
             self._project()
         step_scheduler(self._scheduler(), float(loss), self.steps)
-        if batch_idx == 0 and self._lifts and self.lift_tolerance is not None:
-            sphere = self.floors.sphere_points(batch)[1].repeat_interleave(self.restarts)
+        if sphere is not None and self.lift_tolerance is not None:
             stands = self.best.kl[: len(sphere)] <= (sphere + self.lift_tolerance).to(self.best.kl)
             self.best.end(nn.functional.pad(stands, (0, len(self.best.kl) - len(sphere))), StopReason.LIFT)
         self.log_progress()
@@ -232,7 +239,10 @@ class SoftPrompt(PromptModule):
         # neighbours stop: there all go through the LM
         on_cpu = self.prompt.device.type == "cpu"
         which = self.best.running[:used].nonzero().flatten() if on_cpu else slice(used)
-        scores, gradient = self._scorer.gradient(self.prompt.detach()[which], torch.arange(used)[which])
+        # until the first gradient is there, a step has changed nothing; LBFGS asks for more of them
+        with nullcontext() if self._step_begun else interruptible():
+            scores, gradient = self._scorer.gradient(self.prompt.detach()[which], torch.arange(used)[which])
+        self._step_begun = True
         found = torch.full_like(self.best.kl, torch.inf)
         found[which] = scores.to(found)
         passes = self._scorer.take_passes().to(found.device)

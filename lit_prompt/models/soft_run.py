@@ -27,7 +27,7 @@ class SoftRun:
     """Embeddings that a soft run has found, by target.
 
     Args:
-        folder: of the run; ``lit_prompt test`` must have been run on it.
+        folder: of the run; its search must have ended.
         length: positions that the prompts must have.
         lm: the LM that they must belong to.
         target_ids: targets that must have one.
@@ -42,7 +42,7 @@ class SoftRun:
         found = newest(Path(folder), "prompts.safetensors")
         if found is None:
             raise InputError(
-                f"model.start.soft_run: {folder} holds no prompts; run lit_prompt test --run {folder} first"
+                f"model.start.soft_run: {folder} holds no prompts; run lit_prompt fit --run {folder} to its end first"
             )
         self._path = found
         prompts, about = read_prompts(found)

@@ -46,10 +46,11 @@ class FloorCache:
 
     Args:
         path: file that other processes may read and write, too; None to keep floors in memory alone.
+        write: whether new floors are added to it.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self, path: Path | None, write: bool = True) -> None:
+        self._path = path if write else None
         self._known = {} if path is None else _read(path)
 
     def get(self, fingerprint: str) -> KnownFloor | None:

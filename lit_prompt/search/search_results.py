@@ -45,6 +45,11 @@ class SearchResults:
         """Which targets have a prompt, ``[target]``, bool."""
         return self.kl.isfinite().any(1)
 
+    @property
+    def best_restart(self) -> Tensor:
+        """The restart that did best in the search, ``[target]``."""
+        return self.kl.argmin(1)
+
     def put(self, index: Sequence[int], best: BestSoFar) -> None:
         """Stores a chunk's results.
 
