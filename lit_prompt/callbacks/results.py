@@ -18,7 +18,7 @@ from lit_prompt.records.results import RESULTS, result_table
 from lit_prompt.results.comparisons import comparisons
 from lit_prompt.results.console import say
 from lit_prompt.results.figures import kl_against_entropy
-from lit_prompt.results.results_shown import print_comparisons, print_prompts, print_results
+from lit_prompt.results.results_shown import print_comparisons, print_prompts, print_results, print_unfinished
 from lit_prompt.results.rows import Row, grouped
 from lit_prompt.results.tokens_shown import print_top_tokens
 
@@ -63,7 +63,9 @@ class ResultWriter(EvaluationCallback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Prints the table."""
         if self.found:
-            print_results(result_table(self.found))
+            table = result_table(self.found)
+            print_results(table)
+            print_unfinished(table, _run_of(trainer))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes results, prompts and the picture; prints the table and the paths."""
@@ -72,6 +74,7 @@ class ResultWriter(EvaluationCallback):
         print_results(table)
         print_prompts(table)
         print_comparisons(comparisons(table))
+        print_unfinished(table, _run_of(trainer))
         folder = run_folder(trainer)
         if folder is None:
             return
@@ -107,6 +110,11 @@ class ResultWriter(EvaluationCallback):
         if (folder := run_folder(trainer)) is not None:
             say("", *(f"prompts   {path}" for path in self._written))
             say("searched; evaluate with", f"  lit_prompt test --run {folder}")
+
+
+def _run_of(trainer: L.Trainer) -> Path | None:
+    """The run that an evaluation is of: that of its checkpoint."""
+    return None if trainer.ckpt_path is None else Path(trainer.ckpt_path).parents[1]
 
 
 def _save_prompts(module: PromptModule, restarts: Sequence[int], folder: Path) -> list[Path]:

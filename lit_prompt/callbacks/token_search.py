@@ -43,6 +43,8 @@ class TokenSearch(L.Callback):
             search, starts = module.new_search(batch)
             if self._restored is not None and self._chunk == chunk:
                 search.load_state_dict(self._restored)
+            elif module.extended_from:
+                search.load_state_dict(module.ended_chunks.read(module.extended_from, chunk))
             else:
                 search.init(*starts(), time.perf_counter() - started)
         self._chunk, self._restored = chunk, None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import yaml
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -20,6 +21,7 @@ from lit_prompt.cli.arguments import CONFIG_FILE, RunArguments
 from lit_prompt.cli.mistakes import explain
 from lit_prompt.data.datamodule import run_folder
 from lit_prompt.errors import InputError
+from lit_prompt.files import replaced_whole
 from lit_prompt.interruption import Interrupted
 
 
@@ -47,6 +49,15 @@ class SaveConfig(SaveConfigCallback):
             self.parser.save(self.config, path, skip_none=False, overwrite=False, multifile=False)
         if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_text("config", f"```yaml\n{path.read_text()}\n```")
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Lets a run that is extended keep its new number of steps."""
+        folder = run_folder(trainer)
+        if getattr(pl_module, "extended_from", 0) and folder is not None:
+            settings = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+            settings["model"]["init_args"]["steps"] = pl_module.steps
+            with replaced_whole(folder / CONFIG_FILE) as staging:
+                staging.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 class RunCLI(LightningCLI):
@@ -146,11 +157,9 @@ class RunCLI(LightningCLI):
             super()._run_subcommand(subcommand)
         except MisconfigurationException as error:
             raise InputError(f"trainer: {' '.join(str(error).split())}") from error
-        except Interrupted as stop:
-            if subcommand == "fit":
+        except (InputError, Interrupted) as stop:
+            if isinstance(stop, Interrupted) and subcommand == "fit":
                 stop.advice = how_to_go_on(self.trainer, getattr(self.model, "command", "fit"))
-            raise
-        except InputError:
             folder = run_folder(self.trainer)
             if self._run_folder is None and folder is not None:
                 _remove_if_empty(folder)

@@ -31,7 +31,7 @@ class TimeBudget:
 
 @contextmanager
 def shown_progress(name: str, total: int, go_on: Callable[[int], bool]) -> Iterator[Callable[[int], bool]]:
-    """Shows in a terminal how many of some targets are done; gives a ``go_on`` that keeps the bar and asks the given one.
+    """Shows in a terminal how many of some targets are done; gives a ``go_on`` that does so and asks the given one.
 
     A solver goes over the targets more than once, in rising precision: the bar is that of the first time.
     """

@@ -131,7 +131,7 @@ class Floors:
         return self.head.contains(features).cpu()
 
     def sphere_points(self, batch: TargetBatch) -> tuple[Tensor, Tensor]:
-        """Where on the sphere some targets have their least KL: solved whatever the options, the time and what is known.
+        """Where on the sphere some targets have their least KL: solved whatever options, clock and cache say.
 
         Args:
             batch: the targets.

@@ -20,8 +20,15 @@ from lit_prompt.interruption import interruptible
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.chunk import chunk_scorer
 from lit_prompt.models.lift import lift, why_no_lift
-from lit_prompt.models.optimizers import optimizer_over_slots, optimizer_settings, refuse_coupled_slots, step_scheduler
+from lit_prompt.models.optimizers import (
+    check_schedule,
+    optimizer_over_slots,
+    optimizer_settings,
+    refuse_coupled_slots,
+    step_scheduler,
+)
 from lit_prompt.models.prompt_init import PromptInit, PromptInitializer
+from lit_prompt.models.shorter_run import ShorterRun
 from lit_prompt.objectives import ForwardKL, Objective
 from lit_prompt.scoring import LMScorer
 from lit_prompt.search import BestSoFar, SearchResults, StopReason
@@ -97,6 +104,7 @@ class SoftPrompt(PromptModule):
         self._index: list[int] = []
         self._step_begun = False  # whether the present step has changed anything
         self._scorer: LMScorer | None = None
+        self._shorter: ShorterRun | None = None
 
     @property
     def method(self) -> str:  # type: ignore[override]
@@ -141,6 +149,8 @@ class SoftPrompt(PromptModule):
         self.best = BestSoFar(self.prompt.detach(), self.kl_tolerance, self.patience)
         self.results = SearchResults(len(self.data.targets), self.restarts, shape)
         self._initializer = PromptInitializer(self.init, self.length, self.lm, self.data.vocabulary)
+        if (shorter := self.init.shorter_run) is not None:
+            self._shorter = ShorterRun(shorter, self.length, self.lm, self.data.targets.target_id, tokens=False)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all slots, and the scheduler."""
@@ -163,7 +173,9 @@ class SoftPrompt(PromptModule):
         return configs[0].scheduler if configs else None
 
     def on_train_start(self) -> None:
-        """Finds out whether this LM has a lift, where one is asked for."""
+        """Finds out whether this LM has a lift, where one is asked for; whether the schedule allows for more steps."""
+        if self.extended_from:
+            check_schedule(self._scheduler(), self.extended_from)
         if self.init.kind == "lift":
             why_not = why_no_lift(self.floors, self.lm.embedding_dim)
             self._lifts = why_not is None
@@ -181,11 +193,13 @@ class SoftPrompt(PromptModule):
 
     def _begin_chunk(self, batch: TargetBatch, scorer: LMScorer) -> None:
         started = time.perf_counter()
+        if self.extended_from:
+            self._take_up(self.ended_chunks.read(self.extended_from, self.current_epoch))
+            self._chunk, self._index = self.current_epoch, batch.index
+            return
         with interruptible():
             starts = [
-                self._initializer.draw(seed_for(self.seed, target_id, restart))
-                for target_id in batch.target_id
-                for restart in range(self.restarts)
+                self._start(target_id, restart) for target_id in batch.target_id for restart in range(self.restarts)
             ]
             with torch.no_grad():
                 self.prompt.zero_()
@@ -199,6 +213,19 @@ class SoftPrompt(PromptModule):
         self.best.reset(len(starts))
         self.best.spend(self.best.running, time.perf_counter() - started)
         self._chunk, self._index = self.current_epoch, batch.index
+
+    def _start(self, target_id: str, restart: int) -> Tensor:
+        start = self._initializer.draw(seed_for(self.seed, target_id, restart))
+        return start if self._shorter is None or restart else self._shorter.lengthened(target_id, start)
+
+    def _take_up(self, state: dict[str, Any]) -> None:
+        """Goes on from :meth:`chunk_state`."""
+        with torch.no_grad():
+            self.prompt.copy_(state["prompt"])
+        self.best.load_state_dict(state["best"])
+        self.trainer.optimizers[0].load_state_dict(state["optimizer"])
+        if (scheduler := self._scheduler()) is not None:
+            scheduler.load_state_dict(state["scheduler"])
 
     def _lift(self, batch: TargetBatch, scorer: LMScorer, prompts: Tensor) -> None:
         """Lifts the first restart of every target."""
@@ -214,7 +241,7 @@ class SoftPrompt(PromptModule):
         started = time.perf_counter()
         running = self.best.running
         sphere = None
-        if batch_idx == 0 and self._lifts and self.lift_tolerance is not None:
+        if batch_idx == self.extended_from == 0 and self._lifts and self.lift_tolerance is not None:
             with interruptible():
                 sphere = self.floors.sphere_points(batch)[1].repeat_interleave(self.restarts)
         optimizer = self.optimizers()
@@ -274,6 +301,16 @@ class SoftPrompt(PromptModule):
 
     # ---- state ----
 
+    def chunk_state(self) -> dict[str, Any]:
+        """Prompts, their bests, optimizer and scheduler."""
+        scheduler = self._scheduler()
+        return {
+            "prompt": self.prompt.detach(),
+            "best": self.best.state_dict(),
+            "optimizer": self.trainer.optimizers[0].state_dict(),
+            "scheduler": None if scheduler is None else scheduler.state_dict(),
+        }
+
     def search_state(self) -> dict[str, Any]:
         """Which chunk is under way; its slots and their bests are parameters and buffers."""
         return {"chunk": self._chunk, "index": self._index, "micro_batch": self.micro_batch.size}
@@ -281,5 +318,5 @@ class SoftPrompt(PromptModule):
     def load_search_state(self, state: dict[str, Any]) -> None:
         """Resumes the chunk of :meth:`search_state`."""
         if state:
-            self._chunk, self._index = state["chunk"], state["index"]
+            self._chunk, self._index = state.get("chunk"), state.get("index", [])
             self.micro_batch.size = state["micro_batch"]

@@ -1,4 +1,4 @@
-"""``prompts.safetensors``: the best prompt of each target under its id, with what it belongs to; token prompts as text."""
+"""``prompts.safetensors``: the best prompt of each target under its id, with what it belongs to; tokens as text, too."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

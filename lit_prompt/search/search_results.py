@@ -46,6 +46,11 @@ class SearchResults:
         return self.kl.isfinite().any(1)
 
     @property
+    def ended(self) -> bool:
+        """Whether every search has."""
+        return not bool(torch.isin(self.reason, torch.tensor([StopReason.NOT_SEARCHED, StopReason.RUNNING])).any())
+
+    @property
     def best_restart(self) -> Tensor:
         """The restart that did best in the search, ``[target]``."""
         return self.kl.argmin(1)
