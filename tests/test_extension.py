@@ -14,7 +14,8 @@ STEP_LR = (
     """
 model:
   class_path: SoftPrompt
-  init_args: {steps: 12, patience: 9, scheduler: {class_path: torch.optim.lr_scheduler.StepLR, init_args: {step_size: 4}}}
+  init_args:
+    {steps: 12, patience: 9, scheduler: {class_path: torch.optim.lr_scheduler.StepLR, init_args: {step_size: 4}}}
 """
     + FAMILIES
 )

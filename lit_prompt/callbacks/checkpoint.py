@@ -93,7 +93,8 @@ class SearchCheckpoint(Checkpoint):
 def _forget_cut_step(trainer: L.Trainer) -> None:
     """Lets Lightning's counts say that a step that was cut was not begun, as a resume goes by them."""
     batches = trainer.fit_loop.epoch_loop.batch_progress
-    if batches.current.processed == batches.current.completed:
+    current = batches.state_dict()["current"]
+    if current["processed"] == current["completed"]:
         for count in (batches.total, batches.current):
             count.reset_on_restart()
 

@@ -38,9 +38,8 @@ class ChunkProgressBar(TQDMProgressBar):
         if trainer.fit_loop.restarted_mid_epoch:
             self.train_progress_bar.reset(int(trainer.num_training_batches))
             self.train_progress_bar.set_description(_chunk(trainer), refresh=False)
-            self.train_progress_bar.initial = self.train_progress_bar.n = (
-                trainer.fit_loop.epoch_loop.batch_progress.current.processed
-            )
+            done = trainer.fit_loop.epoch_loop.batch_progress.state_dict()["current"]["processed"]
+            self.train_progress_bar.initial = self.train_progress_bar.n = done
             self.train_progress_bar.refresh()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

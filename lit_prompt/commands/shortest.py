@@ -1,5 +1,6 @@
 """``lit_prompt shortest``: the shortest prompt that reaches a KL, by a run for each length."""
 
+import shlex
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from lit_prompt.cli.prompt import PromptCLI
 from lit_prompt.data.datamodule import run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.files import free_path
+from lit_prompt.interruption import Interrupted
 from lit_prompt.models import HardPrompt
 from lit_prompt.records.results import RESULTS
 from lit_prompt.records.table_format import COUNT, NUMBER, TEXT, TableFormat
@@ -56,6 +58,14 @@ def run(options: Namespace) -> None:
             targets.select(left, folder / "left")  # kept, as the next run's own targets
             start = "start" if isinstance(cli.model, HardPrompt) else "init"
             on = ["--data.load", str(folder / "left"), f"--model.init_args.{start}.shorter_run={folder}"]
+    except Interrupted as stop:
+        if on:
+            rest = [str(n) for n in lengths if n >= length]
+            command = ["lit_prompt", "shortest", *settings.options, *on, "--kl", f"{goal:g}", "--lengths", *rest]
+            stop.advice = f"Interrupted; what was found is kept. Go on with: {shlex.join(command)}"
+        else:
+            stop.advice = None  # the command's own: it goes on beyond the run that was cut
+        raise
     finally:  # what is found is not lost when a longer prompt cannot be searched
         if found:
             _print(list(found.values()), goal)

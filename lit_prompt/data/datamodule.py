@@ -164,9 +164,8 @@ class TargetDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[TargetBatch]:
         """One chunk an epoch, repeated at each of the module's ``steps`` that it has not made yet."""
         assert self.trainer is not None
-        module = self.trainer.lightning_module
-        steps = module.steps - module.extended_from
-        assert isinstance(steps, int)
+        module: Any = self.trainer.lightning_module
+        steps: int = module.steps - module.extended_from
         return self._loader(_ChunkSampler(steps))
 
     def evaluation_dataloader(self) -> DataLoader[TargetBatch]:

@@ -1,4 +1,4 @@
-"""``prompts.safetensors``: the best prompt of each target under its id, with what it belongs to; tokens as text, too."""
+"""``prompts.safetensors``: the best prompt of each target under its id, with what it belongs to; and their texts."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

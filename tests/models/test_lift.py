@@ -89,6 +89,18 @@ def test_company_does_not_change_a_lift(search, tiny_lm):
     assert torch.equal(together.reason, alone.reason)
 
 
+def test_a_lift_depends_neither_on_the_clock_nor_on_what_is_known(search, tiny_lm, tmp_path):
+    module = search(tiny_lm, FAMILIES, kind=lift_prompt, steps=1)
+    batch = module.data.targets.batch(range(10))
+    point, kl = Floors(module.lm, None).sphere_points(batch)
+    hasty = Floors(module.lm, tmp_path, FloorOptions(seconds=0.0))
+    early = hasty.of(batch)
+    assert any(floor.kl_sphere > value + 1e-3 for floor, value in zip(early, kl.tolist(), strict=True))
+    for other in (hasty, Floors(module.lm, tmp_path, FloorOptions(solve=False))):
+        assert all(torch.equal(a, b) for a, b in zip(other.sphere_points(batch), (point, kl), strict=True))
+    assert Floors(module.lm, None, FloorOptions(solve=False)).of(batch) == [None] * 10
+
+
 def test_floors_are_solved_once_for_all_runs_of_an_lm(search, tiny_lm, tmp_path, monkeypatch):
     module = search(tiny_lm, FAMILIES, steps=1)
     some, every = module.data.targets.batch(range(6)), module.data.targets.batch(range(10))
