@@ -32,7 +32,9 @@ data:
 """
 SOFT = "model: {class_path: SoftPrompt, init_args: {length: 3, steps: 12, restarts: 2}}" + FAMILIES
 LBFGS = """
-model: {class_path: SoftPrompt, init_args: {steps: 4, optimizer: {class_path: torch.optim.LBFGS, init_args: {lr: 0.1, max_iter: 3}}}}
+model:
+  class_path: SoftPrompt
+  init_args: {steps: 4, optimizer: {class_path: torch.optim.LBFGS, init_args: {lr: 0.1, max_iter: 3}}}
 """ + FAMILIES.replace("chunk_size: 3", "chunk_size: 1").replace("entropies: 3, per_entropy: 2", "entropies: 2")
 LIFT = "model: {class_path: SoftPrompt, init_args: {length: 1, steps: 6, init: {kind: lift}}}" + FAMILIES
 SEARCHER = """
@@ -207,16 +209,8 @@ def test_a_training_is_resumed_where_it_was(name, interrupted, cli, workdir):
     config = REPOSITORY / "configs" / "pretrain" / "minute.yaml"
     text = REPOSITORY / "data" / "lms" / "heldout.txt"
     train = ["pretrain", "--config", config, "--data.texts.path", text, "--trainer.max_steps", 8, "--data.context", 32]
-    train += [
-        "--trainer.val_check_interval",
-        4,
-        "--data.batch_size",
-        4,
-        "--trainer.log_every_n_steps",
-        1,
-        "--trainer.enable_progress_bar",
-        "false",
-    ]
+    train += ["--trainer.val_check_interval", 4, "--data.batch_size", 4, "--trainer.log_every_n_steps", 1]
+    train += ["--trainer.enable_progress_bar", "false"]
     cli(*train)
     call = {"training_step": 3, "validation_step": 2, "on_train_end": 1}[name]
     last = interrupted(CausalLMTraining, name, *train, call=call, number=signal.SIGTERM)
@@ -260,10 +254,10 @@ def test_a_second_ctrl_c_changes_nothing(workdir, tiny_lm):
 
 def test_compiled_code_that_hears_no_signal_is_not_waited_for():
     script = """
-import hashlib
+import hashlib, threading
 from lit_prompt.interruption import signals_taken
 with signals_taken("said at last"):
-    print(flush=True)
+    threading.Timer(1.0, print, [""], {"flush": True}).start()
     hashlib.pbkdf2_hmac("sha512", b"", b"", 10**8)
 """
     started = subprocess.Popen(
