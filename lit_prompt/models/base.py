@@ -1,6 +1,7 @@
 """What soft and hard prompts have in common: the frozen LM, a chunk of targets an epoch, what was found, evaluation."""
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Any
 
 import lightning as L
@@ -84,6 +85,12 @@ class PromptModule(L.LightningModule, ABC):
         data: TargetDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         return data
 
+    @cached_property
+    def floors(self) -> Floors:
+        """Floors of the LM; made when they are first asked for, as the trainer knows its checkpoint then."""
+        writes = run_folder(self.trainer) is not None
+        return Floors(self.lm, floors_folder(self.trainer), self.floor_options, writes)
+
     def setup(self, stage: str) -> None:
         """Refuses what would change results silently."""
         check_settings(self, stage)
@@ -98,8 +105,6 @@ class PromptModule(L.LightningModule, ABC):
             self.lm = FrozenLM.load(self.lm_path, self.lm_options, self.trainer.strategy.root_device)
             self.contexts = Contexts(self.before, self.after, self.lm, self.data.vocabulary)
             check_targets(self)
-            writes = run_folder(self.trainer) is not None
-            self.floors = Floors(self.lm, floors_folder(self.trainer), self.floor_options, writes)
             self.ended_chunks = EndedChunks(run_folder(self.trainer))
             self.prepare()
             self.evaluator = Evaluator(self)
