@@ -86,9 +86,9 @@ def _shortest() -> CommandParser:
         description="Finds, for each target, the shortest prompt whose KL(target || LM) is at most a given number of "
         "nats.",
         epilog="""\
-Lengths are tried in rising order, each from the prompts of the one before; a target that has reached the KL is left out of
-longer ones. Each length is a run of its own, which test has evaluated; shortest.parquet, in the last one's folder, has
-what each target needed. All other options are those of fit.
+Lengths are tried in rising order, each from the prompts of the one before; a target that has reached the KL is left out
+of longer ones. Each length is a run of its own, which test has evaluated; shortest.parquet, in the last one's folder,
+has what each target needed. All other options are those of fit.
 
 example:
   lit_prompt shortest --config configs/hard.yaml --kl 2.5 --lengths 1 2 4 8 16
