@@ -114,7 +114,7 @@ class ResultWriter(EvaluationCallback):
 
 def _run_of(trainer: L.Trainer) -> Path | None:
     """The run that an evaluation is of: that of its checkpoint."""
-    return None if trainer.ckpt_path is None else Path(trainer.ckpt_path).parents[1]
+    return None if trainer.ckpt_path is None else Path(trainer.ckpt_path).parent.parent
 
 
 def _save_prompts(module: PromptModule, restarts: Sequence[int], folder: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from lit_prompt.errors import InputError
-from lit_prompt.search import SearchResults
+from lit_prompt.search import SearchResults, StopReason
 
 if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
@@ -53,11 +53,11 @@ def read_contents(checkpoint: dict[str, Any], module: "PromptModule") -> dict[st
         )
     module.extended_from = saved.get("extended_from", 0)
     module.results = SearchResults.from_state_dict(saved.get("results", saved.get("bank")))
+    steps = saved["settings"]["steps"]
+    more = module.trainer.state.fn == "fit" and module.steps > steps
     for name, value in module.settings().items():
         known = saved["settings"].get(name, value)  # a setting that has come since was at its default
-        if name == "steps" and value > known and module.trainer.state.fn == "fit":
-            _extend(checkpoint, module, known)
-        elif known != value:
+        if known != value and not (name == "steps" and more):
             raise InputError(
                 f"the checkpoint was made with {name} = {known!r}, this run has {value!r}; "
                 "a search is resumed with its own settings (--run takes them from the run's folder)"
@@ -74,6 +74,8 @@ def read_contents(checkpoint: dict[str, Any], module: "PromptModule") -> dict[st
         raise InputError(
             f"the checkpoint was made with data.chunk_size {saved['chunk_size']}, this run has {module.data.chunk_size}"
         )
+    if more:
+        _extend(checkpoint, module, steps)
     search: dict[str, Any] = saved["search"]
     return search
 
@@ -84,7 +86,9 @@ def _extend(checkpoint: dict[str, Any], module: "PromptModule", steps: int) -> N
         raise InputError(
             f"only a search that has ended can be taken further: resume it with model.steps {steps}, then extend it"
         )
+    module.ended_chunks.require(steps, module.data.num_chunks)
     module.extended_from = steps
+    module.results.reason[module.results.reason == StopReason.STEPS] = int(StopReason.RUNNING)
     saved = checkpoint[_KEY]
     saved["search"] = {"micro_batch": saved["search"]["micro_batch"]}
     checkpoint["callbacks"].pop("TokenSearch", None)

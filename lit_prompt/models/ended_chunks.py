@@ -28,18 +28,20 @@ class EndedChunks:
             with replaced_whole(path) as staging:
                 torch.save(state, staging)
 
-    def read(self, steps: int, chunk: int) -> dict[str, Any]:
-        """The state of a chunk's search, on the CPU.
+    def require(self, steps: int, chunks: int) -> None:
+        """Raises InputError if the state of one of the chunks is gone."""
+        for chunk in range(chunks):
+            if self._folder is None or not (path := self._path(self._folder, steps, chunk)).is_file():
+                where = "no folder" if self._folder is None else f"no {path}"
+                raise InputError(
+                    f"this search cannot go on after its {steps} steps: its state then is gone ({where}); start anew, "
+                    "with fit --config"
+                )
 
-        Raises:
-            InputError: if it is gone.
-        """
-        path = None if self._folder is None else self._path(self._folder, steps, chunk)
-        if path is None or not path.is_file():
-            raise InputError(
-                f"this search cannot go on after its {steps} steps: its state then is gone ({path}); start anew, with "
-                "fit --config"
-            )
+    def read(self, steps: int, chunk: int) -> dict[str, Any]:
+        """The state of a chunk's search, on the CPU."""
+        assert self._folder is not None
+        path = self._path(self._folder, steps, chunk)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return state
 

@@ -30,8 +30,8 @@ def floors_folder(trainer: L.Trainer) -> Path | None:
     """Where all runs beside a trainer's, or beside that of its checkpoint, keep their floors; None where none does."""
     logger, checkpoint = trainer.logger, trainer.ckpt_path
     if logger is None and checkpoint is not None:
-        run = Path(checkpoint).absolute().parents[1]
-        return run.parents[1] / FOLDER
+        run = Path(checkpoint).absolute().parent.parent
+        return run.parent.parent / FOLDER
     if run_folder(trainer) is None or logger is None or logger.save_dir is None:
         return None
     return Path(logger.save_dir) / FOLDER

@@ -172,10 +172,14 @@ class SoftPrompt(PromptModule):
         configs = self.trainer.lr_scheduler_configs
         return configs[0].scheduler if configs else None
 
-    def on_train_start(self) -> None:
-        """Finds out whether this LM has a lift, where one is asked for; whether the schedule allows for more steps."""
+    def on_fit_start(self) -> None:
+        """Finds out whether the schedule allows for more steps, where a search is extended."""
+        super().on_fit_start()
         if self.extended_from:
             check_schedule(self._scheduler(), self.extended_from)
+
+    def on_train_start(self) -> None:
+        """Finds out whether this LM has a lift, where one is asked for."""
         if self.init.kind == "lift":
             why_not = why_no_lift(self.floors, self.lm.embedding_dim)
             self._lifts = why_not is None
