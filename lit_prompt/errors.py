@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from lit_prompt.interruption import Interrupted, ignore_signals
+
 _EXIT_USER = 2
-_EXIT_INTERRUPTED = 130
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
@@ -19,16 +20,15 @@ class InputError(Exception):
     """
 
 
-class Interrupted(Exception):
-    """The user stopped the fit; everything done so far is in the checkpoint. The message says how to resume."""
-
-
 @contextmanager
-def shown_errors() -> Iterator[None]:
+def shown_errors(again: str) -> Iterator[None]:
     """Prints the user's mistakes as one line and exits with code 2; other errors keep their traceback.
 
+    Args:
+        again: what one does after an interruption, unless that says more.
+
     Raises:
-        SystemExit: with code 2 after a mistake, 130 after Ctrl-C.
+        SystemExit: with code 2 after a mistake, 130 after Ctrl-C, 143 after SIGTERM.
     """
     try:
         yield
@@ -41,9 +41,8 @@ def shown_errors() -> Iterator[None]:
             raise
         _exit(f"lit_prompt: error: {cause}", _EXIT_USER)
     except Interrupted as stop:
-        _exit(f"\n{stop}", _EXIT_INTERRUPTED)
-    except KeyboardInterrupt:
-        _exit("\nInterrupted.", _EXIT_INTERRUPTED)
+        ignore_signals()
+        _exit(f"\n{stop.advice or again}", stop.code)
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise

@@ -11,6 +11,7 @@ from lit_prompt.cli.arguments import read_arguments
 from lit_prompt.cli.parser import as_utf8, check_command
 from lit_prompt.commands.options import run_command
 from lit_prompt.errors import InputError, shown_errors
+from lit_prompt.interruption import signals_taken
 
 USAGE = """\
 usage: lit_prompt COMMAND [--config FILE] [--lm NAME_OR_PATH] [--KEY VALUE ...]
@@ -33,6 +34,7 @@ commands:
 most used:
   --config FILE            settings in YAML; several may follow one another, later ones win
   --run FOLDER             a run's folder (logs/CONFIG/version_K): its settings, targets and checkpoint
+  --floors false           solve no floors that are not known;  --floor_seconds S  for how long to solve them
   --lm NAME_OR_PATH        hub id, local folder or GGUF file of the language model
   --lm_options.dtype TYPE  float32 (default), bfloat16, float16, float64, auto
   --model.length N         embeddings or tokens of a prompt;  --model.steps N  most steps for a target
@@ -67,13 +69,15 @@ def main(args: Sequence[str] | None = None) -> None:
     """Runs the command line: ``args``, or those of the process.
 
     Raises:
-        SystemExit: with code 2 after a mistake of the user, 130 after Ctrl-C.
+        SystemExit: with code 2 after a mistake of the user, 130 after Ctrl-C, 143 after SIGTERM.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a table must not fail for a character of some token
-    with shown_errors():
-        _run(*[as_utf8(arg) for arg in (sys.argv[1:] if args is None else args)] or ["help"])
+    words = list(sys.argv[1:] if args is None else args) or ["help"]
+    again = f"Interrupted; what was finished is kept. Begin again with: {shlex.join(['lit_prompt', *words])}"
+    with signals_taken(again), shown_errors(again):
+        _run(*map(as_utf8, words))
 
 
 def _run(command: str, *options: str) -> None:

@@ -1,6 +1,7 @@
 """Tiny real LMs of every supported architecture, made on the spot: no network, no downloads."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,10 +128,14 @@ def cli(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]
     def run(*args: object, code: int = 0) -> str:
         capsys.readouterr()
         status = 0
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             main([str(arg) for arg in args])
         except SystemExit as stop:
             status = int(stop.code or 0)
+        finally:
+            for number, handler in handlers.items():  # a command that was interrupted ignores them until it has ended
+                signal.signal(number, handler)
         printed = capsys.readouterr()
         assert status == code, printed.out + printed.err
         return printed.out + printed.err

@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lit_prompt.data import TargetSet
+from lit_prompt.models.floors import Floors
 from lit_prompt.records.results import SCHEMA
 from tests.conftest import EMBEDDED_LLAMA, REPOSITORY
 
@@ -147,9 +148,17 @@ def test_predict_says_which_tokens_carry_the_kl(cli, run):
 
 
 def test_floors_are_kept_and_nothing_reached_is_below(cli, run):
+    assert not (run.parent.parent / "floors").exists()  # a search needs none
+    cli("validate", "--run", run)
+    assert not (run.parent.parent / "floors").exists()  # it writes nothing
+    cli("test", "--run", run)
     (file,) = (run.parent.parent / "floors").iterdir()
     kept = file.read_bytes()
-    cli("test", "--run", run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Floors, "_solve", lambda *_: pytest.fail("solved twice"))
+        cli("test", "--run", run)
+        floor = [line.split()[-4] for line in cli("validate", "--run", run).splitlines() if line.startswith(" random")]
+    assert "-" not in floor
     assert file.read_bytes() == kept
     rows = pq.read_table(run / "results.parquet").to_pylist()
     floors = {row["kl_floor"] for row in pq.read_table(file).to_pylist()}
@@ -159,6 +168,18 @@ def test_floors_are_kept_and_nothing_reached_is_below(cli, run):
         assert row["excess"] >= 0.0
         assert row["kl_best_random"] >= row["kl_floor"]
         assert row["kl_best_natural"] >= row["kl_floor"]
+
+
+def test_floors_are_switched_off_and_cut_short(cli, run, caplog):
+    cli("test", "--run", run, "--floors", "false")
+    assert pq.read_table(run / "results.parquet")["kl_floor"].null_count == 9
+    cli("test", "--run", run, "--floor_seconds", 0)
+    assert "floors: 4 of 4 are lower than they could be" in caplog.text
+    early = pq.read_table(run / "results-1.parquet").to_pylist()
+    cli("test", "--run", run)  # what was cut short is solved again
+    late = pq.read_table(run / "results-2.parquet").to_pylist()
+    assert all(0.0 <= a["kl_floor"] <= b["kl_floor"] + 1e-3 for a, b in zip(early, late, strict=True))
+    assert any(a["kl_floor"] < b["kl_floor"] - 1e-3 for a, b in zip(early, late, strict=True))
 
 
 def test_floor_command(cli, workdir, tiny_lm, make_lm):

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -372,7 +373,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(cli, workdir, tiny_lm, monkeypatch)
 
     def interrupted(self, trainer, pl_module):
         started(self, trainer, pl_module)
-        self._stop = True
+        signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(SearchCheckpoint, "on_train_start", interrupted)
     said = cli("fit", "--config", "ok.yaml", "--lm", tiny_lm, code=130)

@@ -1,18 +1,16 @@
 """One checkpoint that is always whole, and a stop that loses nothing."""
 
 import shlex
-import signal
-import threading
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from lit_prompt.data.run_folder import run_folder
-from lit_prompt.errors import InputError, Interrupted
+from lit_prompt.errors import InputError
 from lit_prompt.files import replaced_whole
+from lit_prompt.interruption import Interrupted, give_back, held, hold, release, stop_if_asked, take_signals
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
@@ -20,8 +18,9 @@ CHECKPOINT = Path("checkpoints") / "last.ckpt"
 class SearchCheckpoint(Checkpoint):
     """Keeps ``checkpoints/last.ckpt`` in the run's folder: replaced in one move, so never half written.
 
-    It is written every ``every_n_steps`` steps, after each chunk, and on Ctrl-C or SIGTERM, which end the fit after the
-    step that is being made.
+    It is written every ``every_n_steps`` steps, after each chunk, and when Ctrl-C or SIGTERM ends the fit. Those wait
+    for the end of a step, unless what a module does in one is :func:`lit_prompt.interruption.interruptible`; such a
+    step is made again after a resume.
 
     Args:
         every_n_steps: steps between two checkpoints.
@@ -31,47 +30,56 @@ class SearchCheckpoint(Checkpoint):
         if every_n_steps < 1:
             raise InputError(f"checkpoint.every_n_steps is {every_n_steps}; it must be at least 1")
         self.every_n_steps = every_n_steps
-        self._stop = False
+        self._searching = False
         self._handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Takes over Ctrl-C and SIGTERM."""
-        self._stop = False
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._handlers[number] = signal.signal(number, self._request_stop)
-
-    def _request_stop(self, number: int, frame: FrameType | None) -> None:
-        self._stop = True
-        signal.signal(number, signal.default_int_handler)  # a second Ctrl-C does not wait
+        """Holds signals; Lightning's own handler of SIGTERM would end the fit with code 0."""
+        self._handlers = take_signals()
+        self._searching = True
+        hold()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves when it is time, or when the user wants to stop."""
-        if self._stop or (batch_idx + 1) % self.every_n_steps == 0:
-            path = self._save(trainer)
-            if self._stop:
-                raise Interrupted(_how_to_resume(path, getattr(pl_module, "command", "fit")))
+        """Saves when it is time; ends the fit if the user wants to."""
+        stop_if_asked()
+        if (batch_idx + 1) % self.every_n_steps == 0:
+            self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves after a chunk."""
+        # Lightning counts the batch at which a chunk ends early as begun alone, and would take later ones for cut
+        trainer.fit_loop.epoch_loop.batch_progress.total.reset_on_restart()
         self._save(trainer)
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Ends the fit if the user wants to."""
+        stop_if_asked()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Gives the signals back."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers.clear()
+        self._searching = False
+        release()
+        give_back(self._handlers)
+        stop_if_asked()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Gives the signals back."""
+        """Saves what an interrupted search has found; gives the signals back."""
+        if not self._searching:
+            return
+        if isinstance(exception, Interrupted):
+            with held():
+                _forget_cut_step(trainer)
+                self._save(trainer)
         self.on_train_end(trainer, pl_module)
 
-    def _save(self, trainer: L.Trainer) -> Path | None:
+    def _save(self, trainer: L.Trainer) -> None:
         folder = run_folder(trainer)
         if folder is None:
-            return None
+            return
         path = folder / CHECKPOINT
         try:
             with replaced_whole(path) as staging:
@@ -81,11 +89,23 @@ class SearchCheckpoint(Checkpoint):
             raise InputError(
                 f"{path}: the checkpoint could not be written ({error.strerror or error}){kept}"
             ) from error
-        return path
 
 
-def _how_to_resume(path: Path | None, command: str) -> str:
-    if path is None:
-        return "Interrupted; nothing was saved, as this run keeps no folder."
-    run = shlex.quote(str(path.parents[1]))
+def _forget_cut_step(trainer: L.Trainer) -> None:
+    """Lets Lightning's counts say that a step that was cut was not begun, as a resume goes by them."""
+    batches = trainer.fit_loop.epoch_loop.batch_progress
+    current = batches.state_dict()["current"]
+    if current["processed"] == current["completed"]:
+        for count in (batches.total, batches.current):
+            count.reset_on_restart()
+
+
+def how_to_go_on(trainer: L.Trainer, command: str) -> str | None:
+    """What the user of an interrupted fit is told; None where nothing of it was saved."""
+    folder = run_folder(trainer)
+    if folder is None or not (folder / CHECKPOINT).exists():
+        return None
+    run = shlex.quote(str(folder))
+    if command == "fit" and trainer.fit_loop.done:
+        return f"Interrupted; the search had ended. Evaluate it with: lit_prompt test --run {run}"
     return f"Interrupted; everything so far is saved. Resume with: lit_prompt {command} --run {run}"

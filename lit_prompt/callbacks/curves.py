@@ -36,6 +36,15 @@ def kl_quantiles(kl: Tensor, families: list[str]) -> dict[str, float]:
     return tags
 
 
+def _stride(steps: int) -> int:
+    """Steps from one recorded point to the next."""
+    return max(1, steps // _POINTS)
+
+
+def _no_points(steps: int) -> Tensor:
+    return torch.full((-(-steps // _stride(steps)),), torch.nan)
+
+
 class KLCurves(L.Callback):
     """Logs the best KL so far over targets, as median and 10/90 % quantiles, overall and for each family.
 
@@ -47,22 +56,32 @@ class KLCurves(L.Callback):
     def __init__(self) -> None:
         self._curves: dict[int, Tensor] = {}  # position of a target: best KL so far at each recorded step
 
-    def _stride(self, pl_module: PromptModule) -> int:
-        return max(1, pl_module.steps // _POINTS)
+        self._steps: int | None = None  # of a search; the curves are drawn for as many
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draws the curves of a search that is extended for the steps that it will have made."""
+        assert isinstance(pl_module, PromptModule)
+        before, self._steps = self._steps, pl_module.steps
+        if before is None or before == self._steps:
+            return
+        places = torch.arange(0, before, _stride(self._steps)) // _stride(before)
+        for target, curve in self._curves.items():
+            self._curves[target] = _no_points(self._steps)
+            self._curves[target][: len(places)] = curve[places]
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Records the chunk's KLs and logs their quantiles."""
         assert isinstance(pl_module, PromptModule)
-        stride = self._stride(pl_module)
-        if batch_idx % stride:
+        stride, step = _stride(pl_module.steps), pl_module.extended_from + batch_idx
+        if step % stride:
             return
         index, kl = progress(pl_module)
         for target, value in zip(index, kl, strict=True):
             if target not in self._curves:
-                self._curves[target] = torch.full((-(-pl_module.steps // stride),), torch.nan)
-            self._curves[target][batch_idx // stride :] = value  # holds for the steps that the chunk may not need
+                self._curves[target] = _no_points(pl_module.steps)
+            self._curves[target][step // stride :] = value  # holds for the steps that the chunk may not need
         if trainer.logger is not None:
             families = [pl_module.data.targets.family[i] for i in index]
             tags = {f"train/{name}": value for name, value in kl_quantiles(kl, families).items()}
@@ -77,7 +96,7 @@ class KLCurves(L.Callback):
         targets = sorted(self._curves)
         curves = torch.stack([self._curves[i] for i in targets])
         families = [pl_module.data.targets.family[i] for i in targets]
-        stride = self._stride(pl_module)
+        stride = _stride(pl_module.steps)
         for point in range(curves.shape[1]):
             tags = {f"curve/{name}": value for name, value in kl_quantiles(curves[:, point], families).items()}
             logger.log_metrics(tags, step=point * stride)
@@ -90,8 +109,8 @@ class KLCurves(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The curves so far."""
-        return {"curves": self._curves}
+        return {"curves": self._curves, "steps": self._steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resumes from saved curves."""
-        self._curves = state_dict["curves"]
+        self._curves, self._steps = state_dict["curves"], state_dict.get("steps")

@@ -7,6 +7,10 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 
+def _chunk(trainer: L.Trainer) -> str:
+    return f"chunk {trainer.current_epoch + 1}/{trainer.max_epochs}"
+
+
 class ChunkProgressBar(TQDMProgressBar):
     """Shows the chunk, its steps and the median of its best KL so far, falling."""
 
@@ -28,10 +32,20 @@ class ChunkProgressBar(TQDMProgressBar):
     # an evaluation takes one step a chunk: its table follows at once
     init_test_tqdm = init_validation_tqdm = init_predict_tqdm = _silent
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Makes the bar; a chunk that is resumed begins where it was, and Lightning has no ``epoch_start`` for it."""
+        super().on_train_start(trainer, pl_module)
+        if trainer.fit_loop.restarted_mid_epoch:
+            self.train_progress_bar.reset(int(trainer.num_training_batches))
+            self.train_progress_bar.set_description(_chunk(trainer), refresh=False)
+            done = trainer.fit_loop.epoch_loop.batch_progress.state_dict()["current"]["processed"]
+            self.train_progress_bar.initial = self.train_progress_bar.n = done
+            self.train_progress_bar.refresh()
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Names the chunk."""
         super().on_train_epoch_start(trainer, pl_module)
-        self.train_progress_bar.set_description(f"chunk {trainer.current_epoch + 1}/{trainer.max_epochs}")
+        self.train_progress_bar.set_description(_chunk(trainer))
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Ends the bar's line, so that what follows is not hung onto it."""

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,16 @@ from typing import Any
 import lightning as L
 
 from lit_prompt.data.run_folder import run_folder
-from lit_prompt.files import free_path
+from lit_prompt.files import free_path, newest
 from lit_prompt.models import PromptModule
+from lit_prompt.models.prompt_texts import prompt_texts
 from lit_prompt.records.predictions import PREDICTIONS
-from lit_prompt.records.prompts import write_prompts
-from lit_prompt.records.results import RESULTS, Columns, result_table
+from lit_prompt.records.prompts import same_prompts, write_prompts, write_texts
+from lit_prompt.records.results import RESULTS, result_table
 from lit_prompt.results.comparisons import comparisons
 from lit_prompt.results.console import say
 from lit_prompt.results.figures import kl_against_entropy
-from lit_prompt.results.results_shown import print_comparisons, print_prompts, print_results
+from lit_prompt.results.results_shown import print_comparisons, print_prompts, print_results, print_unfinished
 from lit_prompt.results.rows import Row, grouped
 from lit_prompt.results.tokens_shown import print_top_tokens
 
@@ -45,14 +47,26 @@ class EvaluationCallback(L.Callback):
 class ResultWriter(EvaluationCallback):
     """Writes, prints and draws what an evaluation found.
 
-    ``test`` writes ``results.parquet``, ``prompts.safetensors`` and a picture into the run's folder and prints a table;
-    ``validate`` prints the table alone; ``predict`` writes and prints the reached top tokens.
+    When a search ends, ``fit`` writes the prompts, before anything else: ``prompts.safetensors`` and, of those that are
+    tokens, ``prompts.jsonl`` with their texts. ``test`` writes ``results.parquet`` and a picture into the run's folder
+    and prints a table; ``validate`` prints the table alone; ``predict`` writes and prints the reached top tokens.
     """
+
+    def __init__(self) -> None:
+        self._written: list[Path] = []
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes the prompts."""
+        assert isinstance(pl_module, PromptModule)
+        if (folder := run_folder(trainer)) is not None and bool(pl_module.results.searched.any()):
+            self._written = _save_prompts(pl_module, pl_module.results.best_restart.tolist(), folder)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Prints the table."""
         if self.found:
-            print_results(result_table(self.found))
+            table = result_table(self.found)
+            print_results(table)
+            print_unfinished(table, _run_of(trainer))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes results, prompts and the picture; prints the table and the paths."""
@@ -61,13 +75,14 @@ class ResultWriter(EvaluationCallback):
         print_results(table)
         print_prompts(table)
         print_comparisons(comparisons(table))
+        print_unfinished(table, _run_of(trainer))
         folder = run_folder(trainer)
         if folder is None:
             return
         folder.mkdir(parents=True, exist_ok=True)
         results = RESULTS.write(table, free_path(folder, "results.parquet"))
-        prompts = free_path(folder, "prompts.safetensors")
-        _save_prompts(pl_module, self.found, prompts)
+        chosen = [restart for part in self.found for restart in part["best_restart"]]
+        prompts = _save_prompts(pl_module, chosen, folder)[0]
         picture = free_path(folder, "kl_vs_entropy.png")
         title = f"{pl_module.method} prompts, {Path(pl_module.lm_path).name}"
         kl_against_entropy({title: grouped(table.to_pylist(), itemgetter("family"))}).savefig(picture)
@@ -97,7 +112,8 @@ class ResultWriter(EvaluationCallback):
         if (folder := run_folder(trainer)) is None:
             return
         found, every = int(pl_module.results.searched.sum()), len(pl_module.data.targets)
-        say("", "searched; evaluate with", f"  lit_prompt test --run {_quoted(folder)}")
+        say("", *(f"prompts   {path}" for path in self._written))
+        say("searched; evaluate with", f"  lit_prompt test --run {_quoted(folder)}")
         if trainer.current_epoch < pl_module.data.num_chunks:
             say(f"{found} of {every} targets, as trainer.max_epochs is {trainer.max_epochs}; go on to the others with")
             say(f"  lit_prompt fit --run {_quoted(folder)} --trainer.max_epochs -1")
@@ -108,14 +124,25 @@ def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _save_prompts(module: PromptModule, columns: list[Columns], path: Path) -> None:
-    """Saves the best prompt of each target that was searched, with what it belongs to."""
-    found = [row for part in columns for row in zip(part["target_id"], part["best_restart"], part["kl"], strict=True)]
-    prompts = {
-        target_id: module.results.prompts[i, restart].numpy()
-        for i, (target_id, restart, kl) in enumerate(found)
-        if kl is not None
-    }
+def _run_of(trainer: L.Trainer) -> Path | None:
+    """The run that an evaluation is of: that of its checkpoint."""
+    return None if trainer.ckpt_path is None else Path(trainer.ckpt_path).parent.parent
+
+
+def _save_prompts(module: PromptModule, restarts: Sequence[int], folder: Path) -> list[Path]:
+    """Saves a prompt of each target that was searched, with what it belongs to, unless the newest file holds the same.
+
+    Args:
+        module: has searched them.
+        restarts: of each target, whose prompt is meant.
+        folder: of the run.
+
+    Returns:
+        The files that hold them: ``prompts.safetensors`` and, of tokens, ``prompts.jsonl``.
+    """
+    searched = module.results.searched.nonzero().flatten().tolist()
+    names = module.data.targets.target_id
+    prompts = {names[i]: module.results.prompts[i, restarts[i]].numpy() for i in searched}
     about = {
         "method": module.method,
         "lm": module.lm_path,
@@ -124,4 +151,15 @@ def _save_prompts(module: PromptModule, columns: list[Columns], path: Path) -> N
         "after": module.after,
         "settings": json.dumps(module.settings()),
     }
-    write_prompts(prompts, about, path)
+    files = [folder / "prompts.safetensors"]
+    if not module.results.prompts.is_floating_point():
+        files.append(folder / "prompts.jsonl")
+    last = newest(folder, "prompts.safetensors")
+    if last is not None and same_prompts(last, prompts, about):
+        return [path for file in files if (path := newest(folder, file.name)) is not None]
+    written = [write_prompts(prompts, about, free_path(folder, files[0].name))]
+    if len(files) > 1:
+        ids = [prompts[names[i]].tolist() for i in searched]
+        texts = prompt_texts(module.contexts, module.data.targets.batch(searched), ids)
+        written.append(write_texts(zip(prompts, texts, ids, strict=True), free_path(folder, files[1].name)))
+    return written

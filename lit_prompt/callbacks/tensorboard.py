@@ -9,6 +9,7 @@ import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_prompt.callbacks.results import EvaluationCallback
+from lit_prompt.interruption import interruptible
 from lit_prompt.models import PromptModule
 from lit_prompt.records.results import Columns, result_table
 from lit_prompt.results.figures import kl_against_entropy, target_against_reached
@@ -40,13 +41,14 @@ class TensorBoardReport(EvaluationCallback):
             logger.log_hyperparams(parameters, dict.fromkeys(_HP_METRICS, math.nan))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Evaluates all prompts once and shows them."""
+        """Evaluates all prompts once, as far as that is cheap, and shows them; a signal ends it at once."""
         assert isinstance(pl_module, PromptModule)
         if not isinstance(trainer.logger, TensorBoardLogger):
             return
-        batches = pl_module.data.evaluation_dataloader()
-        columns = [pl_module.evaluator.columns(batch, pl_module.results)[0] for batch in batches]
-        self._show(trainer.logger, pl_module, columns, trainer.global_step)
+        with interruptible():
+            batches, evaluator = pl_module.data.evaluation_dataloader(), pl_module.evaluator
+            columns = [evaluator.columns(batch, pl_module.results, compared=False)[0] for batch in batches]
+            self._show(trainer.logger, pl_module, columns, trainer.global_step)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Shows what the test found."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 
+from lit_prompt.interruption import interruptible
 from lit_prompt.search import BestSoFar, ChunkSearch
 
 
@@ -38,11 +39,14 @@ class TokenSearch(L.Callback):
 
     def _begin(self, chunk: int, module: Any, batch: Any) -> ChunkSearch:
         started = time.perf_counter()
-        search, starts = module.new_search(batch)
-        if self._restored is not None and self._chunk == chunk:
-            search.load_state_dict(self._restored)
-        else:
-            search.init(*starts(), time.perf_counter() - started)
+        with interruptible():  # nothing is kept of a beginning
+            search, starts = module.new_search(batch)
+            if self._restored is not None and self._chunk == chunk:
+                search.load_state_dict(self._restored)
+            elif module.extended_from:
+                search.load_state_dict(module.ended_chunks.read(module.extended_from, chunk))
+            else:
+                search.init(*starts(), time.perf_counter() - started)
         self._chunk, self._restored = chunk, None
         found: ChunkSearch = search
         return found

@@ -18,6 +18,7 @@ from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.lm import DEFAULT_LM, LMOptions
 from lit_prompt.models import PromptModule
 from lit_prompt.models.checks import refuse_many_devices
+from lit_prompt.models.floors import FloorOptions
 from lit_prompt.models.record_columns import TOP_K
 from lit_prompt.results.console import say
 
@@ -50,14 +51,19 @@ class PromptCLI(RunCLI):
     first_options = ("--model=SoftPrompt",)  # as the parser's default, it would leave its settings to another model
 
     def __init__(self, command: str | None, arguments: RunArguments) -> None:
-        callbacks = [Opening(), KLCurves(), PromptTable(), ResultWriter(), TensorBoardReport()]
+        callbacks = [Opening(), ResultWriter(), KLCurves(), PromptTable(), TensorBoardReport()]
         defaults = {"max_epochs": -1, "log_every_n_steps": 1, "callbacks": callbacks}
         super().__init__(PromptModule, TargetDataModule, command, arguments, defaults, subclass_mode_model=True)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds ``--lm`` and ``--lm_options``, of which the data module is the owner."""
+        """Adds ``--lm`` and ``--lm_options``, of which the data module is the owner, and what is said of floors."""
         parser.add_argument("--lm", type=str, default=DEFAULT_LM, help="hub id, local folder or GGUF file of the LM")
         parser.add_class_arguments(LMOptions, "lm_options")
+        parser.add_argument("--floors", type=bool, default=True, help="whether floors that are not known are solved")
+        seconds = FloorOptions.seconds
+        parser.add_argument(
+            "--floor_seconds", type=float | None, default=seconds, help="that may take; then what is certified is shown"
+        )
         super().add_arguments_to_parser(parser)
         parser.link_arguments("lm", "data.lm")
         parser.link_arguments("lm_options", "data.lm_options")
@@ -68,6 +74,13 @@ class PromptCLI(RunCLI):
             say(f"LM        {self.config[self.subcommand].lm}")
         if self._run_folder is not None and (self._run_folder / "targets").is_dir():
             self.config[self.subcommand].data.load = str(self._run_folder / "targets")
+
+    def instantiate_classes(self) -> None:
+        """Tells the module which floors to solve."""
+        super().instantiate_classes()
+        if self.subcommand is not None:
+            solve, seconds = (self._get(self.config_init, name) for name in ("floors", "floor_seconds"))
+            self.model.floor_options = FloorOptions(solve, seconds)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Adds the progress bar; several devices are refused."""

@@ -16,13 +16,15 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_prompt.callbacks.checkpoint import CHECKPOINT, SearchCheckpoint
+from lit_prompt.callbacks.checkpoint import CHECKPOINT, SearchCheckpoint, how_to_go_on
 from lit_prompt.cli.arguments import CONFIG_FILE, RunArguments
 from lit_prompt.cli.mistakes import explain
 from lit_prompt.cli.settings_parser import SettingsParser
+from lit_prompt.cli.yaml_text import read_yaml, write_yaml
 from lit_prompt.data.run_folder import RunFolder, claim_run_folder, run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.files import replaced_whole
+from lit_prompt.interruption import Interrupted
 
 
 class SaveConfig(SaveConfigCallback):
@@ -39,6 +41,15 @@ class SaveConfig(SaveConfigCallback):
                 staging.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8", newline="\n")
         if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_text("config", f"```yaml\n{path.read_text(encoding='utf-8')}\n```")
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Lets a run that is extended keep its new number of steps."""
+        folder = run_folder(trainer)
+        if getattr(pl_module, "extended_from", 0) and folder is not None:
+            settings = read_yaml((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+            settings["model"]["init_args"]["steps"] = pl_module.steps
+            with replaced_whole(folder / CONFIG_FILE) as staging:
+                staging.write_text(write_yaml(settings), encoding="utf-8", newline="\n")
 
 
 class RunCLI(LightningCLI):
@@ -191,6 +202,10 @@ class RunCLI(LightningCLI):
             super()._run_subcommand(subcommand)
         except MisconfigurationException as error:
             raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+        except Interrupted as stop:
+            if subcommand == "fit":
+                stop.advice = how_to_go_on(self.trainer, getattr(self.model, "command", "fit"))
+            raise
 
     def _give_back(self) -> None:
         """Removes the folders that were made for a new run, unless something was found already."""

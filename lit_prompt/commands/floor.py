@@ -9,9 +9,9 @@ from lit_prompt.cli.prompt import PromptCLI
 from lit_prompt.errors import InputError
 from lit_prompt.files import free_path
 from lit_prompt.lm import FrozenLM
-from lit_prompt.models.floors import FOLDER, Floors
+from lit_prompt.models.floors import FOLDER, FloorOptions, Floors
 from lit_prompt.records.floors import FLOORS
-from lit_prompt.results.console import console, say
+from lit_prompt.results.console import say
 from lit_prompt.results.results_shown import print_floors
 
 _ADVICE = "; name another file"
@@ -21,6 +21,8 @@ def run(options: Namespace) -> None:
     """Solves the floors of a config's targets; prints and writes them."""
     if not options.tolerance > 0:
         raise InputError(f"--tolerance is {options.tolerance}; it must be positive")
+    if options.floor_seconds is not None and not options.floor_seconds > 0:
+        raise InputError(f"--floor_seconds is {options.floor_seconds}; it must be positive")
     cli = PromptCLI(None, options.settings)
     out = options.out or cli.logs / options.settings.name / "floors.parquet"
     with writing(out, _ADVICE):  # found out before anything is solved
@@ -31,17 +33,17 @@ def run(options: Namespace) -> None:
     data = cli.datamodule
     data.setup("floor")
     lm = FrozenLM.load(data.lm, data.lm_options)
-    floors = Floors(lm, cli.logs / FOLDER, options.tolerance)
+    wanted = FloorOptions(seconds=options.floor_seconds, tolerance=options.tolerance)
+    floors = Floors(lm, cli.logs / FOLDER, wanted)
     if floors.why_not is not None:
         raise InputError(f"--lm {data.lm}: {floors.why_not}")
     rows: list[dict[str, Any]] = []
     for chunk in data.evaluation_dataloader():
-        with console.status(f"{len(rows)} of {len(data.targets)} floors"):
-            about = zip(chunk.target_id, chunk.family, chunk.entropy.tolist(), floors.of(chunk), strict=True)
-            for target_id, family, entropy, floor in about:
-                assert floor is not None
-                row = {"target_id": target_id, "family": family, "entropy": entropy, "lm": data.lm}
-                rows.append(row | {"lm_fingerprint": lm.fingerprint} | vars(floor))
+        about = zip(chunk.target_id, chunk.family, chunk.entropy.tolist(), floors.of(chunk), strict=True)
+        for target_id, family, entropy, floor in about:
+            assert floor is not None
+            row = {"target_id": target_id, "family": family, "entropy": entropy, "lm": data.lm}
+            rows.append(row | {"lm_fingerprint": lm.fingerprint} | vars(floor))
     table = FLOORS.table(rows)
     print_floors(table)
     with writing(out, _ADVICE):

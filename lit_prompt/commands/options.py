@@ -96,9 +96,9 @@ def _shortest() -> CommandParser:
         description="Finds, for each target, the shortest prompt whose KL(target || LM) is at most a given number of "
         "nats.",
         epilog="""\
-Lengths are tried in rising order; a target that has reached the KL is left out of longer ones. Each length is a run of
-its own, which test has evaluated; shortest.parquet, in the last one's folder, has what each target needed. All other
-options are those of fit.
+Lengths are tried in rising order, each from the prompts of the one before; a target that has reached the KL is left out
+of longer ones. Each length is a run of its own, which test has evaluated; shortest.parquet, in the last one's folder,
+has what each target needed. All other options are those of fit.
 
 example:
   lit_prompt shortest --config configs/hard.yaml --kl 2.5 --lengths 1 2 4 8 16
@@ -112,7 +112,7 @@ example:
 def _floor() -> CommandParser:
     parser = CommandParser(
         "floor",
-        "--config FILE [--lm NAME_OR_PATH] [--tolerance NATS] [--out FILE] [--data.KEY VALUE ...]",
+        "--config FILE [--lm NAME_OR_PATH] [--tolerance NATS] [--floor_seconds S] [--out FILE] [--data.KEY VALUE ...]",
         description="""\
 Computes, for every target of a config, a KL that no prompt of the LM can go below, soft or hard, of any length, and
 the KL that a soft prompt can reach (on the sphere to which the final norm scales every state). Nothing is searched.
@@ -128,6 +128,12 @@ examples:
         "--tolerance", metavar="NATS", type=float, default=1e-3,
         help="largest gap between a floor and the best one that can be certified (%(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--floor_seconds",
+        metavar="S",
+        type=float,
+        help="after so many seconds what is certified so far is reported: floors that hold, but are lower (no limit)",
+    )
     parser.add_argument(
         "--out", metavar="FILE", type=user_path,
         help="the floors, a row a target (logs/CONFIG/floors.parquet; never overwritten)",

@@ -1,5 +1,6 @@
 """``lit_prompt shortest``: the shortest prompt that reaches a KL, by a run for each length."""
 
+import shlex
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,13 +10,14 @@ import pyarrow as pa
 
 from lit_prompt.cli.arguments import RunArguments, read_arguments
 from lit_prompt.cli.prompt import PromptCLI
-from lit_prompt.data import TargetSet
 from lit_prompt.data.run_folder import run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.files import free_path
+from lit_prompt.interruption import Interrupted
+from lit_prompt.models import HardPrompt
 from lit_prompt.records.results import RESULTS
 from lit_prompt.records.table_format import COUNT, NUMBER, TEXT, TableFormat
-from lit_prompt.results.console import console, print_table, say
+from lit_prompt.results.console import console, print_table, say, silence
 from lit_prompt.results.rows import Row
 from lit_prompt.results.table import Table
 from lit_prompt.results.text import nats
@@ -29,7 +31,10 @@ _MOST_ROWS = 40
 
 
 def run(options: Namespace) -> None:
-    """Searches with each length the targets that shorter prompts have left; prints and writes what each needed."""
+    """Searches with each length the targets that shorter prompts have left; prints and writes what each needed.
+
+    A length starts from the prompts of the one before.
+    """
     goal, lengths, settings = options.kl, sorted(set(options.lengths)), options.settings
     if lengths[0] < 1:
         raise InputError(f"shortest: --lengths holds {lengths[0]}; a prompt has at least 1 token")
@@ -38,19 +43,29 @@ def run(options: Namespace) -> None:
     if not settings.configs:
         raise InputError("shortest: give the search's settings with --config (see configs/hard.yaml)")
     found: dict[str, Row] = {}
-    load: list[str] = []
+    on: list[str] = []
     try:
         for length in lengths:
-            console.rule(f"length {length}")
-            of_fit = [*settings.options, *load, f"--model.init_args.length={length}"]
-            folder, targets = _fit_and_test(replace(settings, options=of_fit, name=f"{settings.name}-shortest"))
+            of_fit = [*settings.options, *on, f"--model.init_args.length={length}"]
+            cli, folder = _fit_and_test(replace(settings, options=of_fit, name=f"{settings.name}-shortest"), length)
+            targets = cli.datamodule.targets
             for row in RESULTS.read(folder / "results.parquet").to_pylist():
                 found[row["target_id"]] = _outcome(row, length, goal, folder)
             left = [i for i, target_id in enumerate(targets.target_id) if found[target_id]["length"] is None]
+            say(f"{len(targets) - len(left)} of {len(targets)} targets reach {goal:g} nats with length {length}")
             if not left:
                 break
             targets.select(left, folder / "left")  # kept, as the next run's own targets
-            load = ["--data.load", str(folder / "left")]
+            start = "start" if isinstance(cli.model, HardPrompt) else "init"
+            on = ["--data.load", str(folder / "left"), f"--model.init_args.{start}.shorter_run={folder}"]
+    except Interrupted as stop:
+        if on:
+            rest = [str(n) for n in lengths if n >= length]
+            command = ["lit_prompt", "shortest", *settings.options, *on, "--kl", f"{goal:g}", "--lengths", *rest]
+            stop.advice = f"Interrupted; what was found is kept. Go on with: {shlex.join(command)}"
+        else:
+            stop.advice = None  # the command's own: it goes on beyond the run that was cut
+        raise
     finally:  # what is found is not lost when a longer prompt cannot be searched
         if found:
             _print(list(found.values()), goal)
@@ -67,12 +82,15 @@ class _KeptFit(PromptCLI):
             raise InputError("shortest: every length keeps a run's folder; leave trainer.fast_dev_run alone")
 
 
-def _fit_and_test(arguments: RunArguments) -> tuple[Path, TargetSet]:
-    cli = _KeptFit("fit", arguments)
-    run = run_folder(cli.trainer)
-    assert run is not None
-    PromptCLI("test", read_arguments("test", ["--run", str(run)], takes_run=True))
-    return run, cli.datamodule.targets
+def _fit_and_test(arguments: RunArguments, length: int) -> tuple[_KeptFit, Path]:
+    """Searches with a length and evaluates; only bars are shown, as there is one table for all lengths."""
+    console.rule(f"length {length}")
+    with silence():
+        cli = _KeptFit("fit", arguments)
+        run = run_folder(cli.trainer)
+        assert run is not None
+        PromptCLI("test", read_arguments("test", ["--run", str(run)], takes_run=True))
+    return cli, run
 
 
 def _outcome(row: Row, length: int, goal: float, run: Path) -> Row:

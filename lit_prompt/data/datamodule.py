@@ -157,10 +157,10 @@ class TargetDataModule(L.LightningDataModule):
         return DataLoader(chunks, sampler=sampler, batch_size=None, collate_fn=read)
 
     def train_dataloader(self) -> DataLoader[TargetBatch]:
-        """One chunk an epoch, repeated at each of the module's ``steps``."""
+        """One chunk an epoch, repeated at each of the module's ``steps`` that it has not made yet."""
         assert self.trainer is not None
-        steps = self.trainer.lightning_module.steps
-        assert isinstance(steps, int)
+        module: Any = self.trainer.lightning_module
+        steps: int = module.steps - module.extended_from
         return self._loader(_ChunkSampler(steps))
 
     def evaluation_dataloader(self) -> DataLoader[TargetBatch]:

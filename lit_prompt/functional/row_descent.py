@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from lit_prompt.functional.row_loop import State, until_done
+from lit_prompt.functional.row_loop import State, go_on_always, until_done
 
 _SUFFICIENT = 1e-4
 _MOST_CUTS = 40
@@ -36,10 +36,11 @@ class Problems:
     """
 
     objective: Callable[[Tensor, Tensor, torch.dtype], tuple[Tensor, Tensor]]
-    gap: Callable[[Tensor, Tensor], Tensor]  #: of points and gradients, ``[row]``
+    gap: Callable[[Tensor, Tensor, Tensor], Tensor]  #: of points, values and gradients, ``[row]``
     tolerance: float  #: largest gap at which a problem ends
     max_steps: int
     products: torch.dtype = torch.float64
+    go_on: Callable[[int], bool] = go_on_always  #: as of :func:`until_done`
 
     def rows(self, problem: Tensor, point: Tensor) -> Rows:
         """Problems at points."""
@@ -70,7 +71,7 @@ def descend(
 
     def look(row: Tensor, stuck: Tensor, *state: Tensor) -> tuple[Tensor, State, State]:
         point, value, gradient, *_ = state
-        gap = problems.gap(point, gradient)
+        gap = problems.gap(point, value, gradient)
         return (gap <= problems.tolerance) | stuck, (point, value, gap), state
 
     def move(number: int, *state: Tensor) -> State:
@@ -81,7 +82,8 @@ def descend(
     every = torch.arange(len(start), device=start.device)
     rows = problems.rows(every, start)
     stuck = torch.zeros_like(every, dtype=torch.bool)
-    (point, value, gap), steps = until_done(look, move, (stuck, *rows[1:], *memory(rows)), problems.max_steps)
+    start_state = (stuck, *rows[1:], *memory(rows))
+    (point, value, gap), steps = until_done(look, move, start_state, problems.max_steps, problems.go_on)
     return Descent(point, value, gap, steps)
 
 

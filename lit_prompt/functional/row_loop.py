@@ -8,22 +8,29 @@ from torch import Tensor
 State = tuple[Tensor, ...]
 
 
+def go_on_always(left: int) -> bool:
+    """Ends no row before its end, however many are left."""
+    return True
+
+
 def until_done(
     look: Callable[..., tuple[Tensor, State, State]],
     move: Callable[..., State],
     state: Sequence[Tensor],
     max_steps: int,
+    go_on: Callable[[int], bool] = go_on_always,
 ) -> tuple[State, Tensor]:
     """Moves every row until it is done, ``max_steps`` times at most; no work is spent on rows that are done.
 
     ``look`` takes rows and their state, tensors ``[row, ...]``; it gives which are done ``[row]``, what each has found,
     and what ``move`` takes. ``move`` takes the number of the step, from 1, the rows, and what ``look`` gave for them;
-    it gives their next state. Returns what each row had found at its end, and the steps it took ``[row]``.
+    it gives their next state. ``go_on`` is told before each step how many rows are left; where it says no, they end as
+    they are. Returns what each row had found at its end, and the steps it took ``[row]``.
     """
     row, ended = torch.arange(len(state[0]), device=state[0].device), []
     for number in range(max_steps + 1):
         done, found, ready = look(row, *state)
-        done |= number == max_steps
+        done |= number == max_steps or not go_on(int((~done).sum()))
         if done.any() or not len(row):
             ended.append((row[done], torch.full_like(row[done], number), *(x[done] for x in found)))
             row, ready = row[~done], tuple(x[~done] for x in ready)

@@ -1,5 +1,6 @@
 """The sphere problem: the least KL over the states that a soft prompt can give a pre-norm transformer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,6 +11,7 @@ from lit_prompt.functional.floor import Floor
 from lit_prompt.functional.lbfgs import lbfgs
 from lit_prompt.functional.output_head import OutputHead, TargetTerms
 from lit_prompt.functional.row_descent import Descent, Problems, in_two_precisions
+from lit_prompt.functional.row_loop import go_on_always
 
 # a point of the ball this close to its boundary counts as lying on it
 _ON_BOUNDARY = 1e-6
@@ -28,33 +30,42 @@ class SpherePoint:
     steps: Int64[Tensor, " item"]  #: over all starts
 
 
-def kl_on_sphere(head: OutputHead, terms: TargetTerms, floor: Floor, tolerance: float = 1e-3) -> SpherePoint:
+def kl_on_sphere(
+    head: OutputHead,
+    terms: TargetTerms,
+    floor: Floor,
+    tolerance: float = 1e-3,
+    go_on: Callable[[int], bool] = go_on_always,
+) -> SpherePoint:
     """Least KL(p || q), in nats, over the sphere on which the final norm puts every state that is not tiny.
 
     The search starts at the ball's solution (``floor``), projected onto the sphere. Where that solution lies on the
     ball's boundary, it solves both problems; elsewhere the problem is not convex and is searched from a random start,
-    too. A search ends when the gradient along the sphere, times the radius, is at most ``tolerance`` nats.
+    too, unless the KL is at most the tolerance already. A search ends when the gradient along the sphere, times the
+    radius, is at most ``tolerance`` nats, or where ``go_on``, told how many targets are left, says no.
     """
     generator = torch.Generator().manual_seed(0)
     # every target gets the same random directions: its result must not depend on the other targets
     instead, other = torch.randn(2, head.dim, generator=generator, dtype=torch.float64).to(floor.point)
     norm = floor.point.norm(dim=1, keepdim=True)
-    found = _descend(head, terms, torch.where(norm > 1e-9, floor.point, instead), tolerance)
+    found = _descend(head, terms, torch.where(norm > 1e-9, floor.point, instead), tolerance, go_on)
     kl, point, steps = found.value.clone(), found.point.clone(), found.steps.clone()
-    within = (norm.squeeze(1) < head.radius * (1.0 - _ON_BOUNDARY)).nonzero().flatten()
+    within = ((norm.squeeze(1) < head.radius * (1.0 - _ON_BOUNDARY)) & (kl > tolerance)).nonzero().flatten()
     if len(within):
-        coarse = _descend(head, terms.rows(within), other.expand(len(within), -1), _COARSE * tolerance)
+        coarse = _descend(head, terms.rows(within), other.expand(len(within), -1), _COARSE * tolerance, go_on)
         steps[within] += coarse.steps
         lower = coarse.value < kl[within]
         rows = within[lower]
         if len(rows):
-            fine = _descend(head, terms.rows(rows), coarse.point[lower], tolerance)
+            fine = _descend(head, terms.rows(rows), coarse.point[lower], tolerance, go_on)
             kl[rows], point[rows] = fine.value, fine.point
             steps[rows] += fine.steps
     return SpherePoint(kl, point, steps)
 
 
-def _descend(head: OutputHead, terms: TargetTerms, start: Tensor, tolerance: float) -> Descent:
+def _descend(
+    head: OutputHead, terms: TargetTerms, start: Tensor, tolerance: float, go_on: Callable[[int], bool]
+) -> Descent:
     """Descends along the sphere from a start ``[item, dim]`` for each target.
 
     L-BFGS over the directions of free vectors. (Projected spectral gradients, which are the fastest over the ball, take
@@ -67,7 +78,7 @@ def _descend(head: OutputHead, terms: TargetTerms, start: Tensor, tolerance: flo
         scale = radius / x.norm(dim=1, keepdim=True).clamp_min(1e-30)
         return x * scale, scale
 
-    def along_sphere(x: Tensor, gradient: Tensor) -> Tensor:
+    def along_sphere(x: Tensor, _: Tensor, gradient: Tensor) -> Tensor:
         return head.centre(x).norm(dim=1) * gradient.norm(dim=1)
 
     def objective(x: Tensor, rows: Tensor, products: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -78,6 +89,6 @@ def _descend(head: OutputHead, terms: TargetTerms, start: Tensor, tolerance: flo
     def method(problems: Problems, start: Tensor) -> Descent:
         return lbfgs(problems, on_sphere(start)[0])
 
-    problems = Problems(objective, along_sphere, tolerance, _MOST_STEPS)
+    problems = Problems(objective, along_sphere, tolerance, _MOST_STEPS, go_on=go_on)
     found = in_two_precisions(method, problems, start, head.float32_gap)
     return replace(found, point=on_sphere(found.point)[0])

@@ -1,6 +1,7 @@
 """What soft and hard prompts have in common: the frozen LM, a chunk of targets an epoch, what was found, evaluation."""
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Any
 
 import lightning as L
@@ -9,12 +10,14 @@ from torch import Tensor
 
 from lit_prompt.data import TargetBatch
 from lit_prompt.data.datamodule import TargetDataModule
+from lit_prompt.data.run_folder import run_folder
 from lit_prompt.lm import FrozenLM
 from lit_prompt.models.checkpoint import read_contents, write_contents
 from lit_prompt.models.checks import check_fit, check_found_any, check_settings, check_targets
 from lit_prompt.models.chunk import progress
+from lit_prompt.models.ended_chunks import EndedChunks
 from lit_prompt.models.evaluation import Evaluator
-from lit_prompt.models.floors import Floors, floors_folder
+from lit_prompt.models.floors import FloorOptions, Floors, floors_folder
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.objectives import Objective
 from lit_prompt.records.results import Columns
@@ -39,6 +42,9 @@ class PromptModule(L.LightningModule, ABC):
     results: SearchResults  # what was found, for every target
     soft_run: SoftRun | None = None  # whose prompts a search for tokens starts from
     allowed: Tensor  # which ids a token prompt may hold
+    floor_options = FloorOptions()
+    extended_from = 0  # steps that the search had made when it ended, before it was given more
+    ended_chunks: EndedChunks
 
     def __init__(self, before: str, after: str, seed: int, objective: Objective) -> None:
         super().__init__()
@@ -70,11 +76,21 @@ class PromptModule(L.LightningModule, ABC):
     def load_search_state(self, state: dict[str, Any]) -> None:
         """Resumes from :meth:`search_state`."""
 
+    @abstractmethod
+    def chunk_state(self) -> dict[str, Any]:
+        """Where the search of the present chunk stands: all that more steps of it need."""
+
     @property
     def data(self) -> TargetDataModule:
         """The data module of the running trainer."""
         data: TargetDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         return data
+
+    @cached_property
+    def floors(self) -> Floors:
+        """Floors of the LM; made when they are first asked for, as the trainer knows its checkpoint then."""
+        writes = run_folder(self.trainer) is not None
+        return Floors(self.lm, floors_folder(self.trainer), self.floor_options, writes)
 
     def setup(self, stage: str) -> None:
         """Refuses what would change results silently."""
@@ -90,7 +106,7 @@ class PromptModule(L.LightningModule, ABC):
             self.lm = FrozenLM.load(self.lm_path, self.lm_options, self.trainer.strategy.root_device)
             self.contexts = Contexts(self.before, self.after, self.lm, self.data.vocabulary)
             check_targets(self)
-            self.floors = Floors(self.lm, floors_folder(self.trainer))
+            self.ended_chunks = EndedChunks(run_folder(self.trainer))
             self.prepare()
             self.evaluator = Evaluator(self)
 
@@ -105,15 +121,18 @@ class PromptModule(L.LightningModule, ABC):
         self.log(f"median {self.objective.label}", progress(self)[1].median(), prog_bar=True, logger=False)
 
     def on_train_epoch_end(self) -> None:
-        """Stores the chunk's results."""
+        """Stores the chunk's results, and where its search stands."""
         current = self.under_search()
         assert current is not None
+        self.ended_chunks.keep(self.steps, self.current_epoch, self.chunk_state())
         current[1].finish()
         self.results.put(*current)
 
     def on_train_end(self) -> None:
         """Refuses to end a fit that found nothing."""
         check_found_any(self)
+        if self.extended_from:
+            self.ended_chunks.forget(self.extended_from)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Stores the results, those of the chunk under way included."""

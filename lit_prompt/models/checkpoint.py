@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from lit_prompt.errors import InputError
-from lit_prompt.search import SearchResults
+from lit_prompt.search import SearchResults, StopReason
 
 if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
@@ -22,12 +22,16 @@ def write_contents(checkpoint: dict[str, Any], module: "PromptModule") -> None:
         "settings": module.settings(),
         "results": module.results.state_dict(),
         "chunk_size": module.data.chunk_size,
+        "extended_from": module.extended_from,
         "search": module.search_state(),
     }
 
 
 def read_contents(checkpoint: dict[str, Any], module: "PromptModule") -> dict[str, Any]:
     """Restores the results, and gives the state of the search that was under way.
+
+    A search that has ended and is to make more steps begins with its first chunk again: each chunk goes on from the
+    state that it has ended with.
 
     Raises:
         InputError: if they belong to another LM, other targets or, on resume, other settings.
@@ -47,14 +51,17 @@ def read_contents(checkpoint: dict[str, Any], module: "PromptModule") -> dict[st
             f"the checkpoint belongs to other targets ({saved['targets']}, not {module.data.targets.fingerprint}); "
             "use the run's own config, or --run with the run's folder"
         )
+    module.extended_from = saved.get("extended_from", 0)
+    module.results = SearchResults.from_state_dict(saved.get("results", saved.get("bank")))
+    steps = saved["settings"]["steps"]
+    more = module.trainer.state.fn == "fit" and module.steps > steps
     for name, value in module.settings().items():
         known = saved["settings"].get(name, value)  # a setting that has come since was at its default
-        if known != value:
+        if known != value and not (name == "steps" and more):
             raise InputError(
                 f"the checkpoint was made with {name} = {known!r}, this run has {value!r}; "
                 "a search is resumed with its own settings (--run takes them from the run's folder)"
             )
-    module.results = SearchResults.from_state_dict(saved.get("results", saved.get("bank")))
     if module.trainer.state.fn != "fit":
         checkpoint["state_dict"] = {}  # of the chunk under way; an evaluation needs the results alone
         return {}
@@ -67,5 +74,27 @@ def read_contents(checkpoint: dict[str, Any], module: "PromptModule") -> dict[st
         raise InputError(
             f"the checkpoint was made with data.chunk_size {saved['chunk_size']}, this run has {module.data.chunk_size}"
         )
+    if more:
+        _extend(checkpoint, module, steps)
     search: dict[str, Any] = saved["search"]
     return search
+
+
+def _extend(checkpoint: dict[str, Any], module: "PromptModule", steps: int) -> None:
+    """Prepares a checkpoint, and the module, for more steps than the ``steps`` that its search has ended after."""
+    if not module.results.ended:
+        raise InputError(
+            f"only a search that has ended can be taken further: resume it with model.steps {steps}, then extend it"
+        )
+    module.ended_chunks.require(steps, module.data.num_chunks)
+    module.extended_from = steps
+    module.results.reason[module.results.reason == StopReason.STEPS] = int(StopReason.RUNNING)
+    saved = checkpoint[_KEY]
+    saved["search"] = {"micro_batch": saved["search"]["micro_batch"]}
+    checkpoint["callbacks"].pop("TokenSearch", None)
+    loops = checkpoint["loops"]["fit_loop"]
+    for name in ("epoch_progress", "epoch_loop.batch_progress"):
+        for counts in (loops[name]["total"], loops[name]["current"]):
+            counts.update(dict.fromkeys(counts, 0))
+        if "is_last_batch" in loops[name]:
+            loops[name]["is_last_batch"] = False

@@ -118,12 +118,14 @@ class Evaluator:
     # ---- records ----
 
     @torch.no_grad()
-    def columns(self, batch: TargetBatch, results: SearchResults) -> tuple[Columns, Tensor]:
+    def columns(self, batch: TargetBatch, results: SearchResults, compared: bool = True) -> tuple[Columns, Tensor]:
         """Recomputes every number of some targets from their prompts.
 
         Args:
             batch: the targets.
             results: holds their prompts.
+            compared: whether to solve floors and search baselines, which takes longer than all else; floors that are
+                known are there in any case.
 
         Returns:
             The columns of the result record, and the reached log-probabilities ``[target, vocab]`` of the best
@@ -136,15 +138,17 @@ class Evaluator:
         reached, bounded = (x.unflatten(0, prompts.shape[:2]) for x in self.reached(prompts.flatten(0, 1), in_context))
         columns, log_q = divergence_columns(batch, reached, results, self.unprompted(contexts), module.objective)
         rows, best_restart = torch.arange(len(batch)), torch.tensor(columns["best_restart"])
-        columns |= self._baselines.columns(batch)
-        columns |= excess_columns(columns["kl"], module.floors.of(batch), bounded[rows, best_restart].tolist())
+        if compared:
+            columns |= self._baselines.columns(batch)
+        floors = module.floors.of(batch) if compared else module.floors.known(batch)
+        columns |= excess_columns(columns["kl"], floors, bounded[rows, best_restart].tolist())
         best = prompts[rows, best_restart]
         is_text = not best.is_floating_point()
         columns["prompt_norm"] = (self._lm.embed(best).float() if is_text else best).norm(dim=-1).mean(-1).tolist()
         if is_text:
             known = results.searched[torch.tensor(batch.index)].tolist()
             columns |= text_columns(self, module.contexts, batch, best, known)
-        if module.soft_run is not None:
+        if module.soft_run is not None and compared:
             columns |= module.soft_run.projection_columns(module, batch)
         columns["context_before"] = [context.before for context in contexts]
         columns["context_after"] = [context.after for context in contexts]
@@ -191,7 +195,7 @@ class Evaluator:
             all that is too much), token_id, token, target_probability, reached_probability and token_kl (the token's
             share of the KL, nats). Targets that were not searched are left out.
         """
-        columns, log_q = self.columns(batch, results)
+        columns, log_q = self.columns(batch, results, compared=False)
         log_p = double(batch.log_probs)
         p, q = log_p.exp(), log_q.exp()
         shares, wrong_mass = token_kl(log_p, log_q), total_variation(log_p, log_q)

@@ -1,6 +1,8 @@
 """Certified floors of targets, solved once for each LM and distribution."""
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +14,10 @@ from lit_prompt.data import TargetBatch
 from lit_prompt.data.run_folder import run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.functional import OutputHead, kl_floor, kl_on_sphere
+from lit_prompt.functional.row_loop import go_on_always
+from lit_prompt.functional.sphere import SpherePoint
 from lit_prompt.lm import FrozenLM, output_geometry
+from lit_prompt.models.floor_progress import TimeBudget, shown_progress
 from lit_prompt.records.floors import FloorCache, KnownFloor
 
 _log = logging.getLogger(__name__)
@@ -22,9 +27,27 @@ FOLDER = "floors"
 
 
 def floors_folder(trainer: L.Trainer) -> Path | None:
-    """Where all runs beside a trainer's keep their floors; None for a run that keeps nothing."""
+    """Where all runs beside a trainer's, or beside that of its checkpoint, keep their floors; None where none does."""
     run = run_folder(trainer)
+    if run is None and trainer.logger is None and trainer.ckpt_path is not None:
+        run = Path(trainer.ckpt_path).absolute().parents[1]
     return None if run is None else run.absolute().parents[1] / FOLDER
+
+
+@dataclass(frozen=True)
+class FloorOptions:
+    """Which floors are solved, and how long that may take.
+
+    Attributes:
+        solve: whether floors that are not known are solved; those that a lift starts from are in any case.
+        seconds: that solving all floors to be reported may take; None for no limit. What is certified by then holds,
+            but is lower than it could be.
+        tolerance: largest duality gap of a floor, nats.
+    """
+
+    solve: bool = True
+    seconds: float | None = 600.0
+    tolerance: float = 1e-3
 
 
 class Floors:
@@ -34,20 +57,25 @@ class Floors:
         lm: the LM.
         folder: where they are kept, in a file for each LM; None to keep them in memory alone. What was solved for the
             same LM and the same distribution is not solved again.
-        tolerance: largest duality gap of a floor, nats.
+        options: which are solved, and how well.
+        write: whether those that are solved are added to the file.
     """
 
-    def __init__(self, lm: FrozenLM, folder: Path | None, tolerance: float = 1e-3) -> None:
+    def __init__(
+        self, lm: FrozenLM, folder: Path | None, options: FloorOptions = FloorOptions(), write: bool = True
+    ) -> None:
         self._lm = lm
-        self._tolerance = tolerance
-        self._cache = FloorCache(None if folder is None else folder / f"{lm.fingerprint}.parquet")
-        self._points: tuple[list[str], Tensor] = ([], torch.empty(0))
+        self._options = options
+        self._budget = TimeBudget(options.seconds)
+        self._cache = FloorCache(None if folder is None else folder / f"{lm.fingerprint}.parquet", write)
+        #: of the targets that :meth:`sphere_points` was asked for last: whose, where, KL
+        self._points: tuple[list[str], Tensor, Tensor] = ([], torch.empty(0), torch.empty(0))
 
     @property
     def _widest(self) -> float:
         """Gap of the floors that need no better ones; rounding can widen it beyond the tolerance."""
         slack = 0.0 if self._geometry[0] is None else self._geometry[0].slack
-        return self._tolerance + slack + 1e-9
+        return self._options.tolerance + slack + 1e-9
 
     @cached_property
     def _geometry(self) -> tuple[OutputHead | None, str | None]:
@@ -68,14 +96,26 @@ class Floors:
         return self._geometry[1]
 
     def of(self, batch: TargetBatch) -> list[KnownFloor | None]:
-        """Floors of some targets; None where there is none."""
-        if self.head is None:
-            return [None] * len(batch)
+        """Floors of some targets, as good as the time allows; None where there is none."""
+        if self.head is None or not self._options.solve:
+            return self.known(batch)
         keys = batch.fingerprints
         missing = [i for i, key in enumerate(keys) if not self._is_known(key)]
         if missing:
-            self._solve(batch, keys, missing)
+            with self._budget.spending() as go_on:
+                self._solve(batch, keys, missing, go_on)
+            if wide := sum(not self._is_known(keys[i]) for i in missing):
+                _log.warning(
+                    "floors: %d of %d are lower than they could be, as the solver was stopped early (after %s seconds; "
+                    "--floor_seconds)", wide, len(keys), self._options.seconds,
+                )  # fmt: skip
         return [self._cache.get(key) for key in keys]
+
+    def known(self, batch: TargetBatch) -> list[KnownFloor | None]:
+        """Floors of some targets that were solved before; None where there is none."""
+        if self.head is None:
+            return [None] * len(batch)
+        return [self._cache.get(key) if self._is_known(key) else None for key in batch.fingerprints]
 
     def _is_known(self, key: str) -> bool:
         known = self._cache.get(key)
@@ -88,7 +128,7 @@ class Floors:
         return self.head.contains(features).cpu()
 
     def sphere_points(self, batch: TargetBatch) -> tuple[Tensor, Tensor]:
-        """Where on the sphere some targets have their least KL.
+        """Where on the sphere some targets have their least KL: solved whatever options, clock and cache say.
 
         Args:
             batch: the targets.
@@ -103,18 +143,22 @@ class Floors:
             raise InputError(self.why_not)
         keys = batch.fingerprints
         if self._points[0] != keys:
-            self._solve(batch, keys, list(range(len(keys))))
-        known = [self._cache.get(key) for key in keys]
-        return self._points[1], torch.tensor([floor.kl_sphere for floor in known if floor], dtype=torch.float64)
+            sphere = self._solve(batch, keys, list(range(len(keys))), go_on_always)
+            self._points = (keys, sphere.point.float().cpu(), sphere.kl.cpu())
+        return self._points[1:]
 
-    def _solve(self, batch: TargetBatch, keys: list[str], which: list[int]) -> None:
+    def _solve(
+        self, batch: TargetBatch, keys: list[str], which: list[int], go_on: Callable[[int], bool]
+    ) -> SpherePoint:
         assert self.head is not None
         terms = self.head.terms(batch.log_probs[which])
-        floor = kl_floor(self.head, terms, self._tolerance)
-        sphere = kl_on_sphere(self.head, terms, floor)
-        self._points = ([keys[i] for i in which], sphere.point.float().cpu())
+        with shown_progress("floors", len(which), go_on) as watch:
+            floor = kl_floor(self.head, terms, self._options.tolerance, go_on=watch)
+        with shown_progress("floors: sphere", len(which), go_on) as watch:
+            sphere = kl_on_sphere(self.head, terms, floor, go_on=watch)
         values = zip(floor.lower.tolist(), floor.upper.tolist(), sphere.kl.tolist(), strict=True)
         self._cache.put({keys[i]: KnownFloor(*value) for i, value in zip(which, values, strict=True)})
+        return sphere
 
 
 def excess_columns(

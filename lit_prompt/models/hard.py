@@ -13,6 +13,8 @@ from lit_prompt.errors import InputError
 from lit_prompt.lm import AllowedTokens
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.chunk import chunk_scorer
+from lit_prompt.models.prompt_texts import prompt_texts
+from lit_prompt.models.shorter_run import ShorterRun
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.objectives import ForwardKL, Objective
 from lit_prompt.search import (
@@ -88,6 +90,7 @@ class HardPrompt(PromptModule):
         self.patience = patience
         self.max_forward_passes = max_forward_passes
         self.max_seconds = max_seconds
+        self._shorter: ShorterRun | None = None
         self._search = TokenSearch()
 
     @property
@@ -122,6 +125,8 @@ class HardPrompt(PromptModule):
         self.allowed = torch.tensor(self.tokens.ids(self.data.vocabulary))
         if self.start.kind == "soft":
             self.soft_run = SoftRun(self.start.soft_run, self.length, self.lm, self.data.targets.target_id)
+        if (shorter := self.start.shorter_run) is not None:
+            self._shorter = ShorterRun(shorter, self.length, self.lm, self.data.targets.target_id, tokens=True)
 
     def configure_callbacks(self) -> list[L.Callback]:
         """What drives the search."""
@@ -147,6 +152,14 @@ class HardPrompt(PromptModule):
         return ChunkSearch(self.searcher, problem, best), lambda: self._starts(problem)
 
     def _starts(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
+        ids, scores = self._starts_of_kind(problem)
+        if self._shorter is None:
+            return ids, scores
+        longer, longer_scores = self._shorter.starts(problem)
+        better = longer_scores < scores
+        return torch.where(better.unsqueeze(1), longer, ids), torch.where(better, longer_scores, scores)
+
+    def _starts_of_kind(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
         if self.start.kind == "bank":
             return PromptBank(self.start, self.data.vocabulary, self.searcher.shares).starts(problem)
         if self.start.kind == "text":
@@ -171,11 +184,14 @@ class HardPrompt(PromptModule):
         index, best = current
         score, restart = best.kl.unflatten(0, (len(index), self.restarts)).min(1)
         ids = best.prompts[torch.arange(len(index)) * self.restarts + restart].tolist()
-        trips = [self.contexts.round_trip(context) for context in self.contexts.of_all(self.data.targets.batch(index))]
-        texts = [trip.text(own) if s < float("inf") else "" for trip, own, s in zip(trips, ids, score, strict=True)]
-        return score.tolist(), texts
+        texts = prompt_texts(self.contexts, self.data.targets.batch(index), ids)
+        return score.tolist(), [text if s < float("inf") else "" for text, s in zip(texts, score, strict=True)]
 
     # ---- state ----
+
+    def chunk_state(self) -> dict[str, Any]:
+        """All that the search carries from step to step."""
+        return self._search.state_dict()
 
     def search_state(self) -> dict[str, Any]:
         """The micro-batch; the search itself is the callback's."""

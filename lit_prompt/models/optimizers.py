@@ -1,13 +1,16 @@
 """What a search must know of its optimizer and scheduler before it uses them."""
 
+import logging
 from typing import Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from lit_prompt.errors import InputError
+
+_log = logging.getLogger(__name__)
 
 # These update each number from its own gradients, so that prompts stacked in one tensor do not touch one another.
 _ELEMENTWISE = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")
@@ -63,6 +66,24 @@ def refuse_coupled_slots(optimizer: torch.optim.Optimizer, scheduler: LRSchedule
                 f"{type(culprit).__name__} makes one decision for a whole chunk, so targets would influence one "
                 "another; set data.chunk_size and model.restarts to 1"
             )
+
+
+def check_schedule(scheduler: LRScheduler | ReduceLROnPlateau | None, steps: int) -> None:
+    """Says what becomes of a schedule that was made for a number of steps when a search makes more.
+
+    Raises:
+        InputError: if it has none for those.
+    """
+    made_for = {name: getattr(scheduler, name, None) for name in ("total_steps", "T_max", "total_iters")}
+    for name, total in made_for.items():
+        if total is None or total > steps:
+            continue
+        about = f"{type(scheduler).__name__}, {name} {total}"
+        if isinstance(scheduler, OneCycleLR):
+            raise InputError(f"model.scheduler: {about}, has no step after the last; start anew, with fit --config")
+        _log.warning(
+            "the learning rate's schedule was made for fewer steps (%s) and goes on as it does beyond them", about
+        )
 
 
 def step_scheduler(scheduler: LRScheduler | ReduceLROnPlateau | None, loss: float, steps: int) -> None:

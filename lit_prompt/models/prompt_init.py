@@ -23,11 +23,14 @@ class PromptInit:
             restarts the first alone. An LM without that geometry starts as with ``normal``.
         scale: standard deviation for ``normal`` and ``lift``; null takes that of the LM's token embeddings.
         text: the text for ``text``.
+        shorter_run: folder of a run of shorter soft prompts, whose search has ended: the first restart of a target ends
+            with the prompt that this has found for it; null for none.
     """
 
     kind: Literal["normal", "vocab", "text", "lift"] = "normal"
     scale: float | None = 1.0
     text: str | None = None
+    shorter_run: str | None = None
 
 
 class PromptInitializer:

@@ -1,6 +1,7 @@
 """The texts of token prompts, and the KL after encoding them again."""
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from lit_prompt.models.evaluation import Evaluator
 
 
+def prompt_texts(contexts: Contexts, batch: TargetBatch, ids: Sequence[Sequence[int]]) -> list[str]:
+    """The texts of some targets' prompts, as they stand in their contexts."""
+    trips = [contexts.round_trip(context) for context in contexts.of_all(batch)]
+    return [trip.text(own) for trip, own in zip(trips, ids, strict=True)]
+
+
 def text_columns(
     evaluator: "Evaluator", contexts: Contexts, batch: TargetBatch, ids: Tensor, searched: list[bool]
 ) -> Columns:
@@ -23,7 +30,7 @@ def text_columns(
     Null where a target was not ``searched``.
     """
     trips = [contexts.round_trip(context) for context in contexts.of_all(batch)]
-    texts = [trip.text(own) for trip, own in zip(trips, ids.tolist(), strict=True)]
+    texts = prompt_texts(contexts, batch, ids.tolist())
     again = [trip.read_again([own])[0] for trip, own in zip(trips, ids.tolist(), strict=True)]
     log_q = evaluator.after([Context("", "", tuple(own), (), own=False) for own in again])
     kl = kl_divergence(double(batch.log_probs), log_q).tolist()

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any
 
@@ -15,11 +16,19 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
 from lit_prompt.functional import seed_for
+from lit_prompt.interruption import interruptible
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.chunk import chunk_scorer
 from lit_prompt.models.lift import lift, why_no_lift
-from lit_prompt.models.optimizers import optimizer_over_slots, optimizer_settings, refuse_coupled_slots, step_scheduler
+from lit_prompt.models.optimizers import (
+    check_schedule,
+    optimizer_over_slots,
+    optimizer_settings,
+    refuse_coupled_slots,
+    step_scheduler,
+)
 from lit_prompt.models.prompt_init import PromptInit, PromptInitializer
+from lit_prompt.models.shorter_run import ShorterRun
 from lit_prompt.objectives import ForwardKL, Objective
 from lit_prompt.scoring import LMScorer
 from lit_prompt.search import BestSoFar, SearchResults, StopReason
@@ -93,7 +102,9 @@ class SoftPrompt(PromptModule):
         self._lifts = False  # whether prompts start at the lift
         self._chunk: int | None = None  # the number of the one under search
         self._index: list[int] = []
+        self._step_begun = False  # whether the present step has changed anything
         self._scorer: LMScorer | None = None
+        self._shorter: ShorterRun | None = None
 
     @property
     def method(self) -> str:  # type: ignore[override]
@@ -138,6 +149,8 @@ class SoftPrompt(PromptModule):
         self.best = BestSoFar(self.prompt.detach(), self.kl_tolerance, self.patience)
         self.results = SearchResults(len(self.data.targets), self.restarts, shape)
         self._initializer = PromptInitializer(self.init, self.length, self.lm, self.data.vocabulary)
+        if (shorter := self.init.shorter_run) is not None:
+            self._shorter = ShorterRun(shorter, self.length, self.lm, self.data.targets.target_id, tokens=False)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all slots, and the scheduler."""
@@ -159,6 +172,12 @@ class SoftPrompt(PromptModule):
         configs = self.trainer.lr_scheduler_configs
         return configs[0].scheduler if configs else None
 
+    def on_fit_start(self) -> None:
+        """Finds out whether the schedule allows for more steps, where a search is extended."""
+        super().on_fit_start()
+        if self.extended_from:
+            check_schedule(self._scheduler(), self.extended_from)
+
     def on_train_start(self) -> None:
         """Finds out whether this LM has a lift, where one is asked for."""
         if self.init.kind == "lift":
@@ -172,30 +191,45 @@ class SoftPrompt(PromptModule):
         """Begins a chunk, and ends it (-1) when no search in it goes on."""
         if self._scorer is None or self._scorer.slots.target_ids != batch.target_id:
             self._scorer = chunk_scorer(self, batch)
-        self._index = batch.index
         if self._chunk != self.current_epoch:
             self._begin_chunk(batch, self._scorer)
         return None if bool(self.best.running.any()) else -1
 
     def _begin_chunk(self, batch: TargetBatch, scorer: LMScorer) -> None:
         started = time.perf_counter()
-        starts = [
-            self._initializer.draw(seed_for(self.seed, target_id, restart))
-            for target_id in batch.target_id
-            for restart in range(self.restarts)
-        ]
-        with torch.no_grad():
-            self.prompt.zero_()
-            self.prompt[: len(starts)] = torch.stack(starts).to(self.prompt)
-            if self._lifts:
-                self._lift(batch, scorer, self.prompt[: len(starts)])
-            self._project()
+        if self.extended_from:
+            self._take_up(self.ended_chunks.read(self.extended_from, self.current_epoch))
+            self._chunk, self._index = self.current_epoch, batch.index
+            return
+        with interruptible():
+            starts = [
+                self._start(target_id, restart) for target_id in batch.target_id for restart in range(self.restarts)
+            ]
+            with torch.no_grad():
+                self.prompt.zero_()
+                self.prompt[: len(starts)] = torch.stack(starts).to(self.prompt)
+                if self._lifts:
+                    self._lift(batch, scorer, self.prompt[: len(starts)])
+                self._project()
         self.trainer.optimizers[0].load_state_dict(deepcopy(self._optimizer_start))
         if (scheduler := self._scheduler()) is not None:
             scheduler.load_state_dict(deepcopy(self._scheduler_start))
         self.best.reset(len(starts))
         self.best.spend(self.best.running, time.perf_counter() - started)
-        self._chunk = self.current_epoch
+        self._chunk, self._index = self.current_epoch, batch.index
+
+    def _start(self, target_id: str, restart: int) -> Tensor:
+        start = self._initializer.draw(seed_for(self.seed, target_id, restart))
+        return start if self._shorter is None or restart else self._shorter.lengthened(target_id, start)
+
+    def _take_up(self, state: dict[str, Any]) -> None:
+        """Goes on from :meth:`chunk_state`."""
+        with torch.no_grad():
+            self.prompt.copy_(state["prompt"])
+        self.best.load_state_dict(state["best"])
+        self.trainer.optimizers[0].load_state_dict(state["optimizer"])
+        if (scheduler := self._scheduler()) is not None:
+            scheduler.load_state_dict(state["scheduler"])
 
     def _lift(self, batch: TargetBatch, scorer: LMScorer, prompts: Tensor) -> None:
         """Lifts the first restart of every target."""
@@ -210,15 +244,19 @@ class SoftPrompt(PromptModule):
         """One step of all searches of the chunk that still go on; the first one ends where lifted prompts stand."""
         started = time.perf_counter()
         running = self.best.running
-        self.best.steps += running
+        sphere = None
+        if batch_idx == self.extended_from == 0 and self._lifts and self.lift_tolerance is not None:
+            with interruptible():
+                sphere = self.floors.sphere_points(batch)[1].repeat_interleave(self.restarts)
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
+        self._step_begun = False
         loss = optimizer.step(self._backward)
+        self.best.steps += running
         with torch.no_grad():
             self._project()
         step_scheduler(self._scheduler(), float(loss), self.steps)
-        if batch_idx == 0 and self._lifts and self.lift_tolerance is not None:
-            sphere = self.floors.sphere_points(batch)[1].repeat_interleave(self.restarts)
+        if sphere is not None and self.lift_tolerance is not None:
             stands = self.best.kl[: len(sphere)] <= (sphere + self.lift_tolerance).to(self.best.kl)
             self.best.end(nn.functional.pad(stands, (0, len(self.best.kl) - len(sphere))), StopReason.LIFT)
         self.log_progress()
@@ -232,7 +270,10 @@ class SoftPrompt(PromptModule):
         # neighbours stop: there all go through the LM
         on_cpu = self.prompt.device.type == "cpu"
         which = self.best.running[:used].nonzero().flatten() if on_cpu else slice(used)
-        scores, gradient = self._scorer.gradient(self.prompt.detach()[which], torch.arange(used)[which])
+        # until the first gradient is there, a step has changed nothing; LBFGS asks for more of them
+        with nullcontext() if self._step_begun else interruptible():
+            scores, gradient = self._scorer.gradient(self.prompt.detach()[which], torch.arange(used)[which])
+        self._step_begun = True
         found = torch.full_like(self.best.kl, torch.inf)
         found[which] = scores.to(found)
         passes = self._scorer.take_passes().to(found.device)
@@ -264,6 +305,16 @@ class SoftPrompt(PromptModule):
 
     # ---- state ----
 
+    def chunk_state(self) -> dict[str, Any]:
+        """Prompts, their bests, optimizer and scheduler."""
+        scheduler = self._scheduler()
+        return {
+            "prompt": self.prompt.detach(),
+            "best": self.best.state_dict(),
+            "optimizer": self.trainer.optimizers[0].state_dict(),
+            "scheduler": None if scheduler is None else scheduler.state_dict(),
+        }
+
     def search_state(self) -> dict[str, Any]:
         """Which chunk is under way; its slots and their bests are parameters and buffers."""
         return {"chunk": self._chunk, "index": self._index, "micro_batch": self.micro_batch.size}
@@ -271,5 +322,5 @@ class SoftPrompt(PromptModule):
     def load_search_state(self, state: dict[str, Any]) -> None:
         """Resumes the chunk of :meth:`search_state`."""
         if state:
-            self._chunk, self._index = state["chunk"], state["index"]
+            self._chunk, self._index = state.get("chunk"), state.get("index", [])
             self.micro_batch.size = state["micro_batch"]

@@ -29,7 +29,7 @@ class SoftRun:
     """Embeddings that a soft run has found, by target.
 
     Raises:
-        InputError: if ``lit_prompt test`` has not saved prompts in the run's folder, or a target has none there, or
+        InputError: if the run has not ended and saved its prompts, or a target has none there, or
             they are of another length or LM.
     """
 
@@ -38,8 +38,8 @@ class SoftRun:
             raise InputError("model.start.kind is soft, so model.start.soft_run must name the folder of a soft run")
         found = newest(Path(os.path.expanduser(folder)), "prompts.safetensors")
         if found is None:
-            command = f"lit_prompt test --run {shlex.quote(folder)}"
-            raise InputError(f"model.start.soft_run: {folder} holds no prompts; run {command} first")
+            command = f"lit_prompt fit --run {shlex.quote(folder)}"
+            raise InputError(f"model.start.soft_run: {folder} holds no prompts; run {command} to its end first")
         prompts, about = read_prompts(found)
         self._prompts = {target_id: torch.from_numpy(prompt) for target_id, prompt in prompts.items()}
         if about.get("lm_fingerprint") != lm.fingerprint:

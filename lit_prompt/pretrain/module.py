@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from lit_prompt.data.run_folder import run_folder
 from lit_prompt.errors import InputError
+from lit_prompt.interruption import held
 from lit_prompt.pretrain.datamodule import TextDataModule
 
 
@@ -139,12 +140,13 @@ class CausalLMTraining(L.LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def on_train_end(self) -> None:
-        """Saves LM and tokenizer as a folder that ``--lm`` takes."""
+    def on_fit_end(self) -> None:
+        """Saves LM and tokenizer as a folder that ``--lm`` takes; a resume does so where it has not been done."""
         if self.folder is None or not self.trainer.is_global_zero or self.global_step < self.trainer.max_steps:
             return
         from transformers.utils import logging as transformers_logging
 
         transformers_logging.disable_progress_bar()
-        self.lm.to(getattr(torch, self.save_dtype)).save_pretrained(self.folder)
-        self.data.tokenizer.save_pretrained(self.folder)
+        with held():  # a folder that holds a part would pass for an LM
+            self.lm.to(getattr(torch, self.save_dtype)).save_pretrained(self.folder)
+            self.data.tokenizer.save_pretrained(self.folder)

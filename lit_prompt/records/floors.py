@@ -38,11 +38,11 @@ class KnownFloor:
 class FloorCache:
     """Known floors by the fingerprints of their distributions, in memory and in a file (None for memory alone).
 
-    Other processes may read and write the file, too.
+    Other processes may read and write the file, too; without ``write`` nothing is added to it.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self, path: Path | None, write: bool = True) -> None:
+        self._path = path if write else None
         self._known = {} if path is None else _read(path)
 
     def get(self, fingerprint: str) -> KnownFloor | None:

@@ -1,9 +1,11 @@
-"""``prompts.safetensors``: the best prompt of each target under its id, with what it belongs to."""
+"""``prompts.safetensors``: the best prompt of each target under its id, with what it belongs to; and their texts."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -23,6 +25,25 @@ def write_prompts(prompts: Prompts, about: Mapping[str, str], path: Path) -> Pat
     with replaced_whole(path) as staging:
         save_file(prompts, staging, metadata={**about, KEY: str(_VERSION)})
     return path
+
+
+def write_texts(prompts: Iterable[tuple[str, str, Sequence[int]]], path: Path) -> Path:
+    """Writes target id, text and token ids of prompts, a line of JSON each, whole or not at all; returns path."""
+    with replaced_whole(path) as staging, staging.open("w", encoding="utf-8") as file:
+        for target_id, text, ids in prompts:
+            row = {"target_id": target_id, "text": text, "ids": list(ids)}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return path
+
+
+def same_prompts(path: Path, prompts: Prompts, about: Mapping[str, str]) -> bool:
+    """Whether a file holds these very prompts, of the same origin; False for one that cannot be read."""
+    try:
+        found, origin = read_prompts(path)
+    except InputError:
+        return False
+    same = found.keys() == prompts.keys() and all(np.array_equal(found[name], prompts[name]) for name in prompts)
+    return same and {**about, KEY: str(_VERSION)} == origin
 
 
 def read_prompts(path: Path) -> tuple[Prompts, dict[str, str]]:

@@ -1,5 +1,6 @@
 """Reads the results of runs."""
 
+import logging
 import math
 import shlex
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from lit_prompt.files import newest
 from lit_prompt.records.predictions import PREDICTIONS
 from lit_prompt.records.results import RESULTS
 from lit_prompt.results.rows import Row, grouped
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,15 +44,25 @@ class Run:
 def read_runs(paths: Sequence[Path]) -> list[Run]:
     """Reads runs, each once, from their folders or from results files in them.
 
+    Of several, those that were not tested are left out, with a note.
+
     Raises:
-        InputError: if one has no results, or they cannot be read.
+        InputError: if one is no run, none was tested, or results cannot be read.
     """
     runs: dict[Path, Run] = {}
+    untested: list[Path] = []
     for path in paths:
         results = path if path.suffix == ".parquet" else newest(path, "results.parquet")
+        if results is None and (path / "config.yaml").is_file() and len(paths) > 1:
+            untested.append(path)
+            continue
         if results is None or not results.is_file():
             raise InputError(_missing(path))
         runs.setdefault(results.resolve(), _read(results))
+    if not runs:
+        raise InputError(_missing(untested[0]))
+    for path in untested:
+        _log.warning("left out: %s was not tested (lit_prompt test --run %s)", path, path)
     rows = [row for run in runs.values() for row in run.rows]
     if any(row["target_fingerprint"] is None for row in rows):
         for row in rows:  # an older version's: no target has one, so that the same ones are known to be the same

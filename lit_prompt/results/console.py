@@ -1,5 +1,8 @@
 """The screen: lines and tables, in which names and texts are shown as they are."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
@@ -22,6 +25,16 @@ def say(*lines: str) -> None:
     """Prints lines, however long."""
     for line in lines:
         console.print(visible(line), soft_wrap=True, markup=False)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Shows nothing that is printed within the block."""
+    console.quiet = True
+    try:
+        yield
+    finally:
+        console.quiet = False
 
 
 def print_table(table: Table, most: int | None = None) -> None:

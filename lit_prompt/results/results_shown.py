@@ -1,6 +1,7 @@
 """Results, hard prompts and floors on the screen."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -30,8 +31,20 @@ def print_results(table: pa.Table) -> None:
             "uniform distribution, for the LM unprompted; TV: total variation",
         )
     )
-    if len(found) < len(rows):
-        say(f"{len(rows) - len(found)} of {len(rows)} targets have not been searched yet.")
+    ended = sum(row["stop_reason"] not in ("not_searched", "running") for row in rows if row["kl"] is None)
+    if ended:
+        say(f"{ended} of {len(rows)} targets have no prompt, as no search gave a finite number.")
+
+
+def print_unfinished(table: pa.Table, run: Path | None) -> None:
+    """Says of result records whose search has not ended, how many those are, and how a run goes on."""
+    reasons = table["stop_reason"].to_pylist()
+    running, waiting = (reasons.count(reason) for reason in ("running", "not_searched"))
+    if running or waiting:
+        say(
+            f"This search has not ended: of {len(reasons)} targets {running} are under way and {waiting} not begun. "
+            f"Resume it with: lit_prompt fit --run {run or 'FOLDER'}"
+        )
 
 
 def print_prompts(table: pa.Table) -> None:

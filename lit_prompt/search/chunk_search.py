@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lit_prompt.interruption import Interrupted, interruptible
 from lit_prompt.search.best_so_far import BestSoFar, StopReason
 from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.token_problem import TokenProblem
@@ -29,11 +30,17 @@ class ChunkSearch:
         self._observe(Found.of(len(ids), slots, ids, readable), self.best.running, seconds)
 
     def step(self) -> None:
-        """A step of all searches that still run."""
+        """A step of all searches that still run; one that a signal cuts leaves no trace."""
         started = time.perf_counter()
         running = self.best.running
+        before = {name: value.clone() for name, value in self._state.items()}
+        try:
+            with interruptible():
+                found = self._searcher.step(self._problem, self._state, self._steps, running.nonzero().flatten())
+        except Interrupted:
+            self._state = before
+            raise
         self.best.steps += running
-        found = self._searcher.step(self._problem, self._state, self._steps, running.nonzero().flatten())
         self._steps += 1
         self._observe(found, running, time.perf_counter() - started)
 

@@ -31,6 +31,16 @@ class SearchResults:
         """Which targets have a prompt, ``[target]``, bool."""
         return self.kl.isfinite().any(1)
 
+    @property
+    def ended(self) -> bool:
+        """Whether every search has."""
+        return not bool(torch.isin(self.reason, torch.tensor([StopReason.NOT_SEARCHED, StopReason.RUNNING])).any())
+
+    @property
+    def best_restart(self) -> Tensor:
+        """The restart that did best in the search, ``[target]``."""
+        return self.kl.argmin(1)
+
     def put(self, index: Sequence[int], best: BestSoFar) -> None:
         """Stores the results of the targets at some positions, the restarts of a target side by side in ``best``."""
         count, restarts = len(index), self.kl.shape[1]

@@ -20,7 +20,9 @@ class TokenStart:
             ``text``: a text's tokens, repeated or cut to the prompt's length. ``soft``: the tokens nearest to the
             embeddings that a soft run has found.
         text: the text for ``text``.
-        soft_run: folder of the soft run for ``soft``; ``lit_prompt test`` must have been run on it.
+        soft_run: folder of the soft run for ``soft``; its search must have ended.
+        shorter_run: folder of a run of shorter prompts, whose search has ended: a target starts from the prompt that
+            this has found for it, made longer, where that is better than what ``kind`` gives; null for none.
         random_sequences: long sequences of random tokens in the bank.
         sampled_texts: texts in the bank that the LM makes.
         drawn_sequences: sequences of tokens drawn from each target in the bank.
@@ -31,6 +33,7 @@ class TokenStart:
     kind: Literal["bank", "random", "text", "soft"] = "bank"
     text: str = " x"
     soft_run: str | None = None
+    shorter_run: str | None = None
     random_sequences: int = 32
     sampled_texts: int = 64
     drawn_sequences: int = 8

@@ -184,6 +184,36 @@ def test_a_solver_that_is_stopped_early_gives_a_lower_floor_not_a_wrong_one():
         assert (kl_floor(head, terms, 1e-6, max_steps=steps).lower <= good.lower + 1e-6).all()
 
 
+def test_a_value_below_the_tolerance_needs_no_gap():
+    head = make_head(scale=3.0)
+    u = torch.randn(6, DIM, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    terms = head.terms(logits(head, 0.9 * head.radius * u / u.norm(dim=1, keepdim=True)).log_softmax(-1))
+    for tolerance in (0.05, 1e-3):
+        floor, exact = kl_floor(head, terms, tolerance), kl_floor(head, terms, 1e-9)
+        assert (floor.upper <= tolerance).all()
+        assert (floor.lower == 0.0).all()
+        assert (floor.steps < exact.steps).all()
+        _, gradient = head.kl_and_gradient(floor.point, terms)
+        frank_wolfe = (gradient * floor.point).sum(1) + head.radius * gradient.norm(dim=1)
+        assert (frank_wolfe > tolerance).any()  # which alone would have taken more steps
+
+
+def test_floors_that_are_cut_short_hold():
+    head, calls = make_head(scale=3.0), []
+    terms = head.terms(targets())
+    good = kl_floor(head, terms, 1e-6)
+
+    def go_on(left):
+        calls.append(left)
+        return len(calls) <= 4
+
+    early = kl_floor(head, terms, 1e-6, go_on=go_on)
+    assert calls[0] == len(terms.constant)
+    assert (early.lower <= good.lower + 1e-6).all()
+    assert (early.upper >= good.lower - 1e-6).all()
+    assert (early.upper - early.lower > 1e-3).any()
+
+
 def test_rounding_widens_the_ball():
     exact, half = make_head(rounding=1e-7), make_head(rounding=2**-7)
     floors = [kl_floor(head, head.terms(targets()), 1e-6).lower for head in (exact, half)]

@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from lit_prompt.functional.row_loop import bisect, until_done
 
 
-def collatz(start, max_steps=200, seen=None):
+def collatz(start, max_steps=200, seen=None, **options):
     """The numbers and the largest ones on the way to 1: every row takes another number of steps."""
 
     def look(row, x, most):
@@ -23,7 +23,7 @@ def collatz(start, max_steps=200, seen=None):
         x = torch.where(x % 2 == 0, x // 2, 3 * x + 1)
         return x, most.maximum(x)
 
-    return until_done(look, move, (start, start), max_steps)
+    return until_done(look, move, (start, start), max_steps, **options)
 
 
 def one_by_one(x):
@@ -53,6 +53,21 @@ def test_no_row_moves_more_often_than_allowed(most):
     (x, _), steps = collatz(torch.tensor([16, 1, 4, 64]), most)
     assert steps.tolist() == [min(most, n) for n in (4, 0, 2, 6)]
     assert x.tolist() == [16 >> min(most, 4), 1, 4 >> min(most, 2), 64 >> most]
+
+
+def test_all_rows_end_as_they_are_where_it_does_not_go_on():
+    left = []
+
+    def go_on(rows):
+        left.append(rows)
+        return len(left) < 3
+
+    start = torch.tensor([7, 1, 27, 8])
+    (x, most), steps = collatz(start, go_on=go_on)
+    assert left == [3, 3, 3]
+    assert x.tolist() == [11, 1, 41, 2]
+    assert most.tolist() == [22, 1, 82, 8]
+    assert steps.tolist() == [2, 0, 2, 2]
 
 
 def test_no_rows_are_no_trouble():

@@ -7,7 +7,7 @@ import torch
 from lit_prompt.data.families import EntropyMatched, OneHot
 from lit_prompt.lm import LMOptions
 from lit_prompt.models import PromptInit, SoftPrompt
-from lit_prompt.models.floors import Floors
+from lit_prompt.models.floors import FloorOptions, Floors
 from lit_prompt.records import floors
 from lit_prompt.search import StopReason
 from tests.conftest import ARCHITECTURES, EMBEDDED_GPT2, EMBEDDED_LLAMA
@@ -89,6 +89,18 @@ def test_company_does_not_change_a_lift(search, tiny_lm):
     assert torch.equal(together.reason, alone.reason)
 
 
+def test_a_lift_depends_neither_on_the_clock_nor_on_what_is_known(search, tiny_lm, tmp_path):
+    module = search(tiny_lm, FAMILIES, kind=lift_prompt, steps=1)
+    batch = module.data.targets.batch(range(10))
+    point, kl = Floors(module.lm, None).sphere_points(batch)
+    hasty = Floors(module.lm, tmp_path, FloorOptions(seconds=0.0))
+    early = hasty.of(batch)
+    assert any(floor.kl_sphere > value + 1e-3 for floor, value in zip(early, kl.tolist(), strict=True))
+    for other in (hasty, Floors(module.lm, tmp_path, FloorOptions(solve=False))):
+        assert all(torch.equal(a, b) for a, b in zip(other.sphere_points(batch), (point, kl), strict=True))
+    assert Floors(module.lm, None, FloorOptions(solve=False)).of(batch) == [None] * 10
+
+
 def test_floors_are_solved_once_for_all_runs_of_an_lm(search, tiny_lm, tmp_path, monkeypatch):
     module = search(tiny_lm, FAMILIES, steps=1)
     some, every = module.data.targets.batch(range(6)), module.data.targets.batch(range(10))
@@ -104,15 +116,15 @@ def test_floors_are_solved_once_for_all_runs_of_an_lm(search, tiny_lm, tmp_path,
 def test_floors_of_another_lm_wider_ones_and_a_broken_file_are_not_used(search, tiny_lm, make_lm, tmp_path):
     module, other = (search(lm, FAMILIES, steps=1) for lm in (tiny_lm, make_lm("gpt2")))
     batch = module.data.targets.batch(range(10))
-    wide = Floors(module.lm, tmp_path, tolerance=0.5).of(batch)
-    fine = Floors(module.lm, tmp_path, tolerance=1e-5).of(batch)
+    wide = Floors(module.lm, tmp_path, FloorOptions(tolerance=0.5)).of(batch)
+    fine = Floors(module.lm, tmp_path, FloorOptions(tolerance=1e-5)).of(batch)
     assert any(b.kl_floor > a.kl_floor + 1e-4 for a, b in zip(wide, fine, strict=True))
     assert all(b.kl_floor >= a.kl_floor - 1e-9 for a, b in zip(wide, fine, strict=True))
-    assert Floors(module.lm, tmp_path, tolerance=0.5).of(batch) == fine
+    assert Floors(module.lm, tmp_path, FloorOptions(tolerance=0.5)).of(batch) == fine
     theirs = Floors(other.lm, tmp_path).of(other.data.targets.batch(range(10)))
     assert theirs[2].kl_floor != fine[2].kl_floor
     (tmp_path / f"{module.lm.fingerprint}.parquet").write_bytes(b"no parquet")
-    assert Floors(module.lm, tmp_path, tolerance=1e-5).of(batch) == fine
+    assert Floors(module.lm, tmp_path, FloorOptions(tolerance=1e-5)).of(batch) == fine
 
 
 def test_floors_that_another_version_solved_are_not_used(search, tiny_lm, tmp_path, monkeypatch):

@@ -96,7 +96,6 @@ def test_the_gap_is_that_of_the_saved_files(cli, workdir, tiny_lm, lm):
     (workdir / "soft.yaml").write_text(CONFIG)
     (workdir / "hard.yaml").write_text(HARD)
     cli("fit", "--config", "soft.yaml", "--lm", tiny_lm)
-    cli("test", "--run", "logs/soft/version_0")
     targets = "targets"
     shutil.copytree("logs/soft/version_0/targets", targets)
     cli("fit", "--config", "hard.yaml", "--lm", tiny_lm, "--data.load", targets)
@@ -163,7 +162,7 @@ def test_no_run(lm):
 @pytest.mark.parametrize("exists", [True, False])
 def test_no_prompts_in_the_folder(lm, tmp_path, exists):
     folder = tmp_path if exists else tmp_path / "none"
-    expected = f"model.start.soft_run: {folder} holds no prompts; run lit_prompt test --run {folder} first"
+    expected = f"model.start.soft_run: {folder} holds no prompts; run lit_prompt fit --run {folder} to its end first"
     assert message(str(folder), LENGTH, lm, ["t"]) == expected
 
 

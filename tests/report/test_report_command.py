@@ -3,6 +3,7 @@
 import html
 import math
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -167,7 +168,7 @@ def test_the_same_results_give_the_same_page(report, make_run, tmp_path):
     assert {path: path.read_bytes() for path in files} == first
 
 
-def test_a_run_from_search_to_report(cli, workdir, tiny_lm, report):
+def test_a_run_from_search_to_report(cli, workdir, tiny_lm, report, caplog):
     config = workdir / "tiny.yaml"
     config.write_text(
         f"lm: {tiny_lm}\nmodel: {{class_path: SoftPrompt, init_args: {{length: 2, steps: 2}}}}\n"
@@ -178,6 +179,12 @@ def test_a_run_from_search_to_report(cli, workdir, tiny_lm, report):
     said = cli("report", "logs/tiny/version_0", "--out", "r", code=2)
     assert "run lit_prompt test --run logs/tiny/version_0 first" in said
     cli("test", "--run", "logs/tiny/version_0")
+    (workdir / "logs/tiny/version_1").mkdir()
+    shutil.copy("logs/tiny/version_0/config.yaml", "logs/tiny/version_1")
+    said = cli("report", "logs/tiny/version_0", "logs/tiny/version_1", "--out", "r")
+    assert "report    r/report.html" in said
+    assert "left out: logs/tiny/version_1 was not tested (lit_prompt test --run logs/tiny/version_1)" in caplog.text
+    shutil.rmtree("r")
     cli("predict", "--run", "logs/tiny/version_0")
     page = report(Path("logs/tiny/version_0"))
     assert "Outlier targets are easier than random ones of the same entropy" in page.text

@@ -1,6 +1,7 @@
 """Tables of results: every family is told apart, however many there are."""
 
 import re
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from lit_prompt.records.results import SCHEMA
 from lit_prompt.results.comparisons import Comparison
 from lit_prompt.results.console import print_table
-from lit_prompt.results.results_shown import print_comparisons, print_results
+from lit_prompt.results.results_shown import print_comparisons, print_results, print_unfinished
 from lit_prompt.results.table import Table
 
 
@@ -64,10 +65,24 @@ def test_a_long_name_is_folded_not_lost(printed):
     assert first.startswith("".join(families))
 
 
-def test_what_was_not_searched_is_counted(printed):
+def test_targets_that_no_search_did_anything_for_are_counted(printed):
     table = results(["a"], [1.0, 2.0]).to_pylist()
-    table[0]["kl"] = None
-    assert "1 of 4 targets have not been searched yet." in printed(pa.Table.from_pylist(table, schema=SCHEMA))
+    for row, reason in zip(table, ("not_finite", "not_searched", "running", "steps"), strict=True):
+        row["stop_reason"] = reason
+        row["kl"] = row["kl"] if reason == "steps" else None
+    said = printed(pa.Table.from_pylist(table, schema=SCHEMA))
+    assert "1 of 4 targets have no prompt, as no search gave a finite number." in said
+
+
+def test_a_search_that_has_not_ended_is_said_to_go_on(capsys):
+    table = results(["a"], [1.0, 2.0]).to_pylist()
+    for row, reason in zip(table, ("not_searched", "running", "running", "steps"), strict=True):
+        row["stop_reason"] = reason
+    print_unfinished(pa.Table.from_pylist(table, schema=SCHEMA), Path("logs/a/version_0"))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "of 4 targets 2 are under way and 1 not begun. Resume it with: lit_prompt fit --run logs/a/version_0" in said
+    print_unfinished(pa.Table.from_pylist(table[3:], schema=SCHEMA), None)
+    assert capsys.readouterr().out == ""
 
 
 def test_comparisons_fit_into_a_terminal_and_none_prints_nothing(capsys, monkeypatch):

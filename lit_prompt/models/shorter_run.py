@@ -1,0 +1,75 @@
+"""The prompts that a run of shorter ones has found, as starts of longer ones."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lit_prompt.errors import InputError
+from lit_prompt.files import newest
+from lit_prompt.lm import FrozenLM
+from lit_prompt.records.prompts import read_prompts
+from lit_prompt.search import TokenProblem
+
+_TRIES = 64
+
+
+class ShorterRun:
+    """Prompts by target, each shorter than those that are searched.
+
+    Args:
+        folder: of the run; its search must have ended.
+        length: of the prompts that are searched.
+        lm: the LM that they must belong to.
+        target_ids: targets that must have one.
+        tokens: whether they must be token ids, or embeddings.
+
+    Raises:
+        InputError: if there are no such prompts.
+    """
+
+    def __init__(self, folder: str, length: int, lm: FrozenLM, target_ids: Sequence[str], tokens: bool) -> None:
+        path = newest(Path(folder), "prompts.safetensors")
+        if path is None:
+            raise InputError(
+                f"shorter_run: {folder} holds no prompts; run lit_prompt fit --run {folder} to its end first"
+            )
+        prompts, about = read_prompts(path)
+        self._prompts = {target_id: torch.from_numpy(prompt) for target_id, prompt in prompts.items()}
+        if about.get("lm_fingerprint") != lm.fingerprint:
+            raise InputError(f"{path}: these prompts belong to another LM, {about.get('lm')}; give the same --lm")
+        for prompt in self._prompts.values():
+            if prompt.is_floating_point() == tokens or len(prompt) >= length:
+                kind = "tokens" if tokens else "embeddings"
+                raise InputError(f"{path}: wanted are prompts of fewer than {length} {kind}")
+        for target_id in target_ids:
+            if target_id not in self._prompts:
+                raise InputError(f"{path}: has no prompt for the target {target_id}; give both runs the same data")
+
+    def lengthened(self, target_id: str, start: Tensor) -> Tensor:
+        """A start ``[length, ...]`` whose end is the target's prompt."""
+        prompt = self._prompts[target_id]
+        return torch.cat([start[: len(start) - len(prompt)], prompt.to(start)])
+
+    def starts(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
+        """For each slot the best of some prompts that its target's is the end of.
+
+        Args:
+            problem: what is searched.
+
+        Returns:
+            Ids, ``[slot, length]``, and their scores in nats, ``[slot]``; ``inf`` where none survives as text.
+        """
+        slots = torch.arange(len(problem))
+        ids = torch.stack([self._tried(problem, slot) for slot in slots.tolist()])
+        scores = problem.scorer.scores(ids.flatten(0, 1), slots.repeat_interleave(_TRIES)).view(-1, _TRIES)
+        best, score = problem.readable.best(ids, scores, slots)
+        return ids[slots, best], score
+
+    def _tried(self, problem: TokenProblem, slot: int) -> Tensor:
+        name = problem.slots.target_ids[problem.slots.target(slot)]
+        generator = problem.generator(slot, "longer")
+        return torch.stack(
+            [self.lengthened(name, problem.random_ids(problem.length, generator)) for _ in range(_TRIES)]
+        )
