@@ -15,9 +15,10 @@ from lit_prompt.records.prompts import write_prompts
 from lit_prompt.records.results import RESULTS, Columns, result_table
 from lit_prompt.results.comparisons import comparisons
 from lit_prompt.results.console import say
-from lit_prompt.results.figures import kl_against_entropy
+from lit_prompt.results.figures import kl_against_entropy, target_against_reached
 from lit_prompt.results.results_shown import print_comparisons, print_prompts, print_results
 from lit_prompt.results.rows import Row, grouped
+from lit_prompt.results.text import nats
 from lit_prompt.results.tokens_shown import print_top_tokens
 
 
@@ -44,7 +45,7 @@ class EvaluationCallback(L.Callback):
 class ResultWriter(EvaluationCallback):
     """Writes, prints and draws what an evaluation found.
 
-    ``test`` writes ``results.parquet``, ``prompts.safetensors`` and a picture into the run's folder and prints a table;
+    ``test`` writes ``results.parquet``, ``prompts.safetensors`` and pictures into the run's folder and prints a table;
     ``validate`` prints the table alone; ``predict`` writes and prints the reached top tokens.
     """
 
@@ -71,6 +72,10 @@ class ResultWriter(EvaluationCallback):
         title = f"{pl_module.method} prompts, {Path(pl_module.lm_path).name}"
         kl_against_entropy({title: grouped(table.to_pylist(), itemgetter("family"))}).savefig(picture)
         say(f"results   {results}", f"prompts   {prompts}", f"picture   {picture}")
+        if few := _token_records(self.found):
+            bars = free_path(folder, "target_against_reached.png")
+            target_against_reached(few).savefig(bars)
+            say(f"bars      {bars}")
         if not (folder / "config.yaml").exists():
             return  # a checkpoint that was tested outside its run
         say(
@@ -94,6 +99,12 @@ class ResultWriter(EvaluationCallback):
         """Says what to do next."""
         if (folder := run_folder(trainer)) is not None:
             say("", "searched; evaluate with", f"  lit_prompt test --run {folder}")
+
+
+def _token_records(columns: list[Columns]) -> dict[str, list[Row]]:
+    """Token records of few targets, by a title that names target and KL; none where the targets are many."""
+    found = [records for part in columns for records in part.get("tokens", []) if records]
+    return {f"{records[0]['target_id']}: KL {nats(records[0]['kl'])}": records for records in found}
 
 
 def _save_prompts(module: PromptModule, columns: list[Columns], path: Path) -> None:

@@ -24,7 +24,8 @@ class Target:
             ``token_ids`` says whose they are.
         entropy: H in nats, computed in float64.
         seed: seed it was made from, or None where nothing random is in it.
-        metadata: further facts, such as the wanted entropy; values that JSON holds. ``note`` is shown to the user.
+        metadata: further facts, such as the wanted entropy; values that JSON holds. ``note`` is shown to the user;
+            ``first_tokens`` are the tokens that stand for texts of several, ``{text: id}``.
         token_ids: the listed tokens of a sparse target, ``[listed]``, int64, rising; None for a dense one.
         rest_log_prob: log-probability of each token that a sparse target does not list.
         partner_of: id of the target that this one is to be compared with; None for a target of its own.

@@ -31,6 +31,11 @@ RESULTS = TableFormat(
 )
 
 
+def objective_label(name: str) -> str:
+    """The name of an objective, as the column ``objective`` holds it, as it is shown."""
+    return name.replace("reverse_", "reverse ").replace("kl", "KL").replace("js", "JS")
+
+
 def result_table(parts: Iterable[Columns]) -> pa.Table:
     """Joins batches of columns into a table with :data:`SCHEMA`; a column that is missing is null."""
 

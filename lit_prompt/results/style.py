@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_prompt.results.rows import entropy_groups
+from lit_prompt.results.rows import MOST_NAMED, entropy_groups
 from lit_prompt.results.text import visible
 
 if TYPE_CHECKING:
@@ -89,8 +89,21 @@ def entropy_bands(h: NDArray[Any], kl: NDArray[Any]) -> tuple[NDArray[Any], ...]
     return tuple(np.array([(h[g].mean(), *np.quantile(kl[g], (0.1, 0.5, 0.9))) for g in groups]).reshape(-1, 4).T)
 
 
+def has_bands(h: NDArray[Any]) -> bool:
+    """Whether medians say something of targets of these entropies (nats, ``[target]``).
+
+    That is so of many targets, and of few that are a grid with several at an entropy.
+    """
+    return len(h) > MOST_NAMED or len(h) >= 2 * len(np.unique(np.round(h, 1)))
+
+
 def band(axes: "Axes", h: NDArray[Any], kl: NDArray[Any], color: str) -> Any:
-    """A point a target, and median and 10 to 90 % band by entropy; returns the median's line."""
+    """A point a target, and median and 10 to 90 % band by entropy; returns what stands for it in a legend.
+
+    Of few targets of different entropies (:func:`has_bands`) the points alone are drawn, and returned.
+    """
+    if not has_bands(h):
+        return axes.plot(h, kl, "o", color=color, markersize=5)[0]
     points(axes, h, kl, color)
     x, low, middle, high = entropy_bands(h, kl)
     axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)

@@ -112,7 +112,10 @@ class FromFile(TargetFamily):
             rest=max(1.0 - total, 0.0) if self.rest == "spread" else 0.0,
         )
         target.before, target.after = entry.before, entry.after
-        target.metadata = entry.metadata  # its keys are the user's: "seed" or "family" may be among them
+        target.metadata = entry.metadata  # its keys are the user's, but for two: "seed" or "family" may be among them
+        target.metadata.pop("first_tokens", None)
+        if entry.strings:
+            target.metadata["first_tokens"] = {answer: token_id for token_id, answer in by_id.items()}
         if notes := entry.warnings + answer_ids.notes(entry, by_id):
             own = entry.metadata.get("note")
             target.metadata["note"] = "; ".join(notes + ([] if own is None else [str(own)]))
