@@ -79,8 +79,8 @@ def _read(results: Path) -> Run:
         raise InputError(f"report: {results} holds no KL that is finite; search again with another start or precision")
     tokens: list[Row] = []
     if (predictions := newest(folder, "predictions.parquet")) is not None:
-        tokens = PREDICTIONS.read(predictions).select(PREDICTIONS.needed).to_pylist()
-    known = (token for token in map(_finite, tokens) if None not in token.values())
+        tokens = PREDICTIONS.read(predictions).to_pylist()
+    known = (token for token in map(_finite, tokens) if all(token[name] is not None for name in PREDICTIONS.needed))
     by_target = grouped(known, itemgetter("target_id"))
     return Run(folder, results, rows, len(searched) - len(rows), _settings(folder / "config.yaml"), by_target)
 

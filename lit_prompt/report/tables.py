@@ -8,7 +8,7 @@ import numpy as np
 
 from lit_prompt.report.runs import Run
 from lit_prompt.report.study import Study, identity
-from lit_prompt.results.rows import Row, column
+from lit_prompt.results.rows import MOST_NAMED, Row, column
 from lit_prompt.results.table import Table, quantile
 from lit_prompt.results.text import nats, number
 
@@ -67,7 +67,10 @@ class Example(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """The best and the worst prompts of a method on an LM, and whether these have texts and token records."""
+    """The best and the worst prompts of a method on an LM, and whether these have texts and token records.
+
+    Of few targets all prompts are among the best, and none among the worst.
+    """
 
     lm: str
     method: str
@@ -83,8 +86,8 @@ def examples(study: Study) -> list[Examples]:
     found = []
     for series in study.main:
         order = sorted(series.rows, key=lambda row: row["kl"] if row["kl_text"] is None else row["kl_text"])
-        count = min(_SHOWN_PROMPTS, len(order) // 2)
-        shown = [_example(row, tokens[id(row)]) for row in (*order[:count], *order[::-1][:count])]
+        count, worst = (len(order), 0) if len(order) <= MOST_NAMED else (_SHOWN_PROMPTS, _SHOWN_PROMPTS)
+        shown = [_example(row, tokens[id(row)]) for row in (*order[:count], *order[::-1][:worst])]
         has_text, has_tokens = any(e.row["prompt_text"] for e in shown), any(e.wanted for e in shown)
         found.append(Examples(series.lm, series.label, shown[:count], shown[count:], has_text, has_tokens))
     return found

@@ -5,17 +5,13 @@ import math
 import re
 
 
-def visible(text: str, keep: str = "") -> str:
+def visible(text: str) -> str:
     r"""A text with what cannot be seen, or would steer a terminal, escaped as Python does.
-
-    Args:
-        text: any.
-        keep: characters that stay as they are.
 
     >>> print(visible("a\x1b[31m\n"))
     a\x1b[31m\n
     """
-    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def as_json(text: str) -> str:

@@ -8,6 +8,7 @@ from tensorboard.plugin_util import markdown_to_safe_html
 
 from lit_prompt.results.markdown import code_span, means_table, prompt_table
 from lit_prompt.results.tokens_shown import error_lines, error_markdown
+from tests.browser import copied
 
 TEXTS = [
     " the fox",
@@ -44,6 +45,12 @@ def test_every_prompt_is_shown_as_it_is():
     assert [cell[:2] for cell in shown] == [[f"t/{i}", f"{i / 7:.4f}"] for i in range(len(TEXTS))]
     assert [json.loads(cell[2]) for cell in shown] == TEXTS
     assert not any("  " in cell[2] for cell in shown)  # a browser would show one space
+
+
+def test_what_is_copied_from_tensorboard_is_the_prompt(tmp_path):
+    html = markdown_to_safe_html(prompt_table([("t", 1.0, text) for text in TEXTS]))
+    found = copied(f"<meta charset=utf-8><body>{html}</body>", "td:last-child code", tmp_path)
+    assert [json.loads(text) for text in found] == TEXTS
 
 
 def test_means_are_a_row_a_group():
