@@ -34,7 +34,7 @@ def run(options: Namespace) -> None:
 
     entropies: list[float] = []
     notes: list[str] = []
-    for target in FromFile(path, options.rest).read(vocabulary, report, warn):
+    for target in FromFile(path, options.rest, options.tolerance).read(vocabulary, report, warn):
         entropies.append(target.entropy)
         if (note := target.metadata.get("note")) is not None:
             notes.append(f"{target.target_id}: {note}")
