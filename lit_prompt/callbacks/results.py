@@ -12,7 +12,7 @@ from lit_prompt.files import free_path
 from lit_prompt.models import PromptModule
 from lit_prompt.records.predictions import PREDICTIONS
 from lit_prompt.records.prompts import write_prompts
-from lit_prompt.records.results import RESULTS, Columns, result_table
+from lit_prompt.records.results import RESULTS, Columns, method_label, result_table
 from lit_prompt.results.comparisons import comparisons
 from lit_prompt.results.console import say
 from lit_prompt.results.figures import kl_against_entropy, target_against_reached
@@ -69,7 +69,7 @@ class ResultWriter(EvaluationCallback):
         prompts = free_path(folder, "prompts.safetensors")
         _save_prompts(pl_module, self.found, prompts)
         picture = free_path(folder, "kl_vs_entropy.png")
-        title = f"{pl_module.method} prompts, {Path(pl_module.lm_path).name}"
+        title = f"{method_label(pl_module.method)} prompts, {Path(pl_module.lm_path).name}"
         kl_against_entropy({title: grouped(table.to_pylist(), itemgetter("family"))}).savefig(picture)
         say(f"results   {results}", f"prompts   {prompts}", f"picture   {picture}")
         if few := _token_records(self.found):

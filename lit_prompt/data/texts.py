@@ -69,7 +69,9 @@ class TextSource:
                 if kind is None:
                     raise InputError(f"{self.path}: the name must end in {', '.join(_BUILDERS)} (also compressed)")
                 # a cell of CSV is a text, "null" too
-                reading = {"text": {"sample_by": "document"}, "csv": {"keep_default_na": False}}.get(kind, {})
+                reading: dict[str, Any] = {"keep_default_na": False} if kind == "csv" else {}
+                if kind == "text":
+                    reading = {"sample_by": "document"}
                 rows = datasets.load_dataset(kind, data_files=self.path, split="train", streaming=True, **reading)
             elif kind or self.path.startswith((".", "/", "~")) or self.path.count("/") > 1:
                 raise InputError(f"{self.path}: no such file; the path is taken from the folder you are in")

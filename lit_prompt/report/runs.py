@@ -12,7 +12,7 @@ import yaml
 from lit_prompt.errors import InputError
 from lit_prompt.files import newest
 from lit_prompt.records.predictions import PREDICTIONS
-from lit_prompt.records.results import RESULTS
+from lit_prompt.records.results import RESULTS, method_label
 from lit_prompt.results.rows import Row, grouped
 
 
@@ -38,7 +38,7 @@ class Run:
     @property
     def method(self) -> str:
         """Name of the search method."""
-        return str(self.rows[0]["method"])
+        return method_label(str(self.rows[0]["method"]))
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:

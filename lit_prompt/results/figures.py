@@ -49,6 +49,8 @@ def bands_by_entropy(
             for name, rows in groups.items():
                 h, y = column(rows, "entropy"), column(rows, value)
                 known = np.isfinite(y)
+                if not known.any():
+                    continue
                 drawn = style.band(panel, h[known], np.maximum(y[known], least), colors[name])
                 handles[f"{name}: median, 10 to 90 %" if style.has_bands(h[known]) else name] = drawn
     for panel in axes[-1]:

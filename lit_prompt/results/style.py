@@ -73,8 +73,24 @@ def panels(titles: Sequence[str], rows: int = 1, height: float = 3.2, **kwargs: 
     figure = new_figure(max(7.0, 3.4 * len(titles)), height * rows + 0.5)
     axes = figure.subplots(rows, len(titles), squeeze=False, **kwargs)
     for column, title in zip(axes[0], titles, strict=True):
-        column.set_title(visible(title))
+        column.set_title(visible(title), loc="left")
     return figure, axes
+
+
+def drop_empty(axes: Any) -> None:
+    """Takes the panels without data out of a grid ``[row, column]``; titles and labels at its edges stay."""
+    for column in axes.T:
+        if full := [panel for panel in column if panel.has_data()]:
+            full[0].set_title(column[0].get_title("left"), loc="left")
+            full[-1].set_xlabel(column[-1].get_xlabel())
+            full[-1].tick_params(labelbottom=True)
+    for row in axes:
+        if full := [panel for panel in row if panel.has_data()]:
+            full[0].set_ylabel(row[0].get_ylabel())
+            full[0].tick_params(labelleft=True)
+    for panel in axes.flat:
+        if not panel.has_data():
+            panel.remove()
 
 
 def points(axes: "Axes", x: Any, y: Any, color: str, **kwargs: Any) -> None:

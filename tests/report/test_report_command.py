@@ -85,7 +85,7 @@ def test_everything_is_shown(report, make_run, tmp_path):
     assert "url(" not in (tmp_path / "report" / "report.html").read_text(encoding="utf-8").split("</style>")[0]
     assert "Not in this report" not in page.text
     assert "once upon" in page.text
-    assert "soft comes closer than gcg" in page.text
+    assert "soft comes closer than hard (gcg)" in page.text
 
 
 def test_what_is_absent_is_named_with_what_would_give_it(report, make_run, tmp_path):
@@ -105,6 +105,24 @@ def test_what_is_absent_is_named_with_what_would_give_it(report, make_run, tmp_p
     assert "lit_prompt predict --run RUN" in page.text
     assert page.tags.count("img") == 3
     assert not (tmp_path / "report" / "figures" / "parts.png").exists()
+
+
+def test_another_objective_stands_beside_the_kl(report, make_run):
+    of_js = {"objective": "js", "objective_value": 0.125}
+    page = report(make_run("a/version_0", [row(f"a/{i}", 1.0, 0.5, **of_js) for i in range(6)]))
+    assert "10 to 90 % objective its mean" in page.text
+    assert "0.500 0.500 0.500 to 0.500 JS 0.125" in page.text
+    assert "KL 0.5000, JS 0.1250" in page.text
+    plain = report(make_run("b/version_0", [row(f"a/{i}", 1.0, 0.5, objective="kl") for i in range(6)]))
+    assert "objective its mean" not in plain.text
+
+
+def test_panels_without_data_are_left_out(make_run):
+    neox = {"lm": "data/lms/tales-neox", "lm_fingerprint": "neox-fingerprint"}
+    runs = [make_run("a/version_0", study_rows()), make_run("b/version_0", study_rows(method="gcg", **neox))]
+    figure = outlier_against_random(study_of(read_runs(runs)))
+    assert [axes.get_title("left") for axes in figure.axes] == ["tales-llama", "tales-neox"]
+    assert all(axes.has_data() and axes.get_ylabel() and axes.get_xlabel() for axes in figure.axes)
 
 
 def test_a_single_target_makes_a_report(report, make_run):
