@@ -1,5 +1,6 @@
 """The command, from the first help to the result files, on a tiny LM."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lit_prompt.data import TargetSet
 from lit_prompt.models.floors import Floors
 from lit_prompt.records.results import SCHEMA
+from lit_prompt.results.text import as_json
 from tests.conftest import EMBEDDED_LLAMA, REPOSITORY
 
 TARGETS_COMMANDS = ("build", "show", "validate")
@@ -239,13 +241,17 @@ def test_tensorboard_holds_every_tab(cli, run):
         assert f"curve/{name}" in tags["scalars"]
         assert f"train/{name}" in tags["scalars"]
     assert [event.step for event in events.Scalars("curve/kl_median")] == list(range(12))
-    for name in ("kl", "js", "tv", "entropy", "reverse_kl", "random/kl", "one_hot/kl"):
-        assert f"test/{name}" in tags["scalars"]
+    curves = [tag for tag in tags["scalars"] if not tag.startswith("hp/")]
+    assert all(len(events.Scalars(tag)) > 1 for tag in curves)  # a single point is no curve
+    (means,) = events.Tensors("test_means/text_summary")
+    table = means.tensor_proto.string_val[0].decode()
+    measures, groups = table.splitlines()[0].split(" | ")[1:], [line.split(" | ")[0] for line in table.splitlines()]
+    assert {"kl", "reverse_kl", "js", "tv", "entropy"} <= set(measures)
+    assert {"| all", "| `random`", "| `one_hot`"} <= set(groups)
     assert {"final/kl", "final/prompt_norm"} <= set(tags["histograms"])
-    figures = {f"target_against_reached/{name}" for name in ("1_best", "2_median", "3_worst")}
-    assert figures | {"kl_against_entropy"} <= set(tags["images"])
+    assert {"target_against_reached", "kl_against_entropy"} <= set(tags["images"])
     assert "config/text_summary" in tags["tensors"]
-    assert {f"token_errors/{name}/text_summary" for name in ("1_best", "2_median", "3_worst")} <= set(tags["tensors"])
+    assert "token_errors/text_summary" in tags["tensors"]
     median = pq.read_table(run / "results.parquet")["kl"].to_pylist()
     assert events.Scalars("hp/kl_median")[-1].value == pytest.approx(sorted(median)[4], abs=1e-5)
     steps = [event.step for event in events.Scalars("hp/kl_median")]
@@ -281,6 +287,31 @@ def test_hard_prompts_from_fit_to_predict(cli, workdir, tiny_lm):
     assert {r["target_id"] for r in pq.read_table(run / "predictions.parquet").to_pylist()} == set(batch.target_id)
     assert "KL(target || LM) in nats" in cli("validate", "--run", run)
     assert "fit --run" not in cli("fit", "--run", run)  # nothing is left to do
+
+
+def test_ones_own_targets_are_shown_under_their_names_and_in_their_words(cli, workdir, tiny_lm):
+    (workdir / "own.jsonl").write_text(
+        '{"name": "king", "strings": {" the king": 0.75, " and": 0.25}}\n{"name": "even", "probs": {" three": 1.0}}\n'
+    )
+    (workdir / "hard.yaml").write_text(HARD.replace("EntropyMatched", "FromFile").replace(
+        "{entropies: [2.0, 4.0], per_entropy: 2}", "{path: own.jsonl, name: my}"
+    ).replace("length: 4", "objective: JensenShannon, length: 4"))  # fmt: skip
+    cli("fit", "--config", "hard.yaml", "--lm", tiny_lm)
+    run = Path("logs/hard/version_0")
+    said = cli("test", "--run", run)
+    rows = pq.read_table(run / "results.parquet").to_pylist()
+    for row in rows:
+        shown = " +".join(f"{row[name]:.3f}" for name in ("entropy", "kl", "objective_value", "kl_floor"))
+        assert re.search(rf"^ {row['target_id']} +{shown} ", said, re.MULTILINE)
+        assert as_json(row["prompt_text"]) in said.splitlines()
+    assert (run / "target_against_reached.png").stat().st_size > 10_000
+    said = cli("predict", "--run", run)
+    assert re.search(r"^ ' the king' +' the' +0.7500 ", said, re.MULTILINE)
+    assert re.search(r"^missing .*' the king' 0.75 to", said, re.MULTILINE)
+    assert all(f"prompt, as JSON: {as_json(row['prompt_text'])}" in said.splitlines() for row in rows)
+    found = {row["token"]: row for row in pq.read_table(run / "predictions.parquet").to_pylist()}
+    assert (found[" the"]["answer"], found[" three"]["answer"]) == (" the king", None)
+    assert found[" the"]["prompt_text"] == rows[0]["prompt_text"]
 
 
 @pytest.mark.parametrize(

@@ -13,26 +13,28 @@ from lit_prompt.models.chunk import progress
 
 _POINTS = 200
 _QUANTILES = {"p10": 0.1, "median": 0.5, "p90": 0.9}
+_MARGIN = ("median", "p10", "p90")
 
 
-def kl_quantiles(kl: Tensor, families: list[str]) -> dict[str, float]:
+def quantiles(score: Tensor, families: list[str], name: str) -> dict[str, float]:
     """Median and 10/90 % quantiles over targets, overall and, where there are several, for each family.
 
     Args:
-        kl: nats, ``[target]``; infinite values are left out.
+        score: nats, ``[target]``; infinite values are left out.
         families: of each target.
+        name: of the score.
 
     Returns:
         By tag, such as ``kl_median`` and ``random/kl_p10``.
     """
     tags: dict[str, float] = {}
-    groups = {"": torch.ones(len(kl), dtype=torch.bool)}
+    groups = {"": torch.ones(len(score), dtype=torch.bool)}
     if len(set(families)) > 1:
         groups |= {f"{name}/": torch.tensor([f == name for f in families]) for name in sorted(set(families))}
     for group, rows in groups.items():
-        values = double(kl[rows & kl.isfinite()])
+        values = double(score[rows & score.isfinite()])
         if len(values):
-            tags |= {f"{group}kl_{name}": float(values.quantile(q)) for name, q in _QUANTILES.items()}
+            tags |= {f"{group}{name}_{which}": float(values.quantile(q)) for which, q in _QUANTILES.items()}
     return tags
 
 
@@ -48,9 +50,9 @@ def _no_points(steps: int) -> Tensor:
 class KLCurves(L.Callback):
     """Logs the best KL so far over targets, as median and 10/90 % quantiles, overall and for each family.
 
-    During the fit ``train/kl_*`` shows the chunk under search against the trainer's global step. At the end
-    ``curve/kl_*`` shows all targets against the step of their own search, so that chunks lie over one another; the
-    custom-scalars tab draws it as a band.
+    During the fit ``train/kl_*`` shows the chunk under search against the trainer's global step. At the end of several
+    chunks ``curve/kl_*`` shows all targets against the step of their own search, so that chunks lie over one another;
+    the custom-scalars tab draws a band. With another objective the tags say ``objective`` in place of ``kl``.
     """
 
     def __init__(self) -> None:
@@ -84,7 +86,8 @@ class KLCurves(L.Callback):
             self._curves[target][step // stride :] = value  # holds for the steps that the chunk may not need
         if trainer.logger is not None:
             families = [pl_module.data.targets.family[i] for i in index]
-            tags = {f"train/{name}": value for name, value in kl_quantiles(kl, families).items()}
+            found = quantiles(kl, families, _tag(pl_module))
+            tags = {f"train/{name}": value for name, value in found.items()}
             trainer.logger.log_metrics(tags, step=trainer.global_step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -97,15 +100,16 @@ class KLCurves(L.Callback):
         curves = torch.stack([self._curves[i] for i in targets])
         families = [pl_module.data.targets.family[i] for i in targets]
         stride = _stride(pl_module.steps)
-        for point in range(curves.shape[1]):
-            tags = {f"curve/{name}": value for name, value in kl_quantiles(curves[:, point], families).items()}
-            logger.log_metrics(tags, step=point * stride)
-        band = ["curve/kl_median", "curve/kl_p10", "curve/kl_p90"]
-        layout = {"KL (nats) against search steps": {"all targets: median, 10 % to 90 %": ["Margin", band]}}
+        score, several = _tag(pl_module), pl_module.data.num_chunks > 1
+        for point in range(curves.shape[1] if several else 0):
+            found = quantiles(curves[:, point], families, score)
+            logger.log_metrics({f"curve/{name}": value for name, value in found.items()}, step=point * stride)
+        group = "curve" if several else "train"
+        shown = {"all targets: median, 10 % to 90 %": ["Margin", [f"{group}/{score}_{q}" for q in _MARGIN]]}
         if len(set(families)) > 1:
-            medians = [f"curve/{name}/kl_median" for name in sorted(set(families))]
-            layout["KL (nats) against search steps"]["median by family"] = ["Multiline", medians]
-        logger.experiment.add_custom_scalars(layout)
+            medians = [f"{group}/{name}/{score}_median" for name in sorted(set(families))]
+            shown["median by family"] = ["Multiline", medians]
+        logger.experiment.add_custom_scalars({f"{pl_module.score} (nats) against search steps": shown})
 
     def state_dict(self) -> dict[str, Any]:
         """The curves so far."""
@@ -114,3 +118,7 @@ class KLCurves(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resumes from saved curves."""
         self._curves, self._steps = state_dict["curves"], state_dict.get("steps")
+
+
+def _tag(module: PromptModule) -> str:
+    return "kl" if module.score == "KL" else "objective"

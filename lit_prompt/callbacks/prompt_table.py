@@ -39,7 +39,7 @@ class PromptTable(L.Callback):
         index, _ = progress(module)
         target_ids = [module.data.targets.target_id[i] for i in index]
         rows = list(zip(target_ids, *module.best_texts(), strict=True))
-        table = prompt_table(rows[:_ROWS], "KL + fluency" if module.fluency else "KL")
+        table = prompt_table(rows[:_ROWS], module.score)
         if len(rows) > _ROWS:
             table += f"\n\n... and {len(rows) - _ROWS} more"
         trainer.logger.experiment.add_text(f"prompts/chunk_{trainer.current_epoch}", table, trainer.global_step)

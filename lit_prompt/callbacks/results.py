@@ -15,12 +15,13 @@ from lit_prompt.models import PromptModule
 from lit_prompt.models.prompt_texts import prompt_texts
 from lit_prompt.records.predictions import PREDICTIONS
 from lit_prompt.records.prompts import same_prompts, write_prompts, write_texts
-from lit_prompt.records.results import RESULTS, result_table
+from lit_prompt.records.results import RESULTS, Columns, method_label, result_table
 from lit_prompt.results.comparisons import comparisons
 from lit_prompt.results.console import say
-from lit_prompt.results.figures import kl_against_entropy
+from lit_prompt.results.figures import kl_against_entropy, target_against_reached
 from lit_prompt.results.results_shown import print_comparisons, print_prompts, print_results, print_unfinished
 from lit_prompt.results.rows import Row, grouped
+from lit_prompt.results.text import nats
 from lit_prompt.results.tokens_shown import print_top_tokens
 
 
@@ -48,7 +49,7 @@ class ResultWriter(EvaluationCallback):
     """Writes, prints and draws what an evaluation found.
 
     When a search ends, ``fit`` writes the prompts, before anything else: ``prompts.safetensors`` and, of those that are
-    tokens, ``prompts.jsonl`` with their texts. ``test`` writes ``results.parquet`` and a picture into the run's folder
+    tokens, ``prompts.jsonl`` with their texts. ``test`` writes ``results.parquet`` and pictures into the run's folder
     and prints a table; ``validate`` prints the table alone; ``predict`` writes and prints the reached top tokens.
     """
 
@@ -84,9 +85,13 @@ class ResultWriter(EvaluationCallback):
         chosen = [restart for part in self.found for restart in part["best_restart"]]
         prompts = _save_prompts(pl_module, chosen, folder)[0]
         picture = free_path(folder, "kl_vs_entropy.png")
-        title = f"{pl_module.method} prompts, {Path(pl_module.lm_path).name}"
+        title = f"{method_label(pl_module.method)} prompts, {Path(pl_module.lm_path).name}"
         kl_against_entropy({title: grouped(table.to_pylist(), itemgetter("family"))}).savefig(picture)
         say(f"results   {results}", f"prompts   {prompts}", f"picture   {picture}")
+        if few := _token_records(self.found):
+            bars = free_path(folder, "target_against_reached.png")
+            target_against_reached(few).savefig(bars)
+            say(f"bars      {bars}")
         if not (folder / "config.yaml").exists():
             return  # a checkpoint that was tested outside its run
         say(
@@ -127,6 +132,12 @@ def _quoted(path: Path) -> str:
 def _run_of(trainer: L.Trainer) -> Path | None:
     """The run that an evaluation is of: that of its checkpoint."""
     return None if trainer.ckpt_path is None else Path(trainer.ckpt_path).parent.parent
+
+
+def _token_records(columns: list[Columns]) -> dict[str, list[Row]]:
+    """Token records of few targets, by a title that names target and KL; none where the targets are many."""
+    found = [records for part in columns for records in part.get("tokens", []) if records]
+    return {f"{records[0]['target_id']}: KL {nats(records[0]['kl'])}": records for records in found}
 
 
 def _save_prompts(module: PromptModule, restarts: Sequence[int], folder: Path) -> list[Path]:

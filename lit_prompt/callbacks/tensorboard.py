@@ -13,7 +13,8 @@ from lit_prompt.interruption import interruptible
 from lit_prompt.models import PromptModule
 from lit_prompt.records.results import Columns, result_table
 from lit_prompt.results.figures import kl_against_entropy, target_against_reached
-from lit_prompt.results.rows import column, grouped
+from lit_prompt.results.markdown import means_table
+from lit_prompt.results.rows import MOST_NAMED, Row, column, grouped
 from lit_prompt.results.text import nats
 from lit_prompt.results.tokens_shown import error_markdown
 
@@ -51,8 +52,10 @@ class TensorBoardReport(EvaluationCallback):
             self._show(trainer.logger, pl_module, columns, trainer.global_step)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Shows what the test found."""
+        """Shows what the test found, with the means of all measures in a table."""
         if isinstance(trainer.logger, TensorBoardLogger) and isinstance(pl_module, PromptModule):
+            means = means_table({name: float(value) for name, value in trainer.callback_metrics.items()})
+            trainer.logger.experiment.add_text("test_means", means, self._searched_steps)
             self._show(trainer.logger, pl_module, self.found, self._searched_steps)
 
     def _show(self, logger: TensorBoardLogger, module: PromptModule, columns: list[Columns], step: int) -> None:
@@ -69,12 +72,20 @@ class TensorBoardReport(EvaluationCallback):
         writer.add_histogram("final/prompt_norm", norm, step)
         picture = kl_against_entropy({module.lm_path: grouped(rows, itemgetter("family"))})
         writer.add_figure("kl_against_entropy", picture, step)
-        order = kl.argsort().tolist()
-        chosen = {"1_best": order[0], "2_median": order[(len(order) - 1) // 2], "3_worst": order[-1]}
-        for name, place in chosen.items():
-            batch = module.data.targets.batch([positions[place]])
-            records = module.evaluator.token_records(batch, module.results)
-            title = f"{name[2:]}: {batch.target_id[0]}, KL {nats(float(kl[place]), 4)} nats"
-            writer.add_figure(f"target_against_reached/{name}", target_against_reached(records, title), step)
-            writer.add_text(f"token_errors/{name}", error_markdown(records, title), step)
+        shown = _token_records(module, [positions[place] for place in kl.argsort().tolist()])
+        writer.add_figure("target_against_reached", target_against_reached(shown), step)
+        errors = "\n\n".join(error_markdown(records, title) for title, records in shown.items())
+        writer.add_text("token_errors", errors, step)
         writer.flush()
+
+
+def _token_records(module: PromptModule, best_first: list[int]) -> dict[str, list[Row]]:
+    """Token records by title: of all targets (positions of the set) where they are few, else of three of them."""
+    chosen = dict.fromkeys(sorted(best_first), "")
+    if len(chosen) > MOST_NAMED:
+        middle = best_first[(len(best_first) - 1) // 2]
+        chosen = {best_first[0]: "best: ", middle: "median: ", best_first[-1]: "worst: "}
+    records = module.evaluator.token_records(module.data.targets.batch(list(chosen)), module.results)
+    lead = dict(zip((module.data.targets.target_id[place] for place in chosen), chosen.values(), strict=True))
+    by_target = grouped(records, itemgetter("target_id"))
+    return {f"{lead[name]}{name}, KL {nats(of[0]['kl'], 4)} nats": of for name, of in by_target.items()}

@@ -191,14 +191,15 @@ def _show() -> CommandParser:
 def _validate() -> CommandParser:
     parser = CommandParser(
         "targets validate",
-        "FILE [--lm NAME_OR_PATH] [--rest zero|spread]",
-        description="Lists every mistake in a file of targets (.jsonl, .csv, .parquet) with its line; exit code 2 if "
-        "there is one.",
+        "FILE [--lm NAME_OR_PATH] [--rest zero|spread] [--tolerance X]",
+        description="Lists every mistake in a file of targets (.jsonl, .csv, .tsv, .parquet, or a folder of "
+        "datasets) with its line; exit code 2 if there is one.",
     )
     parser.add_argument("file", metavar="FILE", type=user_path, help="as the path of a FromFile family")
     parser.add_argument(
         "--rest", choices=("zero", "spread"), default="zero", help="as the rest of a FromFile family (%(default)s)"
     )
+    parser.add_argument("--tolerance", metavar="X", type=float, help="as the tolerance of a FromFile family (0.001)")
     return _with_tokenizer(parser, "LM whose tokens the targets name (the embedded Llama)")
 
 

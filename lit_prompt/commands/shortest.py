@@ -20,7 +20,7 @@ from lit_prompt.records.table_format import COUNT, NUMBER, TEXT, TableFormat
 from lit_prompt.results.console import console, print_table, say, silence
 from lit_prompt.results.rows import Row
 from lit_prompt.results.table import Table
-from lit_prompt.results.text import nats
+from lit_prompt.results.text import as_json, nats
 
 #: Columns of ``shortest.parquet``: entropy and KL in nats; ``length`` is null where no length reached the KL.
 _NUMBERS = [("entropy", NUMBER), ("length", COUNT), ("kl", NUMBER)]
@@ -100,14 +100,14 @@ def _outcome(row: Row, length: int, goal: float, run: Path) -> Row:
 
 
 def _print(rows: Sequence[Row], goal: float) -> None:
-    texts = any(row["prompt_text"] is not None for row in rows)
-    head = ["target", "entropy", "length", "KL", *(["prompt"] if texts else [])]
     cells = []
     for row in rows:
         length = "none" if row["length"] is None else str(row["length"])
-        prompt = [repr(row["prompt_text"])] if texts else []
-        cells.append([row["target_id"], f"{row['entropy']:.2f}", length, nats(row["kl"]), *prompt])
+        cells.append([row["target_id"], f"{row['entropy']:.2f}", length, nats(row["kl"])])
     reached = sum(row["length"] is not None for row in rows)
     title = f"shortest prompt with a KL of at most {goal:g} nats"
     caption = f"{reached} of {len(rows)} targets have one; none: the KL of the longest that was tried"
-    print_table(Table(head, cells, ["target", "prompt"], title, caption), _MOST_ROWS)
+    print_table(Table(["target", "entropy", "length", "KL"], cells, ["target"], title, caption), _MOST_ROWS)
+    for row in rows[:_MOST_ROWS]:
+        if row["prompt_text"] is not None:
+            say(f"{row['target_id']}, as JSON:", as_json(row["prompt_text"]))

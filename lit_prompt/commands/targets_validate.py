@@ -17,7 +17,7 @@ def run(options: Namespace) -> None:
         SystemExit: with code 2 if there is a mistake.
     """
     path = options.file
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path}: no such file")
     lm_options = LMOptions(revision=options.revision, trust_remote_code=options.trust_remote_code == "true")
     vocabulary = Vocabulary.load(options.lm or DEFAULT_LM, lm_options)
@@ -34,7 +34,7 @@ def run(options: Namespace) -> None:
 
     entropies: list[float] = []
     notes: list[str] = []
-    for target in FromFile(path, options.rest).read(vocabulary, report, warn):
+    for target in FromFile(path, options.rest, options.tolerance).read(vocabulary, report, warn):
         entropies.append(target.entropy)
         if (note := target.metadata.get("note")) is not None:
             notes.append(f"{target.target_id}: {note}")

@@ -26,7 +26,8 @@ class Target:
     log_probs: Tensor
     entropy: float  #: H in nats, computed in float64
     seed: int | None = None  #: seed it was made from; None where nothing random is in it
-    #: further facts, such as the wanted entropy; values that JSON holds. ``note`` is shown to the user
+    #: further facts, such as the wanted entropy; values that JSON holds. ``note`` is shown to the user;
+    #: ``first_tokens`` are the tokens that stand for texts of several, ``{text: id}``
     metadata: dict[str, Any] = field(default_factory=dict)
     token_ids: Tensor | None = None  #: the listed tokens of a sparse target, ``[listed]``, int64, rising
     rest_log_prob: float = -math.inf  #: of each token that a sparse target does not list

@@ -40,6 +40,10 @@ class TargetBatch:
     def __len__(self) -> int:
         return len(self.index)
 
+    def answers(self, item: int) -> dict[int, str]:
+        """Of one of these targets, the texts of several tokens that a token stands for, by its id."""
+        return {token_id: text for text, token_id in self.metadata[item].get("first_tokens", {}).items()}
+
     @cached_property
     def fingerprints(self) -> list[str]:
         """SHA-256 over each distribution, 16 hexadecimal digits: what a target is, whatever its id."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from lit_prompt.errors import InputError
 
 _BUILDERS = {".txt": "text", ".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+_BYTE_ORDER_MARK = "\ufeff"
 _COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 
 
@@ -33,7 +34,7 @@ class TextSource:
     unit: Literal["document", "paragraph"] = "paragraph"
 
     def texts(self) -> Iterator[str]:
-        """Yields the texts in their order, without empty ones.
+        """Yields the texts in their order, without empty ones and rows that have none.
 
         Raises:
             InputError: if there is no such source, or it lacks the column.
@@ -41,11 +42,14 @@ class TextSource:
         found = False
         for number, row in enumerate(self._rows(), start=1):
             document = row.get(self.column)
+            if document is None and self.column in row:
+                continue
             if not isinstance(document, str):
                 raise InputError(
                     f"{self.path}: row {number} has no text in column {self.column!r}; it has {sorted(row)} "
                     "(choose one with column)"
                 )
+            document = document.removeprefix(_BYTE_ORDER_MARK)
             for text in document.split("\n\n") if self.unit == "paragraph" else [document]:
                 if text := text.strip():
                     found = True
@@ -66,7 +70,10 @@ class TextSource:
             elif path.exists():
                 if kind is None:
                     raise InputError(f"{self.path}: the name must end in {', '.join(_BUILDERS)} (also compressed)")
-                reading = {"sample_by": "document"} if kind == "text" else {}
+                # a cell of CSV is a text, "null" too
+                reading: dict[str, Any] = {"keep_default_na": False} if kind == "csv" else {}
+                if kind == "text":
+                    reading = {"sample_by": "document"}
                 rows = datasets.load_dataset(kind, data_files=str(path), split="train", streaming=True, **reading)
             elif kind or self.path.startswith((".", "/", "~")) or self.path.count("/") > 1:
                 raise InputError(f"{self.path}: no such file; the path is taken from the folder you are in")

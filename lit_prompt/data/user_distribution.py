@@ -20,9 +20,10 @@ class UserDistribution:
         name: the user's name for it.
         report: given each mistake in it.
         strings: whether the texts of ``answers`` may be longer than a token.
+        values: what ``given`` holds: ``prob``, ``percent``, ``count`` or ``log_prob``.
         answers: texts of one token, ids, or, where ``strings`` is set, texts of any number of tokens; None for
             one whose mistake was reported.
-        probs: probabilities, as they were given.
+        given: a value for each answer, as it is in the file.
         lines: line of each answer.
         before: text before the prompt; None for the module's.
         after: text after the prompt; None for the module's.
@@ -36,8 +37,9 @@ class UserDistribution:
     name: str
     report: Report
     strings: bool = False
+    values: str = "prob"
     answers: list[int | str | None] = field(default_factory=list)
-    probs: list[Any] = field(default_factory=list)
+    given: list[Any] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     before: str | None = None
     after: str | None = None
@@ -69,7 +71,7 @@ class UserDistribution:
             if not self.lines:
                 self.before, self.after = row.get("before"), row.get("after")
             self.lines.append(line)
-            self.probs.append(row["prob"])
+            self.given.append(row[self.values])
             self.answers.append(None)
             with self.mistakes_reported():
                 self._check_row(row, f"{self.place}{line}")

@@ -1,11 +1,12 @@
-"""The records of a user's file, each with its line: objects of JSONL, rows of CSV and Parquet."""
+"""The records of a user's file, each with its line: objects of JSONL, rows of CSV, Parquet and ``datasets``."""
 
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +17,9 @@ from lit_prompt.errors import InputError
 Report = Callable[[InputError], None]
 #: A record and its line (Parquet: row).
 Record = tuple[int, dict[Any, Any]]
+
+#: Columns that hold what an answer is given: a probability, or what stands for one.
+VALUES = ("prob", "percent", "count", "log_prob")
 
 #: Bytes that are not UTF-8, as the error handler ``surrogateescape`` leaves them.
 NOT_UTF8 = re.compile("[\udc80-\udcff]")
@@ -71,30 +75,83 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_rows(path: Path) -> tuple[list[str], Iterator[Record]]:
-    """Reads the columns of CSV or Parquet, and then its rows; an empty ``before`` or ``after`` of CSV is None.
+    """Reads the columns of CSV, Parquet or a folder of ``datasets``, and then its rows.
+
+    An empty ``before`` or ``after`` of CSV is None.
 
     Raises:
-        InputError: at once or between the rows, if the file is broken.
+        InputError: at once or between the rows, if the file is broken or a column stands twice.
     """
-    rows = _csv_rows(path) if path.suffix == ".csv" else _parquet_rows(path)
-    return list(next(rows)[1]), rows
+    if path.is_dir():
+        columns, rows = _saved_rows(path)
+    elif path.suffix.lower() == ".parquet":
+        columns, rows = _parquet_rows(path)
+    else:
+        columns, rows = _csv_rows(path)
+    for name, count in Counter(columns).items():
+        if name and count > 1:
+            raise InputError(f"{path}: the column {name!r} stands {count} times; keep one of them")
+    return columns, rows
 
 
-def _csv_rows(path: Path) -> Iterator[Record]:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-        reader = csv.DictReader(lines)
-        try:
-            yield 1, dict.fromkeys(reader.fieldnames or [])
-            for row in reader:
-                yield reader.line_num, row | {side: row[side] or None for side in ("before", "after") if side in row}
-        except csv.Error as error:
-            raise InputError(f"{path}:{reader.line_num}: not CSV ({error}); nothing after it was read") from error
-
-
-def _parquet_rows(path: Path) -> Iterator[Record]:
+def _csv_rows(path: Path) -> tuple[list[str], Iterator[Record]]:
+    with _text(path) as lines:
+        header = lines.readline()
+    separators = "\t" if path.suffix.lower() == ".tsv" else ",;\t"
     try:
-        with pq.ParquetFile(path) as file:
-            yield 0, dict.fromkeys(file.schema_arrow.names)
-            yield from enumerate((row for batch in file.iter_batches() for row in batch.to_pylist()), start=1)
+        separator = max(separators, key=lambda each: len(next(csv.reader([header], delimiter=each), [])))
+        columns = next(csv.reader([header], delimiter=separator), [])
+    except csv.Error as error:
+        raise InputError(f"{path}:1: not CSV ({error})") from error
+
+    def rows() -> Iterator[Record]:
+        with _text(path) as lines:
+            reader = csv.DictReader(lines, delimiter=separator)
+            try:
+                for row in reader:
+                    row |= {side: row[side] or None for side in ("before", "after") if side in row}
+                    if separator == ";":  # written where the comma is the decimal point
+                        row |= {name: row[name].replace(",", ".") for name in VALUES if row.get(name)}
+                    yield reader.line_num, row
+            except csv.Error as error:
+                raise InputError(f"{path}:{reader.line_num}: not CSV ({error}); nothing after it was read") from error
+
+    return columns, rows()
+
+
+def _text(path: Path) -> TextIO:
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _parquet_rows(path: Path) -> tuple[list[str], Iterator[Record]]:
+    def broken(error: Exception) -> InputError:
+        return InputError(f"{path}: not a Parquet file ({str(error).splitlines()[0]})")
+
+    def rows() -> Iterator[Record]:
+        try:
+            with pq.ParquetFile(path) as file:
+                yield from enumerate((row for batch in file.iter_batches() for row in batch.to_pylist()), start=1)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise broken(error) from error
+
+    try:
+        return pq.read_schema(path).names, rows()
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a Parquet file ({str(error).splitlines()[0]})") from error
+        raise broken(error) from error
+
+
+def _saved_rows(path: Path) -> tuple[list[str], Iterator[Record]]:
+    import datasets
+
+    try:
+        saved = datasets.load_from_disk(str(path))
+    except Exception as error:  # datasets and pyarrow raise errors of their own
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{path}: not a folder that datasets' save_to_disk wrote ({reason[:300]})") from error
+    if isinstance(saved, datasets.DatasetDict):
+        raise InputError(
+            f"{path}: holds the splits {', '.join(saved)}; name the folder of one, {path / next(iter(saved))}"
+        )
+    if "target_id" in saved.column_names:
+        raise InputError(f"{path}: is a set of targets that was built before; name it with data.load, not as a family")
+    return saved.column_names, enumerate(saved, start=1)

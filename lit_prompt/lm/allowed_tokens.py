@@ -12,14 +12,14 @@ class AllowedTokens:
     """Which tokens a hard prompt may hold.
 
     Attributes:
-        characters: ``any``: every ordinary token. ``printable``: tokens of whole characters that can be printed (or
-            are spaces). ``ascii``: printable ASCII characters alone.
-        special: also special tokens, such as the end of text.
-        allow: these tokens alone, by text or id; null for all.
+        characters: ``printable``: tokens of whole characters that can be seen (or are spaces), without the replacement
+            character. ``ascii``: printable ASCII characters alone. ``any``: every ordinary token.
+        special: also special tokens, such as the end of text, whatever ``characters`` says.
+        allow: these tokens alone, by text or id, whatever ``characters`` says; null for all.
         block: not these tokens, by text or id.
     """
 
-    characters: Literal["any", "printable", "ascii"] = "any"
+    characters: Literal["any", "printable", "ascii"] = "printable"
     special: bool = False
     allow: list[str | int] | None = None
     block: list[str | int] = field(default_factory=list)
@@ -31,21 +31,20 @@ class AllowedTokens:
             InputError: if a listed token does not exist, or none is left.
         """
         if self.allow is None:
-            chosen = {*vocabulary.ordinary_ids, *vocabulary.special_ids}
+            chosen = {*self._readable(vocabulary), *vocabulary.special_ids}
         else:
             chosen = {vocabulary.checked_id(token, "model.tokens.allow") for token in self.allow}
         if not self.special:
             chosen -= set(vocabulary.special_ids)
         chosen -= {vocabulary.checked_id(token, "model.tokens.block") for token in self.block}
-        if self.characters != "any":
-            chosen = {i for i in chosen if self._is_readable(vocabulary.token_bytes[i])}
         if not chosen:
             raise InputError("model.tokens leaves no token for a prompt; allow more")
         return sorted(chosen)
 
-    def _is_readable(self, data: bytes | None) -> bool:
-        try:
-            text = (data or b"").decode()
-        except UnicodeDecodeError:  # a part of a character
-            return False
-        return bool(text) and text.isprintable() and (self.characters == "printable" or text.isascii())
+    def _readable(self, vocabulary: Vocabulary) -> list[int]:
+        if self.characters == "any":
+            return vocabulary.ordinary_ids
+        printable = {i: text for i, text in vocabulary.whole_texts.items() if text and text.isprintable()}
+        if self.characters == "ascii":
+            return [i for i, text in printable.items() if text.isascii()]
+        return [i for i, text in printable.items() if "\ufffd" not in text]

@@ -122,6 +122,16 @@ class Vocabulary:
         """
         return self._spelling.encode(data if isinstance(data, bytes) else _utf8(data))
 
+    @cached_property
+    def whole_texts(self) -> dict[int, str]:
+        """The texts that ordinary tokens add to others, of those that are no part of a character, by id."""
+        try:
+            table = self.token_bytes
+        except InputError:  # the tokenizer is of a kind whose bytes are not known
+            texts = {i: self.text(i) for i in self.ordinary_ids}
+            return {i: text for i, text in texts.items() if text != _nameless(i)}
+        return {i: text for i in self.ordinary_ids if (text := _whole(table[i])) is not None}
+
     def text(self, token_id: int) -> str:
         """The text that a token adds after other text (`` yes``, with its space).
 
@@ -132,7 +142,7 @@ class Vocabulary:
             text = self.decode([self._anchor, token_id])
             if text.startswith(before) and "\ufffd" not in text:
                 return text[len(before) :]
-        return f"<id {token_id}>"
+        return _nameless(token_id)
 
     def token_id(self, text: str) -> int:
         """The one token that adds this text, such as `` yes``, of which the space counts.
@@ -176,6 +186,17 @@ class Vocabulary:
         if not 0 <= token < self.size:
             raise InputError(f"{where}: token id {token} is not among 0 to {self.size - 1}, the ids of this LM")
         return token
+
+
+def _nameless(token_id: int) -> str:
+    return f"<id {token_id}>"
+
+
+def _whole(data: bytes | None) -> str | None:
+    try:
+        return None if data is None else data.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _utf8(text: str) -> bytes:

@@ -116,9 +116,14 @@ class PromptModule(L.LightningModule, ABC):
         wanted, limit = self.data.num_chunks, self.trainer.max_epochs
         self.trainer.fit_loop.max_epochs = wanted if limit is None or limit < 0 else min(limit, wanted)
 
+    @property
+    def score(self) -> str:
+        """What a search minimises, as it is shown."""
+        return self.objective.label
+
     def log_progress(self) -> None:
         """Shows the median over targets in the progress bar."""
-        self.log(f"median {self.objective.label}", progress(self)[1].median(), prog_bar=True, logger=False)
+        self.log(f"median {self.score}", progress(self)[1].median(), prog_bar=True, logger=False)
 
     def on_train_epoch_end(self) -> None:
         """Stores the chunk's results, and where its search stands."""
@@ -163,7 +168,7 @@ class PromptModule(L.LightningModule, ABC):
         return self.evaluator.token_records(batch, self.results)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the means over targets."""
-        self.log_dict(self.evaluator.means("test" if self.trainer.testing else "val"))
+        """Gives the means over targets to the trainer; no logger draws curves of single points."""
+        self.log_dict(self.evaluator.means("test" if self.trainer.testing else "val"), logger=False)
 
     on_test_epoch_end = on_validation_epoch_end

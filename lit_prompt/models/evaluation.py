@@ -27,6 +27,7 @@ from lit_prompt.models.floors import excess_columns
 from lit_prompt.models.prompt_texts import text_columns
 from lit_prompt.models.record_columns import TOP_K, divergence_columns, top_tokens
 from lit_prompt.records.results import Columns
+from lit_prompt.results.rows import MOST_NAMED
 from lit_prompt.scoring import Context, MicroBatch, PromptedLM
 from lit_prompt.scoring.prompted_lm import Part
 from lit_prompt.search import SearchResults
@@ -173,8 +174,14 @@ class Evaluator:
         self.metrics.reset()
 
     def update(self, batch: TargetBatch, results: SearchResults) -> Columns:
-        """Evaluates some targets and adds them to the metrics; returns :meth:`columns`."""
+        """Evaluates some targets and adds them to the metrics.
+
+        Returns:
+            :meth:`columns` and, where the set has few targets, their token records as ``tokens``.
+        """
         columns, log_q = self.columns(batch, results)
+        if len(self._module.data.targets) <= MOST_NAMED:
+            columns["tokens"] = self._token_records(batch, columns, log_q)
         known = results.searched[torch.tensor(batch.index)]
         labels = [[f, entropy_bin(h)] for f, h in zip(batch.family, batch.entropy.tolist(), strict=True)]
         if known.any():
@@ -193,25 +200,35 @@ class Evaluator:
             For each token that is among a target's ten most likely ones, in the target or as reached, or among those
             with most missing or excess mass: target_id, family, kl (nats), wrong_mass (all that is missing, which is
             all that is too much), token_id, token, target_probability, reached_probability and token_kl (the token's
-            share of the KL, nats). Targets that were not searched are left out.
+            share of the KL, nats). ``answer`` is the text of several tokens that the token stands for, if any;
+            ``prompt_text`` that of a hard prompt. Targets that were not searched are left out.
         """
-        columns, log_q = self.columns(batch, results, compared=False)
+        found = self._token_records(batch, *self.columns(batch, results, compared=False))
+        return [record for records in found for record in records]
+
+    def _token_records(self, batch: TargetBatch, columns: Columns, log_q: Tensor) -> list[list[dict[str, Any]]]:
+        """The token records of each target; none of one that was not searched."""
         log_p = double(batch.log_probs)
         p, q = log_p.exp(), log_q.exp()
         shares, wrong_mass = token_kl(log_p, log_q), total_variation(log_p, log_q)
+        texts, answers = columns.get("prompt_text"), [batch.answers(i) for i in range(len(batch))]
         return [
-            {
-                "target_id": target_id,
-                "family": batch.family[i],
-                "kl": columns["kl"][i],
-                "wrong_mass": float(wrong_mass[i]),
-                "token_id": token_id,
-                "token": self._module.data.vocabulary.text(token_id),
-                "target_probability": float(p[i, token_id]),
-                "reached_probability": float(q[i, token_id]),
-                "token_kl": float(shares[i, token_id]),
-            }
+            [
+                {
+                    "target_id": target_id,
+                    "family": batch.family[i],
+                    "kl": columns["kl"][i],
+                    "wrong_mass": float(wrong_mass[i]),
+                    "token_id": token_id,
+                    "token": self._module.data.vocabulary.text(token_id),
+                    "answer": answers[i].get(token_id),
+                    "target_probability": float(p[i, token_id]),
+                    "reached_probability": float(q[i, token_id]),
+                    "token_kl": float(shares[i, token_id]),
+                    "prompt_text": None if texts is None else texts[i],
+                }
+                for token_id in dict.fromkeys([*top_tokens(p[i], q[i]), *largest_errors(p[i], q[i])])
+                if columns["kl"][i] is not None
+            ]
             for i, target_id in enumerate(batch.target_id)
-            if columns["kl"][i] is not None
-            for token_id in dict.fromkeys([*top_tokens(p[i], q[i]), *largest_errors(p[i], q[i])])
         ]

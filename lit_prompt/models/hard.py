@@ -98,6 +98,11 @@ class HardPrompt(PromptModule):
         """Name of the algorithm."""
         return self.searcher.method
 
+    @property
+    def score(self) -> str:
+        """The objective, with the fluency that is added to it."""
+        return f"{super().score} + fluency" if self.fluency else super().score
+
     def settings(self) -> dict[str, Any]:
         """What defines the search: plain values, shown in TensorBoard and compared on resume."""
         names = ["length", "steps", "readable", "fluency", "restarts", "kl_tolerance", "patience"]

@@ -78,6 +78,6 @@ def divergence_columns(
 
 def top_tokens(p: Tensor, q: Tensor, k: int = TOP_K) -> list[int]:
     """The tokens that are among the k most likely of p or of q, both ``[vocab]``, by the larger of the two."""
-    chosen = set(p.topk(min(k, len(p))).indices.tolist()) | set(q.topk(min(k, len(q))).indices.tolist())
-    chosen = {i for i in chosen if p[i] > 0 or q[i] > 1e-6}  # not the tokens that fill up a sparse target's top k
+    # not the tokens that fill up a sparse target's top k
+    chosen = {i for x, least in ((p, 0.0), (q, 1e-6)) for i in x.topk(min(k, len(x))).indices.tolist() if x[i] > least}
     return sorted(chosen, key=lambda i: -max(float(p[i]), float(q[i])))

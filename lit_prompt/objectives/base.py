@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lit_prompt.functional import normalize_log_probs
 from lit_prompt.lm import FrozenLM
+from lit_prompt.records.results import objective_label
 
 
 class Objective(ABC):
@@ -25,7 +26,7 @@ class Objective(ABC):
     @property
     def label(self) -> str:
         """The name as it is shown."""
-        return self.name.replace("reverse_", "reverse ").replace("kl", "KL").replace("js", "JS")
+        return objective_label(self.name)
 
     @property
     def settings(self) -> dict[str, Any]:

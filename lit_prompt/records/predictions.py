@@ -1,4 +1,4 @@
-"""``predictions.parquet``: one row per token of a target; see ``PromptModule.token_records``."""
+"""``predictions.parquet``: one row per token of a target; see ``Evaluator.token_records``."""
 
 import pyarrow as pa
 
@@ -7,7 +7,8 @@ from lit_prompt.records.table_format import COUNT, NUMBER, TEXT, TableFormat
 PREDICTIONS = TableFormat(
     pa.schema([
         ("target_id", TEXT), ("family", TEXT), ("kl", NUMBER), ("wrong_mass", NUMBER), ("token_id", COUNT),
-        ("token", TEXT), ("target_probability", NUMBER), ("reached_probability", NUMBER), ("token_kl", NUMBER),
+        ("token", TEXT), ("answer", TEXT), ("target_probability", NUMBER), ("reached_probability", NUMBER),
+        ("token_kl", NUMBER), ("prompt_text", TEXT),
     ]),
     needed=("target_id", "token", "target_probability", "reached_probability", "token_kl"),
 )  # fmt: skip

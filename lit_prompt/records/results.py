@@ -31,6 +31,16 @@ RESULTS = TableFormat(
 )
 
 
+def method_label(name: str) -> str:
+    """The name of a method, as the column ``method`` holds it, as it is shown: all but two find hard prompts."""
+    return name if name in ("soft", "lift") else f"hard ({name})"
+
+
+def objective_label(name: str) -> str:
+    """The name of an objective, as the column ``objective`` holds it, as it is shown."""
+    return name.replace("reverse_", "reverse ").replace("kl", "KL").replace("js", "JS")
+
+
 def result_table(parts: Iterable[Columns]) -> pa.Table:
     """Joins batches of columns into a table with :data:`SCHEMA`; a column that is missing is null."""
 

@@ -21,12 +21,13 @@ def excess_sentences(study: Study) -> list[str]:
     def clause(excess: NDArray[np.float64]) -> str:
         low, high = interval(np.mean, excess)
         reached = int((excess <= _REACHED).sum())
+        share = f"{reached} of {excess.size} targets, {100 * reached / excess.size:.0f} %"
         return (
-            f"{excess.mean():.4f} nats (95 % interval {low:.4f} to {high:.4f}; {reached} of {excess.size} targets, "
-            f"{100 * reached / excess.size:.0f} %, are within {_REACHED} nats of their floor)"
+            f"the mean KL is {excess.mean():.4f} nats above the certified floor (95 % interval {low:.4f} to "
+            f"{high:.4f}; {share}, are within {_REACHED} nats of their floor)"
         )
 
-    return _sentences(study, ("excess",), "the mean KL above the certified floor is", clause)
+    return _sentences(study, ("excess",), clause)
 
 
 def parts_sentences(study: Study) -> list[str]:
@@ -38,22 +39,22 @@ def parts_sentences(study: Study) -> list[str]:
         kl, left = np.sum(parts, axis=0), parts[2]
         low, high = interval(lambda kl, left, axis=-1: 100 * left.mean(axis) / kl.mean(axis), kl, left)
         return (
-            f"{head:.0f} % to the output head, {norm:.0f} % to the final norm and {prompt:.1f} % to the prompt "
-            f"(95 % interval {low:.1f} to {high:.1f} %; {len(parts[0])} targets)"
+            f"{head:.0f} % of the mean KL is due to the output head, {norm:.0f} % to the final norm and {prompt:.1f} % "
+            f"to the prompt (95 % interval {low:.1f} to {high:.1f} %; {len(parts[0])} targets)"
         )
 
-    return _sentences(study, ("kl_floor", "excess_norm", "excess_prompt"), "the mean KL is due", clause)
+    return _sentences(study, ("kl_floor", "excess_norm", "excess_prompt"), clause)
 
 
-def _sentences(study: Study, names: Sequence[str], lead: str, clause: Callable[..., str]) -> list[str]:
+def _sentences(study: Study, names: Sequence[str], clause: Callable[..., str]) -> list[str]:
     """A sentence for each method with a clause for each LM, on the results that have these columns."""
     clauses: dict[str, list[str]] = {}
     for series in study.main:
         known = np.array([column(series.rows, name) for name in names])
         known = known[:, ~np.isnan(known).any(0)]
         if known.shape[1] >= FEWEST:
-            clauses.setdefault(series.label, []).append(f"on {series.lm} {clause(*known)}")
-    return [f"{label}: {lead} {'; '.join(found)}." for label, found in clauses.items()]
+            clauses.setdefault(series.label, []).append(f"on {series.lm}, {clause(*known)}")
+    return [f"{label}: {'; '.join(found)}." for label, found in clauses.items()]
 
 
 def floor_warning(study: Study) -> list[str]:

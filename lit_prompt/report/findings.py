@@ -43,16 +43,19 @@ class Finding:
         anywhere = {1: "", 2: " on either LM"}.get(count, f" on any of {count} LMs")
         return {
             "lower": f"holds{everywhere}",
-            "higher": f"does not hold, the opposite is so{everywhere}",
-            "same": f"does not hold, no difference of 5 %{everywhere}",
+            "higher": f"does not hold: it is the other way round{everywhere}",
+            "same": f"does not hold: the difference is below 5 %{everywhere}",
             "unclear": f"cannot be told from these results{anywhere}",
         }[self.verdict]
 
     @property
     def sentence(self) -> str:
         """What came out, with its effects, intervals and tests; to be read after the claim."""
-        clauses = (f"on {lm} {_clause(effect)}" for lm, effect in self.effects.items())
-        return f"{self.headline[0].upper()}{self.headline[1:]}. The mean {self.unit} is {'; '.join(clauses)}."
+        clauses = (
+            f"{'; on' if number else 'On'} {lm}, {'it' if number else f'the mean {self.unit}'} is {_clause(effect)}"
+            for number, (lm, effect) in enumerate(self.effects.items())
+        )
+        return f"{self.headline[0].upper()}{self.headline[1:]}. {''.join(clauses)}."
 
     @property
     def range(self) -> str:

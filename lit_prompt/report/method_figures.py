@@ -90,6 +90,7 @@ def excess_by_entropy(study: Study) -> "Figure | None":
     figure, axes, handles = bands_by_entropy({"KL - floor (nats)": shown}, study.colors, "excess", _LEAST)
     axes[0, 0].set_yscale("log")
     style.log_axis(axes[0, 0].yaxis)
+    style.drop_empty(axes)
     style.legend_below(figure, handles)
     return figure
 
@@ -127,6 +128,7 @@ def parts_by_entropy(study: Study) -> "Figure | None":
         panel.set_ylabel(f"{label}: mean KL (nats)")
     for panel in axes[-1]:
         panel.set_xlabel(style.ENTROPY_LABEL)
+    style.drop_empty(axes)
     style.legend_below(figure, handles)
     return figure
 

@@ -17,7 +17,8 @@ from lit_prompt.report.study import Study
 from lit_prompt.report.tables import by_family, examples, overview, runs_table
 from lit_prompt.results.rows import grouped
 from lit_prompt.results.style import figure_style
-from lit_prompt.results.text import visible
+from lit_prompt.results.text import as_json, visible
+from lit_prompt.results.tokens_shown import named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +54,7 @@ def write_report(study: Study, folder: Path) -> Path:
         loader=PackageLoader("lit_prompt.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=_shown,
     )  # fmt: skip
-    environment.filters |= {"copied": _copied, "repr": repr}
+    environment.filters |= {"copied": _copied, "named": named}
     environment.globals |= {"between": between, "change": change, "verdict": verdict}
     page = environment.get_template("page.html.j2").render(
         study=study,
@@ -80,8 +81,10 @@ def _shown(value: object) -> object:
 
 
 def _copied(text: str) -> Markup:
-    """A prompt that gives itself back when it is copied, but for what would be dangerous to show."""
-    return Markup.escape(visible(text, keep="\n\t"))
+    """A prompt that gives itself back when it is copied: as it is, or as JSON where a browser would change it."""
+    if text.isprintable():
+        return Markup('<code class="prompt">{}</code>').format(text)
+    return Markup('<code class="prompt">{}</code> <span class="faint">(as JSON)</span>').format(as_json(text))
 
 
 def _by_claim(findings: list[Finding]) -> dict[str, list[Finding]]:

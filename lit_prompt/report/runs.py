@@ -14,7 +14,7 @@ import yaml
 from lit_prompt.errors import InputError
 from lit_prompt.files import newest
 from lit_prompt.records.predictions import PREDICTIONS
-from lit_prompt.records.results import RESULTS
+from lit_prompt.records.results import RESULTS, method_label
 from lit_prompt.results.rows import Row, grouped
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Run:
     @property
     def method(self) -> str:
         """Name of the search method."""
-        return str(self.rows[0]["method"])
+        return method_label(str(self.rows[0]["method"]))
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
@@ -90,8 +90,8 @@ def _read(results: Path) -> Run:
         raise InputError(f"report: {results} holds no KL that is finite; search again with another start or precision")
     tokens: list[Row] = []
     if (predictions := newest(folder, "predictions.parquet")) is not None:
-        tokens = PREDICTIONS.read(predictions).select(PREDICTIONS.needed).to_pylist()
-    known = (token for token in map(_finite, tokens) if None not in token.values())
+        tokens = PREDICTIONS.read(predictions).to_pylist()
+    known = (token for token in map(_finite, tokens) if all(token[name] is not None for name in PREDICTIONS.needed))
     by_target = grouped(known, itemgetter("target_id"))
     return Run(folder, results, rows, len(searched) - len(rows), _settings(folder / "config.yaml"), by_target)
 

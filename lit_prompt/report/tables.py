@@ -8,7 +8,7 @@ import numpy as np
 
 from lit_prompt.report.runs import Run
 from lit_prompt.report.study import Study, identity
-from lit_prompt.results.rows import Row, column
+from lit_prompt.results.rows import MOST_NAMED, Row, column, searched_objective
 from lit_prompt.results.table import Table, quantile
 from lit_prompt.results.text import nats, number
 
@@ -23,18 +23,21 @@ _BASELINES = {
 
 
 def overview(study: Study) -> Table:
-    """A row for each LM and method: KL, and means of what to see it against, as far as it is known."""
+    """A row for each LM and method: KL, another objective's mean, and means of what they are to be compared with."""
     known = {name for series in study.series for row in series.rows for name in _BASELINES if row[name] is not None}
     baselines = {name: head for name, head in _BASELINES.items() if name in known}
+    objectives = {series.label: searched_objective(series.rows) for series in study.series}
+    others = any(objectives.values())
     rows = []
     for lm, mine in study.by_lm().items():
         for series in mine:
             low, middle, high = (quantile("kl", q)(series.rows) for q in (0.1, 0.5, 0.9))
             cells = [lm, series.label, str(len(series.rows)), _mean(series.rows, "kl"), middle, f"{low} to {high}"]
+            cells += [objectives[series.label] or "KL", _mean(series.rows, "objective_value")] if others else []
             cells += [_mean(series.rows, name) for name in baselines]
             rows.append([*cells, _mean(series.rows, "seconds", 2)])
-    head = ["LM", "method", "targets", "KL", "median", "10 to 90 %"]
-    return Table([*head, *baselines.values(), "seconds"], rows, ["LM", "method"])
+    head = ["LM", "method", "targets", "KL", "median", "10 to 90 %", *(["objective", "its mean"] if others else [])]
+    return Table([*head, *baselines.values(), "seconds"], rows, ["LM", "method", "objective"])
 
 
 def by_family(study: Study) -> Table:
@@ -67,7 +70,10 @@ class Example(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """The best and the worst prompts of a method on an LM, and whether these have texts and token records."""
+    """The best and the worst prompts of a method on an LM, and whether these have texts and token records.
+
+    Of few targets all prompts are among the best, and none among the worst.
+    """
 
     lm: str
     method: str
@@ -83,8 +89,8 @@ def examples(study: Study) -> list[Examples]:
     found = []
     for series in study.main:
         order = sorted(series.rows, key=lambda row: row["kl"] if row["kl_text"] is None else row["kl_text"])
-        count = min(_SHOWN_PROMPTS, len(order) // 2)
-        shown = [_example(row, tokens[id(row)]) for row in (*order[:count], *order[::-1][:count])]
+        count, worst = (len(order), 0) if len(order) <= MOST_NAMED else (_SHOWN_PROMPTS, _SHOWN_PROMPTS)
+        shown = [_example(row, tokens[id(row)]) for row in (*order[:count], *order[::-1][:worst])]
         has_text, has_tokens = any(e.row["prompt_text"] for e in shown), any(e.wanted for e in shown)
         found.append(Examples(series.lm, series.label, shown[:count], shown[count:], has_text, has_tokens))
     return found
@@ -95,6 +101,8 @@ def _example(row: Row, tokens: list[Row]) -> Example:
         return float(token["reached_probability"] - token["target_probability"])
 
     names = {"KL": "kl", "as text": "kl_text", "floor": "kl_floor"}
+    if (objective := searched_objective([row])) is not None:
+        names[objective] = "objective_value"
     kls = {name: nats(row[column], 4) for name, column in names.items() if row[column] is not None}
     wanted = sorted(tokens, key=lambda token: -token["target_probability"])
     missing = sorted((token for token in tokens if gained(token) < 0), key=lambda token: -token["token_kl"])

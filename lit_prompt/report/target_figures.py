@@ -42,6 +42,7 @@ def outlier_against_random(study: Study) -> "Figure | None":
     figure, axes, handles = bands_by_entropy(shown, colors, height=2.9 if len(shown) < 3 else 2.2)
     for panel in axes[:, 0]:
         panel.set_ylim(0, None)  # of all panels of the row, once they hold everything
+    style.drop_empty(axes)
     style.legend_below(figure, handles)
     return figure
 

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lit_prompt.results import style
-from lit_prompt.results.rows import Row, column
+from lit_prompt.results.rows import MOST_NAMED, Row, column
 from lit_prompt.results.text import visible
+from lit_prompt.results.tokens_shown import named
 
 #: Smaller probabilities would take the picture's room from those that matter.
 _LEAST_DRAWN = 1e-9
 _PANELS_PER_ROW = 4
+_BAR_PANELS_PER_ROW = 3
+_MOST_BARS = 12
+_LONGEST_LABEL = 28
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,8 +49,10 @@ def bands_by_entropy(
             for name, rows in groups.items():
                 h, y = column(rows, "entropy"), column(rows, value)
                 known = np.isfinite(y)
-                band_line = style.band(panel, h[known], np.maximum(y[known], least), colors[name])
-                handles[f"{name}: median, 10 to 90 %"] = band_line
+                if not known.any():
+                    continue
+                drawn = style.band(panel, h[known], np.maximum(y[known], least), colors[name])
+                handles[f"{name}: median, 10 to 90 %" if style.has_bands(h[known]) else name] = drawn
     for panel in axes[-1]:
         panel.set(xlabel=style.ENTROPY_LABEL)
     return figure, axes, handles
@@ -56,7 +62,9 @@ def bands_by_entropy(
 def kl_against_entropy(
     shown: Mapping[str, Mapping[str, Sequence[Row]]], colors: Mapping[str, str] | None = None
 ) -> "Figure":
-    """KL against target entropy, with certified floors (their medians) and the KL to the uniform distribution.
+    """KL against target entropy, with certified floors (of bands their medians) and the KL to the uniform distribution.
+
+    Few targets that are no band bear their names.
 
     Args:
         shown: by title a panel, by name the result records of a band.
@@ -64,21 +72,50 @@ def kl_against_entropy(
     """
     colors = colors or style.color_of(name for groups in shown.values() for name in groups)
     figure, axes, handles = bands_by_entropy({style.KL_LABEL: shown}, colors)
-    every = [[row for rows in groups.values() for row in rows] for groups in shown.values()]
-    for panel, rows in zip(axes[0], every, strict=True):
-        h, floor, uniform = (column(rows, name) for name in ("entropy", "kl_floor", "kl_uniform"))
-        known = np.isfinite(floor)
-        if known.any():
-            x, _, middle, _ = style.entropy_bands(h[known], floor[known])
-            (handles["certified floor (median)"],) = panel.plot(x, middle, ":", color=style.INK, zorder=4)
-        order, look = np.argsort(h), {"color": style.FAINT, "linewidth": 1}
-        (handles["KL to the uniform distribution"],) = panel.plot(h[order], uniform[order], "--", **look)
-        panel.set(xlim=(0, None))
-    kl = column([row for rows in every for row in rows], "kl")
+    kl = column([row for groups in shown.values() for rows in groups.values() for row in rows], "kl")
     top = max(1.1 * kl[np.isfinite(kl)].max(initial=0.0), 0.1)
+    for panel, groups in zip(axes[0], shown.values(), strict=True):
+        handles |= _draw_floors(panel, groups, colors)
+        rows = [row for rows in groups.values() for row in rows]
+        h, uniform = column(rows, "entropy"), column(rows, "kl_uniform")
+        if (uniform <= top).any():
+            order, look = np.argsort(h), {"color": style.FAINT, "linewidth": 1}
+            (handles["KL to the uniform distribution"],) = panel.plot(h[order], uniform[order], "--", **look)
+        _name_few(panel, groups)
+        panel.set(xlim=(0, None))
     axes[0, 0].set(ylim=(-0.01 * top, top))
     style.legend_below(figure, handles)
     return figure
+
+
+def _draw_floors(panel: Any, groups: Mapping[str, Sequence[Row]], colors: Mapping[str, str]) -> dict[str, Any]:
+    """Draws certified floors, once for groups of the same targets; returns what stands for them in the legend."""
+    sets: dict[frozenset[Any], str] = {}
+    for name, rows in groups.items():
+        if np.isfinite(column(rows, "kl_floor")).any():
+            sets.setdefault(frozenset((row.get("target_id"), row["entropy"]) for row in rows), name)
+    handles = {}
+    for name in sets.values():
+        h, floor = column(groups[name], "entropy"), column(groups[name], "kl_floor")
+        h, floor = h[np.isfinite(floor)], floor[np.isfinite(floor)]
+        of, color = ("", style.INK) if len(sets) == 1 else (f"{name}: ", colors[name])
+        if style.has_bands(h):
+            x, _, middle, _ = style.entropy_bands(h, floor)
+            (handles[f"{of}certified floor (median)"],) = panel.plot(x, middle, ":", color=color, zorder=4)
+        else:
+            (handles[f"{of}certified floor"],) = panel.plot(h, floor, "_", color=color, markersize=12, zorder=4)
+    return handles
+
+
+def _name_few(panel: Any, groups: Mapping[str, Sequence[Row]]) -> None:
+    """Writes the names of targets that are no band beside their points, where they are few."""
+    single = [rows for rows in groups.values() if not style.has_bands(column(rows, "entropy"))]
+    points = {row.get("target_id", ""): row for rows in single for row in rows if np.isfinite(column([row], "kl")[0])}
+    if len(points) > MOST_NAMED:
+        return
+    for name, row in points.items():
+        at = (row["entropy"], row["kl"])
+        panel.annotate(visible(name), at, xytext=(6, 4), textcoords="offset points", fontsize=8, annotation_clip=False)
 
 
 @style.figure_style()
@@ -131,15 +168,28 @@ def sorted_probabilities(
 
 
 @style.figure_style()
-def target_against_reached(records: Sequence[Row], title: str) -> "Figure":
-    """Bars of target and reached probability of one target's token records."""
-    figure = style.new_figure(7.0, 3.6)
-    axes = figure.add_subplot()
-    x = np.arange(len(records))
-    for shift, name, color in ((-0.2, "target", style.COLORS[0]), (0.2, "reached", style.COLORS[1])):
-        axes.bar(x + shift, column(records, f"{name}_probability"), 0.4, label=name, color=color)
-    axes.set_xticks(x, [repr(r["token"])[:18] for r in records], rotation=60, ha="right", fontsize=8)
-    axes.set(ylabel="probability", title=title)
-    axes.legend()
-    axes.grid(visible=False, axis="x")
+def target_against_reached(shown: Mapping[str, Sequence[Row]]) -> "Figure":
+    """Bars of target and reached probability: by title a panel of one target's token records."""
+    columns = min(len(shown), _BAR_PANELS_PER_ROW)
+    rows = -(-len(shown) // columns)
+    bars = {title: records[:_MOST_BARS] for title, records in shown.items()}
+    most = max(map(len, bars.values()))
+    figure = style.new_figure(max(4.2 * columns, 5.0), (0.26 * most + 0.9) * rows + 0.4)
+    grid = figure.subplots(rows, columns, squeeze=False).flatten()
+    handles = {}
+    for axes, (title, records) in zip(grid, bars.items(), strict=False):
+        y = np.arange(len(records))
+        for shift, name, color in ((-0.2, "target", style.COLORS[0]), (0.2, "reached", style.COLORS[1])):
+            handles[name] = axes.barh(y + shift, column(records, f"{name}_probability"), 0.4, color=color)
+        axes.set_yticks(y, [_short(named(record)) for record in records], fontsize=8)
+        axes.set_title(visible(title), fontsize=9)
+        axes.set(ylim=(most - 0.4, -0.6), xlim=(0, None), xlabel="probability")  # bars of all panels are equally wide
+        axes.grid(visible=False, axis="y")
+    for axes in grid[len(bars) :]:
+        axes.remove()
+    style.legend_below(figure, handles)
     return figure
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_LABEL else f"{text[: _LONGEST_LABEL - 1]}…"

@@ -1,15 +1,30 @@
 """Tables in Markdown, as TensorBoard shows them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from lit_prompt.results.text import as_json, number
 
 
 def prompt_table(rows: Iterable[tuple[str, float, str]], score: str = "KL") -> str:
-    """A row a target: its id, its score in nats (not finite: no prompt yet), and its prompt's text."""
-    lines = [f"| target | {score} (nats) | prompt |", "|---|---|---|"]
+    """A row a target: its id, its score in nats (not finite: no prompt yet), and its prompt as a JSON string."""
+    lines = [f"| target | {score} (nats) | prompt, as JSON |", "|---|---|---|"]
     for target_id, value, text in rows:
-        found = f"{value:.4f} | {code_span(repr(text))}" if value < float("inf") else "- | -"
+        found = f"{value:.4f} | {code_span(as_json(text))}" if value < float("inf") else "- | -"
         lines.append(f"| {code_span(target_id)} | {found} |")
+    return "\n".join(lines)
+
+
+def means_table(means: Mapping[str, float]) -> str:
+    """A row a group of targets, a column a measure, of means under names such as ``test/kl`` and ``test/random/kl``."""
+    split = {name: name.split("/", 1)[1].rpartition("/") for name in means}
+    measures = list(dict.fromkeys(measure for _, _, measure in split.values()))
+    cells: dict[str, dict[str, str]] = {}
+    for name, (group, _, measure) in split.items():
+        cells.setdefault(group, {})[measure] = number(means[name], 4)
+    lines = [f"| targets | {' | '.join(measures)} |", "|---" * (len(measures) + 1) + "|"]
+    for group, values in cells.items():
+        lines.append(f"| {code_span(group) if group else 'all'} | {' | '.join(values[m] for m in measures)} |")
     return "\n".join(lines)
 
 

@@ -8,29 +8,34 @@ import pyarrow as pa
 
 from lit_prompt.results.comparisons import Comparison
 from lit_prompt.results.console import console, print_table, say
-from lit_prompt.results.rows import column
-from lit_prompt.results.table import Table, entropy_table, quantile
-from lit_prompt.results.text import nats, number
+from lit_prompt.results.rows import MOST_NAMED, column, searched_objective
+from lit_prompt.results.table import Table, Told, entropy_table, quantile, target_table
+from lit_prompt.results.text import as_json, nats, number
 
 _MOST_PROMPTS = 16
 
 
 def print_results(table: pa.Table) -> None:
-    """Prints the KLs of result records by family and entropy; by family alone where that would be too long."""
+    """Prints the KLs of result records: of few targets by name, of many by family and entropy.
+
+    Another objective's value stands beside them.
+    """
     rows = table.to_pylist()
     found = [row for row in rows if row["kl"] is not None]
-    columns = {"median": quantile("kl"), "10 %": quantile("kl", 0.1), "90 %": quantile("kl", 0.9)}
+    few = len(found) <= MOST_NAMED
+    columns = {"KL": quantile("kl")} if few else _spread("median", "kl")
+    caption = ""
+    if (objective := searched_objective(found)) is not None:
+        columns["objective"] = quantile("objective_value")
+        caption = f"objective: {objective}, which was minimised{'' if few else ' (median)'}; "
     columns |= {"floor": quantile("kl_floor"), "uniform": quantile("kl_uniform")}
     columns |= {"no prompt": quantile("kl_unprompted"), "TV": quantile("tv")}
-    print_table(
-        entropy_table(
-            found,
-            columns,
-            title="KL(target || LM) in nats, recomputed from the saved prompts",
-            caption="floor: certified, no prompt of this LM is below it; uniform, no prompt: the same KL for the "
-            "uniform distribution, for the LM unprompted; TV: total variation",
-        )
+    caption += (
+        "floor: certified, no prompt of this LM is below it; uniform, no prompt: the same KL for the uniform "
+        "distribution, for the LM unprompted; TV: total variation"
     )
+    shown = target_table if few else entropy_table
+    print_table(shown(found, columns, "KL(target || LM) in nats, recomputed from the saved prompts", caption))
     ended = sum(row["stop_reason"] not in ("not_searched", "running") for row in rows if row["kl"] is None)
     if ended:
         say(f"{ended} of {len(rows)} targets have no prompt, as no search gave a finite number.")
@@ -48,17 +53,22 @@ def print_unfinished(table: pa.Table, run: Path | None) -> None:
 
 
 def print_prompts(table: pa.Table) -> None:
-    """Prints the prompts of result records that have a text, the best of them first; nothing where there are none."""
+    """Prints the prompts of result records that have a text, the best of them first; nothing where there are none.
+
+    A prompt is one line, however long, so that a copy of it has no breaks.
+    """
     rows = [row for row in table.to_pylist() if row["prompt_text"] is not None]
     if not rows:
         return
     rows.sort(key=lambda row: row["kl"])
-    cells = [[row["target_id"], nats(row["kl"]), nats(row["kl_text"]), repr(row["prompt_text"])] for row in rows]
     kept = sum(row["kl_text"] is not None and abs(row["kl"] - row["kl_text"]) <= 1e-5 for row in rows)
-    caption = f"as text: the KL when the text is pasted; the same for {kept} of {len(rows)} prompts"
-    print_table(
-        Table(["target", "KL", "as text", "prompt"], cells, ["target", "prompt"], caption=caption), _MOST_PROMPTS
-    )
+    say("Prompts as JSON strings, the lowest KL first (as text: the KL when the text is pasted;")
+    say(f"the same for {kept} of {len(rows)} prompts)", "")
+    for row in rows[:_MOST_PROMPTS]:
+        say(f"{row['target_id']}: KL {nats(row['kl'])}, as text {nats(row['kl_text'])}")
+        say(as_json(row["prompt_text"]), "")
+    if len(rows) > _MOST_PROMPTS:
+        say(f"... and {len(rows) - _MOST_PROMPTS} more in the file.")
     if gaps := [row for row in rows if row["kl_soft"] is not None]:
         soft, projected, found = (float(np.median(column(gaps, name))) for name in ("kl_soft", "kl_projected", "kl"))
         console.print(
@@ -68,23 +78,24 @@ def print_prompts(table: pa.Table) -> None:
 
 
 def print_floors(table: pa.Table) -> None:
-    """Prints floors and sphere values, of rows of ``floors.parquet``, by family and entropy."""
-    print_table(
-        entropy_table(
-            table.to_pylist(),
-            {
-                "floor": quantile("kl_floor"),
-                "10 %": quantile("kl_floor", 0.1),
-                "90 %": quantile("kl_floor", 0.9),
-                "sphere": quantile("kl_sphere"),
-                "widest gap": lambda group: f"{(column(group, 'kl_ball') - column(group, 'kl_floor')).max():.1e}",
-            },
-            title="Least KL(target || LM) that any prompt can reach, in nats",
-            caption="floor: certified, no prompt is below it, soft or hard, of any length (median, 10 and 90 %); "
-            "sphere: what a soft prompt reaches (median); widest gap: how far a floor can be below the best one at "
-            "most",
-        )
+    """Prints floors and sphere values of rows of ``floors.parquet``, as :func:`print_results` does KLs."""
+    rows = table.to_pylist()
+    few = len(rows) <= MOST_NAMED
+    columns = {"floor": quantile("kl_floor")} if few else _spread("floor", "kl_floor")
+    columns["sphere"] = quantile("kl_sphere")
+    columns["widest gap"] = lambda group: f"{(column(group, 'kl_ball') - column(group, 'kl_floor')).max():.1e}"
+    caption = (
+        f"floor: certified, no prompt is below it, soft or hard, of any length{'' if few else ' (median, 10 and 90 %)'}"
+        f"; sphere: what a soft prompt reaches{'' if few else ' (median)'}; widest gap: how far a floor can be below "
+        "the best one at most"
     )
+    shown = target_table if few else entropy_table
+    print_table(shown(rows, columns, "Least KL(target || LM) that any prompt can reach, in nats", caption))
+
+
+def _spread(heading: str, name: str) -> dict[str, Told]:
+    """A column's median under a heading, and its 10 and 90 % quantiles."""
+    return {heading: quantile(name), "10 %": quantile(name, 0.1), "90 %": quantile(name, 0.9)}
 
 
 def print_comparisons(found: Sequence[Comparison]) -> None:

@@ -6,10 +6,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lit_prompt.records.results import objective_label
+
 Row = dict[str, Any]
 Item = TypeVar("Item")
 Key = TypeVar("Key")
 
+#: So many targets, a user's own as a rule, are shown one by one, under their names.
+MOST_NAMED = 24
 _MOST_GROUPS = 24
 
 
@@ -22,6 +26,12 @@ def entropy_share(rows: Sequence[Row]) -> NDArray[np.float64]:
     """Entropies as a share of the greatest one, ln|V|."""
     h = column(rows, "entropy")
     return h / (h + column(rows, "kl_uniform"))
+
+
+def searched_objective(rows: Sequence[Row]) -> str | None:
+    """The objective that result records were searched for, as it is shown; None for KL(target || LM)."""
+    name = next((row.get("objective") for row in rows), None)
+    return None if name in (None, "kl") else objective_label(name)
 
 
 def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:

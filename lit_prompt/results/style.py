@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_prompt.results.rows import entropy_groups
+from lit_prompt.results.rows import MOST_NAMED, entropy_groups
 from lit_prompt.results.text import visible
 
 if TYPE_CHECKING:
@@ -73,8 +73,24 @@ def panels(titles: Sequence[str], rows: int = 1, height: float = 3.2, **kwargs: 
     figure = new_figure(max(7.0, 3.4 * len(titles)), height * rows + 0.5)
     axes = figure.subplots(rows, len(titles), squeeze=False, **kwargs)
     for column, title in zip(axes[0], titles, strict=True):
-        column.set_title(visible(title))
+        column.set_title(visible(title), loc="left")
     return figure, axes
+
+
+def drop_empty(axes: Any) -> None:
+    """Takes the panels without data out of a grid ``[row, column]``; titles and labels at its edges stay."""
+    for column in axes.T:
+        if full := [panel for panel in column if panel.has_data()]:
+            full[0].set_title(column[0].get_title("left"), loc="left")
+            full[-1].set_xlabel(column[-1].get_xlabel())
+            full[-1].tick_params(labelbottom=True)
+    for row in axes:
+        if full := [panel for panel in row if panel.has_data()]:
+            full[0].set_ylabel(row[0].get_ylabel())
+            full[0].tick_params(labelleft=True)
+    for panel in axes.flat:
+        if not panel.has_data():
+            panel.remove()
 
 
 def points(axes: "Axes", x: Any, y: Any, color: str, **kwargs: Any) -> None:
@@ -89,8 +105,21 @@ def entropy_bands(h: NDArray[Any], kl: NDArray[Any]) -> tuple[NDArray[Any], ...]
     return tuple(np.array([(h[g].mean(), *np.quantile(kl[g], (0.1, 0.5, 0.9))) for g in groups]).reshape(-1, 4).T)
 
 
+def has_bands(h: NDArray[Any]) -> bool:
+    """Whether medians say something of targets of these entropies (nats, ``[target]``).
+
+    That is so of many targets, and of few that are a grid with several at an entropy.
+    """
+    return len(h) > MOST_NAMED or len(h) >= 2 * len(np.unique(np.round(h, 1)))
+
+
 def band(axes: "Axes", h: NDArray[Any], kl: NDArray[Any], color: str) -> Any:
-    """A point per target, and the median and 10 to 90 % band by entropy; returns the median's line."""
+    """A point per target, and the median and 10 to 90 % band by entropy; returns what stands for it in a legend.
+
+    Of few targets of different entropies (:func:`has_bands`) the points alone are drawn, and returned.
+    """
+    if not has_bands(h):
+        return axes.plot(h, kl, "o", color=color, markersize=5)[0]
     points(axes, h, kl, color)
     x, low, middle, high = entropy_bands(h, kl)
     axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)

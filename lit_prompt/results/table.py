@@ -50,6 +50,24 @@ def entropy_table(rows: Sequence[Row], columns: Mapping[str, Told], title: str, 
     return Table(head, [cells(*group) for group in groups], ["family"], title, caption, total)
 
 
+def target_table(rows: Sequence[Row], columns: Mapping[str, Told], title: str, caption: str) -> Table:
+    """A row for each target under its name and, where there are several, one of their medians.
+
+    Args:
+        rows: records with a target's id and its entropy.
+        columns: by heading, what is told of a target, or of several as a median.
+        title: above the table.
+        caption: below it.
+    """
+
+    def cells(name: str, group: Sequence[Row]) -> list[str]:
+        return [name, quantile("entropy")(list(group)), *(tell(list(group)) for tell in columns.values())]
+
+    total = cells("median", rows) if len(rows) > 1 else None
+    every = [cells(row["target_id"], [row]) for row in rows]
+    return Table(["target", "entropy", *columns], every, ["target"], title, caption, total)
+
+
 def quantile(name: str, q: float = 0.5) -> Told:
     """Tells a quantile of a column of KLs, as far as they are known."""
 

@@ -1,19 +1,29 @@
 """Numbers and texts as they are shown, in a terminal or on a page."""
 
+import json
 import math
+import re
 
 
-def visible(text: str, keep: str = "") -> str:
+def visible(text: str) -> str:
     r"""A text with what cannot be seen, or would steer a terminal, escaped as Python does.
-
-    Args:
-        text: any.
-        keep: characters that stay as they are.
 
     >>> print(visible("a\x1b[31m\n"))
     a\x1b[31m\n
     """
-    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def as_json(text: str) -> str:
+    r"""A text as a JSON string that is the same when it is copied from a terminal or a page.
+
+    What cannot be seen is escaped, and of spaces in a row all but the first.
+
+    >>> print(as_json('say  "a"\n\xa0'))
+    "say \u0020\"a\"\n\u00a0"
+    """
+    shown = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in json.dumps(text, ensure_ascii=False))
+    return re.sub("(?<= ) ", r"\\u0020", shown)
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -6,20 +6,27 @@ from operator import itemgetter
 from lit_prompt.results.console import print_table, say
 from lit_prompt.results.rows import Row, grouped
 from lit_prompt.results.table import Table
-from lit_prompt.results.text import nats
+from lit_prompt.results.text import as_json, nats
 
 _SHOWN_TARGETS = 12
 _SHOWN_ERRORS = 5
 
 
 def print_top_tokens(records: Sequence[Row]) -> None:
-    """Prints token records (see ``PromptModule.token_records``): top tokens of the first few targets."""
+    """Prints token records (see ``Evaluator.token_records``): prompt and top tokens of the first few targets."""
     by_target = grouped(records, itemgetter("target_id"))
     for target_id, tokens in list(by_target.items())[:_SHOWN_TARGETS]:
+        say(f"{target_id}: KL {nats(tokens[0]['kl'], 4)} nats")
+        if tokens[0]["prompt_text"] is not None:
+            say(f"prompt, as JSON: {as_json(tokens[0]['prompt_text'])}")
         numbers = ("target_probability", "reached_probability", "token_kl")
         rows = [[repr(token["token"]), *(nats(token[name], 4) for name in numbers)] for token in tokens]
-        title = f"{target_id}: KL {nats(tokens[0]['kl'], 4)} nats"
-        print_table(Table(["token", "target", "reached", "KL"], rows, ["token"], title))
+        head = ["token", "target", "reached", "KL"]
+        if any(token["answer"] is not None for token in tokens):
+            head = ["answer", *head]
+            answers = ("" if token["answer"] is None else repr(token["answer"]) for token in tokens)
+            rows = [[answer, *row] for answer, row in zip(answers, rows, strict=True)]
+        print_table(Table(head, rows, ["answer", "token"]))
         say(*error_lines(tokens), "")
     if len(by_target) > _SHOWN_TARGETS:
         say(f"... and {len(by_target) - _SHOWN_TARGETS} more targets in the file.")
@@ -46,9 +53,14 @@ def _sides(records: Sequence[Row]) -> list[tuple[str, list[str]]]:
         wrong = sorted((pair for pair in wrong if pair[0] > 1e-6), key=lambda pair: -pair[0])[:_SHOWN_ERRORS]
         if wrong:
             tokens = [
-                f"{r['token']!r} {r['target_probability']:.3g} to {r['reached_probability']:.3g} "
+                f"{named(r)} {r['target_probability']:.3g} to {r['reached_probability']:.3g} "
                 f"({max(r['token_kl'], 0.0):.2g} nats)"
                 for _, r in wrong
             ]
             sides.append((f"{name} {records[0]['wrong_mass']:.3f}", tokens))
     return sides
+
+
+def named(record: Row) -> str:
+    """What a token record is about, in quotes: the answer that its token stands for, else the token."""
+    return repr(record.get("answer") or record["token"])

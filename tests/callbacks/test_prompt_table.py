@@ -6,6 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lit_prompt.results.text import as_json
+
 CONFIG = """
 model:
   class_path: HardPrompt
@@ -63,7 +65,7 @@ def test_prompts_are_shown_over_time_with_their_kl(tables, cli):
         for row, span in zip(rows, (line.split(" | ")[-1][:-2] for line in shown), strict=True)
     ]
     for row, line in zip(rows, shown, strict=True):
-        assert repr(row["prompt_text"]) in line
+        assert as_json(row["prompt_text"]) in line
 
 
 def test_a_long_search_is_shown_some_twenty_times(tables):

@@ -49,6 +49,27 @@ def test_a_text_file_is_one_document(tmp_path):
     assert list(TextSource(str(path), unit="document").texts()) == [path.read_text().strip()]
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv"])
+def test_a_byte_order_mark_is_no_text(name, tmp_path):
+    contents = {"a.txt": "Once.", "a.jsonl": '{"text": "Once."}\n', "a.csv": "text\nOnce.\n"}[name]
+    (tmp_path / name).write_text(contents, encoding="utf-8-sig")
+    assert list(TextSource(str(tmp_path / name)).texts()) == ["Once."]
+
+
+def test_rows_without_a_text_are_left_out(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "One."}\n{"text": null}\n{"text": "Two."}\n')
+    assert list(TextSource(str(path)).texts()) == ["One.", "Two."]
+    datasets.Dataset.from_dict({"text": [None, "One.", None]}).save_to_disk(str(tmp_path / "folder"))
+    assert list(TextSource(str(tmp_path / "folder")).texts()) == ["One."]
+
+
+def test_every_word_of_csv_is_a_word(tmp_path):
+    words = ["null", "NA", "None", "nan", "n/a", "yes"]
+    (tmp_path / "a.csv").write_text("book,text\n" + "".join(f"1,{word}\n" for word in words) + "2,\n")
+    assert list(TextSource(str(tmp_path / "a.csv")).texts()) == words
+
+
 def test_another_column(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("body\nhello\n")

@@ -3,16 +3,19 @@
 import json
 import math
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
+from lit_prompt.data import TargetSet
 from lit_prompt.data.families import FromFile
 from lit_prompt.data.user_file import read_distributions
 from lit_prompt.errors import InputError
-from lit_prompt.lm import Vocabulary
+from lit_prompt.lm import LMOptions, Vocabulary
+from tests.conftest import EMBEDDED_LLAMA, REPOSITORY
 
 SIZE = 320
 A, SPACE_A, NO = 65, 260, 301  # "a", " a" and "no" in the tiny tokenizer
@@ -61,6 +64,30 @@ FORMATS = {
     "csv ids": ("x.csv", "name,id,prob\ncoin,65,0.25\ncoin,260,0.25\ncoin,301,0.5\n"),
     "parquet tokens": ("x.parquet", {"name": ["coin"] * 3, "token": ["a", " a", "no"], "prob": [0.25, 0.25, 0.5]}),
     "parquet ids": ("x.parquet", {"name": ["coin"] * 3, "id": [65, 260, 301], "prob": [0.25, 0.25, 0.5]}),
+    "csv semicolons": ("x.csv", "name;token;prob\ncoin;a;0,25\ncoin; a;0,25\ncoin;no;0,5\n"),
+    "csv tabs": ("x.csv", "name\ttoken\tprob\ncoin\ta\t0.25\ncoin\t a\t0.25\ncoin\tno\t0.5\n"),
+    "tsv": ("x.tsv", "name\ttoken\tprob\ncoin\ta\t0.25\ncoin\t a\t0.25\ncoin\tno\t0.5\n"),
+    "suffix in capitals": ("x.CSV", "name,token,prob\ncoin,a,0.25\ncoin, a,0.25\ncoin,no,0.5\n"),
+    "columns without a name": ("x.csv", "name,token,prob,,\ncoin,a,0.25,,\ncoin, a,0.25,,\ncoin,no,0.5,,\n"),
+    "counts": ("x.jsonl", '{"name": "coin", "counts": {"a": 5, " a": 5, "no": 10}}\n'),
+    "csv counts": ("x.csv", "name,token,count\ncoin,a,5\ncoin, a,5\ncoin,no,10\n"),
+    "percent": ("x.jsonl", '{"name": "coin", "tokens": ["a", " a", "no"], "percent": [25, 25, 50]}\n'),
+    "csv percent": ("x.csv", "name;token;percent\ncoin;a;25 %\ncoin; a;25%\ncoin;no;50,0\n"),
+    "log_probs": (
+        "x.jsonl",
+        json.dumps(
+            {
+                "name": "coin",
+                "log_probs": {"a": math.log(0.25), " a": math.log(0.25), "no": math.log(0.5), "y": -9999.0},
+            }
+        ),
+    ),
+    "parquet log_prob": (
+        "x.parquet",
+        {"name": ["coin"] * 3, "token": ["a", " a", "no"], "log_prob": np.log([0.25, 0.25, 0.5]).tolist()},
+    ),
+    "parquet lists": ("x.parquet", {"name": ["coin"], "ids": [[65, 260, 301]], "counts": [[1, 1, 2]]}),
+    "parquet objects": ("x.parquet", {"name": ["coin"], "probs": [{"a": 0.25, " a": 0.25, "no": 0.5, "y": None}]}),
     "parquet float ids": ("x.parquet", {"name": ["coin"] * 3, "id": [65.0, 260.0, 301.0], "prob": [0.25, 0.25, 0.5]}),
 }
 
@@ -162,6 +189,74 @@ def test_every_token_may_be_listed(rest, tmp_path, vocabulary):
     np.testing.assert_allclose(probabilities(target), p, rtol=2e-6)
 
 
+def test_rounded_percentages_are_normalised(tmp_path, vocabulary):
+    (target,) = read(write(tmp_path, "x.jsonl", '{"percent": {"a": 33, " a": 33, "no": 33}}\n'), vocabulary)
+    np.testing.assert_allclose(probabilities(target), expected(dict.fromkeys(COIN, 1 / 3)), rtol=1e-6)
+
+
+def test_the_tolerance_is_the_users(tmp_path, vocabulary):
+    path = write(tmp_path, "x.jsonl", '{"probs": {"a": 0.33, " a": 0.33, "no": 0.33}}\n')
+    (target,) = FromFile(path, tolerance=0.011).targets(vocabulary)
+    np.testing.assert_allclose(probabilities(target), expected(dict.fromkeys(COIN, 1 / 3)), rtol=1e-6)
+    with pytest.raises(InputError, match=r"sum to 0\.99, not to 1 \(within 0\.009\)"):
+        list(FromFile(path, tolerance=0.009).targets(vocabulary))
+
+
+def test_counts_leave_nothing_to_spread_and_log_probabilities_do(tmp_path, vocabulary):
+    (target,) = read(write(tmp_path, "x.jsonl", '{"counts": {"a": 0.25, "no": 0.25}}\n'), vocabulary, "spread")
+    np.testing.assert_allclose(probabilities(target), expected({A: 0.5, NO: 0.5}), rtol=1e-6)
+    line = json.dumps({"log_probs": {"a": math.log(0.5)}})
+    (target,) = read(write(tmp_path, "x.jsonl", line), vocabulary, "spread")
+    np.testing.assert_allclose(probabilities(target), expected({A: 0.5}, rest=0.5 / (SIZE - 1)), rtol=1e-6)
+
+
+# ---- folders of datasets ----
+
+SAVED = {
+    "a row an answer": {"name": ["coin"] * 3, "token": ["a", " a", "no"], "count": [1, 1, 2]},
+    "a row a distribution": {"name": ["coin"], "tokens": [["a", " a", "no"]], "probs": [[0.25, 0.25, 0.5]]},
+    "objects": {"name": ["coin"], "percent": [{"a": 25, " a": 25, "no": 50}], "context": [None]},
+}
+
+
+@pytest.mark.parametrize("case", SAVED)
+def test_a_folder_of_datasets_gives_the_same_target(case, tmp_path, vocabulary):
+    datasets.Dataset.from_dict(SAVED[case]).save_to_disk(str(tmp_path / "saved"))
+    (target,) = read(tmp_path / "saved", vocabulary)
+    assert target.target_id == "user/coin"
+    np.testing.assert_allclose(probabilities(target), expected(COIN), rtol=1e-6, atol=0)
+
+
+def test_keys_that_other_rows_of_a_folder_have_are_no_answers(tmp_path, vocabulary):
+    rows = {"name": ["coin", "other"], "probs": [{"a": 0.25, " a": 0.25, "no": 0.5}, {"y": 1.0}]}
+    datasets.Dataset.from_dict(rows).save_to_disk(str(tmp_path / "saved"))
+    coin, other = read(tmp_path / "saved", vocabulary)
+    np.testing.assert_allclose(probabilities(coin), expected(COIN), rtol=1e-6, atol=0)
+    assert other.entropy == 0.0
+
+
+def test_mistakes_in_a_folder_of_datasets_name_it_and_the_row(tmp_path, vocabulary):
+    datasets.Dataset.from_dict({"token": ["a", "yes"], "prob": [0.5, 0.5]}).save_to_disk(str(tmp_path / "saved"))
+    with pytest.raises(InputError, match=rf"^{tmp_path}/saved: row 2: 'yes' is not exactly one token"):
+        read(tmp_path / "saved", vocabulary)
+    with pytest.raises(InputError, match=rf"^{tmp_path}: not a folder that datasets' save_to_disk wrote \(.*\)$"):
+        read(tmp_path, vocabulary)
+    datasets.DatasetDict(test=datasets.Dataset.from_dict({"token": ["a"]})).save_to_disk(str(tmp_path / "splits"))
+    with pytest.raises(InputError, match=r"splits: holds the splits test; name the folder of one, .*splits/test$"):
+        read(tmp_path / "splits", vocabulary)
+    TargetSet.write(tmp_path / "built", read(write(tmp_path, *FORMATS["dict"]), vocabulary), SIZE, "v")
+    with pytest.raises(InputError, match=r"built: is a set of targets .* name it with data\.load"):
+        read(tmp_path / "built", vocabulary)
+
+
+def test_the_files_that_come_along_are_in_order():
+    vocabulary = Vocabulary.load(str(EMBEDDED_LLAMA), LMOptions())
+    found = {path.name: list(FromFile(path).targets(vocabulary)) for path in (REPOSITORY / "data/targets").iterdir()}
+    assert {path: len(targets) for path, targets in found.items()} == {
+        "die.jsonl": 3, "survey.jsonl": 3, "poll.csv": 1, "animals.tsv": 2, "api.jsonl": 1
+    }  # fmt: skip
+
+
 def test_targets_are_read_one_by_one(tmp_path, vocabulary):
     path = write(tmp_path, "x.jsonl", '{"probs": {"a": 1.0}}\nbroken\n')
     made = FromFile(path).targets(vocabulary)
@@ -241,9 +336,9 @@ ERRORS = {
     "not UTF-8, cut off": ("x.jsonl", b"\n\xc3", ":2: ", "not UTF-8 text"),
     "no line": ("x.jsonl", "", ": ", "holds no distribution"),
     "blank lines": ("x.jsonl", "\n\n", ": ", "holds no distribution"),
-    "csv without prob": ("x.csv", "token,p\na,1\n", ": ", r"needs the columns prob and token .* has \['token', 'p'\]"),
-    "csv without token": ("x.csv", "text,prob\na,1\n", ": ", "needs the columns prob and token"),
-    "csv without header": ("x.csv", "a,1\n", ": ", "needs the columns prob and token"),
+    "csv without prob": ("x.csv", "token,p\na,1\n", ": ", r"needs the columns prob .* has \['token', 'p'\]"),
+    "csv without token": ("x.csv", "text,prob\na,1\n", ": ", "needs the columns prob .* and token"),
+    "csv without header": ("x.csv", "a,1\n", ": ", "needs the columns prob .* and token"),
     "csv empty": ("x.csv", "", ": ", r"needs the columns .* has \[\]"),
     "csv header only": ("x.csv", "token,prob\n", ": ", "holds no distribution"),
     "csv token and string": ("x.csv", "token,string,prob\na,a,1\n", ": ", "both a column token and a column string"),
@@ -282,8 +377,26 @@ ERRORS = {
     ),
     "no Parquet": ("x.parquet", b"PAR1 not really", ": ", "not a Parquet file"),
     "empty Parquet": ("x.parquet", b"", ": ", "not a Parquet file"),
-    "suffix": ("x.json", GOOD, ": ", r"must end in .jsonl, .csv or .parquet"),
-    "no suffix": ("x", GOOD, ": ", r"must end in .jsonl, .csv or .parquet"),
+    "column twice": ("x.csv", "token,prob,prob\na,1,0\n", ": ", "the column 'prob' stands 2 times; keep one"),
+    "two kinds of values": ("x.csv", "token,prob,count\na,1,1\n", ": ", "both a column prob and a column count"),
+    "two kinds of values, object": (
+        "x.jsonl", '{"probs": {"a": 1}, "counts": {"a": 1}}\n', ":1: ", 'has "probs" and "counts"; keep one'
+    ),
+    "counts of nothing": ("x.jsonl", '{"name": "n", "counts": {"a": 0}}\n', ":1: ", "all counts of 'n' are zero"),
+    "negative count": ("x.csv", "token,count\na,-1\n", ":2: ", "count -1 of 'a' is not a number of 0 or more"),
+    "endless count": ("x.jsonl", '{"counts": {"a": Infinity}}\n', ":1: ", "count inf of 'a'"),
+    "count as text": ("x.csv", "token,count\na,many\n", ":2: ", "count 'many' of 'a' is not a number"),
+    "percent too large": ("x.jsonl", '{"percent": {"a": 140}}\n', ":1: ", "140 of 'a' is not between 0 and 100"),
+    "percents as probabilities": ("x.jsonl", '{"percent": {"a": 0.4, "no": 0.6}}\n', ":1: ", "sum to 1, not to 100"),
+    "percent's sum": (
+        "x.jsonl", '{"percent": {"a": 40, "no": 57}}\n', ":1: ", r"of 'x-1' sum to 97, not to 100 \(within 2\)"
+    ),
+    "rounded sum": ("x.jsonl", '{"probs": {"a": 0.33, "no": 0.66}}\n', ":1: ", "for rounded values raise tolerance"),
+    "log_prob above 0": ("x.jsonl", '{"log_probs": {"a": 0.5}}\n', ":1: ", "log-probability 0.5 of 'a' is not"),
+    "log_probs' sum": ("x.jsonl", '{"log_probs": {"a": -1}}\n', ":1: ", "log-probabilities of 'x-1' sum to 0.367"),
+    "unequal counts": ("x.jsonl", '{"tokens": ["a"], "counts": [1, 2]}\n', ":1: ", "1 tokens but 2 counts"),
+    "suffix": ("x.json", GOOD, ": ", r"must end in .jsonl, .csv, .tsv or .parquet"),
+    "no suffix": ("x", GOOD, ": ", r"must end in .jsonl, .csv, .tsv or .parquet"),
 }  # fmt: skip
 
 
@@ -297,7 +410,7 @@ def test_errors_are_one_line_with_file_and_line(case, tmp_path, vocabulary):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["absent.jsonl", "absent.csv", "absent.parquet", "."])
+@pytest.mark.parametrize("name", ["absent.jsonl", "absent.csv", "absent.parquet", "absent"])
 def test_a_missing_file(name, tmp_path, vocabulary):
     with pytest.raises(InputError, match="no such file") as error:
         read(tmp_path / name, vocabulary)
@@ -330,7 +443,7 @@ def test_spread_refuses_a_rest_that_no_token_could_take(tmp_path, vocabulary):
 
 def test_reading_needs_no_vocabulary(tmp_path):
     (entry,) = read_distributions(write(tmp_path, *FORMATS["csv tokens"]))
-    assert (entry.name, entry.answers, entry.probs) == ("coin", ["a", " a", "no"], ["0.25", "0.25", "0.5"])
+    assert (entry.name, entry.answers, entry.given) == ("coin", ["a", " a", "no"], ["0.25", "0.25", "0.5"])
     assert [entry.where_of(i) for i in range(3)] == [f"{tmp_path / 'x.csv'}:{line}" for line in (2, 3, 4)]
 
 

@@ -183,3 +183,9 @@ def test_top_tokens_of_either():
     assert top_tokens(p, q, 1) == [4, 0]
     assert top_tokens(p, q, 2) == [4, 0, 1, 3]
     assert sorted(top_tokens(p, q, 100)) == [0, 1, 2, 3, 4]
+
+
+def test_what_fills_up_a_sparse_targets_top_tokens_is_none_of_them():
+    p, q = torch.zeros(60), torch.full((60,), 0.01)
+    p[20], q[30], q[40] = 1.0, 0.3, 0.12
+    assert top_tokens(p, q, 2) == [20, 30, 40]

@@ -144,7 +144,7 @@ def test_a_finding_that_fails_is_said_to_fail(study):
     data = study(study_rows({**SHARES, "outlier": 1.5}))
     (finding,) = partner_findings(data)["outlier", "random"]
     assert finding.verdict == "higher"
-    assert finding.sentence.startswith("Does not hold, the opposite is so. The mean KL is on tales-llama ")
+    assert finding.sentence.startswith("Does not hold: it is the other way round. On tales-llama, the mean KL is ")
     assert "% higher" in finding.sentence
 
 
@@ -152,7 +152,7 @@ def test_no_difference_is_said_to_be_none(study):
     data = study(study_rows({**SHARES, "outlier": 1.0}, noise=0.02))
     (finding,) = partner_findings(data)["outlier", "random"]
     assert finding.verdict == "same"
-    assert finding.headline == "does not hold, no difference of 5 %"
+    assert finding.headline == "does not hold: the difference is below 5 %"
 
 
 def test_what_cannot_be_told_is_not_told(study):
@@ -172,15 +172,15 @@ def test_outcomes_on_several_lms_are_told_one_by_one(study):
     assert list(finding.effects) == ["tales-llama", "gpt2"]
     assert finding.verdict == "mixed"
     assert finding.headline == "holds on 1 of 2 LMs"
-    assert "on tales-llama " in finding.sentence
-    assert "on gpt2 " in finding.sentence
+    assert "On tales-llama, the mean KL is " in finding.sentence
+    assert "; on gpt2, it is " in finding.sentence
 
 
 def test_methods_are_compared_on_the_targets_that_they_share(study):
     soft, hard = study_rows(seed=0), study_rows(seed=0, factor=1.3, method="gcg")
     hard = hard[40:]
     effect, finding = only(method_findings(study(hard, soft)))
-    assert finding.claim == "soft comes closer than gcg"
+    assert finding.claim == "soft comes closer than hard (gcg)"
     assert finding.method == ""
     assert effect.count == len(hard)
     assert effect.ratio == pytest.approx(1 / 1.3)
@@ -203,7 +203,8 @@ def test_excess_is_told_with_its_interval_and_impossible_floors_are_named(study)
     data = study(rows)
     (said,) = excess_sentences(data)
     assert f"{len(rows) // 4} of {len(rows)} targets, 25 %, are within 0.01 nats" in said
-    assert f"{np.mean([row['excess'] for row in rows]):.4f} nats" in said
+    mean = np.mean([row["excess"] for row in rows])
+    assert said.startswith(f"soft: on tales-llama, the mean KL is {mean:.4f} nats above the certified floor (95 %")
     assert floor_warning(data) == []
     rows[3] |= {"kl_floor": rows[3]["kl"] + 0.5, "excess": -0.5}
     (warning,) = floor_warning(study(rows))
@@ -216,5 +217,5 @@ def test_the_parts_of_a_kl_add_up(study):
     for row in rows:
         row |= {"kl_floor": 0.7 * row["kl"], "excess_norm": 0.2 * row["kl"], "excess_prompt": 0.1 * row["kl"]}
     (said,) = parts_sentences(study(rows))
-    assert "70 % to the output head, 20 % to the final norm and 10.0 % to the prompt" in said
+    assert "70 % of the mean KL is due to the output head, 20 % to the final norm and 10.0 % to the prompt" in said
     assert "95 % interval 10.0 to 10.0 %" in said

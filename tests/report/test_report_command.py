@@ -1,6 +1,7 @@
 """``lit_prompt report``: page and figures, from made-up results and from a run."""
 
 import html
+import json
 import math
 import re
 import shutil
@@ -13,6 +14,7 @@ from lit_prompt.report.method_figures import excess_by_entropy
 from lit_prompt.report.runs import read_runs
 from lit_prompt.report.study import study_of
 from lit_prompt.report.target_figures import kl_by_entropy, outlier_against_random
+from tests.browser import copied
 from tests.report.conftest import row, study_rows
 
 FIGURES = [
@@ -84,7 +86,7 @@ def test_everything_is_shown(report, make_run, tmp_path):
     assert "url(" not in (tmp_path / "report" / "report.html").read_text(encoding="utf-8").split("</style>")[0]
     assert "Not in this report" not in page.text
     assert "once upon" in page.text
-    assert "soft comes closer than gcg" in page.text
+    assert "soft comes closer than hard (gcg)" in page.text
 
 
 def test_what_is_absent_is_named_with_what_would_give_it(report, make_run, tmp_path):
@@ -104,6 +106,24 @@ def test_what_is_absent_is_named_with_what_would_give_it(report, make_run, tmp_p
     assert "lit_prompt predict --run RUN" in page.text
     assert page.tags.count("img") == 3
     assert not (tmp_path / "report" / "figures" / "parts.png").exists()
+
+
+def test_another_objective_stands_beside_the_kl(report, make_run):
+    of_js = {"objective": "js", "objective_value": 0.125}
+    page = report(make_run("a/version_0", [row(f"a/{i}", 1.0, 0.5, **of_js) for i in range(6)]))
+    assert "10 to 90 % objective its mean" in page.text
+    assert "0.500 0.500 0.500 to 0.500 JS 0.125" in page.text
+    assert "KL 0.5000, JS 0.1250" in page.text
+    plain = report(make_run("b/version_0", [row(f"a/{i}", 1.0, 0.5, objective="kl") for i in range(6)]))
+    assert "objective its mean" not in plain.text
+
+
+def test_panels_without_data_are_left_out(make_run):
+    neox = {"lm": "data/lms/tales-neox", "lm_fingerprint": "neox-fingerprint"}
+    runs = [make_run("a/version_0", study_rows()), make_run("b/version_0", study_rows(method="gcg", **neox))]
+    figure = outlier_against_random(study_of(read_runs(runs)))
+    assert [axes.get_title("left") for axes in figure.axes] == ["tales-llama", "tales-neox"]
+    assert all(axes.has_data() and axes.get_ylabel() and axes.get_xlabel() for axes in figure.axes)
 
 
 def test_a_single_target_makes_a_report(report, make_run):
@@ -140,16 +160,35 @@ def test_texts_cannot_break_the_page(report, make_run):
     assert not re.search(r" 0\.077\b", page.text)
 
 
-def test_a_prompt_can_be_copied_and_no_control_character_is_on_the_page(report, make_run, tmp_path):
+PROMPTS = [
+    " once upon a time", "  two  spaces   ", "trailing ", " ", "a \\ back\\n `slash`", "<b>&amp;</b> &nbsp;",
+    "日本語 é 😀", '"quoted"', "line\n\tline\r\n", "non\xa0breaking\u2003spaces\u2028", "\x07\ue000\u202e\u200b\xad",
+    "x" * 300, "word " * 80,
+]  # fmt: skip
+
+
+def test_what_is_copied_from_the_page_is_the_prompt(report, make_run, tmp_path):
+    rows = [row(f"a/{i}", 1.0, 0.1 + i, prompt_text=text, kl_text=0.1 + i) for i, text in enumerate(PROMPTS)]
+    page = report(make_run("a/version_0", rows))
+    found = copied((tmp_path / "report" / "report.html").read_text(encoding="utf-8"), ".prompt", tmp_path)
+    plain = [text.isprintable() for text in PROMPTS]
+    assert [text if ok else json.loads(text) for text, ok in zip(found, plain, strict=True)] == PROMPTS
+    assert page.text.count("(as JSON)") == plain.count(False)
+
+
+def test_few_targets_are_all_shown_and_of_many_the_best_and_the_worst(report, make_run):
+    for count, shown in ((1, 1), (24, 24), (25, 6)):
+        rows = [row(f"a/{i}", 1.0, 0.1, prompt_text="x", kl_text=0.1) for i in range(count)]
+        assert report(make_run(f"a/version_{count}", rows)).words.count("x") == shown
+
+
+def test_no_control_character_is_on_the_page(report, make_run, tmp_path):
     prompt, name = "  two  spaces\n\tand a \\\\ line\\n", "bad\x1b[31m\0name\n"
     texts = {"prompt_text": prompt, "kl_text": 1.0, "method": name}
     page = report(make_run("a/version_0", [row(f"{name}/{i}", 1.0 + i, 0.1, **texts) for i in range(8)]))
-    assert prompt in page.words
     assert any(r"bad\x1b[31m\x00name\n/0" in words for words in page.words)
     html = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert not set(html) & {chr(i) for i in range(32) if chr(i) not in "\n\t"}
-    assert re.search(r"\.prompt \{ white-space: pre-wrap; \}", html)
-    assert html.count('<code class="prompt">') == 6
 
 
 def test_no_kl_is_shown_below_zero(report, make_run):

@@ -108,7 +108,7 @@ def test_the_length_with_most_results_stands_for_a_method(make_run):
             ]
         )
     )
-    assert [series.label for series in study.main] == ["soft, 1 token", "gcg"]
+    assert [series.label for series in study.main] == ["soft, 1 token", "hard (gcg)"]
 
 
 def test_an_lm_without_that_length_shows_the_one_that_it_has(make_run):

@@ -37,17 +37,17 @@ def printed(capsys, monkeypatch):
 
 
 def test_a_row_for_each_family_and_entropy(printed):
-    said = printed(results(["random", "outlier"], [1.0, 2.0, 3.0]))
-    assert re.findall(r"^ (random|outlier) +(\d.00) +2 +0.750 ", said, re.M) == [
+    said = printed(results(["random", "outlier"], [1.0, 2.0, 3.0], 5))
+    assert re.findall(r"^ (random|outlier) +(\d.00) +5 +2.250 ", said, re.M) == [
         (family, f"{h}.00") for family in ("random", "outlier") for h in (1, 2, 3)
     ]
-    assert re.search(r"^ all +1.00-3.00 +12 +0.750", said, re.M)
+    assert re.search(r"^ all +1.00-3.00 +30 +2.250", said, re.M)
 
 
 def test_one_family_needs_no_name(printed):
-    said = printed(results(["random"], [1.0, 2.0]))
+    said = printed(results(["random"], [1.0, 2.0], 14))
     assert "random" not in said
-    assert re.search(r"^ +1.00-2.00 +4 +0.750", said, re.M)
+    assert re.search(r"^ +1.00-2.00 +28 +6.750", said, re.M)
 
 
 def test_many_families_get_a_row_each(printed):
@@ -59,7 +59,7 @@ def test_many_families_get_a_row_each(printed):
 
 def test_a_long_name_is_folded_not_lost(printed):
     families = [f"other_tokenizer_outlier_{i}" for i in range(3)]
-    said = printed(results(families, [1.0]))
+    said = printed(results(families, [1.0], 9))
     assert max(map(len, said.splitlines())) <= 80
     first = "".join(re.findall(r"^ ([\w]+)", said[said.index("───") :], re.M))
     assert first.startswith("".join(families))
@@ -100,9 +100,9 @@ def test_comparisons_fit_into_a_terminal_and_none_prints_nothing(capsys, monkeyp
 
 
 def test_a_kl_that_rounding_has_made_negative_is_shown_as_none(printed):
-    rows = [{"target_id": str(i), "family": "f", "entropy": 1.0, "kl": -1.4e-6} for i in range(3)]
+    rows = [{"target_id": str(i), "family": "f", "entropy": 1.0, "kl": -1.4e-6} for i in range(30)]
     said = printed(pa.Table.from_pylist(rows, schema=SCHEMA))
-    assert re.search(r"^ +1.00 +3 +0.000 +0.000 +0.000 ", said, re.M)
+    assert re.search(r"^ +1.00 +30 +0.000 +0.000 +0.000 ", said, re.M)
     assert "-0.000" not in said
 
 

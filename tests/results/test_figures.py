@@ -111,6 +111,47 @@ def test_what_was_not_searched_or_is_not_finite_is_left_out():
     assert kl_against_entropy({"": {"a": bad}}).axes[0].get_ylim()[1] > 0
 
 
+OWN = [
+    {"target_id": f"die/{name}", "entropy": h, "kl": kl, "kl_floor": kl / 2, "kl_uniform": 8.0 - h}
+    for name, h, kl in (("fair", 1.79, 0.5), ("loaded", 1.37, 0.25), ("even", 1.1, 0.75))
+]
+
+
+def test_no_line_goes_through_different_things():
+    figure = kl_against_entropy({"": {"die": OWN}})
+    (axes,) = figure.axes
+    assert all(line.get_linestyle() == "None" for line in axes.lines)
+    lines = {line.get_marker(): line.get_xydata().tolist() for line in axes.lines}
+    assert lines == {"o": [[r["entropy"], r["kl"]] for r in OWN], "_": [[r["entropy"], r["kl_floor"]] for r in OWN]}
+    assert {(text.get_text(), *text.xy) for text in axes.texts} == {
+        (row["target_id"], row["entropy"], row["kl"]) for row in OWN
+    }
+    assert [text.get_text() for text in figure.legends[0].texts] == [
+        "die",
+        "certified floor",
+    ]
+
+
+def test_floors_of_different_targets_do_not_share_a_line():
+    other = [row | {"target_id": "other", "kl_floor": row["kl_floor"] / 2} for row in ROWS]
+    lines = drawn(kl_against_entropy({"": {"a": ROWS, "b": other}}))[""]
+    for name, share in (("a", 8), ("b", 16)):
+        np.testing.assert_allclose(lines[f"{name}: certified floor (median)"], [[h, h / share] for h in (1, 2, 4)])
+
+
+def test_bars_are_a_panel_a_target_with_answers_in_their_own_words():
+    tokens = [
+        {"token": " very", "answer": " very well", "target_probability": 0.5, "reached_probability": 0.25},
+        {"token": " no", "answer": None, "target_probability": 0.0, "reached_probability": 0.75},
+    ]
+    figure = target_against_reached({"a/x": tokens, "a/y": tokens[:1]})
+    assert [axes.get_title("left") for axes in figure.axes] == ["a/x", "a/y"]
+    bars = {c.get_label(): [bar.get_width() for bar in c] for c in figure.axes[0].containers}
+    assert list(bars.values()) == [[0.5, 0.0], [0.25, 0.75]]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["' very well'", "' no'"]
+    assert [text.get_text() for text in figure.legends[0].texts] == ["target", "reached"]
+
+
 def test_every_family_has_a_color_of_its_own():
     assert len(set(COLORS)) == len(COLORS) >= 16
 
@@ -121,7 +162,7 @@ def test_no_name_is_a_formula(name):
     for figure in (
         kl_against_entropy({name: {name: ROWS}}),
         sorted_probabilities({name: CURVES["dense"]}, {name: ENTROPY["dense"]}, RANKS, name),
-        target_against_reached([token], name),
+        target_against_reached({name: [token]}),
     ):
         FigureCanvasAgg(figure).draw()
         with_name = [text for text in figure.findobj(Text) if name in text.get_text() or repr(name) in text.get_text()]

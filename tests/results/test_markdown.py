@@ -1,12 +1,14 @@
 """Prompts in Markdown, read back from what TensorBoard makes of them."""
 
+import json
 import xml.etree.ElementTree as ET
 
 import pytest
 from tensorboard.plugin_util import markdown_to_safe_html
 
-from lit_prompt.results.markdown import code_span, prompt_table
+from lit_prompt.results.markdown import code_span, means_table, prompt_table
 from lit_prompt.results.tokens_shown import error_lines, error_markdown
+from tests.browser import copied
 
 TEXTS = [
     " the fox",
@@ -25,6 +27,7 @@ TEXTS = [
     "**bold** _x_ [link](http://a)",
     'it\'s "both"',
     "  ",
+    "a  b   c\xa0",
     "",
     "日本語 �",
 ]
@@ -38,14 +41,27 @@ def cells(markdown):
 
 def test_every_prompt_is_shown_as_it_is():
     rows = [(f"t/{i}", i / 7, text) for i, text in enumerate(TEXTS)]
-    expected = [[f"t/{i}", f"{i / 7:.4f}", repr(text)] for i, text in enumerate(TEXTS)]
-    assert cells(prompt_table(rows)) == expected
+    shown = cells(prompt_table(rows))
+    assert [cell[:2] for cell in shown] == [[f"t/{i}", f"{i / 7:.4f}"] for i in range(len(TEXTS))]
+    assert [json.loads(cell[2]) for cell in shown] == TEXTS
+    assert not any("  " in cell[2] for cell in shown)  # a browser would show one space
+
+
+def test_what_is_copied_from_tensorboard_is_the_prompt(tmp_path):
+    html = markdown_to_safe_html(prompt_table([("t", 1.0, text) for text in TEXTS]))
+    found = copied(f"<meta charset=utf-8><body>{html}</body>", "td:last-child code", tmp_path)
+    assert [json.loads(text) for text in found] == TEXTS
+
+
+def test_means_are_a_row_a_group():
+    means = {"test/kl": 0.5, "test/js": 0.25, "test/a|b/c/kl": 1.0, "test/a|b/c/js": 0.125}
+    assert cells(means_table(means)) == [["all", "0.5000", "0.2500"], ["a|b/c", "1.0000", "0.1250"]]
 
 
 @pytest.mark.parametrize("target_id", ["a|b", "*a*_b_", "`a`|`", "<i>", "#1", "a\nb"])
 def test_any_name_of_a_target_is_one_cell(target_id):
     shown = cells(prompt_table([(target_id, 1.0, "x"), ("next", 2.0, "y")]))
-    assert shown == [[target_id.replace("\n", " "), "1.0000", "'x'"], ["next", "2.0000", "'y'"]]
+    assert shown == [[target_id.replace("\n", " "), "1.0000", '"x"'], ["next", "2.0000", '"y"']]
 
 
 @pytest.mark.parametrize("score", [float("inf"), float("nan")])

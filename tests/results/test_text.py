@@ -1,11 +1,12 @@
 """Numbers and texts as they are shown."""
 
 import ast
+import json
 import math
 
 import pytest
 
-from lit_prompt.results.text import nats, number, visible
+from lit_prompt.results.text import as_json, nats, number, visible
 
 
 @pytest.mark.parametrize("value", [-1.4e-6, -0.0, 0.0, -0.2])
@@ -30,7 +31,16 @@ def test_what_cannot_be_seen_is_escaped(character):
     assert shown.isprintable()
     assert shown.isascii()
     assert ast.literal_eval(f"'{shown}'") == f"a{character}b"
-    assert visible(f"a{character}b", keep=character) == f"a{character}b"
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "a  b   ", '"\\', "\x07\ue000\u200b\xa0\n\t\u2028", "\U000f0000", "日本語 é 😀 \ufffd"]
+)
+def test_json_gives_a_text_back_in_characters_that_every_copy_keeps(text):
+    shown = as_json(text)
+    assert json.loads(shown) == text
+    assert shown.isprintable()
+    assert "  " not in shown
 
 
 def test_what_can_be_seen_stays():

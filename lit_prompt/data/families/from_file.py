@@ -18,31 +18,38 @@ from lit_prompt.data.user_records import Report, raise_error
 from lit_prompt.errors import InputError
 from lit_prompt.lm import Vocabulary
 
-# A die written as 0.1667 six times sums to 1.0002; 0.17 six times is a mistake.
-SUM_TOLERANCE = 1e-3
+# A die written as 0.1667 six times sums to 1.0002; 0.17 six times is a mistake. Polls are rounded to whole percents.
+_TOLERANCES = {"prob": 1e-3, "log_prob": 1e-3, "percent": 0.02}
+_NAMES = {"prob": "probability", "log_prob": "log-probability", "percent": "percentage", "count": "count"}
 
 
 @dataclass
 class FromFile(TargetFamily):
-    """The user's own distributions over tokens, from JSONL, CSV or Parquet.
+    """The user's own distributions over tokens, from JSONL, CSV, Parquet or a folder of ``datasets``.
 
     A JSONL line is ``{"name": "coin", "probs": {" heads": 0.5, " tails": 0.5}}``; lists work too, as ``tokens`` (texts)
-    or ``ids`` beside ``probs``. CSV and Parquet hold a row a token with the columns ``token`` or ``id``, ``prob`` and
-    ``name``. The space before a word belongs to its token.
+    or ``ids`` beside ``probs``. CSV (commas, semicolons or tabs) and Parquet hold a row a token with the columns
+    ``token`` or ``id``, ``prob`` and ``name``. The space before a word belongs to its token.
+
+    In place of ``probs`` stand ``percent``, ``counts``, which are divided by their sum, or natural ``log_probs``
+    (columns ``percent``, ``count``, ``log_prob``).
 
     Answers of several tokens are ``{"strings": {" very satisfied": 0.4, " not at all": 0.6}}`` (a column ``string``);
     each stands for its first token, and those must differ. ``"context": {"before": "...", "after": "..."}`` (columns
     ``before`` and ``after``) is the text around this target's prompt, in place of the module's.
 
     Attributes:
-        path: the file.
+        path: the file, or a folder that ``datasets``' save_to_disk wrote.
         rest: what happens to tokens that are not listed. ``zero``: none of the mass; the listed probabilities must sum
-            to 1 within 0.001. ``spread``: what the listed probabilities leave of 1 is spread evenly over them.
+            to 1 within the tolerance, and are divided by their sum. ``spread``: what the listed probabilities leave of
+            1 is spread evenly over them.
+        tolerance: how far from 1 the sum may be; null for 0.001, and for ``percent``, which are rounded, 0.02.
         name: family name in ids, tables and plots.
     """
 
     path: Path
     rest: Literal["zero", "spread"] = "zero"
+    tolerance: float | None = None
     name: str = "user"
 
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
@@ -79,7 +86,7 @@ class FromFile(TargetFamily):
         by_id: dict[int, int | str] = {}
         shared: dict[int, list[int | str]] = {}
         probs: list[float] = []
-        for i, (answer, given) in enumerate(zip(entry.answers, entry.probs, strict=True)):
+        for i, (answer, given) in enumerate(zip(entry.answers, entry.given, strict=True)):
             if answer is None:
                 continue  # reported when it was read
             where = entry.where_of(i)
@@ -92,7 +99,7 @@ class FromFile(TargetFamily):
                 else:
                     shared.setdefault(token_id, [by_id[token_id]]).append(answer)
             with entry.mistakes_reported():
-                probs.append(_probability(given, answer, where))
+                probs.append(_share(given, entry.values, answer, where))
         total = math.fsum(probs)
         with entry.mistakes_reported():
             if not entry.answers:
@@ -100,7 +107,7 @@ class FromFile(TargetFamily):
             if shared:
                 raise answer_ids.collision(entry, shared)
         with entry.mistakes_reported():
-            if well_read and len(probs) == len(entry.probs) > 0:
+            if well_read and len(probs) == len(entry.given) > 0:
                 self._check_sum(entry, total, len(by_id) == vocab_size)
         if entry.faulty:
             return None
@@ -110,30 +117,52 @@ class FromFile(TargetFamily):
             torch.tensor(list(by_id)),
             torch.tensor(probs, dtype=torch.float64),
             vocab_size,
-            rest=max(1.0 - total, 0.0) if self.rest == "spread" else 0.0,
+            rest=max(1.0 - total, 0.0) if self.rest == "spread" and entry.values != "count" else 0.0,
         )
         target.before, target.after = entry.before, entry.after
-        target.metadata = entry.metadata  # its keys are the user's: "seed" or "family" may be among them
+        target.metadata = entry.metadata  # its keys are the user's, but for two: "seed" or "family" may be among them
+        target.metadata.pop("first_tokens", None)
+        if entry.strings:
+            target.metadata["first_tokens"] = {answer: token_id for token_id, answer in by_id.items()}
         if notes := entry.warnings + answer_ids.notes(entry, by_id):
             own = entry.metadata.get("note")
             target.metadata["note"] = "; ".join(notes + ([] if own is None else [str(own)]))
         return target
 
     def _check_sum(self, entry: UserDistribution, total: float, all_listed: bool) -> None:
+        if entry.values == "count":
+            if total == 0.0:
+                raise InputError(f"{entry.where}: all counts of {entry.name!r} are zero")
+            return
+        tolerance = _TOLERANCES[entry.values] if self.tolerance is None else self.tolerance
         rest = 1.0 - total
-        if rest < -SUM_TOLERANCE or (rest > SUM_TOLERANCE and (self.rest == "zero" or all_listed)):
+        if rest < -tolerance or (rest > tolerance and (self.rest == "zero" or all_listed)):
             hint = "" if rest < 0 or all_listed else "; to spread the rest over the other tokens set rest: spread"
+            names = _NAMES[entry.values].removesuffix("y") + "ies" if "prob" in entry.values else "percentages"
+            whole = 100 if entry.values == "percent" else 1
             raise InputError(
-                f"{entry.where}: probabilities of {entry.name!r} sum to {total:.6g}, not to 1 "
-                f"(within {SUM_TOLERANCE}){hint}"
+                f"{entry.where}: {names} of {entry.name!r} sum to {whole * total:.6g}, not to {whole} "
+                f"(within {whole * tolerance:g}){hint}; for rounded values raise tolerance, for counts write "
+                '"counts" (a column "count")'
             )
 
 
-def _probability(given: Any, answer: int | str, where: str) -> float:
+def _share(given: Any, kind: str, answer: int | str, where: str) -> float:
+    """A value on the scale of probabilities; a count as it is."""
+    name = _NAMES[kind]
     try:
-        value = float(given)
+        value = float(given.removesuffix("%") if kind == "percent" and isinstance(given, str) else given)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{where}: probability {given!r} of {answer!r} is not a number") from error
-    if not 0.0 <= value <= 1.0 + SUM_TOLERANCE:
-        raise InputError(f"{where}: probability {value:g} of {answer!r} is not between 0 and 1")
-    return value
+        raise InputError(f"{where}: {name} {given!r} of {answer!r} is not a number") from error
+    if kind == "log_prob":
+        if not value <= _TOLERANCES[kind]:
+            raise InputError(f"{where}: {name} {value:g} of {answer!r} is not at most 0")
+        return math.exp(value)
+    if kind == "count":
+        if not 0.0 <= value < math.inf:
+            raise InputError(f"{where}: {name} {value:g} of {answer!r} is not a number of 0 or more")
+        return value
+    whole = 100 if kind == "percent" else 1
+    if not 0.0 <= value <= whole * (1.0 + _TOLERANCES[kind]):
+        raise InputError(f"{where}: {name} {value:g} of {answer!r} is not between 0 and {whole}")
+    return value / whole
