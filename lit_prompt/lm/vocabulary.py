@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from lit_prompt.errors import InputError
+from lit_prompt.lm.front import front_ids
 from lit_prompt.lm.load import load_tokenizer, readable_errors, source
 from lit_prompt.lm.options import LMOptions
 from lit_prompt.lm.token_bytes import TokenBytes
@@ -32,14 +33,16 @@ class Vocabulary:
         """Loads tokenizer and vocabulary size of an LM, given by hub id or local folder, without its weights.
 
         Raises:
-            InputError: if there is no such LM.
+            InputError: if there is no such LM, or no BOS although ``options`` ask for it.
         """
         from transformers import AutoConfig
 
         tokenizer = load_tokenizer(lm, options)
         with readable_errors(lm):
             config = AutoConfig.from_pretrained(lm, **source(lm, options))
-        return cls(tokenizer, config.get_text_config().vocab_size, lm, options)
+        vocabulary = cls(tokenizer, config.get_text_config().vocab_size, lm, options)
+        _ = vocabulary.front_ids
+        return vocabulary
 
     @cached_property
     def fingerprint(self) -> str:
@@ -64,6 +67,27 @@ class Vocabulary:
         return sorted(i for i in self._special if i < self.size)
 
     @cached_property
+    def front_ids(self) -> list[int]:
+        """Ids of what stands in front of every text, by ``options.bos``; empty where that is nothing."""
+        return front_ids(self.tokenizer, self.options.bos)
+
+    @property
+    def front(self) -> str:
+        """Text of what stands in front of every text."""
+        return self.decode(self.front_ids) if self.front_ids else ""
+
+    @cached_property
+    def empty_text_ids(self) -> list[int]:
+        """What an LM is given where there is no token at all: what stands in front, else BOS, else EOS, else nothing."""
+        stand_ins = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
+        return self.front_ids or [int(i) for i in stand_ins if i is not None][:1]
+
+    def repeats_front(self, text: str) -> bool:
+        """Whether a text itself begins with what stands in front of it anyway, so that the LM gets it twice."""
+        count = len(self.front_ids)
+        return count > 0 and self.encode(text.lstrip())[:count] == self.front_ids
+
+    @cached_property
     def _anchor(self) -> int:
         return self.encode("a")[-1]
 
@@ -72,13 +96,17 @@ class Vocabulary:
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text; special tokens only where the text spells them.
+        """Token ids of a text alone, without what stands in front; special tokens only where the text spells them.
 
         Raises:
             InputError: if it is no text (it holds half a surrogate pair).
         """
         _utf8(text)
         return [int(i) for i in self.tokenizer.encode(text, add_special_tokens=False)]
+
+    def encode_start(self, text: str) -> list[int]:
+        """Token ids of a text from its very start: what stands in front of it, and its own, as of :meth:`encode`."""
+        return [*self.front_ids, *self.encode(text)]
 
     def encode_after(self, text: str) -> list[int]:
         """Token ids of a text that follows others: as :meth:`encode`, but no space is put in front."""
@@ -90,9 +118,10 @@ class Vocabulary:
             ids = []
         return ids or self.encode(text)
 
-    def encode_all(self, texts: list[str]) -> list[list[int]]:
-        """Token ids of many texts, as :meth:`encode` gives them, in one call."""
-        return [list(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+    def encode_starts(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of many texts, as :meth:`encode_start` gives them, in one call."""
+        encoded = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        return [[*self.front_ids, *ids] for ids in encoded]
 
     @cached_property
     def _spelling(self) -> TokenBytes:

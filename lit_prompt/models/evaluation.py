@@ -87,17 +87,19 @@ class Evaluator:
         return prompted.log_probs(prompts, torch.arange(len(prompts)), note), bounded
 
     def unprompted(self, contexts: list[Context]) -> Tensor:
-        """What the LM gives without a prompt: after a context's texts, or after BOS where both are empty.
+        """What the LM gives without a prompt: after a context's texts, or where there is no token after BOS, else EOS.
 
         Args:
             contexts: any number; equal ones are computed once.
 
         Returns:
-            Log-probabilities ``[context, vocab]``, float64; NaN where there is neither text nor BOS.
+            Log-probabilities ``[context, vocab]``, float64; NaN where there is neither.
         """
-        bos = self._module.data.vocabulary.tokenizer.bos_token_id
-        alone = () if bos is None else (int(bos),)
-        return self.after([context if context.ids else replace(context, before_ids=alone) for context in contexts])
+        return self.after([self._without_prompt(context) for context in contexts])
+
+    def _without_prompt(self, context: Context) -> Context:
+        alone = tuple(self._module.data.vocabulary.empty_text_ids)
+        return context if context.ids else replace(context, before_ids=alone)
 
     def after(self, contexts: list[Context]) -> Tensor:
         """What the LM gives after texts.
@@ -146,12 +148,16 @@ class Evaluator:
             columns |= text_columns(self, module.contexts, batch, best, known)
         if module.soft_run is not None:
             columns |= module.soft_run.projection_columns(module, batch)
+        vocabulary = module.data.vocabulary
+        unprompted = [vocabulary.decode(list(self._without_prompt(context).ids)) for context in contexts]
+        columns["unprompted_text"] = unprompted
         columns["context_before"] = [context.before for context in contexts]
         columns["context_after"] = [context.after for context in contexts]
         constant = {
             "method": module.method,
             "objective": module.objective.name,
             "prompt_length": module.length,
+            "in_front": vocabulary.front,
             "seed": module.seed,
             "lm": module.lm_path,
             "lm_fingerprint": self._lm.fingerprint,

@@ -16,6 +16,7 @@ from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
 from lit_prompt.functional import seed_for
 from lit_prompt.models.base import PromptModule
+from lit_prompt.models.checks import warn_of_second_front
 from lit_prompt.models.chunk import chunk_scorer
 from lit_prompt.models.lift import lift, why_no_lift
 from lit_prompt.models.optimizers import optimizer_over_slots, optimizer_settings, refuse_coupled_slots, step_scheduler
@@ -138,6 +139,8 @@ class SoftPrompt(PromptModule):
         self.best = BestSoFar(self.prompt.detach(), self.kl_tolerance, self.patience)
         self.results = SearchResults(len(self.data.targets), self.restarts, shape)
         self._initializer = PromptInitializer(self.init, self.length, self.lm, self.data.vocabulary)
+        if self.init.kind == "text":
+            warn_of_second_front(self, self.init.text or "", "model.init.text")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all slots, and the scheduler."""

@@ -30,6 +30,11 @@ def print_results(table: pa.Table) -> None:
             "uniform distribution, for the LM unprompted; TV: total variation",
         )
     )
+    for front in dict.fromkeys(row["in_front"] for row in rows if row["in_front"] is not None):
+        say(f"In front of every text stands {front!r}." if front else "Nothing stands in front of a text.")
+    alone = (row for row in rows if not (row["in_front"] or row["context_before"] or row["context_after"]))
+    for stand_in in dict.fromkeys(row["unprompted_text"] for row in alone if row["unprompted_text"]):
+        say(f"Where there is no text at all, the LM unprompted is the LM after {stand_in!r}.")
     if len(found) < len(rows):
         say(f"{len(rows) - len(found)} of {len(rows)} targets have not been searched yet.")
 

@@ -23,7 +23,7 @@ class Context:
     Attributes:
         before: text before the prompt.
         after: text between the prompt and the predicted token.
-        before_ids: its tokens.
+        before_ids: what stands in front of every text, and its tokens.
         after_ids: its tokens.
         own: whether it is a target's own, of other tokens than the module's.
     """
@@ -36,7 +36,7 @@ class Context:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """Tokens of both texts."""
+        """Tokens of both texts, what stands in front included."""
         return self.before_ids + self.after_ids
 
 
@@ -57,7 +57,7 @@ class Contexts:
         self._round_trips: dict[Context, RoundTrip] = {}
 
     def _ids(self, before: str, after: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return tuple(self._vocabulary.encode(before)), tuple(self._vocabulary.encode_after(after))
+        return tuple(self._vocabulary.encode_start(before)), tuple(self._vocabulary.encode_after(after))
 
     def of(self, before: str | None, after: str | None) -> Context:
         """The context of a target whose texts, where it has its own, are these."""

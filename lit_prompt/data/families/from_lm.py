@@ -94,6 +94,7 @@ class FromLM(TargetFamily):
         carry = VocabularyMap(theirs, vocabulary, self.vocabulary_map)
         lm = FrozenLM.load(path, options)
         about = {"source_lm": path, "source_fingerprint": lm.fingerprint, "temperature": self.temperature}
+        about |= {"source_in_front": theirs.front} if theirs.front else {}
         for number, context in enumerate(self._contexts(lm, theirs)):
             log_q = self._next_token(lm, theirs, context)
             probs, lost, moved = (x[0] for x in carry.map(log_q.exp()))
@@ -104,6 +105,8 @@ class FromLM(TargetFamily):
                 continue
             facts: dict[str, Any] = {**about, "context": context, "source_entropy": float(entropy(log_q)[0])}
             facts |= {"mass_lost": float(lost), "mass_moved": float(moved)}
+            if theirs.repeats_front(context):
+                facts["note"] = f"its context begins with {theirs.front!r}, which stands in front of it already"
             yield self._target(target_id, probs, seed, facts)
 
     def _contexts(self, lm: FrozenLM, theirs: Vocabulary) -> Iterator[str]:
@@ -125,8 +128,7 @@ class FromLM(TargetFamily):
 
     def _next_token(self, lm: FrozenLM, theirs: Vocabulary, context: str) -> Tensor:
         """Log-probabilities after a context, ``[1, vocab]``, float64, on the CPU."""
-        begin = theirs.tokenizer.bos_token_id
-        ids = ([] if begin is None else [begin]) + theirs.encode(context)
+        ids = theirs.encode_start(context)
         if lm.max_length is not None and len(ids) > lm.max_length:
             raise InputError(
                 f"family {self.name}: a context has {len(ids)} tokens, {theirs.lm} takes {lm.max_length}; lower "
