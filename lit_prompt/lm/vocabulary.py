@@ -78,7 +78,7 @@ class Vocabulary:
 
     @cached_property
     def empty_text_ids(self) -> list[int]:
-        """What an LM is given where there is no token at all: what stands in front, else BOS, else EOS, else nothing."""
+        """What an LM is given where there is no token at all: what stands in front, else BOS, else EOS."""
         stand_ins = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
         return self.front_ids or [int(i) for i in stand_ins if i is not None][:1]
 

@@ -20,9 +20,9 @@ SCHEMA = pa.schema(
         ("method", TEXT), ("objective", TEXT), ("objective_value", NUMBER),
         ("prompt_length", COUNT), ("prompt_norm", NUMBER), ("in_front", TEXT), ("context_before", TEXT),
         ("context_after", TEXT), ("unprompted_text", TEXT), ("prompt_text", TEXT), ("kl_text", NUMBER),
-        ("kl_soft", NUMBER), ("kl_projected", NUMBER), ("restarts", COUNT), ("kl_worst_restart", NUMBER), ("kl_restart_std", NUMBER),
-        ("steps", COUNT), ("forward_passes", COUNT), ("seconds", NUMBER), ("stop_reason", TEXT), ("seed", COUNT),
-        ("lm", TEXT), ("lm_fingerprint", TEXT),
+        ("kl_soft", NUMBER), ("kl_projected", NUMBER), ("restarts", COUNT), ("kl_worst_restart", NUMBER),
+        ("kl_restart_std", NUMBER), ("steps", COUNT), ("forward_passes", COUNT), ("seconds", NUMBER),
+        ("stop_reason", TEXT), ("seed", COUNT), ("lm", TEXT), ("lm_fingerprint", TEXT),
     ]
 )  # fmt: skip
 RESULTS = TableFormat(

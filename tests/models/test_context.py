@@ -104,9 +104,9 @@ def test_every_number_is_that_of_transformers_in_the_targets_own_context(search,
     assert list(zip(columns["context_before"], columns["context_after"], strict=True)) == list(map(effective, TEXTS))
 
 
-def test_an_lm_without_bos_gives_nothing_unprompted_but_after_a_text(search, write_set, tiny_lm):
+def test_an_lm_without_bos_and_eos_gives_nothing_unprompted_but_after_a_text(search, write_set, tiny_lm):
     module = search(tiny_lm, write_set(tiny_lm), steps=1)
-    module.data.vocabulary.tokenizer.bos_token = None
+    module.data.vocabulary.tokenizer.bos_token = module.data.vocabulary.tokenizer.eos_token = None
     columns, _ = module.evaluator.columns(module.data.targets.batch(range(len(TEXTS))), module.results)
     assert [kl is None for kl in columns["kl_unprompted"]] == [not any(texts) for texts in TEXTS]
 

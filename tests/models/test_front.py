@@ -13,6 +13,7 @@ from lit_prompt.data import Target, TargetSet
 from lit_prompt.data.contexts import ContextCut
 from lit_prompt.data.families import FromLM, OneHot
 from lit_prompt.data.texts import TextSource
+from lit_prompt.functional import seed_for
 from lit_prompt.lm import LMOptions, Vocabulary, sample_prompts
 from lit_prompt.records.prompts import read_prompts
 from lit_prompt.records.results import RESULTS
@@ -96,16 +97,10 @@ def test_a_hard_prompts_numbers_are_those_of_the_pasted_text(
         nothing = pasted.ids(before + after) or [pasted.tokenizer.bos_token_id]
         assert columns["kl_unprompted"][i] == pytest.approx(pasted.kl(log_p, nothing), abs=1e-5)
         assert columns["unprompted_text"][i] == pasted.tokenizer.decode(nothing)
-        natural = sample_prompts(module.lm, module.data.vocabulary, 128, 3, module_seed("natural")).tolist()
+        natural = sample_prompts(module.lm, module.data.vocabulary, 128, 3, seed_for("baselines", "natural")).tolist()
         kls = [pasted.kl(log_p, pasted.ids(before) + own + after_ids) for own in natural]
         assert columns["kl_best_natural"][i] == pytest.approx(min(kls), abs=1e-5)
     assert columns["in_front"] == ["" if front == "none" else "<s>"] * len(TEXTS)
-
-
-def module_seed(kind):
-    from lit_prompt.functional import seed_for
-
-    return seed_for("baselines", kind)
 
 
 @every_front
@@ -147,7 +142,8 @@ def test_a_text_that_spells_bos_is_warned_of_once(search, write_set, make_lm_wit
     texts = [(None, None), ("<s>The king", None), ("<s>Yes", None)]
     search(folder, write_set(folder, texts), steps=1, before="<s>Once upon")
     warned = [record.message for record in caplog.records if "'<s>'" in record.message]
-    assert [message.split(" begins with")[0] for message in warned] == ["model.before", "t1: the text before its prompt"]
+    named = [message.split(" begins with")[0] for message in warned]
+    assert named == ["model.before", "t1: the text before its prompt"]
     assert all(message.endswith("set lm_options.bos to never") for message in warned)
     caplog.clear()
     settings = {"steps": 1, "before": "<s>Once upon", "lm_options": LMOptions(bos="never")}
