@@ -36,13 +36,13 @@ def sample_prompts(lm: FrozenLM, vocabulary: Vocabulary, count: int, length: int
     return torch.cat(blocks).cpu()
 
 
-def _sample(model: Any, vocabulary: Vocabulary, count: int, tokens: int, seed: int, **options: int) -> Tensor:
+def _sample(model: Any, vocabulary: Vocabulary, count: int, tokens: int, seed: int, **options: Any) -> Tensor:
     start = torch.tensor([vocabulary.empty_text_ids or [0]], device=model.device).repeat(count, 1)
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         ids: Tensor = model.generate(
             start, attention_mask=torch.ones_like(start), do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
-            max_new_tokens=tokens, pad_token_id=0, **options,
+            max_new_tokens=tokens, pad_token_id=0, suppress_tokens=vocabulary.undefined_ids or None, **options,
         )[:, start.shape[1] :]  # fmt: skip
     return ids

@@ -24,7 +24,7 @@ class TokenBytes:
     Args:
         tokenizer: a ``transformers`` tokenizer.
         size: number of logits of the LM.
-        special: ids of special tokens; they stand for no bytes.
+        special: ids of special tokens and of placeholders; they stand for no bytes.
 
     Attributes:
         table: bytes of each id, ``size`` long; None for special and unknown tokens and for ids without a token.

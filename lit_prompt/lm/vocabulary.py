@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +11,11 @@ from lit_prompt.lm.front import front_ids
 from lit_prompt.lm.load import load_tokenizer, readable_errors, source
 from lit_prompt.lm.options import LMOptions
 from lit_prompt.lm.token_bytes import TokenBytes
+
+# what fills up a vocabulary: [PAD151935], <unused7>, <|extra_3|>
+_PLACEHOLDER = re.compile(
+    r"[\[<]\|?\w*(pad|unused|reserved|extra|dummy|placeholder)\w*[ _-]?\d+\|?[\]>]", re.IGNORECASE
+)
 
 
 class Vocabulary:
@@ -57,9 +63,29 @@ class Vocabulary:
         return set(self.tokenizer.all_special_ids) | {i for i, token in added.items() if token.special}
 
     @cached_property
+    def _named(self) -> set[int]:
+        return {i for i in self.tokenizer.get_vocab().values() if i < self.size}
+
+    @cached_property
+    def _placeholders(self) -> set[int]:
+        """Ids whose names fill up the vocabulary and are no text that the tokenizer knows."""
+        named = ((token, i) for token, i in self.tokenizer.get_vocab().items() if _PLACEHOLDER.fullmatch(token))
+        return {i for token, i in named if self.encode(token) != [i]}
+
+    @cached_property
+    def defined_ids(self) -> list[int]:
+        """Ids that stand for a token: in the tokenizer, within the LM's logits, no placeholder; special ones too."""
+        return sorted(self._named - self._placeholders)
+
+    @cached_property
+    def undefined_ids(self) -> list[int]:
+        """Ids of logits that stand for no token."""
+        return sorted(set(range(self.size)) - set(self.defined_ids))
+
+    @cached_property
     def ordinary_ids(self) -> list[int]:
-        """Ids of the tokens that a text can hold: in the tokenizer, within the LM's logits, not special."""
-        return sorted(i for i in self.tokenizer.get_vocab().values() if i < self.size and i not in self._special)
+        """Ids of the tokens that a text can hold: those that stand for one and are not special."""
+        return [i for i in self.defined_ids if i not in self._special]
 
     @cached_property
     def special_ids(self) -> list[int]:
@@ -125,7 +151,7 @@ class Vocabulary:
 
     @cached_property
     def _spelling(self) -> TokenBytes:
-        return TokenBytes(self.tokenizer, self.size, self._special)
+        return TokenBytes(self.tokenizer, self.size, self._special | self._placeholders)
 
     @property
     def token_bytes(self) -> list[bytes | None]:
@@ -204,6 +230,11 @@ class Vocabulary:
                 raise InputError(f"{where}: {error}") from error
         if not 0 <= token < self.size:
             raise InputError(f"{where}: token id {token} is not among 0 to {self.size - 1}, the ids of this LM")
+        if token not in self._named:
+            raise InputError(
+                f"{where}: token id {token} stands for no token: the LM has {self.size} logits, its tokenizer "
+                f"{len(self._named)} tokens"
+            )
         return token
 
 

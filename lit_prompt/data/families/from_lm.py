@@ -70,7 +70,7 @@ class FromLM(TargetFamily):
         if not self.partners:
             return made
         makers = {
-            "random": partial(random_targets, vocab_size=vocabulary.size),
+            "random": partial(random_targets, vocabulary=vocabulary),
             "outlier": partial(outlier_targets, vocabulary=vocabulary, k=self.outlier_tokens),
         }
         return with_partners(made, makers)
@@ -80,8 +80,9 @@ class FromLM(TargetFamily):
             raise InputError(f"family {self.name}: count is {self.count}; it must be at least 1")
         if not 0.0 < self.temperature < math.inf:
             raise InputError(f"family {self.name}: temperature {self.temperature:g} is not a positive number")
-        if self.top_k is not None and not 1 <= self.top_k <= vocabulary.size:
-            raise InputError(f"family {self.name}: top_k {self.top_k} is not among 1 to {vocabulary.size} tokens")
+        most = len(vocabulary.defined_ids)
+        if self.top_k is not None and not 1 <= self.top_k <= most:
+            raise InputError(f"family {self.name}: top_k {self.top_k} is not among 1 to {most} tokens")
 
     @torch.no_grad()
     def _made(self, vocabulary: Vocabulary) -> Iterator[Target | Rejected]:
