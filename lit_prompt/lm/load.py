@@ -12,15 +12,17 @@ from urllib.request import getproxies
 import torch
 
 from lit_prompt.errors import InputError
+from lit_prompt.lm.adapter import refuse_adapter
 from lit_prompt.lm.options import LMOptions
 
 
-def _check_folder(lm: str) -> None:
-    """Refuses a local path that does not exist or holds no config.json, before transformers asks a hub for it."""
+def _check_folder(lm: str, options: LMOptions) -> None:
+    """Refuses what transformers would ask a hub for or load in part: no folder, no config.json, an adapter."""
     path = Path(lm)
     looks_local = path.is_absolute() or lm.startswith((".", "~")) or lm.count("/") > 1
     if looks_local and not path.exists():
         raise InputError(f"--lm: no folder {lm}; give a folder with config.json and safetensors, or a hub id")
+    refuse_adapter(lm, source(lm, options))
     if path.exists() and not (path / "config.json").is_file():
         raise InputError(f"--lm: {lm} holds no config.json; give a folder saved by transformers' save_pretrained")
 
@@ -105,7 +107,7 @@ def load_tokenizer(lm: str, options: LMOptions) -> Any:
     """
     from transformers import AutoTokenizer
 
-    _check_folder(lm)
+    _check_folder(lm, options)
     with readable_errors(lm, "the tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(lm, **source(lm, options))
     # without its files some tokenizer classes come up empty instead of failing
@@ -129,7 +131,7 @@ def load_causal_lm(lm: str, options: LMOptions, device: torch.device | None = No
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    _check_folder(lm)
+    _check_folder(lm, options)
     with readable_errors(lm, "the model"):
         model, report = AutoModelForCausalLM.from_pretrained(
             lm,

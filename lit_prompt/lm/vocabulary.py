@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import reprlib
 from functools import cached_property
 from typing import Any
 
@@ -13,9 +14,7 @@ from lit_prompt.lm.options import LMOptions
 from lit_prompt.lm.token_bytes import TokenBytes
 
 # what fills up a vocabulary: [PAD151935], <unused7>, <|extra_3|>
-_PLACEHOLDER = re.compile(
-    r"[\[<]\|?\w*(pad|unused|reserved|extra|dummy|placeholder)\w*[ _-]?\d+\|?[\]>]", re.IGNORECASE
-)
+_PLACEHOLDER = re.compile(r"[\[<]\|?\w*(pad|unused|reserved|extra|placeholder)\w*[ _-]?\d+\|?[\]>]", re.IGNORECASE)
 
 
 class Vocabulary:
@@ -70,7 +69,7 @@ class Vocabulary:
     def _placeholders(self) -> set[int]:
         """Ids whose names fill up the vocabulary and are no text that the tokenizer knows."""
         named = ((token, i) for token, i in self.tokenizer.get_vocab().items() if _PLACEHOLDER.fullmatch(token))
-        return {i for token, i in named if self.encode(token) != [i]}
+        return {i for token, i in named if self._tokens(token) != [i]}
 
     @cached_property
     def defined_ids(self) -> list[int]:
@@ -95,7 +94,13 @@ class Vocabulary:
     @cached_property
     def front_ids(self) -> list[int]:
         """Ids of what stands in front of every text, by ``options.bos``; empty where that is nothing."""
-        return front_ids(self.tokenizer, self.options.bos)
+        ids = front_ids(self.tokenizer, self.options.bos)
+        if any(i >= self.size for i in ids):
+            raise InputError(
+                f"{self.decode(ids)!r} is to stand in front of every text, but the LM has no embedding for it; set "
+                "lm_options.bos to never"
+            )
+        return ids
 
     @property
     def front(self) -> str:
@@ -125,10 +130,23 @@ class Vocabulary:
         """Token ids of a text alone, without what stands in front; special tokens only where the text spells them.
 
         Raises:
-            InputError: if it is no text (it holds half a surrogate pair).
+            InputError: if it is no text (it holds half a surrogate pair), or a token of it is unknown to the LM.
         """
+        ids = self._tokens(text)
+        if beyond := [i for i in ids if i >= self.size]:
+            names = ", ".join(f"{name!r} ({i})" for name, i in zip(self._names(beyond), beyond, strict=True))
+            raise InputError(
+                f"the text {reprlib.repr(text)} holds tokens that the LM does not know: {names}; it has embeddings for "
+                f"{self.size} tokens, its tokenizer has {len(self.tokenizer)}"
+            )
+        return ids
+
+    def _tokens(self, text: str) -> list[int]:
         _utf8(text)
         return [int(i) for i in self.tokenizer.encode(text, add_special_tokens=False)]
+
+    def _names(self, ids: list[int]) -> list[str]:
+        return list(self.tokenizer.convert_ids_to_tokens(ids))
 
     def encode_start(self, text: str) -> list[int]:
         """Token ids of a text from its very start: what stands in front of it, and its own, as of :meth:`encode`."""
@@ -195,9 +213,9 @@ class Vocabulary:
         Raises:
             InputError: if the text is not exactly one token; the message shows how it splits.
         """
-        ids = self.encode(text)
+        ids = self._tokens(text)
         # a special token by its name: an unknown word is the unknown token, too
-        names = self.tokenizer.convert_ids_to_tokens(ids)
+        names = self._names(ids)
         if len(ids) == 1 and (self.text(ids[0]) == text or (ids[0] in self._special and names == [text])):
             if ids[0] >= self.size:
                 raise InputError(f"{text!r} is token {ids[0]}, but the LM has logits for {self.size} tokens only")

@@ -1,6 +1,5 @@
 """The evaluation of prompts: every number recomputed from them, with nothing carried over from the search."""
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -108,14 +107,18 @@ class Evaluator:
             contexts: without a place for a prompt; equal ones are computed once.
 
         Returns:
-            Log-probabilities ``[context, vocab]``, float64; NaN after nothing, and after more than the LM takes.
+            Log-probabilities ``[context, vocab]``, float64; NaN after nothing, and after more than the LM takes or
+            tokens that it does not know.
         """
-        most = math.inf if self._lm.max_length is None else self._lm.max_length
-        distinct = list(dict.fromkeys(context for context in contexts if 0 < len(context.ids) <= most))
+        distinct = list(dict.fromkeys(context for context in contexts if self._takes(context.ids)))
         reached, _ = self.reached(torch.zeros(len(distinct), 0, dtype=torch.long), distinct)
         known = dict(zip(distinct, reached, strict=True))
         nothing = torch.full((self._lm.vocab_size,), torch.nan, dtype=torch.float64)
         return torch.stack([known.get(context, nothing) for context in contexts])
+
+    def _takes(self, ids: tuple[int, ...]) -> bool:
+        most = self._lm.max_length
+        return len(ids) > 0 and (most is None or len(ids) <= most) and max(ids) < self._module.data.vocabulary.size
 
     # ---- records ----
 

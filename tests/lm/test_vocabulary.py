@@ -262,3 +262,18 @@ def test_a_text_after_another_gets_no_space_of_its_own(name, vocabularies):
 def test_special_tokens_are_read_after_another_text_too(vocabularies):
     vocabulary = vocabularies["tiny"]
     assert vocabulary.encode_after("<|endoftext|>") == vocabulary.special_ids
+
+
+# ---- texts with tokens that the LM has no embedding for ----
+
+
+def test_a_text_with_a_token_beyond_the_embeddings_is_refused(tokenizer):
+    short = Vocabulary(tokenizer, 300)
+    beyond = next(i for i in range(300, 320) if tokenizer.encode(tokenizer.decode([i])) == [i])
+    text = tokenizer.decode([beyond])
+    for encode in (short.encode, short.encode_start, short.encode_after):
+        with pytest.raises(
+            InputError, match=rf"holds tokens that the LM does not know: .* \({beyond}\); it has .* 300 "
+        ):
+            encode(text)
+    assert short.encode_starts([text]) == [[beyond]]  # to compare with
