@@ -1,6 +1,7 @@
 """Tiny real LMs of every supported architecture, made on the spot: no network, no downloads."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from lit_prompt.main import main
 
@@ -68,22 +69,51 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def tokenizer() -> Any:
+def _trained(*special: str) -> Any:
     """A byte-level BPE tokenizer with 320 tokens, trained on three sentences."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
-        special_tokens=["<|endoftext|>"],
+        special_tokens=list(special),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     raw.train_from_iterator(_TEXT, trainer)
+    return raw
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    """A byte-level BPE tokenizer with 320 tokens, trained on three sentences."""
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=raw, bos_token="<|endoftext|>", eos_token="<|endoftext|>"
+        tokenizer_object=_trained("<|endoftext|>"), bos_token="<|endoftext|>", eos_token="<|endoftext|>"
     )
+
+
+#: What post-processors add to a text: nothing, BOS in front (Llama, Gemma), that and EOS behind.
+FRONTS = {"none": "$A", "bos": "<s> $A", "bos_eos": "<s> $A </s>"}
+
+
+@pytest.fixture(scope="session")
+def make_lm_with_front(make_lm: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes (once) the folder of a tiny LM whose tokenizer adds one of ``FRONTS``."""
+    made: dict[tuple[str, str], Path] = {}
+
+    def make(front: str, architecture: str = "llama") -> Path:
+        if (front, architecture) not in made:
+            raw = _trained("</s>", "<s>")
+            special = [(token, raw.token_to_id(token)) for token in ("<s>", "</s>")]
+            raw.post_processor = processors.TemplateProcessing(single=FRONTS[front], special_tokens=special)
+            folder = tmp_path_factory.mktemp("lms") / f"{front}-{architecture}"
+            shutil.copytree(make_lm(architecture), folder, ignore=shutil.ignore_patterns("tokenizer*", "special*"))
+            tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>")
+            tokenizer.save_pretrained(folder)
+            made[front, architecture] = folder
+        return made[front, architecture]
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -158,6 +158,7 @@ def _save_prompts(module: PromptModule, restarts: Sequence[int], folder: Path) -
         "method": module.method,
         "lm": module.lm_path,
         "lm_fingerprint": module.lm.fingerprint,
+        "in_front": module.data.vocabulary.front,
         "before": module.before,
         "after": module.after,
         "settings": json.dumps(module.settings()),

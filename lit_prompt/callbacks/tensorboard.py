@@ -36,7 +36,7 @@ class TensorBoardReport(EvaluationCallback):
         logger = trainer.logger
         if isinstance(logger, TensorBoardLogger) and isinstance(pl_module, PromptModule):
             parameters = {"lm": pl_module.lm_path, "dtype": pl_module.lm_options.dtype, **pl_module.settings()}
-            parameters["targets"] = len(pl_module.data.targets)
+            parameters |= {"in_front": pl_module.data.vocabulary.front, "targets": len(pl_module.data.targets)}
             # the tab shows a column a parameter: those that are off would hide the others
             parameters = {k: v for k, v in parameters.items() if v is not None and v is not False and v != ""}
             logger.log_hyperparams(parameters, dict.fromkeys(_HP_METRICS, math.nan))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lit_prompt.cli.former_keys import update_former_settings
+from lit_prompt.cli.former_keys import add_former_defaults, update_former_settings
 from lit_prompt.cli.parser import CommandParser, user_path
 from lit_prompt.errors import InputError
 
@@ -53,10 +53,12 @@ def read_arguments(command: str, options: Sequence[str], takes_run: bool = False
         checkpoint = checkpoint or _last_checkpoint(folder)
     elif checkpoint is not None and not configs and (checkpoint.parent.parent / CONFIG_FILE).is_file():
         folder = checkpoint.parent.parent
-    configs = [folder / CONFIG_FILE, *configs] if folder else configs
+    texts = [_checked(path) for path in configs]
+    if folder is not None:
+        configs, texts = [folder / CONFIG_FILE, *configs], [_checked(folder / CONFIG_FILE, of_run=True), *texts]
     rest += [f"--ckpt_path={checkpoint}"] if checkpoint else []
     name = configs[-1].stem if configs else "default"
-    return RunArguments([*(f"--config={_checked(path)}" for path in configs), *rest], configs, name, folder)
+    return RunArguments([*(f"--config={text}" for text in texts), *rest], configs, name, folder)
 
 
 def _last_checkpoint(run: Path) -> Path:
@@ -70,8 +72,8 @@ def _last_checkpoint(run: Path) -> Path:
     return last
 
 
-def _checked(path: Path) -> str:
-    """A config file as YAML, brought up to date where a former version wrote it.
+def _checked(path: Path, of_run: bool = False) -> str:
+    """A config file, or settings that a run has saved, as YAML, brought up to date where a former version wrote it.
 
     Raises:
         InputError: names file and line of a mistake in YAML, which the parser of settings does not.
@@ -86,6 +88,8 @@ def _checked(path: Path) -> str:
             raise InputError(f"--config: {path} holds no settings; see configs/demo.yaml")
         if notes := update_former_settings(settings):
             print(f"lit_prompt: {path}: {'; '.join(notes)}", file=sys.stderr)
+        if of_run:
+            add_former_defaults(settings)
         return write_yaml(settings, ascii_only=True)  # the settings' parser asks the system whether it is a path
     except FileNotFoundError:
         raise InputError(f"--config: no file {path}; the embedded ones are in configs/") from None

@@ -28,3 +28,12 @@ def update_former_settings(settings: dict[str, Any]) -> list[str]:
         settings["model"] = {"class_path": "SoftPrompt", "init_args": lifted | arguments}
         notes.append("LiftPrompt is now SoftPrompt with init.kind lift and a lift_tolerance")
     return notes
+
+
+def add_former_defaults(settings: dict[str, Any]) -> bool:
+    """Adds in place what a former version did to the settings that a run of it has saved; tells whether it is one."""
+    options = settings.get("lm_options") or {}
+    if not isinstance(options, dict) or "bos" in options:
+        return False
+    settings["lm_options"] = options | {"bos": "never"}  # nothing stood in front of a text
+    return True

@@ -13,18 +13,20 @@ from urllib.request import getproxies
 import torch
 
 from lit_prompt.errors import InputError
+from lit_prompt.lm.adapter import refuse_adapter
 from lit_prompt.lm.gguf import gguf_parts, unpacked
 from lit_prompt.lm.options import LMOptions
 
 
-def _check_folder(lm: str) -> None:
-    """Refuses a local path that does not exist or holds no config.json, before transformers asks a hub for it."""
+def _check_folder(lm: str, options: LMOptions) -> None:
+    """Refuses what transformers would ask a hub for or load in part: no folder, no config.json, an adapter."""
     if gguf_parts(lm):
         return
     path = Path(lm)
     looks_local = path.is_absolute() or lm.startswith((".", "~")) or lm.count("/") > 1
     if looks_local and not path.exists():
         raise InputError(f"--lm: no folder {lm}; give one with config.json and safetensors, a GGUF file, or a hub id")
+    refuse_adapter(lm, source(lm, options))
     if path.exists() and not (path / "config.json").is_file():
         found = sorted(path.glob("*.gguf"))
         hint = f"name the file: --lm {found[0]}" if found else "give a folder saved by transformers' save_pretrained"
@@ -118,7 +120,7 @@ def load_tokenizer(lm: str, options: LMOptions) -> Any:
     """
     from transformers import AutoTokenizer
 
-    _check_folder(lm)
+    _check_folder(lm, options)
     with readable_errors(lm, "the tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(**source(lm, options))
     # without its files some tokenizer classes come up empty instead of failing
@@ -142,7 +144,7 @@ def load_causal_lm(lm: str, options: LMOptions, device: torch.device | None = No
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    _check_folder(lm)
+    _check_folder(lm, options)
     with readable_errors(lm, "the model"):
         model, report = AutoModelForCausalLM.from_pretrained(
             dtype=options.dtype,

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from lit_prompt.lm.front import Bos
+
 #: The embedded LM that is searched unless another is named.
 DEFAULT_LM = "data/lms/tales-llama"
 
@@ -21,6 +23,9 @@ class LMOptions:
         attention: attention implementation (``eager``, ``sdpa``, ``flash_attention_2``); by default transformers picks.
         revision: branch, tag or commit on the hub.
         trust_remote_code: run the model code that comes with the weights. Off: it is somebody else's program.
+        bos: what stands in front of every text. ``auto``: what the tokenizer itself adds there, so that a prompt does
+            when it is pasted what the results say. ``always``: BOS, also where the tokenizer adds nothing. ``never``:
+            nothing. An EOS that the tokenizer appends is left out: a prompt is to be continued.
     """
 
     dtype: Literal["float32", "bfloat16", "float16", "float64", "auto"] = "float32"
@@ -28,3 +33,4 @@ class LMOptions:
     attention: str | None = None
     revision: str | None = None
     trust_remote_code: bool = False
+    bos: Bos = "auto"

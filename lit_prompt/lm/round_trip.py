@@ -17,18 +17,20 @@ class RoundTrip:
     def __init__(self, vocabulary: Vocabulary, before: str, after: str) -> None:
         self._vocabulary = vocabulary
         self._before, self._after = before, after
-        self._before_ids, self._after_ids = vocabulary.encode(before), vocabulary.encode_after(after)
-        self._start = vocabulary.decode(self._before_ids)
+        self._before_ids, self._after_ids = vocabulary.encode_start(before), vocabulary.encode_after(after)
+        # without what stands in front: a decoder may trim the space of a first token
+        self._own_ids = vocabulary.encode(before)
+        self._start = vocabulary.decode(self._own_ids)
         self._known: dict[tuple[int, ...], bool] = {}
 
     def text(self, ids: Sequence[int]) -> str:
         """Text of a prompt, as it stands after the text before it."""
-        text = self._vocabulary.decode([*self._before_ids, *ids])
+        text = self._vocabulary.decode([*self._own_ids, *ids])
         return text[len(self._start) :] if text.startswith(self._start) else self._vocabulary.decode(list(ids))
 
     def read_again(self, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Tokens of the prompts' texts in context, the texts around them included."""
-        return self._vocabulary.encode_all([f"{self._before}{self.text(ids)}{self._after}" for ids in prompts])
+        """Tokens of the prompts' texts in context, the texts around them and what stands in front included."""
+        return self._vocabulary.encode_starts([f"{self._before}{self.text(ids)}{self._after}" for ids in prompts])
 
     def survives(self, prompts: Sequence[Sequence[int]]) -> list[bool]:
         """Whether each prompt's text gives its tokens again; answers are remembered."""

@@ -21,7 +21,8 @@ class TokenBytes:
     `` yes`` as ``Ġyes``, SentencePiece and Unigram as ``▁yes``, and where there is byte fallback (Llama 2, Mistral,
     Gemma) a character that is no token of its own is written as bytes, such as ``<0xE4>``.
 
-    Built from a ``transformers`` tokenizer, the number of logits of its LM, and the ids of special tokens.
+    Built from a ``transformers`` tokenizer, the number of logits of its LM, and the ids of special tokens and of
+    placeholders, which stand for no bytes.
 
     Raises:
         InputError: if the tokenizer writes its tokens in another way (WordPiece, end-of-word marks, its own program).

@@ -22,7 +22,7 @@ class VocabularyMap:
 
     Tokens are compared as bytes. A token without bytes (special, unknown, padding) loses its probability, as does one
     for which the other vocabulary has no token; the rest is renormalised. Between two vocabularies of the same
-    tokenizer the map goes by id instead, special tokens included, and loses only what lies on padding rows.
+    tokenizer the map goes by id instead, special tokens included, and loses only what lies on ids without a token.
 
     With ``shared_tokens`` a token's probability goes to the token of the same bytes; with ``first_piece`` to the first
     token in the target's encoding of these bytes, as they continue other text.
@@ -58,8 +58,8 @@ def _by_id(source: Vocabulary, target: Vocabulary) -> tuple[list[int], list[int]
     tokens = source.tokenizer.get_vocab()
     if tokens != target.tokenizer.get_vocab():
         return None
-    known = set(tokens.values())
-    return [i if i in known and i < target.size else -1 for i in range(source.size)], []
+    known = set(target.defined_ids)
+    return [i if i in known else -1 for i in range(source.size)], []
 
 
 def _by_bytes(source: Vocabulary, target: Vocabulary, kind: str) -> tuple[list[int], list[int]]:

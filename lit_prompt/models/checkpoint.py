@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
 
 _KEY = "lit_prompt"
-_FORMAT = 2  # 1, of lit_prompt 0.1, held the chunk under way in another form
+# 1, of lit_prompt 0.1, held the chunk under way in another form; up to 2 nothing stood in front of a text
+_FORMAT = 3
+_FIRST_RESUMABLE = 2
 
 
 def write_contents(checkpoint: dict[str, Any], module: "PromptModule") -> None:
@@ -19,6 +21,7 @@ def write_contents(checkpoint: dict[str, Any], module: "PromptModule") -> None:
         "lm": module.lm_path,
         "lm_fingerprint": module.lm.fingerprint,
         "targets": module.data.targets.fingerprint,
+        "in_front": module.data.vocabulary.front_ids,
         "settings": module.settings(),
         "results": module.results.state_dict(),
         "chunk_size": module.data.chunk_size,
@@ -34,7 +37,7 @@ def read_contents(checkpoint: dict[str, Any], module: "PromptModule") -> dict[st
     state that it has ended with.
 
     Raises:
-        InputError: if they belong to another LM, other targets or, on resume, other settings.
+        InputError: if they belong to another LM, other targets or other settings.
     """
     saved = checkpoint.get(_KEY)
     if saved is None:
@@ -51,6 +54,7 @@ def read_contents(checkpoint: dict[str, Any], module: "PromptModule") -> dict[st
             f"the checkpoint belongs to other targets ({saved['targets']}, not {module.data.targets.fingerprint}); "
             "use the run's own config, or --run with the run's folder"
         )
+    _check_front(saved.get("in_front", []), module)
     module.extended_from = saved.get("extended_from", 0)
     module.results = SearchResults.from_state_dict(saved.get("results", saved.get("bank")))
     steps = saved["settings"]["steps"]
@@ -65,7 +69,7 @@ def read_contents(checkpoint: dict[str, Any], module: "PromptModule") -> dict[st
     if module.trainer.state.fn != "fit":
         checkpoint["state_dict"] = {}  # of the chunk under way; an evaluation needs the results alone
         return {}
-    if saved.get("format", 1) < _FORMAT:
+    if saved.get("format", 1) < _FIRST_RESUMABLE:
         raise InputError(
             "--ckpt_path: lit_prompt 0.1 wrote this checkpoint; it can be tested as it is, but to resume its search "
             "use that version, or start anew"
@@ -98,3 +102,13 @@ def _extend(checkpoint: dict[str, Any], module: "PromptModule", steps: int) -> N
             counts.update(dict.fromkeys(counts, 0))
         if "is_last_batch" in loops[name]:
             loops[name]["is_last_batch"] = False
+
+
+def _check_front(saved: list[int], module: "PromptModule") -> None:
+    vocabulary = module.data.vocabulary
+    if saved != vocabulary.front_ids:
+        then, now = (repr(vocabulary.decode(ids)) if ids else "nothing" for ids in (saved, vocabulary.front_ids))
+        raise InputError(
+            f"the checkpoint was made with {then} in front of every text, this run has {now}; "
+            f"set lm_options.bos to {'auto or always' if saved else 'never'}"
+        )

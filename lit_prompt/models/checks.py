@@ -1,5 +1,6 @@
 """What is refused: settings that no search can have, and those that would change results silently."""
 
+import logging
 from typing import TYPE_CHECKING
 
 import lightning as L
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _LIMITED = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 _STOPPING = (BatchSizeFinder, EarlyStopping, LearningRateFinder, StochasticWeightAveraging)
+_log = logging.getLogger(__name__)
 _COUNTS = ("length", "steps", "restarts", "patience", "max_forward_passes")
 
 
@@ -84,6 +86,26 @@ def check_targets(module: "PromptModule") -> None:
             f"{module.lm_path} has {lm.vocab_size} logits, the targets are over {targets.vocab_size} tokens"
         )
     module.contexts.check_lengths(targets, module.length, module.lm_path)
+    if None in targets.before:
+        warn_of_second_front(module, module.before, "model.before")
+    own = dict(zip(reversed(targets.before), reversed(targets.target_id), strict=True))
+    for text in dict.fromkeys(targets.before):
+        if text is not None and warn_of_second_front(module, text, f"{own[text]}: the text before its prompt"):
+            break  # others will be of the same kind
+
+
+def warn_of_second_front(module: "PromptModule", text: str, where: str) -> bool:
+    """Warns of a text that itself begins with what stands in front of every text, and tells whether it does."""
+    vocabulary = module.data.vocabulary
+    repeated = vocabulary.repeats_front(text)
+    if repeated:
+        _log.warning(
+            "%s begins with %r, which stands in front of every text already: the LM gets it twice; take it out, or set "
+            "lm_options.bos to never",
+            where,
+            vocabulary.front,
+        )
+    return repeated
 
 
 def check_fit(module: "PromptModule") -> None:

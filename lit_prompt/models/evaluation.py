@@ -1,6 +1,5 @@
 """The evaluation of prompts: every number recomputed from them, with nothing carried over from the search."""
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -88,17 +87,19 @@ class Evaluator:
         return prompted.log_probs(prompts, torch.arange(len(prompts)), note), bounded
 
     def unprompted(self, contexts: list[Context]) -> Tensor:
-        """What the LM gives without a prompt: after a context's texts, or after BOS where both are empty.
+        """What the LM gives without a prompt: after a context's texts, or where there is no token after BOS, else EOS.
 
         Args:
             contexts: any number; equal ones are computed once.
 
         Returns:
-            Log-probabilities ``[context, vocab]``, float64; NaN where there is neither text nor BOS.
+            Log-probabilities ``[context, vocab]``, float64; NaN where there is neither.
         """
-        bos = self._module.data.vocabulary.tokenizer.bos_token_id
-        alone = () if bos is None else (int(bos),)
-        return self.after([context if context.ids else replace(context, before_ids=alone) for context in contexts])
+        return self.after([self._without_prompt(context) for context in contexts])
+
+    def _without_prompt(self, context: Context) -> Context:
+        alone = tuple(self._module.data.vocabulary.empty_text_ids)
+        return context if context.ids else replace(context, before_ids=alone)
 
     def after(self, contexts: list[Context]) -> Tensor:
         """What the LM gives after texts.
@@ -107,14 +108,18 @@ class Evaluator:
             contexts: without a place for a prompt; equal ones are computed once.
 
         Returns:
-            Log-probabilities ``[context, vocab]``, float64; NaN after nothing, and after more than the LM takes.
+            Log-probabilities ``[context, vocab]``, float64; NaN after nothing, and after more than the LM takes or
+            tokens that it does not know.
         """
-        most = math.inf if self._lm.max_length is None else self._lm.max_length
-        distinct = list(dict.fromkeys(context for context in contexts if 0 < len(context.ids) <= most))
+        distinct = list(dict.fromkeys(context for context in contexts if self._takes(context.ids)))
         reached, _ = self.reached(torch.zeros(len(distinct), 0, dtype=torch.long), distinct)
         known = dict(zip(distinct, reached, strict=True))
         nothing = torch.full((self._lm.vocab_size,), torch.nan, dtype=torch.float64)
         return torch.stack([known.get(context, nothing) for context in contexts])
+
+    def _takes(self, ids: tuple[int, ...]) -> bool:
+        most = self._lm.max_length
+        return len(ids) > 0 and (most is None or len(ids) <= most) and max(ids) < self._module.data.vocabulary.size
 
     # ---- records ----
 
@@ -151,12 +156,16 @@ class Evaluator:
             columns |= text_columns(self, module.contexts, batch, best, known)
         if module.soft_run is not None and compared:
             columns |= module.soft_run.projection_columns(module, batch)
+        vocabulary = module.data.vocabulary
+        unprompted = [vocabulary.decode(list(self._without_prompt(context).ids)) for context in contexts]
+        columns["unprompted_text"] = unprompted
         columns["context_before"] = [context.before for context in contexts]
         columns["context_after"] = [context.after for context in contexts]
         constant = {
             "method": module.method,
             "objective": module.objective.name,
             "prompt_length": module.length,
+            "in_front": vocabulary.front,
             "seed": module.seed,
             "lm": module.lm_path,
             "lm_fingerprint": self._lm.fingerprint,

@@ -12,6 +12,7 @@ from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
 from lit_prompt.lm import AllowedTokens
 from lit_prompt.models.base import PromptModule
+from lit_prompt.models.checks import warn_of_second_front
 from lit_prompt.models.chunk import chunk_scorer
 from lit_prompt.models.prompt_texts import prompt_texts
 from lit_prompt.models.shorter_run import ShorterRun
@@ -128,6 +129,8 @@ class HardPrompt(PromptModule):
         """Makes room for all results."""
         self.results = SearchResults(len(self.data.targets), self.restarts, (self.length,), torch.long)
         self.allowed = torch.tensor(self.tokens.ids(self.data.vocabulary))
+        if self.start.kind == "text":
+            warn_of_second_front(self, self.start.text, "model.start.text")
         if self.start.kind == "soft":
             self.soft_run = SoftRun(self.start.soft_run, self.length, self.lm, self.data.targets.target_id)
         if (shorter := self.start.shorter_run) is not None:

@@ -18,6 +18,7 @@ from lit_prompt.errors import InputError
 from lit_prompt.functional import seed_for
 from lit_prompt.interruption import interruptible
 from lit_prompt.models.base import PromptModule
+from lit_prompt.models.checks import warn_of_second_front
 from lit_prompt.models.chunk import chunk_scorer
 from lit_prompt.models.lift import lift, why_no_lift
 from lit_prompt.models.optimizers import (
@@ -151,6 +152,8 @@ class SoftPrompt(PromptModule):
         self._initializer = PromptInitializer(self.init, self.length, self.lm, self.data.vocabulary)
         if (shorter := self.init.shorter_run) is not None:
             self._shorter = ShorterRun(shorter, self.length, self.lm, self.data.targets.target_id, tokens=False)
+        if self.init.kind == "text":
+            warn_of_second_front(self, self.init.text or "", "model.init.text")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all slots, and the scheduler."""

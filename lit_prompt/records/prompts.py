@@ -21,7 +21,7 @@ Prompts = dict[str, NDArray[Any]]
 
 
 def write_prompts(prompts: Prompts, about: Mapping[str, str], path: Path) -> Path:
-    """Writes prompts, whole or not at all, with method, lm, lm_fingerprint, before, after, settings; returns path."""
+    """Writes prompts, whole or not at all, with method, LM, what stands around them and settings; returns path."""
     with replaced_whole(path) as staging:
         save_file(prompts, staging, metadata={**about, KEY: str(_VERSION)})
     return path

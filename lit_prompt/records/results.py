@@ -10,6 +10,7 @@ from lit_prompt.records.table_format import COUNT, NUMBER, TEXT, TableFormat
 Columns = dict[str, list[Any]]
 
 #: Columns of ``results.parquet``; divergences and entropies in nats. A column is null where it does not apply.
+#: ``in_front`` stands before ``context_before``; ``unprompted_text`` is what the LM is given for ``kl_unprompted``.
 SCHEMA = pa.schema(
     [
         ("target_id", TEXT), ("family", TEXT), ("partner_of", TEXT), ("target_fingerprint", TEXT), ("entropy", NUMBER),
@@ -17,11 +18,11 @@ SCHEMA = pa.schema(
         ("kl_uniform", NUMBER), ("kl_unprompted", NUMBER), ("kl_best_random", NUMBER), ("kl_best_natural", NUMBER),
         ("prompt_entropy", NUMBER), ("reverse_kl", NUMBER), ("js", NUMBER), ("tv", NUMBER), ("top10_overlap", NUMBER),
         ("method", TEXT), ("objective", TEXT), ("objective_value", NUMBER),
-        ("prompt_length", COUNT), ("prompt_norm", NUMBER), ("context_before", TEXT),
-        ("context_after", TEXT), ("prompt_text", TEXT), ("kl_text", NUMBER), ("kl_soft", NUMBER),
-        ("kl_projected", NUMBER), ("restarts", COUNT), ("kl_worst_restart", NUMBER), ("kl_restart_std", NUMBER),
-        ("steps", COUNT), ("forward_passes", COUNT), ("seconds", NUMBER), ("stop_reason", TEXT), ("seed", COUNT),
-        ("lm", TEXT), ("lm_fingerprint", TEXT),
+        ("prompt_length", COUNT), ("prompt_norm", NUMBER), ("in_front", TEXT), ("context_before", TEXT),
+        ("context_after", TEXT), ("unprompted_text", TEXT), ("prompt_text", TEXT), ("kl_text", NUMBER),
+        ("kl_soft", NUMBER), ("kl_projected", NUMBER), ("restarts", COUNT), ("kl_worst_restart", NUMBER),
+        ("kl_restart_std", NUMBER), ("steps", COUNT), ("forward_passes", COUNT), ("seconds", NUMBER),
+        ("stop_reason", TEXT), ("seed", COUNT), ("lm", TEXT), ("lm_fingerprint", TEXT),
     ]
 )  # fmt: skip
 RESULTS = TableFormat(

@@ -118,7 +118,10 @@ def runs_table(runs: Sequence[Run]) -> Table:
         counts = ", ".join(f"{count} {family}" for family, count in families.items())
         if run.not_finite:
             counts += f"; left out: {run.not_finite} whose KL is not finite"
-        rows.append([str(run.results), str(run.rows[0]["lm"]), run.method, counts, _settings(run.settings)])
+        settings = _settings(run.settings)
+        if front := run.rows[0]["in_front"]:
+            settings = f"{settings}, in front {front!r}".removeprefix(", ")
+        rows.append([str(run.results), str(run.rows[0]["lm"]), run.method, counts, settings])
     head = ["results", "LM", "method", "targets", "settings"]
     return Table(head, rows, head)
 

@@ -36,6 +36,11 @@ def print_results(table: pa.Table) -> None:
     )
     shown = target_table if few else entropy_table
     print_table(shown(found, columns, "KL(target || LM) in nats, recomputed from the saved prompts", caption))
+    for front in dict.fromkeys(row["in_front"] for row in rows if row["in_front"] is not None):
+        say(f"In front of every text stands {front!r}." if front else "Nothing stands in front of a text.")
+    alone = (row for row in rows if not (row["in_front"] or row["context_before"] or row["context_after"]))
+    for stand_in in dict.fromkeys(row["unprompted_text"] for row in alone if row["unprompted_text"]):
+        say(f"Where there is no text at all, the LM unprompted is the LM after {stand_in!r}.")
     ended = sum(row["stop_reason"] not in ("not_searched", "running") for row in rows if row["kl"] is None)
     if ended:
         say(f"{ended} of {len(rows)} targets have no prompt, as no search gave a finite number.")

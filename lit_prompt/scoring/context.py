@@ -1,10 +1,20 @@
 """The fixed texts around a prompt, a target's own or the module's."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from lit_prompt.errors import InputError
 from lit_prompt.lm import FrozenLM, RoundTrip, Vocabulary
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 @runtime_checkable
@@ -23,7 +33,7 @@ class Context:
     Attributes:
         before: text before the prompt.
         after: text between the prompt and the predicted token.
-        before_ids: its tokens.
+        before_ids: what stands in front of every text, and its tokens.
         after_ids: its tokens.
         own: whether it is a target's own, of other tokens than the module's.
     """
@@ -36,7 +46,7 @@ class Context:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """Tokens of both texts."""
+        """Tokens of both texts, what stands in front included."""
         return self.before_ids + self.after_ids
 
 
@@ -53,11 +63,12 @@ class Contexts:
     def __init__(self, before: str, after: str, lm: FrozenLM, vocabulary: Vocabulary) -> None:
         self._lm = lm
         self._vocabulary = vocabulary
-        self.default = Context(before, after, *self._ids(before, after), own=False)
+        with _named("model.before or model.after"):
+            self.default = Context(before, after, *self._ids(before, after), own=False)
         self._round_trips: dict[Context, RoundTrip] = {}
 
     def _ids(self, before: str, after: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return tuple(self._vocabulary.encode(before)), tuple(self._vocabulary.encode_after(after))
+        return tuple(self._vocabulary.encode_start(before)), tuple(self._vocabulary.encode_after(after))
 
     def of(self, before: str | None, after: str | None) -> Context:
         """The context of a target whose texts, where it has its own, are these."""
@@ -80,7 +91,7 @@ class Contexts:
         return self._round_trips[context]
 
     def check_lengths(self, targets: _Targets, prompt_length: int, lm_name: str) -> None:
-        """Refuses prompts that are longer, with their contexts, than the LM takes.
+        """Refuses contexts that the LM does not know, and prompts that are longer, with them, than it takes.
 
         Args:
             targets: all targets.
@@ -88,18 +99,17 @@ class Contexts:
             lm_name: named in the error.
 
         Raises:
-            InputError: names the first target whose own context is too long.
+            InputError: names the first target whose own context is too long or unknown.
         """
         limit = self._lm.max_length
-        if limit is None:
-            return
         fitting: set[tuple[str | None, str | None]] = set()
         for target_id, texts in zip(targets.target_id, zip(targets.before, targets.after, strict=True), strict=True):
             if texts in fitting:
                 continue
-            context = self.of(*texts)
+            with _named(target_id):
+                context = self.of(*texts)
             total = len(context.ids) + prompt_length
-            if total > limit:
+            if limit is not None and total > limit:
                 own = texts != (None, None)
                 of_target = f"{target_id}: in this target's own context " if own else ""
                 remedy = "the target's texts before and after it" if own else "model.before / model.after"

@@ -27,11 +27,11 @@ def contexts(tmp_path):
 
 
 def _reference(folder, context, temperature=1.0):
-    """float64 probabilities after begin-of-text and a context, by transformers alone."""
+    """float64 probabilities after a context, by transformers alone."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    ids = [0, *AutoTokenizer.from_pretrained(folder).encode(context, add_special_tokens=False)]
+    tokens = AutoTokenizer.from_pretrained(folder)(context, return_tensors="pt")
     with torch.no_grad():
-        logits = model(torch.tensor([ids])).logits[0, -1].double().numpy() / temperature
+        logits = model(tokens["input_ids"]).logits[0, -1].double().numpy() / temperature
     p = np.exp(logits - logits.max())
     return p / p.sum()
 

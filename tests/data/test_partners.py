@@ -45,8 +45,8 @@ def targets():
     return [dense, sparse, one]
 
 
-def random_partners(targets, vocab_size):
-    return random_targets((partner_wish(target, "random") for target in targets), vocab_size)
+def random_partners(targets, vocabulary):
+    return random_targets((partner_wish(target, "random") for target in targets), vocabulary)
 
 
 def outlier_partners(targets, vocabulary, *args, **kwargs):
@@ -56,7 +56,7 @@ def outlier_partners(targets, vocabulary, *args, **kwargs):
 @pytest.fixture(params=["random", "outlier"])
 def kind(request, vocabulary):
     make = {
-        "random": lambda targets: random_partners(targets, SIZE),
+        "random": lambda targets: random_partners(targets, vocabulary),
         "outlier": lambda targets: outlier_partners(targets, vocabulary, k=3),
     }[request.param]
     return request.param, make
@@ -92,7 +92,7 @@ def test_partners_do_not_depend_on_the_other_targets(kind, targets):
 
 def test_partners_are_made_as_they_are_asked_for(kind, targets, monkeypatch):
     _, make = kind
-    monkeypatch.setattr(wish, "_ELEMENTS_PER_BLOCK", 2 * SIZE)
+    monkeypatch.setattr(wish, "_ELEMENTS_PER_BLOCK", 2 * 320)
     read = []
     made = make(read.append(t.target_id) or t for t in targets)
     assert read == []
@@ -105,7 +105,7 @@ def test_partners_follow_their_target(targets, vocabulary, monkeypatch):
     lost = Rejected("lm/x", "lm", "why")
     items = [targets[0], lost, targets[1], targets[2]]
     makers = {
-        "random": partial(random_targets, vocab_size=SIZE),
+        "random": partial(random_targets, vocabulary=vocabulary),
         "outlier": partial(outlier_targets, vocabulary=vocabulary),
     }
     made = list(with_partners(items, makers))
@@ -121,8 +121,8 @@ def test_an_outlier_partner_that_is_not_acceptable_is_reported(targets, vocabula
     assert f"no outlier target of entropy {targets[0].entropy:.4f} nats" in made[0].reason
 
 
-def test_a_random_partner_that_cannot_be_made_is_reported_and_costs_no_other(targets, monkeypatch):
-    whole = list(random_partners(targets, SIZE))
+def test_a_random_partner_that_cannot_be_made_is_reported_and_costs_no_other(targets, vocabulary, monkeypatch):
+    whole = list(random_partners(targets, vocabulary))
 
     def match(logits, wanted):
         if (wanted == targets[1].entropy).any():
@@ -130,7 +130,7 @@ def test_a_random_partner_that_cannot_be_made_is_reported_and_costs_no_other(tar
         return match_entropy(logits, wanted)
 
     monkeypatch.setattr(partners, "match_entropy", match)
-    made = list(random_partners(targets, SIZE))
+    made = list(random_partners(targets, vocabulary))
     assert made[1] == Rejected("random/lm/1", "random", "no random target: entropy was missed")
     assert same(made[0], whole[0])
     assert same(made[2], whole[2])

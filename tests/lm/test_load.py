@@ -281,3 +281,30 @@ def test_without_a_network_only_what_is_at_hand_is_asked_for(monkeypatch, tmp_pa
     monkeypatch.setattr(load, "_hub_is_out_of_reach", lambda: False)
     assert load.source("some-hub-id", LMOptions())["local_files_only"] is False
     assert load.source(str(tmp_path), LMOptions())["local_files_only"] is False
+
+
+# ---- adapters ----
+
+
+@pytest.mark.parametrize("load", [load_tokenizer, load_causal_lm])
+@pytest.mark.parametrize(("alone", "holds"), [(True, "alone"), (False, "beside its model")])
+def test_an_adapter_is_never_left_out_silently(load, folder, alone, holds):
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": "some/base", "peft_type": "LORA"})
+    )
+    if alone:
+        (folder / "config.json").unlink()
+    message = refusal(load, folder)
+    assert f"{folder} holds a PEFT adapter {holds} (for some/base); adapters are not loaded: merge it" in message
+
+
+def test_an_adapter_without_its_config_is_one_too(folder):
+    (folder / "adapter_model.safetensors").write_bytes(b"")
+    assert "holds a PEFT adapter beside its model; adapters are not loaded" in refusal(load_causal_lm, folder)
+
+
+def test_an_adapter_of_the_hub_is_named(monkeypatch, tmp_path):
+    config = tmp_path / "adapter_config.json"
+    config.write_text(json.dumps({"base_model_name_or_path": "some/base"}))
+    monkeypatch.setattr("transformers.utils.peft_utils.find_adapter_config_file", lambda *_, **__: str(config))
+    assert "--lm: some/adapter has a PEFT adapter (for some/base)" in refusal(load_tokenizer, "some/adapter")

@@ -1,5 +1,7 @@
 """Token ids, their texts and the way back, on three real tokenizers."""
 
+import json
+
 import pytest
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -151,7 +153,27 @@ def test_rows_of_padding_have_no_text(tokenizer):
     assert vocabulary.text(320) == "<id 320>"
     assert vocabulary.text(399) == "<id 399>"
     assert max(vocabulary.ordinary_ids) == 319
-    assert vocabulary.checked_id(399, "x") == 399
+    assert vocabulary.defined_ids == list(range(320))
+    assert vocabulary.undefined_ids == list(range(320, 400))
+    assert vocabulary.checked_id(319, "x") == 319
+    with pytest.raises(InputError, match=r"^x: token id 399 stands for no token: .* 400 logits, its tokenizer 320 tok"):
+        vocabulary.checked_id(399, "x")
+
+
+def test_placeholders_stand_for_no_token_unless_the_tokenizer_reads_them(tokenizer):
+    """Those of Qwen are names in the vocabulary alone, those of Gemma are read; byte tokens are tokens."""
+    description = json.loads(tokenizer.backend_tokenizer.to_str())
+    names = ["[PAD320]", "<unused7>", "<|extra_3|>", "<0x0A>", "[INST]"]
+    description["model"]["vocab"] |= {name: 320 + i for i, name in enumerate(names)}
+    raw = Tokenizer.from_str(json.dumps(description))
+    raw.add_tokens(["<unused7>"])
+    vocabulary = Vocabulary(PreTrainedTokenizerFast(tokenizer_object=raw), 330)
+    assert vocabulary.undefined_ids == [320, 322, *range(325, 330)]
+    assert vocabulary.ordinary_ids == [*range(1, 320), 321, 323, 324]
+    assert vocabulary.checked_id(320, "x") == 320  # who asks for it by its id gets it
+    assert vocabulary.token_bytes[320] is None
+    with pytest.raises(InputError, match="not exactly one token"):
+        vocabulary.token_id("[PAD320]")
 
 
 def test_tokens_without_a_logit_are_refused(tokenizer):
@@ -240,3 +262,18 @@ def test_a_text_after_another_gets_no_space_of_its_own(name, vocabularies):
 def test_special_tokens_are_read_after_another_text_too(vocabularies):
     vocabulary = vocabularies["tiny"]
     assert vocabulary.encode_after("<|endoftext|>") == vocabulary.special_ids
+
+
+# ---- texts with tokens that the LM has no embedding for ----
+
+
+def test_a_text_with_a_token_beyond_the_embeddings_is_refused(tokenizer):
+    short = Vocabulary(tokenizer, 300)
+    beyond = next(i for i in range(300, 320) if tokenizer.encode(tokenizer.decode([i])) == [i])
+    text = tokenizer.decode([beyond])
+    for encode in (short.encode, short.encode_start, short.encode_after):
+        with pytest.raises(
+            InputError, match=rf"holds tokens that the LM does not know: .* \({beyond}\); it has .* 300 "
+        ):
+            encode(text)
+    assert short.encode_starts([text]) == [[beyond]]  # to compare with

@@ -1,5 +1,6 @@
 """Targets with contexts of their own: against transformers itself, and alike in any company."""
 
+import shutil
 from dataclasses import replace
 
 import lightning as L
@@ -14,8 +15,10 @@ from lit_prompt.callbacks.results import ResultWriter
 from lit_prompt.data import Target, TargetSet
 from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.errors import InputError
-from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary
+from lit_prompt.lm import AllowedTokens, FrozenLM, LMOptions, Vocabulary
+from lit_prompt.models.prompt_init import PromptInit
 from lit_prompt.scoring import prompted_lm
+from lit_prompt.search import TokenStart
 from tests.conftest import EMBEDDED_GPT2, EMBEDDED_LLAMA
 
 TALE = "Once upon a time there was a little girl who lived"
@@ -104,9 +107,9 @@ def test_every_number_is_that_of_transformers_in_the_targets_own_context(search,
     assert list(zip(columns["context_before"], columns["context_after"], strict=True)) == list(map(effective, TEXTS))
 
 
-def test_an_lm_without_bos_gives_nothing_unprompted_but_after_a_text(search, write_set, tiny_lm):
+def test_an_lm_without_bos_and_eos_gives_nothing_unprompted_but_after_a_text(search, write_set, tiny_lm):
     module = search(tiny_lm, write_set(tiny_lm), steps=1)
-    module.data.vocabulary.tokenizer.bos_token = None
+    module.data.vocabulary.tokenizer.bos_token = module.data.vocabulary.tokenizer.eos_token = None
     columns, _ = module.evaluator.columns(module.data.targets.batch(range(len(TEXTS))), module.results)
     assert [kl is None for kl in columns["kl_unprompted"]] == [not any(texts) for texts in TEXTS]
 
@@ -188,3 +191,46 @@ def test_a_context_may_fill_the_lm(search, write_set, make_lm):
         texts = [(text, None), (text[:-4], None), (None, None)]
         bank = search(folder, write_set(folder, texts, name=architecture), steps=5).results
         assert bank.kl.isfinite().all()
+
+
+@pytest.fixture
+def short_lm(tiny_lm, tmp_path):
+    """An LM with embeddings for 300 of its tokenizer's 320 tokens, and a text of one of the others."""
+    folder = tmp_path / "short"
+    shutil.copytree(tiny_lm, folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_lm)
+    model.resize_token_embeddings(300)
+    model.save_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    return folder, next(text for i in range(300, 320) if tokenizer.encode(text := tokenizer.decode([i])) == [i])
+
+
+def test_texts_that_the_lm_has_no_embedding_for_are_refused(search, search_hard, write_set, short_lm):
+    lm, text = short_lm
+    said = "holds tokens that the LM does not know"
+    for where in ("before", "after"):
+        with pytest.raises(InputError, match=rf"^model\.before or model\.after: .* {said}"):
+            search(lm, write_set(lm, [(None, None)], name=where), steps=1, **{where: text})
+    with pytest.raises(InputError, match=rf"^t1: .* {said}"):
+        search(lm, write_set(lm, [(None, None), (text, None)], name="own"), steps=1)
+    with pytest.raises(InputError, match=said):
+        search(lm, write_set(lm, [(None, None)], name="init"), steps=1, init=PromptInit("text", text=text))
+    with pytest.raises(InputError, match=said):
+        search_hard(lm, write_set(lm, [(None, None)], name="start"), length=2, start=TokenStart("text", text=text))
+
+
+def test_a_prompt_whose_text_the_lm_does_not_know_has_no_kl_as_text(search_hard, write_set, short_lm):
+    lm, text = short_lm
+    tokenizer = transformers.AutoTokenizer.from_pretrained(lm)
+    letters = [
+        tokenizer.convert_tokens_to_ids(piece) for piece in tokenizer.convert_ids_to_tokens(tokenizer.encode(text))[0]
+    ]
+    module = search_hard(
+        lm, write_set(lm, [(None, None)]), length=len(letters), steps=1, readable=False,
+        tokens=AllowedTokens(allow=letters), start=TokenStart("random"),
+    )  # fmt: skip
+    module.results.prompts[0, 0] = torch.tensor(letters)
+    columns, _ = module.evaluator.columns(module.data.targets.batch([0]), module.results)
+    assert columns["prompt_text"] == [text]
+    assert columns["kl"][0] is not None
+    assert columns["kl_text"] == [None]

@@ -56,9 +56,9 @@ class EntropyGridFamily(TargetFamily):
     entropies: int | list[float] = 12
     per_entropy: int = 8
 
-    def wishes(self, vocab_size: int) -> Iterator[Wish]:
-        """Yields ``per_entropy`` wishes at each entropy of the grid."""
-        entropies = entropy_grid(self.entropies, vocab_size, f"family {self.name}")
+    def wishes(self, vocabulary: Vocabulary) -> Iterator[Wish]:
+        """Yields ``per_entropy`` wishes at each entropy of the grid, over the ids that stand for a token."""
+        entropies = entropy_grid(self.entropies, len(vocabulary.defined_ids), f"family {self.name}")
         labels = entropy_labels(entropies)
         for h in entropies:
             for k in range(self.per_entropy):
@@ -70,7 +70,7 @@ def entropy_grid(entropies: int | Sequence[float], vocab_size: int, where: str) 
 
     Args:
         entropies: a list, or how many to space evenly from 0.1 to ln|V| - 0.1 (one alone: the middle).
-        vocab_size: |V|.
+        vocab_size: |V|, the tokens that can have mass.
         where: named in the error.
 
     Raises:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from lit_prompt.data.families.base import TargetFamily
+from lit_prompt.data.families.wish import over_all_ids
 from lit_prompt.data.target import Target
 from lit_prompt.errors import InputError
 from lit_prompt.lm import Vocabulary
@@ -30,6 +31,7 @@ class Dirichlet(TargetFamily):
 
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
         """Yields ``per_concentration`` draws for each alpha."""
+        size = len(vocabulary.defined_ids)
         for alpha in self.concentrations:
             if not 0.0 < alpha < float("inf"):
                 raise InputError(f"family {self.name}: concentration {alpha:g} is not a positive number")
@@ -37,8 +39,7 @@ class Dirichlet(TargetFamily):
                 seed = self.target_seed(alpha, i)
                 rng = np.random.default_rng(seed)
                 # log of a Gamma(alpha) draw as log Gamma(alpha + 1) + log(U) / alpha: the draw itself underflows
-                log_gamma = np.log(rng.standard_gamma(alpha + 1.0, vocabulary.size))
-                log_gamma += np.log1p(-rng.random(vocabulary.size)) / alpha
-                yield Target.from_logits(
-                    f"{self.name}/a{alpha:g}/{i}", self.name, torch.from_numpy(log_gamma), seed, concentration=alpha
-                )
+                log_gamma = np.log(rng.standard_gamma(alpha + 1.0, size))
+                log_gamma += np.log1p(-rng.random(size)) / alpha
+                logits = over_all_ids(torch.from_numpy(log_gamma), vocabulary)
+                yield Target.from_logits(f"{self.name}/a{alpha:g}/{i}", self.name, logits, seed, concentration=alpha)

@@ -34,4 +34,4 @@ class EntropyMatched(EntropyGridFamily):
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
         """Yields ``per_entropy`` targets at each entropy of the grid."""
         match = partial(match_entropy, lr=self.lr, tolerance=self.tolerance)
-        return matched_targets(self.wishes(vocabulary.size), vocabulary.size, match)
+        return matched_targets(self.wishes(vocabulary), vocabulary, match)

@@ -73,14 +73,14 @@ class FromFile(TargetFamily):
                 for warning in entry.warnings:
                     warn(warning)
                 entry.warnings = []
-            target = self._target(entry, answer_ids, vocabulary.size)
+            target = self._target(entry, answer_ids, vocabulary)
             with entry.mistakes_reported():
                 if (first := names.setdefault(entry.name, entry.where)) != entry.where:
                     raise InputError(f"{entry.where}: the name {entry.name!r} was used before, at {first}")
             if target is not None and not entry.faulty:
                 yield target
 
-    def _target(self, entry: UserDistribution, answer_ids: AnswerIds, vocab_size: int) -> Target | None:
+    def _target(self, entry: UserDistribution, answer_ids: AnswerIds, vocabulary: Vocabulary) -> Target | None:
         """The target, or None; all that is wrong with it is reported."""
         well_read = not entry.faulty
         by_id: dict[int, int | str] = {}
@@ -108,16 +108,17 @@ class FromFile(TargetFamily):
                 raise answer_ids.collision(entry, shared)
         with entry.mistakes_reported():
             if well_read and len(probs) == len(entry.given) > 0:
-                self._check_sum(entry, total, len(by_id) == vocab_size)
+                self._check_sum(entry, total, len(by_id) == len(vocabulary.defined_ids))
         if entry.faulty:
             return None
+        spread = self.rest == "spread" and entry.values != "count"
+        ids, rest = list(by_id), max(1.0 - total, 0.0) if spread else 0.0
+        if rest:  # ids that stand for no token have no part in it
+            without = [i for i in vocabulary.undefined_ids if i not in by_id]
+            ids, probs = ids + without, probs + [0.0] * len(without)
+        weights = torch.tensor(probs, dtype=torch.float64)
         target = Target.from_weights(
-            f"{self.name}/{entry.name}",
-            self.name,
-            torch.tensor(list(by_id)),
-            torch.tensor(probs, dtype=torch.float64),
-            vocab_size,
-            rest=max(1.0 - total, 0.0) if self.rest == "spread" and entry.values != "count" else 0.0,
+            f"{self.name}/{entry.name}", self.name, torch.tensor(ids), weights, vocabulary.size, rest
         )
         target.before, target.after = entry.before, entry.after
         target.metadata = entry.metadata  # its keys are the user's, but for two: "seed" or "family" may be among them

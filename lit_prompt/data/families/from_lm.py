@@ -71,7 +71,7 @@ class FromLM(TargetFamily):
         if not self.partners:
             return made
         makers = {
-            "random": partial(random_targets, vocab_size=vocabulary.size),
+            "random": partial(random_targets, vocabulary=vocabulary),
             "outlier": partial(outlier_targets, vocabulary=vocabulary, k=self.outlier_tokens),
         }
         return with_partners(made, makers)
@@ -81,8 +81,9 @@ class FromLM(TargetFamily):
             raise InputError(f"family {self.name}: count is {self.count}; it must be at least 1")
         if not 0.0 < self.temperature < math.inf:
             raise InputError(f"family {self.name}: temperature {self.temperature:g} is not a positive number")
-        if self.top_k is not None and not 1 <= self.top_k <= vocabulary.size:
-            raise InputError(f"family {self.name}: top_k {self.top_k} is not among 1 to {vocabulary.size} tokens")
+        most = len(vocabulary.defined_ids)
+        if self.top_k is not None and not 1 <= self.top_k <= most:
+            raise InputError(f"family {self.name}: top_k {self.top_k} is not among 1 to {most} tokens")
 
     @torch.no_grad()
     def _made(self, vocabulary: Vocabulary) -> Iterator[Target | Rejected]:
@@ -96,6 +97,7 @@ class FromLM(TargetFamily):
         carry = VocabularyMap(theirs, vocabulary, self.vocabulary_map)
         lm = FrozenLM.load(path, options)
         about = {"source_lm": path, "source_fingerprint": lm.fingerprint, "temperature": self.temperature}
+        about |= {"source_in_front": theirs.front} if theirs.front else {}
         for number, context in enumerate(self._contexts(lm, theirs)):
             log_q = self._next_token(lm, theirs, context)
             probs, lost, moved = (x[0] for x in carry.map(log_q.exp()))
@@ -106,6 +108,8 @@ class FromLM(TargetFamily):
                 continue
             facts: dict[str, Any] = {**about, "context": context, "source_entropy": float(entropy(log_q)[0])}
             facts |= {"mass_lost": float(lost), "mass_moved": float(moved)}
+            if theirs.repeats_front(context):
+                facts["note"] = f"its context begins with {theirs.front!r}, which stands in front of it already"
             yield self._target(target_id, probs, seed, facts)
 
     def _contexts(self, lm: FrozenLM, theirs: Vocabulary) -> Iterator[str]:
@@ -127,8 +131,7 @@ class FromLM(TargetFamily):
 
     def _next_token(self, lm: FrozenLM, theirs: Vocabulary, context: str) -> Tensor:
         """Log-probabilities after a context, ``[1, vocab]``, float64, on the CPU."""
-        begin = theirs.tokenizer.bos_token_id
-        ids = ([] if begin is None else [begin]) + theirs.encode(context)
+        ids = theirs.encode_start(context)
         if lm.max_length is not None and len(ids) > lm.max_length:
             raise InputError(
                 f"family {self.name}: a context has {len(ids)} tokens, {theirs.lm} takes {lm.max_length}; lower "

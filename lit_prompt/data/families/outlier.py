@@ -43,7 +43,7 @@ class Outlier(EntropyGridFamily):
 
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target | Rejected]:
         """Yields ``per_entropy`` targets at each entropy of the grid, each with its partner after it."""
-        made = outlier_targets(self.wishes(vocabulary.size), vocabulary, self.k, self.delta, self.a, self.b, self.lr)
+        made = outlier_targets(self.wishes(vocabulary), vocabulary, self.k, self.delta, self.a, self.b, self.lr)
         if self.partners:
-            return with_partners(made, {"random": partial(random_targets, vocab_size=vocabulary.size)})
+            return with_partners(made, {"random": partial(random_targets, vocabulary=vocabulary)})
         return made

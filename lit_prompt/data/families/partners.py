@@ -46,9 +46,9 @@ def with_partners(
                 yield from next(partners)
 
 
-def random_targets(wishes: Iterable[Wish], vocab_size: int) -> Iterator[Target | Rejected]:
+def random_targets(wishes: Iterable[Wish], vocabulary: Vocabulary) -> Iterator[Target | Rejected]:
     """Makes a target for each wish by descent on (H - h)^2 (see :func:`lit_prompt.functional.match_entropy`)."""
-    for block, start in wish_blocks(wishes, vocab_size):
+    for block, start in wish_blocks(wishes, vocabulary):
         try:
             matched = match_entropy(start, torch.tensor([wish.entropy for wish in block]))
         except EntropyMatchError as error:
@@ -56,10 +56,10 @@ def random_targets(wishes: Iterable[Wish], vocab_size: int) -> Iterator[Target |
                 yield Rejected(block[0].target_id, block[0].family, f"no random target: {error}")
             else:  # the others' are good, and the same when made alone
                 for wish in block:
-                    yield from random_targets([wish], vocab_size)
+                    yield from random_targets([wish], vocabulary)
             continue
         for wish, row in zip(block, matched, strict=True):
-            yield wish.target(row)
+            yield wish.target(row, vocabulary)
 
 
 def outlier_targets(
@@ -79,8 +79,8 @@ def outlier_targets(
     Raises:
         InputError: if a setting does not fit.
     """
-    ordinary = np.array(vocabulary.ordinary_ids)
-    available = min(len(ordinary), vocabulary.size - 1)
+    ordinary, defined = np.array(vocabulary.ordinary_ids), np.array(vocabulary.defined_ids)
+    available = min(len(ordinary), len(defined) - 1)
     if not 1 <= k <= available:
         raise InputError(f"outlier targets: {k} outlier tokens are not among 1 to {available} (ordinary tokens)")
     if not 0.0 <= delta < 1.0:
@@ -88,16 +88,17 @@ def outlier_targets(
     for name, value in (("a", a), ("b", b), ("lr", lr)):
         if not 0.0 < value < float("inf"):
             raise InputError(f"outlier targets: {name} is {value:g}; give a positive number")
-    for block, start in wish_blocks(wishes, vocabulary.size):
+    for block, start in wish_blocks(wishes, vocabulary):
         drawn = [np.random.default_rng(wish.seed).choice(ordinary, size=k, replace=False) for wish in block]
-        ids = torch.from_numpy(np.stack(drawn))
+        ids = np.stack(drawn)
+        places = torch.from_numpy(np.searchsorted(defined, ids))
         entropies = torch.tensor([wish.entropy for wish in block], dtype=torch.float64)
-        result = descend_to_outliers(start, entropies, ids, a, b, delta, lr)
+        result = descend_to_outliers(start, entropies, places, a, b, delta, lr)
         for i, wish in enumerate(block):
             h, mass, m = float(result.entropy[i]), float(result.mass[i]), float(result.max_mass[i])
             if result.accepted[i]:
                 facts = {"k": k, "outlier_ids": ids[i].tolist(), "outlier_mass": mass, "max_outlier_mass": m}
-                yield wish.target(result.logits[i], **facts)
+                yield wish.target(result.logits[i], vocabulary, **facts)
             else:
                 reason = (
                     f"no outlier target of entropy {wish.entropy:.4f} nats: the descent ended at {h:.4f} nats, with "

@@ -26,4 +26,4 @@ class Temperature(EntropyGridFamily):
 
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
         """Yields ``per_entropy`` targets at each entropy of the grid."""
-        return matched_targets(self.wishes(vocabulary.size), vocabulary.size, temperature_for_entropy)
+        return matched_targets(self.wishes(vocabulary), vocabulary, temperature_for_entropy)

@@ -1,5 +1,6 @@
 """Targets to order: what is wanted of them, and the random logits that they are made from."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.data.target import Target
+from lit_prompt.lm import Vocabulary
 
 # what is worked on at a time; the working memory is some ten times this MiB, which a CPU's cache holds
 _ELEMENTS_PER_BLOCK = 2**18
@@ -35,8 +37,9 @@ class Wish:
     before: str | None = None
     after: str | None = None
 
-    def target(self, logits: Tensor, **facts: object) -> Target:
-        """The target of logits ``[vocab]`` that were made for it."""
+    def target(self, logits: Tensor, vocabulary: Vocabulary, **facts: object) -> Target:
+        """The target of logits of the defined ids, ``[defined]``, that were made for it."""
+        logits = over_all_ids(logits, vocabulary)
         target = Target.from_logits(
             self.target_id, self.family, logits, self.seed, wanted_entropy=self.entropy, **facts
         )
@@ -44,22 +47,31 @@ class Wish:
         return target
 
 
-def wish_blocks(wishes: Iterable[Wish], vocab_size: int) -> Iterator[tuple[list[Wish], Tensor]]:
-    """Takes as many wishes at a time as can be worked on together, with Gaussian logits ``[wish, vocab]``, float32.
+def over_all_ids(logits: Tensor, vocabulary: Vocabulary) -> Tensor:
+    """Logits of the ids that stand for a token, ``[defined]``, over all ids ``[vocab]``: others have no mass."""
+    if not vocabulary.undefined_ids:
+        return logits
+    every = logits.new_full((vocabulary.size,), -math.inf)
+    every[torch.tensor(vocabulary.defined_ids)] = logits
+    return every
+
+
+def wish_blocks(wishes: Iterable[Wish], vocabulary: Vocabulary) -> Iterator[tuple[list[Wish], Tensor]]:
+    """Takes as many wishes at a time as can be worked on together, with Gaussian logits ``[wish, defined]``, float32.
 
     The logits depend on a wish's seed alone: wishes of one seed start from the same ones.
     """
-    left = iter(wishes)
-    while block := list(islice(left, max(1, _ELEMENTS_PER_BLOCK // vocab_size))):
+    left, size = iter(wishes), len(vocabulary.defined_ids)
+    while block := list(islice(left, max(1, _ELEMENTS_PER_BLOCK // size))):
         generators = [torch.Generator().manual_seed(wish.seed) for wish in block]
-        yield block, torch.stack([torch.randn(vocab_size, generator=generator) for generator in generators])
+        yield block, torch.stack([torch.randn(size, generator=generator) for generator in generators])
 
 
 def matched_targets(
-    wishes: Iterable[Wish], vocab_size: int, match: Callable[[Tensor, Tensor], Tensor]
+    wishes: Iterable[Wish], vocabulary: Vocabulary, match: Callable[[Tensor, Tensor], Tensor]
 ) -> Iterator[Target]:
-    """Makes a target for each wish; ``match`` brings logits ``[item, vocab]`` to entropies ``[item]``, float32."""
-    for block, start in wish_blocks(wishes, vocab_size):
+    """Makes a target for each wish; ``match`` brings logits ``[item, defined]`` to entropies ``[item]``, float32."""
+    for block, start in wish_blocks(wishes, vocabulary):
         matched = match(start, torch.tensor([wish.entropy for wish in block]))
         for wish, logits in zip(block, matched, strict=True):
-            yield wish.target(logits)
+            yield wish.target(logits, vocabulary)

@@ -1,0 +1,51 @@
+"""Adapters of PEFT, which transformers leaves out without a word where peft is not installed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lit_prompt.errors import InputError
+
+_CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def refuse_adapter(lm: str, source: dict[str, Any]) -> None:
+    """Refuses an LM that is an adapter, or that has one beside its own weights.
+
+    Args:
+        lm: hub id or local folder.
+        source: where ``from_pretrained`` is to look.
+
+    Raises:
+        InputError: if there is one; it says how to merge it.
+    """
+    folder = Path(lm)
+    if folder.exists():
+        found = next((folder / name for name in (_CONFIG, _WEIGHTS) if (folder / name).is_file()), None)
+        holds = "a PEFT adapter beside its model" if (folder / "config.json").is_file() else "a PEFT adapter alone"
+    else:
+        found, holds = _on_hub(lm, source), "a PEFT adapter"
+    if found is not None:
+        raise InputError(
+            f"--lm: {lm} holds {holds}{_base(found)}; adapters are not loaded: merge it into its model "
+            "(merge_and_unload of peft), save that and its tokenizer with save_pretrained, and give the new folder"
+        )
+
+
+def _on_hub(lm: str, source: dict[str, Any]) -> Path | None:
+    from transformers.utils import peft_utils
+
+    where = {key: source[key] for key in ("revision", "local_files_only")}
+    try:
+        found = peft_utils.find_adapter_config_file(lm, **where)
+    except Exception:  # what is wrong with the name or the hub is told when the LM itself is loaded
+        return None
+    return None if found is None else Path(found)
+
+
+def _base(config: Path) -> str:
+    try:
+        name = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
+    return f" (for {name})" if name else ""
