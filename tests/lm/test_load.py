@@ -307,4 +307,4 @@ def test_an_adapter_of_the_hub_is_named(monkeypatch, tmp_path):
     config = tmp_path / "adapter_config.json"
     config.write_text(json.dumps({"base_model_name_or_path": "some/base"}))
     monkeypatch.setattr("transformers.utils.peft_utils.find_adapter_config_file", lambda *_, **__: str(config))
-    assert "--lm: some/adapter has a PEFT adapter (for some/base)" in refusal(load_tokenizer, "some/adapter")
+    assert "--lm: some/adapter holds a PEFT adapter (for some/base)" in refusal(load_tokenizer, "some/adapter")

@@ -271,9 +271,8 @@ def test_a_text_with_a_token_beyond_the_embeddings_is_refused(tokenizer):
     short = Vocabulary(tokenizer, 300)
     beyond = next(i for i in range(300, 320) if tokenizer.encode(tokenizer.decode([i])) == [i])
     text = tokenizer.decode([beyond])
+    said = rf"holds tokens that the LM does not know: .* \({beyond}\); it has embeddings for 300 tokens"
     for encode in (short.encode, short.encode_start, short.encode_after):
-        with pytest.raises(
-            InputError, match=rf"holds tokens that the LM does not know: .* \({beyond}\); it has .* 300 "
-        ):
+        with pytest.raises(InputError, match=said):
             encode(text)
     assert short.encode_starts([text]) == [[beyond]]  # to compare with

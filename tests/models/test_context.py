@@ -222,9 +222,8 @@ def test_texts_that_the_lm_has_no_embedding_for_are_refused(search, search_hard,
 def test_a_prompt_whose_text_the_lm_does_not_know_has_no_kl_as_text(search_hard, write_set, short_lm):
     lm, text = short_lm
     tokenizer = transformers.AutoTokenizer.from_pretrained(lm)
-    letters = [
-        tokenizer.convert_tokens_to_ids(piece) for piece in tokenizer.convert_ids_to_tokens(tokenizer.encode(text))[0]
-    ]
+    (token,) = tokenizer.tokenize(text)
+    letters = tokenizer.convert_tokens_to_ids(list(token))
     module = search_hard(
         lm, write_set(lm, [(None, None)]), length=len(letters), steps=1, readable=False,
         tokens=AllowedTokens(allow=letters), start=TokenStart("random"),
