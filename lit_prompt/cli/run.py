@@ -126,6 +126,7 @@ class RunCLI(LightningCLI):
             "--logs", type=Path | None, default=None, metavar="FOLDER",
             help="where runs keep their folders, FOLDER/CONFIG/version_K (trainer.default_root_dir, else logs)",
         )  # fmt: skip
+        assert isinstance(parser, SettingsParser)
         parser.hidden = ("trainer",)
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
@@ -137,6 +138,7 @@ class RunCLI(LightningCLI):
                     action.help = "a checkpoint, in place of the one in the folder that --run names"
                     group.title = "Which checkpoint"
         if subcommand != "fit":  # the run has them
+            assert isinstance(parser, SettingsParser)
             parser.hidden += ("model", "data", "checkpoint", "logs", "seed_everything")
             parser.epilog = (parser.epilog or "").removeprefix(self.epilog).strip()
         return parser

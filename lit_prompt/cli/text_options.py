@@ -26,7 +26,7 @@ class TextHint(ActionTypeHint):
     list of texts and ids (of tokens, say) a text is no id, and what YAML makes of ``yes`` is refused.
     """
 
-    def __call__(self, parser: Any, cfg: Any, value: Any, option: Any = None) -> None:  # type: ignore[override]
+    def __call__(self, parser: Any, cfg: Any, value: Any, option: Any = None) -> None:
         """Takes what stands on the command line; an option of an option hands it down unread."""
         super().__call__(parser, cfg, _Given(value) if isinstance(value, str) else value, option)
 
@@ -42,9 +42,9 @@ class TextHint(ActionTypeHint):
             return value
         return super()._check_type_(value, **kwargs)
 
-    def serialize(self, value: Any, **kwargs: Any) -> Any:
+    def serialize(self, value: Any, dump_kwargs: Any = None) -> Any:
         """What is saved of a value."""
-        return value if self._is_exact(value) else super().serialize(value, **kwargs)
+        return value if self._is_exact(value) else super().serialize(value, dump_kwargs=dump_kwargs)
 
     def instantiate_classes(self, value: Any) -> Any:
         """What the class gets."""

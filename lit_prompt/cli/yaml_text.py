@@ -10,7 +10,7 @@ from jsonargparse import get_loader, set_dumper
 _PLAIN = re.compile(r"[A-Za-z_/][\w./-]*", re.ASCII)
 
 
-class _ExactDumper(yaml.SafeDumper):
+class _ExactDumper(yaml.SafeDumper):  # type: ignore[misc]  # yaml is untyped
     """Quotes a text unless it is a plain word or path; words such as ``yes`` are quoted all the same."""
 
 

@@ -21,8 +21,8 @@ _FILES = {"config": shtab.FILE, "ckpt_path": shtab.FILE, "data.load": shtab.DIRE
 _FILES |= dict.fromkeys(("run", "logs", "lm", "out", "runs", "folder", "trainer.default_root_dir"), shtab.DIRECTORY)
 _LINKED = ("data.lm", "data.lm_options")  # set by --lm
 _SETTINGS: dict[str, list[type]] = {"checkpoint": [SearchCheckpoint], "trainer": [L.Trainer]}
-_OF_SEARCHES = {"model": [SoftPrompt, HardPrompt], "data": [TargetDataModule], "lm_options": [LMOptions]} | _SETTINGS
-_OF_PRETRAIN = {"model": [CausalLMTraining], "data": [TextDataModule]} | _SETTINGS
+_OF_SEARCHES = _SETTINGS | {"model": [SoftPrompt, HardPrompt], "data": [TargetDataModule], "lm_options": [LMOptions]}
+_OF_PRETRAIN = _SETTINGS | {"model": [CausalLMTraining], "data": [TextDataModule]}
 
 
 def run(options: Namespace) -> None:
@@ -64,9 +64,9 @@ def _add_settings(parser: argparse.ArgumentParser, settings: dict[str, list[type
             for name, parameter in inspect.signature(owner).parameters.items():
                 choices = typing.get_args(parameter.annotation) if _is_choice(parameter.annotation) else ()
                 keys[f"{group}.{name}"] = [*choices] or None
-    for key, choices in keys.items():
+    for key, known in keys.items():
         if f"--{key}" not in parser._option_string_actions and key not in _LINKED:
-            action = parser.add_argument(f"--{key}", choices=choices)
+            action = parser.add_argument(f"--{key}", choices=known)
             if key in _FILES:
                 action.complete = _FILES[key]  # type: ignore[attr-defined]
 

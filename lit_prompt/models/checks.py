@@ -61,7 +61,7 @@ def _refuse_cut_short(trainer: L.Trainer, stage: str) -> None:
         return
     if trainer.max_epochs == 0:
         raise InputError("trainer.max_epochs is 0, so nothing would be searched; leave it away")
-    if trainer.val_check_interval != 1.0:  # type: ignore[attr-defined]
+    if trainer.val_check_interval != 1.0:
         raise InputError("trainer.val_check_interval: a fit does not validate; run lit_prompt validate on it")
     cut += ["max_steps"] if trainer.max_steps != -1 else []
     for callback in trainer.callbacks:  # type: ignore[attr-defined]

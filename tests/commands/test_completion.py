@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 _COMPLETE = """
-source script
+source ./script
 complete -p lit_prompt > registered
 read -ra words <<< "$1"
 COMP_WORDS=("${words[@]}"); COMP_CWORD=$((${#words[@]} - 1)); COMP_LINE="$1"; COMP_POINT=${#1}
