@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lit_prompt.callbacks.curves import KLCurves
 from lit_prompt.data.families import EntropyMatched
 from lit_prompt.functional import OutputHead
 from lit_prompt.lm import FrozenLM
@@ -114,6 +115,18 @@ def test_a_step_that_is_cut_is_made_again(name, searched, cli):
         assert not same(found(whole), found(run))
         cli("fit", "--run", run)
         assert same(found(whole), found(run)), call
+
+
+def test_a_chunk_that_ended_early_does_not_shift_the_next(searched, cli):
+    text = SOFT.replace("restarts: 2", "kl_tolerance: 2.0")
+    with signal_at(KLCurves, "on_train_batch_end", call=0) as steps:
+        whole, _ = searched("run", text)
+    assert len(steps) < 24  # of two chunks of 12
+    with signal_at(KLCurves, "on_train_batch_end", call=len(steps) - 2):
+        run, _ = searched("run", text, version=1, code=130)
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
+    cli("fit", "--run", run)
+    assert same(found(whole), found(run))
 
 
 @pytest.fixture
