@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lit_prompt.callbacks.curves import KLCurves
 from lit_prompt.data.families import EntropyMatched
 from lit_prompt.functional import OutputHead
 from lit_prompt.lm import FrozenLM
@@ -114,6 +115,21 @@ def test_a_step_that_is_cut_is_made_again(name, searched, cli):
         assert not same(found(whole), found(run))
         cli("fit", "--run", run)
         assert same(found(whole), found(run)), call
+
+
+def test_a_chunk_that_ended_early_does_not_shift_the_next(searched, cli):
+    families = FAMILIES.replace("entropies: 3, per_entropy: 2", "entropies: [5.75, 1.0], per_entropy: 3")
+    text = SOFT.replace(FAMILIES, families).replace("restarts: 2", "kl_tolerance: %s")
+    early, _ = searched("early", text % 0, "--model.steps", 3)
+    text = text % float(found(early)["kl"][:3].max())  # so that the first chunk ends after three steps
+    with signal_at(KLCurves, "on_train_batch_end", call=0) as steps:
+        whole, _ = searched("run", text)
+    assert len(steps) == 3 + 12
+    with signal_at(KLCurves, "on_train_batch_end", call=len(steps) - 2):
+        run, _ = searched("run", text, version=1, code=130)
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
+    cli("fit", "--run", run)
+    assert same(found(whole), found(run))
 
 
 @pytest.fixture
