@@ -15,7 +15,7 @@ from lit_prompt.errors import InputError
 from lit_prompt.files import newest
 from lit_prompt.records.predictions import PREDICTIONS
 from lit_prompt.records.results import RESULTS, method_label
-from lit_prompt.results.rows import Row, grouped
+from lit_prompt.results.rows import Row, grouped, searched_objective
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +37,9 @@ class Run:
 
     @property
     def method(self) -> str:
-        """Name of the search method."""
-        return method_label(str(self.rows[0]["method"]))
+        """Name of the search method, with what it minimises where that is not the KL."""
+        name, objective = method_label(str(self.rows[0]["method"])), searched_objective(self.rows)
+        return name if objective is None else f"{name} by {objective}"
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:

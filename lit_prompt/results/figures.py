@@ -115,7 +115,8 @@ def _name_few(panel: Any, groups: Mapping[str, Sequence[Row]]) -> None:
         return
     for name, row in points.items():
         at = (row["entropy"], row["kl"])
-        panel.annotate(visible(name), at, xytext=(6, 4), textcoords="offset points", fontsize=8, annotation_clip=False)
+        look: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "annotation_clip": False}
+        panel.annotate(visible(name), at, xytext=(4, 4), rotation=30, rotation_mode="anchor", **look)
 
 
 @style.figure_style()

@@ -114,6 +114,7 @@ def test_another_objective_stands_beside_the_kl(report, make_run):
     assert "10 to 90 % objective its mean" in page.text
     assert "0.500 0.500 0.500 to 0.500 JS 0.125" in page.text
     assert "KL 0.5000, JS 0.1250" in page.text
+    assert "soft by JS" in page.text
     plain = report(make_run("b/version_0", [row(f"a/{i}", 1.0, 0.5, objective="kl") for i in range(6)]))
     assert "objective its mean" not in plain.text
 
