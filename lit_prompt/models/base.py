@@ -89,7 +89,7 @@ class PromptModule(L.LightningModule, ABC):
     @cached_property
     def floors(self) -> Floors:
         """Floors of the LM; made when they are first asked for, as the trainer knows its checkpoint then."""
-        writes = run_folder(self.trainer) is not None
+        writes = run_folder(self.trainer) is not None and not self.trainer.validating
         return Floors(self.lm, floors_folder(self.trainer), self.floor_options, writes)
 
     def setup(self, stage: str) -> None:
