@@ -133,7 +133,7 @@ def test_floors_that_another_version_solved_are_not_used(search, tiny_lm, tmp_pa
     Floors(module.lm, tmp_path).of(batch)
     monkeypatch.setattr(floors, "__version__", "newer")
     solved = []
-    monkeypatch.setattr(Floors, "_solve", lambda self, batch, keys, which: solved.extend(which))
+    monkeypatch.setattr(Floors, "_solve", lambda self, batch, keys, which, *_: solved.extend(which))
     Floors(module.lm, tmp_path).of(batch)
     assert solved == list(range(10))
 
