@@ -14,7 +14,7 @@ from scipy.spatial.distance import cdist
 from lit_prompt.data import TargetSet
 from lit_prompt.data.families import EntropyMatched, OneHot
 from lit_prompt.errors import InputError
-from lit_prompt.lm import FrozenLM, LMOptions, load_causal_lm
+from lit_prompt.lm import AllowedTokens, FrozenLM, LMOptions, load_causal_lm
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.search import SharedSearch, TokenStart
 
@@ -85,6 +85,7 @@ def test_tokens_embeddings_are_those_tokens_without_a_gap(search_hard, make_lm, 
     prompts = {name: lm.embed(own).float().contiguous() for name, own in ids.items()}
     start = TokenStart("soft", soft_run=saved(tmp_path / "run", lm, prompts))
     settings = {"length": LENGTH, "steps": 1, "searcher": SharedSearch(1, 1), "start": start}
+    settings["tokens"] = AllowedTokens("any")
     module = search_hard(folder, families, readable=False, max_forward_passes=1, **settings)
     columns, _ = module.evaluator.columns(module.data.targets.batch(range(4)), module.results)
     assert module.results.prompts[:, 0].tolist() == [ids[name].tolist() for name in columns["target_id"]]
