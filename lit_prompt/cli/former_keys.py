@@ -30,10 +30,8 @@ def update_former_settings(settings: dict[str, Any]) -> list[str]:
     return notes
 
 
-def add_former_defaults(settings: dict[str, Any]) -> bool:
-    """Adds in place what a former version did to the settings that a run of it has saved; tells whether it is one."""
+def add_former_defaults(settings: dict[str, Any]) -> None:
+    """Adds in place what a former version did to the settings that a search of it has saved."""
     options = settings.get("lm_options") or {}
-    if not isinstance(options, dict) or "bos" in options:
-        return False
-    settings["lm_options"] = options | {"bos": "never"}  # nothing stood in front of a text
-    return True
+    if "lm" in settings and isinstance(options, dict):  # a training has no LM
+        settings["lm_options"] = {"bos": "never"} | options  # nothing stood in front of a text

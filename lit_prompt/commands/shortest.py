@@ -61,7 +61,8 @@ def run(options: Namespace) -> None:
     except Interrupted as stop:
         if on:
             rest = [str(n) for n in lengths if n >= length]
-            command = ["lit_prompt", "shortest", *settings.options, *on, "--kl", f"{goal:g}", "--lengths", *rest]
+            given = [*(f"--config={path}" for path in settings.configs), *settings.options[len(settings.configs) :]]
+            command = ["lit_prompt", "shortest", *given, *on, "--kl", f"{goal:g}", "--lengths", *rest]
             stop.advice = f"Interrupted; what was found is kept. Go on with: {shlex.join(command)}"
         else:
             stop.advice = None  # the command's own: it goes on beyond the run that was cut

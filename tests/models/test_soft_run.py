@@ -35,6 +35,7 @@ model:
     length: 3
     steps: 2
     before: The king
+    tokens: {characters: any}
     searcher: {class_path: SharedSearch, init_args: {width: 4, top_k: 16}}
     start: {kind: soft, soft_run: logs/soft/version_0}
 """

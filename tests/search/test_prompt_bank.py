@@ -169,7 +169,7 @@ def test_random_starts_are_readable_and_follow_from_the_target(loaded):
 def test_a_text_is_repeated_or_cut_to_the_length(loaded):
     lm, vocabulary = loaded()
     problem = problem_of(lm, vocabulary)
-    short, long = vocabulary.encode("the king"), vocabulary.encode(TEXT)
+    short, long = vocabulary.encode("the king"), vocabulary.encode(TEXT.replace("\n", " "))
     for text, expected in ((short, (short * LENGTH)[:LENGTH]), (long, long[:LENGTH])):
         ids, scores = text_starts(problem, text)
         assert ids.tolist() == [expected] * 4
