@@ -14,10 +14,10 @@ from lit_prompt.data.run_folder import run_folder
 from lit_prompt.lm import FrozenLM
 from lit_prompt.models.checkpoint import read_contents, write_contents
 from lit_prompt.models.checks import check_fit, check_found_any, check_settings, check_targets
-from lit_prompt.models.chunk import progress
+from lit_prompt.models.chunk import chunks_to_search, store_chunk
 from lit_prompt.models.ended_chunks import EndedChunks
 from lit_prompt.models.evaluation import Evaluator
-from lit_prompt.models.floors import FloorOptions, Floors, floors_folder
+from lit_prompt.models.floors import FloorOptions, Floors, floors_of_run
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.objectives import Objective
 from lit_prompt.records.results import Columns
@@ -28,11 +28,8 @@ from lit_prompt.search import BestSoFar, SearchResults
 class PromptModule(L.LightningModule, ABC):
     """A frozen LM and the prompts that are searched for a data module's targets.
 
-    Args:
-        before: fixed text before the prompt, of targets that have none of their own.
-        after: fixed text after it, of targets that have none of their own.
-        seed: base of the searches' seeds.
-        objective: what is minimised.
+    ``before`` and ``after`` are the fixed texts around the prompts of targets that have none of their own, ``seed`` is
+    the base of the searches' seeds, ``objective`` what is minimised.
     """
 
     method: str
@@ -44,7 +41,6 @@ class PromptModule(L.LightningModule, ABC):
     allowed: Tensor  # which ids a token prompt may hold
     floor_options = FloorOptions()
     extended_from = 0  # steps that the search had made when it ended, before it was given more
-    ended_chunks: EndedChunks
 
     def __init__(self, before: str, after: str, seed: int, objective: Objective) -> None:
         super().__init__()
@@ -80,21 +76,15 @@ class PromptModule(L.LightningModule, ABC):
     def chunk_state(self) -> dict[str, Any]:
         """Where the search of the present chunk stands: all that more steps of it need."""
 
-    @property
-    def data(self) -> TargetDataModule:
-        """The data module of the running trainer."""
-        data: TargetDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
-        return data
-
     @cached_property
     def floors(self) -> Floors:
         """Floors of the LM; made when they are first asked for, as the trainer knows its checkpoint then."""
-        writes = run_folder(self.trainer) is not None and not self.trainer.validating
-        return Floors(self.lm, floors_folder(self.trainer), self.floor_options, writes)
+        return floors_of_run(self.lm, self.trainer, self.floor_options)
 
     def setup(self, stage: str) -> None:
         """Refuses what would change results silently."""
         check_settings(self, stage)
+        self.data: TargetDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
 
     def configure_model(self) -> None:
         """Loads the LM, once."""
@@ -113,43 +103,29 @@ class PromptModule(L.LightningModule, ABC):
     def on_fit_start(self) -> None:
         """An epoch is a chunk: as many epochs as there are chunks."""
         check_fit(self)
-        wanted, limit = self.data.num_chunks, self.trainer.max_epochs
-        self.trainer.fit_loop.max_epochs = wanted if limit is None or limit < 0 else min(limit, wanted)
+        self.trainer.fit_loop.max_epochs = chunks_to_search(self)
 
     @property
     def score(self) -> str:
         """What a search minimises, as it is shown."""
         return self.objective.label
 
-    def log_progress(self) -> None:
-        """Shows the median over targets in the progress bar."""
-        self.log(f"median {self.score}", progress(self)[1].median(), prog_bar=True, logger=False)
-
     def on_train_epoch_end(self) -> None:
         """Stores the chunk's results, and where its search stands."""
-        current = self.under_search()
-        assert current is not None
-        self.ended_chunks.keep(self.steps, self.current_epoch, self.chunk_state())
-        current[1].finish()
-        self.results.put(*current)
+        store_chunk(self)
 
     def on_train_end(self) -> None:
         """Refuses to end a fit that found nothing."""
         check_found_any(self)
-        if self.extended_from:
-            self.ended_chunks.forget(self.extended_from)
+        self.ended_chunks.forget(self.extended_from)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Stores the results, those of the chunk under way included."""
-        if (current := self.under_search()) is not None:
-            self.results.put(*current)
         write_contents(checkpoint, self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restores results and search state."""
         self.load_search_state(read_contents(checkpoint, self))
-
-    # ---- evaluation ----
 
     def on_validation_start(self) -> None:
         """Refuses to evaluate nothing."""

@@ -16,6 +16,8 @@ _FIRST_RESUMABLE = 2
 
 def write_contents(checkpoint: dict[str, Any], module: "PromptModule") -> None:
     """Stores results, search state and what they belong to; the LM is named and fingerprinted, not stored."""
+    if (current := module.under_search()) is not None:
+        module.results.put(*current)
     checkpoint[_KEY] = {
         "format": _FORMAT,
         "lm": module.lm_path,

@@ -18,6 +18,26 @@ def chunk_scorer(module: "PromptModule", batch: TargetBatch, fluency: float = 0.
     return LMScorer(module.lm, slots, batch.log_probs, module.length, objective, micro_batch, fluency)
 
 
+def chunks_to_search(module: "PromptModule") -> int:
+    """All chunks, or the first ones where ``trainer.max_epochs`` says so."""
+    every, limit = module.data.num_chunks, module.trainer.max_epochs
+    return every if limit is None or limit < 0 else min(limit, every)
+
+
+def store_chunk(module: "PromptModule") -> None:
+    """Ends the chunk's searches; stores what they have found and where they stand."""
+    current = module.under_search()
+    assert current is not None
+    module.ended_chunks.keep(module.steps, module.current_epoch, module.chunk_state())
+    current[1].finish()
+    module.results.put(*current)
+
+
+def log_progress(module: "PromptModule") -> None:
+    """Shows the median over targets in the progress bar."""
+    module.log(f"median {module.score}", progress(module)[1].median(), prog_bar=True, logger=False)
+
+
 def progress(module: "PromptModule") -> tuple[list[int], Tensor]:
     """Positions of the chunk's targets and the best score so far of each in nats, ``[target]``, on CPU."""
     current = module.under_search()

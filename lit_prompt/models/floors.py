@@ -161,6 +161,12 @@ class Floors:
         return sphere
 
 
+def floors_of_run(lm: FrozenLM, trainer: L.Trainer, options: FloorOptions) -> Floors:
+    """Floors as a trainer's run keeps them; a validation adds none to them."""
+    writes = run_folder(trainer) is not None and not trainer.validating
+    return Floors(lm, floors_folder(trainer), options, writes)
+
+
 def excess_columns(
     kl: list[float | None], floors: list[KnownFloor | None], bounded: list[bool]
 ) -> dict[str, list[float | None]]:

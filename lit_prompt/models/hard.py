@@ -13,7 +13,7 @@ from lit_prompt.errors import InputError
 from lit_prompt.lm import AllowedTokens
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.checks import warn_of_second_front
-from lit_prompt.models.chunk import chunk_scorer
+from lit_prompt.models.chunk import chunk_scorer, log_progress
 from lit_prompt.models.prompt_texts import prompt_texts
 from lit_prompt.models.shorter_run import ShorterRun
 from lit_prompt.models.soft_run import SoftRun
@@ -183,7 +183,7 @@ class HardPrompt(PromptModule):
     def training_step(self, batch: TargetBatch, batch_idx: int) -> None:
         """Counts the step that the callback has made."""
         self.optimizers().step()  # type: ignore[union-attr]
-        self.log_progress()
+        log_progress(self)
 
     def best_texts(self) -> tuple[list[float], list[str]]:
         """Score in nats and text of the best prompt so far of each target of the chunk; no text where there is none."""

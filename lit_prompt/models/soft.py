@@ -19,7 +19,7 @@ from lit_prompt.functional import seed_for
 from lit_prompt.interruption import interruptible
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.checks import warn_of_second_front
-from lit_prompt.models.chunk import chunk_scorer
+from lit_prompt.models.chunk import chunk_scorer, log_progress
 from lit_prompt.models.lift import lift, why_no_lift
 from lit_prompt.models.optimizers import (
     check_schedule,
@@ -262,7 +262,7 @@ class SoftPrompt(PromptModule):
         if sphere is not None and self.lift_tolerance is not None:
             stands = self.best.kl[: len(sphere)] <= (sphere + self.lift_tolerance).to(self.best.kl)
             self.best.end(nn.functional.pad(stands, (0, len(self.best.kl) - len(sphere))), StopReason.LIFT)
-        self.log_progress()
+        log_progress(self)
         self.best.spend(running, time.perf_counter() - started)
 
     def _backward(self) -> Tensor:
