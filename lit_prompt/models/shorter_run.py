@@ -1,15 +1,13 @@
 """The prompts that a run of shorter ones has found, as starts of longer ones."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from lit_prompt.errors import InputError
-from lit_prompt.files import newest
 from lit_prompt.lm import FrozenLM
-from lit_prompt.records.prompts import read_prompts
+from lit_prompt.models.run_prompts import run_prompts
 from lit_prompt.search import TokenProblem
 
 _TRIES = 64
@@ -30,22 +28,11 @@ class ShorterRun:
     """
 
     def __init__(self, folder: str, length: int, lm: FrozenLM, target_ids: Sequence[str], tokens: bool) -> None:
-        path = newest(Path(folder), "prompts.safetensors")
-        if path is None:
-            raise InputError(
-                f"shorter_run: {folder} holds no prompts; run lit_prompt fit --run {folder} to its end first"
-            )
-        prompts, about = read_prompts(path)
-        self._prompts = {target_id: torch.from_numpy(prompt) for target_id, prompt in prompts.items()}
-        if about.get("lm_fingerprint") != lm.fingerprint:
-            raise InputError(f"{path}: these prompts belong to another LM, {about.get('lm')}; give the same --lm")
+        path, self._prompts = run_prompts(folder, "shorter_run", lm, target_ids)
         for prompt in self._prompts.values():
             if prompt.is_floating_point() == tokens or len(prompt) >= length:
                 kind = "tokens" if tokens else "embeddings"
                 raise InputError(f"{path}: wanted are prompts of fewer than {length} {kind}")
-        for target_id in target_ids:
-            if target_id not in self._prompts:
-                raise InputError(f"{path}: has no prompt for the target {target_id}; give both runs the same data")
 
     def lengthened(self, target_id: str, start: Tensor) -> Tensor:
         """A start ``[length, ...]`` whose end is the target's prompt."""

@@ -1,9 +1,6 @@
 """The prompts of a soft run, and the tokens nearest to them."""
 
-import os
-import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,12 +8,11 @@ from torch import Tensor
 
 from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
-from lit_prompt.files import newest
 from lit_prompt.functional import kl_divergence
 from lit_prompt.functional.precision import double
 from lit_prompt.functional.projection import nearest_tokens
 from lit_prompt.lm import FrozenLM
-from lit_prompt.records.prompts import read_prompts
+from lit_prompt.models.run_prompts import run_prompts
 from lit_prompt.records.results import Columns
 from lit_prompt.search import TokenProblem
 from lit_prompt.search.starts import scored
@@ -36,23 +32,13 @@ class SoftRun:
     def __init__(self, folder: str | None, length: int, lm: FrozenLM, target_ids: Sequence[str]) -> None:
         if folder is None:
             raise InputError("model.start.kind is soft, so model.start.soft_run must name the folder of a soft run")
-        found = newest(Path(os.path.expanduser(folder)), "prompts.safetensors")
-        if found is None:
-            command = f"lit_prompt fit --run {shlex.quote(folder)}"
-            raise InputError(f"model.start.soft_run: {folder} holds no prompts; run {command} to its end first")
-        prompts, about = read_prompts(found)
-        self._prompts = {target_id: torch.from_numpy(prompt) for target_id, prompt in prompts.items()}
-        if about.get("lm_fingerprint") != lm.fingerprint:
-            raise InputError(f"{found}: these prompts belong to another LM, {about.get('lm')}; give the same --lm")
+        found, self._prompts = run_prompts(folder, "model.start.soft_run", lm, target_ids)
         shapes = {tuple(prompt.shape) for prompt in self._prompts.values()}
         if shapes != {(length, lm.embedding_dim)}:
             raise InputError(
                 f"{found}: holds prompts of the shapes {sorted(shapes)}, wanted are {length} embeddings of "
                 f"{lm.embedding_dim}; give a soft run's own model.length"
             )
-        for target_id in target_ids:
-            if target_id not in self._prompts:
-                raise InputError(f"{found}: has no prompt for the target {target_id}; give both runs the same data")
 
     def embeddings(self, target_id: str) -> Tensor:
         """The prompt of a target, ``[length, embedding]``, float32."""

@@ -1,0 +1,34 @@
+"""The prompts that another run has found, read to start from."""
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lit_prompt.errors import InputError
+from lit_prompt.files import newest
+from lit_prompt.lm import FrozenLM
+from lit_prompt.records.prompts import read_prompts
+
+
+def run_prompts(folder: str, setting: str, lm: FrozenLM, target_ids: Sequence[str]) -> tuple[Path, dict[str, Tensor]]:
+    """The newest file of prompts in a run's folder, and its prompts by target.
+
+    Raises:
+        InputError: if there is none (it names the ``setting`` that gave the folder), they belong to another LM, or a
+            target has none.
+    """
+    path = newest(Path(os.path.expanduser(folder)), "prompts.safetensors")
+    if path is None:
+        command = f"lit_prompt fit --run {shlex.quote(folder)}"
+        raise InputError(f"{setting}: {folder} holds no prompts; run {command} to its end first")
+    prompts, about = read_prompts(path)
+    if about.get("lm_fingerprint") != lm.fingerprint:
+        raise InputError(f"{path}: these prompts belong to another LM, {about.get('lm')}; give the same --lm")
+    for target_id in target_ids:
+        if target_id not in prompts:
+            raise InputError(f"{path}: has no prompt for the target {target_id}; give both runs the same data")
+    return path, {target_id: torch.from_numpy(prompt) for target_id, prompt in prompts.items()}
