@@ -1,5 +1,6 @@
 """Results, hard prompts and floors on the screen."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,9 +52,10 @@ def print_unfinished(table: pa.Table, run: Path | None) -> None:
     reasons = table["stop_reason"].to_pylist()
     running, waiting = (reasons.count(reason) for reason in ("running", "not_searched"))
     if running or waiting:
+        folder = "FOLDER" if run is None else shlex.quote(str(run))
         say(
             f"This search has not ended: of {len(reasons)} targets {running} are under way and {waiting} not begun. "
-            f"Resume it with: lit_prompt fit --run {run or 'FOLDER'}"
+            f"Resume it with: lit_prompt fit --run {folder}"
         )
 
 
