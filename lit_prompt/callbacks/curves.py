@@ -57,7 +57,6 @@ class KLCurves(L.Callback):
 
     def __init__(self) -> None:
         self._curves: dict[int, Tensor] = {}  # position of a target: best KL so far at each recorded step
-
         self._steps: int | None = None  # of a search; the curves are drawn for as many
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning as L
 
-from lit_prompt.data.run_folder import run_folder
+from lit_prompt.data.run_folder import checkpoint_run, run_folder
 from lit_prompt.files import free_path, newest
 from lit_prompt.models import PromptModule
 from lit_prompt.models.prompt_texts import prompt_texts
@@ -67,7 +67,7 @@ class ResultWriter(EvaluationCallback):
         if self.found:
             table = result_table(self.found)
             print_results(table)
-            print_unfinished(table, _run_of(trainer))
+            print_unfinished(table, checkpoint_run(trainer))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes results, prompts and the picture; prints the table and the paths."""
@@ -76,7 +76,7 @@ class ResultWriter(EvaluationCallback):
         print_results(table)
         print_prompts(table)
         print_comparisons(comparisons(table))
-        print_unfinished(table, _run_of(trainer))
+        print_unfinished(table, checkpoint_run(trainer))
         folder = run_folder(trainer)
         if folder is None:
             return
@@ -127,11 +127,6 @@ class ResultWriter(EvaluationCallback):
 def _quoted(path: Path) -> str:
     """A path as a shell takes it."""
     return shlex.quote(str(path))
-
-
-def _run_of(trainer: L.Trainer) -> Path | None:
-    """The run that an evaluation is of: that of its checkpoint."""
-    return None if trainer.ckpt_path is None else Path(trainer.ckpt_path).parent.parent
 
 
 def _token_records(columns: list[Columns]) -> dict[str, list[Row]]:

@@ -28,6 +28,11 @@ def run_folder(trainer: L.Trainer) -> Path | None:
     return None if trainer.logger is None or trainer.log_dir is None else Path(trainer.log_dir)
 
 
+def checkpoint_run(trainer: L.Trainer) -> Path | None:
+    """Folder of the run that a trainer's checkpoint is of; None where it starts from none."""
+    return None if trainer.ckpt_path is None else Path(trainer.ckpt_path).parents[1]
+
+
 def claim_run_folder(runs: Path) -> Path:
     """Makes the next ``version_K`` in a folder; runs that start together get one each.
 

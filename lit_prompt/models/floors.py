@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.data import TargetBatch
-from lit_prompt.data.run_folder import run_folder
+from lit_prompt.data.run_folder import checkpoint_run, run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.functional import OutputHead, kl_floor, kl_on_sphere
 from lit_prompt.functional.row_loop import go_on_always
@@ -29,8 +29,8 @@ FOLDER = "floors"
 def floors_folder(trainer: L.Trainer) -> Path | None:
     """Where all runs beside a trainer's, or beside that of its checkpoint, keep their floors; None where none does."""
     run = run_folder(trainer)
-    if run is None and trainer.logger is None and trainer.ckpt_path is not None:
-        run = Path(trainer.ckpt_path).absolute().parents[1]
+    if run is None and trainer.logger is None:
+        run = checkpoint_run(trainer)
     return None if run is None else run.absolute().parents[1] / FOLDER
 
 

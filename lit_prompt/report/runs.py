@@ -63,7 +63,7 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
     if not runs:
         raise InputError(_missing(untested[0]))
     for path in untested:
-        _log.warning("left out: %s was not tested (lit_prompt test --run %s)", path, path)
+        _log.warning("left out: %s was not tested (lit_prompt test --run %s)", path, shlex.quote(str(path)))
     rows = [row for run in runs.values() for row in run.rows]
     if any(row["target_fingerprint"] is None for row in rows):
         for row in rows:  # an older version's: no target has one, so that the same ones are known to be the same
