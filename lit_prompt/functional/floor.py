@@ -8,10 +8,12 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from lit_prompt.functional.ball_descent import ball_descent
+from lit_prompt.functional.curvature import Curvature
+from lit_prompt.functional.low_rank import LowRankMatrix
 from lit_prompt.functional.output_head import OutputHead, TargetTerms
-from lit_prompt.functional.row_descent import Problems, in_two_precisions
+from lit_prompt.functional.row_descent import Problems, Rows, in_two_precisions
 from lit_prompt.functional.row_loop import go_on_always
-from lit_prompt.functional.spectral_descent import spectral_descent
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ def kl_floor(
     head: OutputHead,
     terms: TargetTerms,
     tolerance: float = 1e-3,
-    max_steps: int = 3000,
+    max_steps: int = 1000,
     go_on: Callable[[int], bool] = go_on_always,
 ) -> Floor:
     r"""Least KL(p || q) over the ball that holds every normalised last hidden state.
@@ -46,18 +48,23 @@ def kl_floor(
     """
     radius = head.radius
 
-    def project(u: Tensor) -> Tensor:
-        u = head.centre(u)
-        return u * (radius / u.norm(dim=1, keepdim=True).clamp_min(radius))
+    curvature = Curvature(head, terms)
 
     def gap(u: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
         return torch.minimum((gradient * u).sum(1) + radius * gradient.norm(dim=1), value.clamp_min(0.0))
 
-    def objective(u: Tensor, rows: Tensor, products: torch.dtype) -> tuple[Tensor, Tensor]:
-        return head.kl_and_gradient(u, terms.rows(rows), products)
+    def objective(x: Tensor, rows: Tensor, products: torch.dtype) -> tuple[Tensor, Tensor]:
+        kl, gradient = head.kl_and_gradient(curvature.from_basis(x), terms.rows(rows), products)
+        return kl, curvature.to_basis(gradient)
 
-    method, start = partial(spectral_descent, project=project), torch.zeros_like(terms.moments)
+    def model(rows: Rows) -> LowRankMatrix:
+        return curvature.at(rows.problem, rows.point, rows.value, rows.gradient)
+
+    method, start = (
+        partial(ball_descent, radius=radius, curvature=model),
+        curvature.to_basis(torch.zeros_like(terms.moments)),
+    )
     problems = Problems(objective, gap, tolerance, max_steps, go_on=go_on)
     found = in_two_precisions(method, problems, start, head.float32_gap)
     lower = (found.value - found.gap - head.slack).clamp_min(0.0)
-    return Floor(lower, found.value, found.point, found.steps)
+    return Floor(lower, found.value, curvature.from_basis(found.point), found.steps)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from lit_prompt.functional.divergence import normalize_log_probs
@@ -16,6 +16,12 @@ from lit_prompt.functional.rows import pad_rows
 # a block of the head in float64 takes at most this much memory, and as much again for the logits that it gives
 _BLOCK_BYTES = 128 * 2**20
 _MOST_ITEMS = 512
+# top tokens that a target's terms name
+_TOP_TOKENS = 64
+# rows of the head that its spectrum is taken of
+_SAMPLED_ROWS = 16384
+# share of the mean eigenvalue that is added to each, so that no direction is taken for flat
+_DAMPING = 0.01
 # evaluations take the product with the head in float32
 _LOGIT_ROUNDING = torch.finfo(torch.float32).eps
 # recovered states leave the ball by one rounding where the norm is sound, by hundreds before a floor is in danger
@@ -30,10 +36,12 @@ class TargetTerms:
 
     moments: Float64[Tensor, "item dim"]  #: of p, pulled back to the normalised state
     constant: Float64[Tensor, " item"]  #: <p, c> + H(p), with c the logits at state zero
+    tokens: Int64[Tensor, "item top"]  #: the most likely tokens of p
+    token_probs: Float64[Tensor, "item top"]
 
     def rows(self, which: Tensor) -> "TargetTerms":
         """Some of the targets."""
-        return TargetTerms(self.moments[which], self.constant[which])
+        return TargetTerms(self.moments[which], self.constant[which], self.tokens[which], self.token_probs[which])
 
 
 class OutputHead:
@@ -140,18 +148,41 @@ class OutputHead:
 
     def terms(self, log_p: Tensor) -> TargetTerms:
         """What the objective needs of targets ``[item, vocab]``, log-probabilities of any floating dtype."""
-        moments, constant = [], []
+        parts = []
         for part in log_p.split(_MOST_ITEMS // 8):
             log_part = normalize_log_probs(double(part))
             p = log_part.exp()
             features = p.new_zeros(len(p), self._weight.shape[1])
             offset = -(p * log_part.masked_fill(p == 0, 0.0)).sum(1)
             for columns, weight, bias in self._blocks():
-                features += (pad_rows(p[:, columns]) @ weight)[: len(p)]
-                offset += p[:, columns] @ bias
-            moments.append(self._pull_back(features))
-            constant.append(offset + features @ self._shift)
-        return TargetTerms(torch.cat(moments), torch.cat(constant))
+                padded = pad_rows(p[:, columns])
+                features += (padded @ weight)[: len(p)]
+                offset += (padded @ bias)[: len(p)]
+            top = p.topk(min(_TOP_TOKENS, p.shape[1]))
+            parts.append((self._pull_back(features), offset + (features * self._shift).sum(1), top.indices, top.values))
+        return TargetTerms(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def rows(self, tokens: Int64[Tensor, "item top"]) -> tuple[Tensor, Tensor]:
+        """Gradients of tokens' logits with respect to the state, ``[item, top, dim]``, and the logits at state zero."""
+        weight = double(self._weight[tokens.to(self._weight.device)])
+        offsets = weight @ self._shift + double(self._bias[tokens.to(self._bias.device)])
+        return self._pull_back(weight), offsets
+
+    @cached_property
+    def spectrum(self) -> tuple[Float64[Tensor, " free"], Float64[Tensor, "dim free"]]:
+        """The covariance of the head's rows: its eigenvalues, slightly raised, and its eigenvectors, a column each.
+
+        Of a part of the rows, spread over the vocabulary, where those are many. The eigenvectors span all states that
+        the norm gives: where it centres them, they have mean zero.
+        """
+        sample = self._weight[:: -(-len(self._weight) // _SAMPLED_ROWS)]
+        covariance = torch.cov(self._pull_back(double(sample)).T, correction=0)
+        if self.centred:
+            covariance += (1.0 + covariance.trace()) / self.dim  # the direction that is left out has the largest one
+        values, vectors = torch.linalg.eigh(covariance)
+        free = self.dim - self.centred
+        values, vectors = values[:free].clamp_min(0.0), vectors[:, :free]
+        return (values + _DAMPING * values.mean()).clamp_min(1e-12), vectors
 
     def kl_and_gradient(
         self, u: Float64[Tensor, "item dim"], terms: TargetTerms, products: torch.dtype = torch.float64

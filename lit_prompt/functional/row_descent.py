@@ -12,6 +12,7 @@ from lit_prompt.functional.row_loop import State, go_on_always, until_done
 
 _SUFFICIENT = 1e-4
 _MOST_CUTS = 40
+_CUTS = (0.1, 0.5)
 # float32 ends a little below the tolerance, so that the first float64 evaluation is mostly the last
 _FLOAT32_SHARE = 0.9
 # relative error of values, in units of the products' rounding
@@ -90,27 +91,26 @@ def descend(
 def backtrack(
     problems: Problems,
     rows: Rows,
-    trial: Callable[[Tensor, Tensor], Tensor],
-    length: Float64[Tensor, " row"],
-    ceiling: Float64[Tensor, " row"],
-    cut: float,
+    direction: Float64[Tensor, "row dim"],
 ) -> Rows:
-    """Multiplies step lengths by ``cut`` until each step lowers its value enough below the ceiling (Armijo's rule).
+    """Steps along descent directions, shortened until each lowers its value enough (Armijo's rule).
 
-    ``trial`` takes row numbers and step lengths, and gives the points they lead to. Returns the rows after the step;
-    those for which no length will do are left where they are.
+    A step that is too long becomes as long as the parabola through what is known says, within bounds. Returns the rows
+    after the step; those for which no length will do are left where they are.
     """
-    length = length.clone()
-    point = trial(torch.arange(len(length), device=length.device), length)
+    length = torch.ones_like(rows.value)
+    point = rows.point + direction
     _, _, value, gradient = problems.rows(rows.problem, point)
-    allowance = _ROUNDINGS * torch.finfo(problems.products).eps * ceiling.abs().clamp_min(1.0)
+    allowance = _ROUNDINGS * torch.finfo(problems.products).eps * rows.value.abs().clamp_min(1.0)
+    slope = (rows.gradient * direction).sum(1).clamp_max(0.0)
     for _ in range(_MOST_CUTS):
-        slope = (rows.gradient * (point - rows.point)).sum(1).clamp_max(0.0)
-        high = (~(value <= ceiling + _SUFFICIENT * slope + allowance)).nonzero().flatten()
+        promised, change = length * slope, value - rows.value
+        high = (~(change <= _SUFFICIENT * promised + allowance)).nonzero().flatten()
         if len(high) == 0:
             break
+        cut = (-promised / (2.0 * (change - promised)))[high].nan_to_num(nan=0.0).clamp(*_CUTS)
         length[high] *= cut
-        point[high] = trial(high, length[high])
+        point[high] = rows.point[high] + length[high].unsqueeze(1) * direction[high]
         _, _, value[high], gradient[high] = problems.rows(rows.problem[high], point[high])
     else:
         point[high], value[high], gradient[high] = rows.point[high], rows.value[high], rows.gradient[high]

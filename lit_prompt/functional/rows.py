@@ -10,12 +10,29 @@ from torch import Tensor
 # 12 rows or more give every row bit for bit the same result, fewer do not). Adam amplifies such differences to 1e-3
 # nats within some hundred steps, so smaller batches are padded.
 MIN_ROWS = 16
+# kernels for float64 take rows by so many and treat the last ones otherwise
+_DOUBLE_ROWS = 8
 
 
 def pad_rows(x: Tensor, rows: int = MIN_ROWS) -> Tensor:
-    """Repeats the first item, where there is one, until there are ``rows``: ``[item, ...]`` to ``[row, ...]``."""
+    """Repeats the first item, where there is one, until there are ``rows``: ``[item, ...]`` to ``[row, ...]``.
+
+    In float64 until their number is a multiple of eight, too.
+    """
+    if x.dtype == torch.float64:
+        rows = max(rows, -(-len(x) // _DOUBLE_ROWS) * _DOUBLE_ROWS)
     missing = rows - x.shape[0] if len(x) else 0
     return x if missing <= 0 else torch.cat([x, x[:1].expand(missing, *x.shape[1:])])
+
+
+def matrix_times(matrix: Tensor, x: Tensor) -> Tensor:
+    """Products of a matrix ``[row, a, b]`` and a vector ``[row, b]`` of each row: ``[row, a]``.
+
+    A row that is alone would take another kernel, too, so it gets company.
+    """
+    if len(x) == 1:
+        return matrix_times(matrix.expand(2, -1, -1), x.expand(2, -1))[:1]
+    return torch.bmm(matrix, x.unsqueeze(2)).squeeze(2)
 
 
 @contextmanager

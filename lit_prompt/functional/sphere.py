@@ -7,11 +7,14 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from lit_prompt.functional.curvature import Curvature
 from lit_prompt.functional.floor import Floor
 from lit_prompt.functional.lbfgs import lbfgs
+from lit_prompt.functional.low_rank import LowRankMatrix
 from lit_prompt.functional.output_head import OutputHead, TargetTerms
-from lit_prompt.functional.row_descent import Descent, Problems, in_two_precisions
+from lit_prompt.functional.row_descent import Descent, Problems, Rows, in_two_precisions
 from lit_prompt.functional.row_loop import go_on_always
+from lit_prompt.functional.rows import matrix_times
 
 # a point of the ball this close to its boundary counts as lying on it
 _ON_BOUNDARY = 1e-6
@@ -41,8 +44,8 @@ def kl_on_sphere(
 
     The search starts at the ball's solution (``floor``), projected onto the sphere. Where that solution lies on the
     ball's boundary, it solves both problems; elsewhere the problem is not convex and is searched from a random start,
-    too, unless the KL is at most the tolerance already. A search ends when the gradient along the sphere, times the
-    radius, is at most ``tolerance`` nats, or where ``go_on``, told how many targets are left, says no.
+    too, unless the KL is at most the tolerance already. A search ends when the KL, or the gradient along the sphere
+    times the radius, is at most ``tolerance`` nats, or where ``go_on``, told how many targets are left, says no.
     """
     generator = torch.Generator().manual_seed(0)
     # every target gets the same random directions: its result must not depend on the other targets
@@ -52,7 +55,7 @@ def kl_on_sphere(
     kl, point, steps = found.value.clone(), found.point.clone(), found.steps.clone()
     within = ((norm.squeeze(1) < head.radius * (1.0 - _ON_BOUNDARY)) & (kl > tolerance)).nonzero().flatten()
     if len(within):
-        coarse = _descend(head, terms.rows(within), other.expand(len(within), -1), _COARSE * tolerance, go_on)
+        coarse = _descend(head, terms.rows(within), other.repeat(len(within), 1), _COARSE * tolerance, go_on)
         steps[within] += coarse.steps
         lower = coarse.value < kl[within]
         rows = within[lower]
@@ -66,29 +69,34 @@ def kl_on_sphere(
 def _descend(
     head: OutputHead, terms: TargetTerms, start: Tensor, tolerance: float, go_on: Callable[[int], bool]
 ) -> Descent:
-    """Descends along the sphere from a start ``[item, dim]`` for each target.
-
-    L-BFGS over the directions of free vectors. (Projected spectral gradients, which are the fastest over the ball, take
-    twice its steps here: the hard cases are ill-conditioned ones.)
-    """
+    """Descends along the sphere from a start ``[item, dim]`` for each target: L-BFGS over the directions of vectors."""
     radius = head.sphere_radius
+    curvature = Curvature(head, terms)
 
     def on_sphere(x: Tensor) -> tuple[Tensor, Tensor]:
-        x = head.centre(x)
         scale = radius / x.norm(dim=1, keepdim=True).clamp_min(1e-30)
         return x * scale, scale
 
-    def along_sphere(x: Tensor, _: Tensor, gradient: Tensor) -> Tensor:
-        return head.centre(x).norm(dim=1) * gradient.norm(dim=1)
+    def along(u: Tensor, x: Tensor) -> Tensor:
+        """The part of vectors ``[row, dim, k]`` that lies along the sphere at some of its points ``[row, dim]``."""
+        return x - u.unsqueeze(2) * matrix_times(x.mT, u).unsqueeze(1) / radius**2
+
+    def gap(x: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+        return torch.minimum(x.norm(dim=1) * gradient.norm(dim=1), value.clamp_min(0.0))
 
     def objective(x: Tensor, rows: Tensor, products: torch.dtype) -> tuple[Tensor, Tensor]:
         u, scale = on_sphere(x)
-        kl, gradient = head.kl_and_gradient(u, terms.rows(rows), products)
-        return kl, scale * (gradient - (gradient * u).sum(1, keepdim=True) * u / radius**2)
+        kl, gradient = head.kl_and_gradient(curvature.from_basis(u), terms.rows(rows), products)
+        return kl, scale * along(u, curvature.to_basis(gradient).unsqueeze(2)).squeeze(2)
+
+    def model(rows: Rows) -> LowRankMatrix:
+        u, scale = on_sphere(rows.point)
+        found = curvature.at(rows.problem, u, rows.value, rows.gradient / scale)
+        return found._replace(factor=along(u, found.factor))
 
     def method(problems: Problems, start: Tensor) -> Descent:
-        return lbfgs(problems, on_sphere(start)[0])
+        return lbfgs(problems, on_sphere(start)[0], model)
 
-    problems = Problems(objective, along_sphere, tolerance, _MOST_STEPS, go_on=go_on)
-    found = in_two_precisions(method, problems, start, head.float32_gap)
-    return replace(found, point=on_sphere(found.point)[0])
+    problems = Problems(objective, gap, tolerance, _MOST_STEPS, go_on=go_on)
+    found = in_two_precisions(method, problems, curvature.to_basis(start), head.float32_gap)
+    return replace(found, point=curvature.from_basis(on_sphere(found.point)[0]))
