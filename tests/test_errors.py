@@ -293,7 +293,8 @@ def run(cli, workdir, tiny_lm):
 
 def test_checkpoint_of_another_lm(fails, run, make_lm):
     other = make_lm("llama", seed=1)
-    assert "the checkpoint belongs to another LM" in fails("test", "--run", run, "--lm", other)
+    assert "the checkpoint belongs to another LM" in fails("fit", "--run", run, "--lm", other)
+    assert "has found soft prompts" in fails("test", "--run", run, "--lm", other)
 
 
 def test_checkpoint_of_other_targets(fails, workdir, run):

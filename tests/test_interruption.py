@@ -18,7 +18,7 @@ from lit_prompt.data.families import EntropyMatched
 from lit_prompt.functional import OutputHead
 from lit_prompt.lm import FrozenLM
 from lit_prompt.models.baselines import Baselines
-from lit_prompt.models.evaluation import Evaluator
+from lit_prompt.models.evaluator import Evaluator
 from lit_prompt.pretrain import CausalLMTraining
 from lit_prompt.records.table_format import TableFormat
 from lit_prompt.report import page

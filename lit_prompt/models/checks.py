@@ -17,6 +17,7 @@ from lit_prompt.errors import InputError
 
 if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
+    from lit_prompt.models.evaluated import EvaluatedModule
 
 _LIMITED = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 _STOPPING = (BatchSizeFinder, EarlyStopping, LearningRateFinder, StochasticWeightAveraging)
@@ -24,7 +25,7 @@ _log = logging.getLogger(__name__)
 _COUNTS = ("length", "steps", "restarts", "patience", "max_forward_passes")
 
 
-def check_settings(module: "PromptModule", stage: str) -> None:
+def check_settings(module: "EvaluatedModule", stage: str) -> None:
     """Checks a module's settings and its trainer before anything is loaded."""
     trainer = module.trainer
     if not isinstance(getattr(trainer, "datamodule", None), TargetDataModule):
