@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import lightning as L
 import pyarrow as pa
 
 from lit_prompt.data.run_folder import checkpoint_run, run_folder
-from lit_prompt.files import free_path, newest
+from lit_prompt.files import add_file, newest
 from lit_prompt.models import PromptModule
 from lit_prompt.models.evaluated import EvaluatedModule
 from lit_prompt.models.prompt_texts import prompt_texts
@@ -88,18 +89,16 @@ class ResultWriter(EvaluationCallback):
 
     def _write(self, module: EvaluatedModule, table: pa.Table, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        say(f"results   {RESULTS.write(table, free_path(folder, 'results.parquet'))}")
+        say(f"results   {add_file(folder, 'results.parquet', partial(RESULTS.write, table))}")
         if isinstance(module, PromptModule):
             chosen = [restart for part in self.found for restart in part["best_restart"]]
             say(f"prompts   {_save_prompts(module, chosen, folder)[0]}")
-        picture = free_path(folder, "kl_vs_entropy.png")
         title = f"{method_label(module.method)} prompts, {Path(module.lm_path).name}"
-        kl_against_entropy({title: grouped(table.to_pylist(), itemgetter("family"))}).savefig(picture)
-        say(f"picture   {picture}")
+        picture = kl_against_entropy({title: grouped(table.to_pylist(), itemgetter("family"))})
+        say(f"picture   {add_file(folder, 'kl_vs_entropy.png', picture.savefig)}")
         if few := _token_records(self.found):
-            bars = free_path(folder, "target_against_reached.png")
-            target_against_reached(few).savefig(bars)
-            say(f"bars      {bars}")
+            bars = target_against_reached(few)
+            say(f"bars      {add_file(folder, 'target_against_reached.png', bars.savefig)}")
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes and prints the token records."""
@@ -109,8 +108,8 @@ class ResultWriter(EvaluationCallback):
         if (run := run_folder(trainer)) is not None:
             folder = run / pl_module.subfolder
             folder.mkdir(parents=True, exist_ok=True)
-            path = free_path(folder, "predictions.parquet")
-            say(f"predictions   {PREDICTIONS.write(PREDICTIONS.table(records), path)}")
+            write = partial(PREDICTIONS.write, PREDICTIONS.table(records))
+            say(f"predictions   {add_file(folder, 'predictions.parquet', write)}")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Says what to do next."""
@@ -181,9 +180,10 @@ def _save_prompts(module: PromptModule, restarts: Sequence[int], folder: Path) -
     last = newest(folder, "prompts.safetensors")
     if last is not None and same_prompts(last, prompts, about):
         return [path for file in files if (path := newest(folder, file.name)) is not None]
-    written = [write_prompts(prompts, about, free_path(folder, files[0].name))]
+    written = [add_file(folder, files[0].name, partial(write_prompts, prompts, about))]
     if len(files) > 1:
         ids = [prompts[names[i]].tolist() for i in searched]
         texts = prompt_texts(module.contexts, module.data.targets.batch(searched), ids)
-        written.append(write_texts(zip(prompts, texts, ids, strict=True), free_path(folder, files[1].name)))
+        rows = list(zip(prompts, texts, ids, strict=True))
+        written.append(add_file(folder, files[1].name, partial(write_texts, rows)))
     return written
