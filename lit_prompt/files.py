@@ -8,6 +8,10 @@ import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from lit_prompt.errors import InputError
+
+BYTE_ORDER_MARK = "\ufeff"
+
 
 @contextlib.contextmanager
 def replaced_whole(path: Path) -> Iterator[Path]:
@@ -54,6 +58,21 @@ def _claimed(folder: Path, name: str) -> Path:
             path.touch(exist_ok=False)
             return path
     raise AssertionError
+
+
+def refuse_utf16(path: Path, start: bytes) -> None:
+    """Refuses a text that is UTF-16 or UTF-32, as some programs save it: every text here is UTF-8.
+
+    Args:
+        path: its file.
+        start: what it begins with, 4 bytes or more.
+
+    Raises:
+        InputError: if it is.
+    """
+    # a mark of the byte order, or a zero in one of the first characters
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in start[:4]:
+        raise InputError(f"{path}: is UTF-16, not UTF-8 text; save it as UTF-8")
 
 
 def newest(folder: Path, name: str) -> Path | None:

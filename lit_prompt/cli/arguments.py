@@ -9,6 +9,7 @@ from typing import Any
 from lit_prompt.cli.former_keys import add_former_defaults, update_former_settings
 from lit_prompt.cli.parser import CommandParser, user_path
 from lit_prompt.errors import InputError
+from lit_prompt.files import refuse_utf16
 
 #: A run's saved settings, in its folder.
 CONFIG_FILE = "config.yaml"
@@ -95,7 +96,9 @@ def _settings(path: Path, of_run: bool = False) -> dict[str, Any]:
     from lit_prompt.cli.yaml_text import read_yaml
 
     try:
-        settings = read_yaml(path.read_text(encoding="utf-8-sig"))
+        content = path.read_bytes()  # at once, as it may be a pipe
+        refuse_utf16(path, content)
+        settings = read_yaml(content.decode("utf-8-sig"))
         if not isinstance(settings, dict):
             raise InputError(f"--config: {path} holds no settings; see configs/demo.yaml")
         if notes := update_former_settings(settings):

@@ -98,6 +98,10 @@ class PromptCLI(RunCLI):
         say(f"device    {trainer.strategy.root_device}")
         return trainer
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        self.model.check(self.trainer, subcommand)  # before targets are built
+        super()._run_subcommand(subcommand)
+
     def before_test(self) -> None:
         """Puts the prompts' texts in place of what was searched, where another LM is named than the run's."""
         if self._run_folder is None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from lit_prompt.data.run_folder import run_folder
 from lit_prompt.lm import FrozenLM
 from lit_prompt.models.checkpoint import read_contents, write_contents
-from lit_prompt.models.checks import check_fit, check_found_any, check_settings, check_targets
+from lit_prompt.models.checks import check_fit, check_found_any, check_targets
 from lit_prompt.models.chunk import chunks_to_search, store_chunk
 from lit_prompt.models.ended_chunks import EndedChunks
 from lit_prompt.models.evaluated import EvaluatedModule
@@ -68,11 +68,6 @@ class PromptModule(EvaluatedModule):
     @abstractmethod
     def chunk_state(self) -> dict[str, Any]:
         """Where the search of the present chunk stands: all that more steps of it need."""
-
-    def setup(self, stage: str) -> None:
-        """Refuses what would change results silently."""
-        check_settings(self, stage)
-        self.data = self.trainer.datamodule  # type: ignore[attr-defined]
 
     def configure_model(self) -> None:
         """Loads the LM, once."""

@@ -9,6 +9,7 @@ import lightning as L
 from lit_prompt.data import TargetBatch
 from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.lm import FrozenLM
+from lit_prompt.models.checks import check_settings, checked_data
 from lit_prompt.models.evaluation import Evaluation
 from lit_prompt.models.floors import FloorOptions, Floors, floors_of_run
 from lit_prompt.objectives import Objective
@@ -38,6 +39,19 @@ class EvaluatedModule(L.LightningModule, ABC):
     def floors(self) -> Floors:
         """Floors of the LM; made when they are first asked for, as the trainer knows its checkpoint then."""
         return floors_of_run(self.lm, self.trainer, self.floor_options)
+
+    def check(self, trainer: L.Trainer, stage: str) -> None:
+        """Refuses settings that are wrong by themselves, before targets are built and the LM is loaded.
+
+        Raises:
+            InputError: if one is.
+        """
+        check_settings(self, trainer, stage)
+
+    def setup(self, stage: str) -> None:
+        """Refuses what would change results silently."""
+        self.check(self.trainer, stage)
+        self.data = checked_data(self.trainer)
 
     def on_validation_start(self) -> None:
         """Refuses to evaluate nothing."""

@@ -11,7 +11,6 @@ from lit_prompt.data import TargetBatch
 from lit_prompt.functional import kl_divergence, normalize_log_probs
 from lit_prompt.functional.precision import double
 from lit_prompt.lm import FrozenLM
-from lit_prompt.models.checks import check_settings
 from lit_prompt.models.evaluated import EvaluatedModule
 from lit_prompt.models.evaluation import Evaluation
 from lit_prompt.models.floors import excess_columns
@@ -43,11 +42,6 @@ class PastedPrompts(EvaluatedModule):
         self.results = texts
         self.lm = lm
         self._around = search.before, search.after
-
-    def setup(self, stage: str) -> None:
-        """Refuses what would change results silently."""
-        check_settings(self, stage)
-        self.data = self.trainer.datamodule  # type: ignore[attr-defined]
 
     def configure_model(self) -> None:
         """Reads the texts around the prompts as the LM does."""
