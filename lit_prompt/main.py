@@ -80,7 +80,7 @@ def main(args: Sequence[str] | None = None) -> None:
         with signals_taken(command), shown_errors(command):
             _run(*map(as_utf8, words))
     except SystemExit as stop:
-        if args is None and stop.code in (128 + number for number in SIGNALS):
+        if args is None and stop.code in {128 + number for number in SIGNALS}:
             end_at_once(int(stop.code or 0))
         raise
 
