@@ -52,6 +52,7 @@ examples:
   lit_prompt fit --config configs/demo.yaml
   lit_prompt test --run logs/demo/version_0
   lit_prompt fit --config configs/hard.yaml
+  lit_prompt test --run logs/hard/version_0 --lm gpt2    # its prompts' texts on another LM
   lit_prompt fit --config configs/lift.yaml
   lit_prompt floor --config configs/demo.yaml
   lit_prompt fit --config configs/demo.yaml --lm gpt2 --model.steps 200

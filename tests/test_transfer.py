@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -117,11 +118,10 @@ def test_the_kl_of_named_targets_is_that_of_the_pasted_text(other, cli, searched
         assert row["prompt_text"] == own[name]["prompt_text"]
         assert row["lm"] == str(other)
         assert row["method"] == "gcg"
-        # both KLs stand side by side
-        assert f"{own[name]['kl']:.3f}" in said
-        assert f"{row['kl']:.3f}" in said
+        shown = " +".join(f"{value:.3f}" for value in (row["entropy"], own[name]["kl_text"], row["kl"]))
+        assert re.search(f"^ {name} +{shown} ", said, re.MULTILINE)  # both KLs stand side by side
     assert rows["my/own"]["context_before"] == "Shall we go?"
-    assert f"Prompts found on tales-llama, tested on {other.name}" in said
+    assert f"Prompts found on tales-llama, tested on {other.name}" in " ".join(said.split())
 
 
 def test_dense_targets_of_the_same_tokenizer_stay_as_they_are(cli, searched):

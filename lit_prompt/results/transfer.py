@@ -26,17 +26,18 @@ def side_by_side(own: Sequence[Row], other: Sequence[Row]) -> Table:
 
     Args:
         own: result records of the run itself.
-        other: those on the other LM, one at least; targets that have none of the first are left out.
+        other: those on the other LM, one at least; targets that lack either are left out.
     """
-    kls = {row["target_id"]: row["kl"] if row["kl_text"] is None else row["kl_text"] for row in own}
-    rows = [row | {"kl_own": kls[row["target_id"]]} for row in other if kls.get(row["target_id"]) is not None]
+    found = [row for row in own if row["kl"] is not None]
+    kls = {row["target_id"]: row["kl"] if row["kl_text"] is None else row["kl_text"] for row in found}
+    tested = (row for row in other if row["kl"] is not None and row["target_id"] in kls)
+    rows = [row | {"kl_own": kls[row["target_id"]]} for row in tested]
     names = [Path(each[0]["lm"]).name for each in (own, other)]
     if names[0] == names[1]:
         names = [f"{name} ({each[0]['lm_fingerprint'][:8]})" for name, each in zip(names, (own, other), strict=True)]
-    columns = {f"KL on {name}": quantile(column) for name, column in zip(names, ("kl_own", "kl"), strict=True)}
-    columns["no prompt there"] = quantile("kl_unprompted")
-    caption = f"no prompt there: the KL on {names[1]} unprompted"
-    if len(rows) < len(own):
-        caption += f"; {len(own) - len(rows)} of {len(own)} targets could not be carried over or tested"
+    columns = {"own LM": quantile("kl_own"), "other LM": quantile("kl"), "no prompt": quantile("kl_unprompted")}
+    caption = "no prompt: the other LM's KL unprompted"
+    if len(rows) < len(found):
+        caption += f"; {len(found) - len(rows)} of {len(found)} targets could not be carried over or tested"
     shown = target_table if len(rows) <= MOST_NAMED else entropy_table
     return shown(rows, columns, f"Prompts found on {names[0]}, tested on {names[1]}: KL(target || LM) in nats", caption)

@@ -272,7 +272,7 @@ def test_results_on_other_lms_stand_beside_the_runs_own(make_run, report):
     make_run("a/version_0/on-tales-neox-1234", others, file="results-1.parquet")
     page = report(run)
     assert "hard (gcg) (a/version_0): prompts found on tales-llama, tested on tales-neox" in page.text
-    assert "KL on tales-llama KL on tales-neox no prompt there" in page.text
+    assert "target entropy own LM other LM no prompt" in page.text
     assert "my/die 1.000 0.125 1.625 9.000 my/coin 1.000 0.250 1.750 9.000 median" in page.text
     assert "1 of 3 targets could not be carried over or tested" in page.text
     # they are no results of the run's own
