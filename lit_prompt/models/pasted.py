@@ -47,9 +47,9 @@ class PastedPrompts(EvaluatedModule):
         """Reads the texts around the prompts as the LM does."""
         self.lm_path = self.data.lm
         self.subfolder = folder_on(self.lm_path, self.lm.fingerprint)
-        with torch.device("cpu"):
+        with torch.device("cpu"):  # Lightning makes the trainer's device the default one here
             self.contexts = Contexts(*self._around, self.lm, self.data.vocabulary)
-        self.evaluator = PastedEvaluator(self)
+            self.evaluator = PastedEvaluator(self)
 
 
 class PastedEvaluator(Evaluation[Mapping[str, str]]):
