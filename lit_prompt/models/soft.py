@@ -134,7 +134,7 @@ class SoftPrompt(PromptModule):
             raise InputError("model.init.kind is text, so model.init.text must hold at least one token")
         if self.lift_tolerance is not None:
             self._check_lift(self.lift_tolerance)
-        optimizer_over_slots(self.optimizer, nn.Parameter(torch.zeros(1, 1)))
+        optimizer_over_slots(self.optimizer, nn.Parameter(torch.zeros(1, 1, 1)))
         if self.init.shorter_run is not None:
             prompts_file(self.init.shorter_run, "model.init.shorter_run")
 
