@@ -21,11 +21,11 @@ class InputError(Exception):
 
 
 @contextmanager
-def shown_errors(again: str) -> Iterator[None]:
+def shown_errors(command: str) -> Iterator[None]:
     """Prints the user's mistakes as one line and exits with code 2; other errors keep their traceback.
 
     Args:
-        again: what one does after an interruption, unless that says more.
+        command: what was typed.
 
     Raises:
         SystemExit: with code 2 after a mistake, 130 after Ctrl-C, 143 after SIGTERM.
@@ -42,7 +42,7 @@ def shown_errors(again: str) -> Iterator[None]:
         _exit(f"lit_prompt: error: {cause}", _EXIT_USER)
     except Interrupted as stop:
         ignore_signals()
-        _exit(f"\n{stop.advice or again}", stop.code)
+        _exit(f"\n{stop.last_line(command)}", stop.code)
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise

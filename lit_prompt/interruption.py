@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: they end a command at once or, where that would lose something, as soon as it would not."""
 
+import atexit
 import math
 import os
 import signal
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: Seconds that compiled code may take before a signal does not wait for it.
@@ -26,12 +27,18 @@ class Interrupted(BaseException):
     Attributes:
         code: the exit code, 130 after Ctrl-C and 143 after SIGTERM.
         advice: how to go on; None where the same command is to be given again.
+        kept: what is said of what it has done, where there is no advice.
     """
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.code = 128 + number
         self.advice: str | None = None
+        self.kept = "what was finished is kept"
+
+    def last_line(self, command: str) -> str:
+        """What is said at the end of a command."""
+        return self.advice or f"Interrupted; {self.kept}. Begin again with: {command}"
 
 
 @dataclass
@@ -113,13 +120,20 @@ def ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-@contextmanager
-def signals_taken(advice: str) -> Iterator[None]:
-    """Lets SIGINT and SIGTERM end a command, even where compiled code keeps Python from hearing them.
+def end_at_once(code: int) -> NoReturn:
+    """Ends the process without freeing its memory piece by piece, which takes seconds where an LM is in it.
 
-    Args:
-        advice: what is said in the latter case.
+    What was registered for the end of the process is done.
     """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
+
+
+@contextmanager
+def signals_taken(command: str) -> Iterator[None]:
+    """Lets SIGINT and SIGTERM end a command, even where compiled code keeps Python from hearing them."""
     handlers = take_signals()
     if not handlers:
         yield
@@ -127,7 +141,7 @@ def signals_taken(advice: str) -> Iterator[None]:
     ours, pythons = socket.socketpair()
     pythons.setblocking(False)
     wakeup = signal.set_wakeup_fd(pythons.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(ours, advice), daemon=True).start()
+    threading.Thread(target=_watch, args=(ours, command), daemon=True).start()
     try:
         yield
     finally:
@@ -137,12 +151,13 @@ def signals_taken(advice: str) -> Iterator[None]:
             give_back(handlers)
 
 
-def _watch(signals: socket.socket, advice: str) -> None:
+def _watch(signals: socket.socket, command: str) -> None:
     """Ends the process itself when a signal is not heard in time, unless signals are held."""
     with signals:
         while number := signals.recv(1):
             sent = time.monotonic()
             time.sleep(_PATIENCE)
             if number[0] in SIGNALS and _state.heard < sent - _PATIENCE and not _state.held:
-                print(f"\n{advice}", file=sys.stderr, flush=True)
-                os._exit(128 + number[0])
+                stop = Interrupted(number[0])
+                print(f"\n{stop.last_line(command)}", file=sys.stderr, flush=True)
+                os._exit(stop.code)

@@ -11,7 +11,7 @@ from lit_prompt.cli.arguments import read_arguments
 from lit_prompt.cli.parser import as_utf8, check_command
 from lit_prompt.commands.options import run_command
 from lit_prompt.errors import InputError, shown_errors
-from lit_prompt.interruption import signals_taken
+from lit_prompt.interruption import SIGNALS, end_at_once, signals_taken
 
 USAGE = """\
 usage: lit_prompt COMMAND [--config FILE] [--lm NAME_OR_PATH] [--KEY VALUE ...]
@@ -52,6 +52,7 @@ examples:
   lit_prompt fit --config configs/demo.yaml
   lit_prompt test --run logs/demo/version_0
   lit_prompt fit --config configs/hard.yaml
+  lit_prompt test --run logs/hard/version_0 --lm gpt2    # its prompts' texts on another LM
   lit_prompt fit --config configs/lift.yaml
   lit_prompt floor --config configs/demo.yaml
   lit_prompt fit --config configs/demo.yaml --lm gpt2 --model.steps 200
@@ -75,9 +76,14 @@ def main(args: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a table must not fail for a character of some token
     words = list(sys.argv[1:] if args is None else args) or ["help"]
-    again = f"Interrupted; what was finished is kept. Begin again with: {shlex.join(['lit_prompt', *words])}"
-    with signals_taken(again), shown_errors(again):
-        _run(*map(as_utf8, words))
+    command = shlex.join(["lit_prompt", *words])
+    try:
+        with signals_taken(command), shown_errors(command):
+            _run(*map(as_utf8, words))
+    except SystemExit as stop:
+        if args is None and stop.code in {128 + number for number in SIGNALS}:
+            end_at_once(int(stop.code or 0))
+        raise
 
 
 def _run(command: str, *options: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lit_prompt.callbacks.checkpoint import SearchCheckpoint
+from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.lm import FrozenLM
 from lit_prompt.main import main
 
@@ -222,6 +223,42 @@ def test_bad_configs(fails, workdir, text, expected):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        (CONFIG.replace("length: 3", "length: 0"), "model.length is 0"),
+        (CONFIG.replace("length: 3", "max_norm: -1"), "model.max_norm is -1"),
+        (CONFIG.replace("length: 3", "lift_tolerance: 0.1"), "set model.init.kind to lift"),
+        (CONFIG.replace("length: 3", "init: {kind: text}"), "model.init.text must hold at least one token"),
+        (CONFIG.replace("length: 3", "init: {shorter_run: gone}"), "model.init.shorter_run: gone holds no prompts"),
+        (CONFIG.replace("length: 3", "optimizer: {class_path: torch.optim.SparseAdam}"), "use torch.optim.Adam"),
+        (CONFIG.replace("OneHot", "FromFile").replace("count: 4", "path: x.csv, tolerance: -1"), "tolerance is -1"),
+        (CONFIG.replace("OneHot", "FromLM").replace("count: 4", "count: 0"), "family lm: count is 0"),
+        (CONFIG.replace("OneHot", "Dirichlet").replace("count: 4", "concentrations: [0]"), "concentration 0 is not"),
+        (CONFIG + "trainer: {precision: 64}\n", "trainer.precision must stay 32-true"),
+        (CONFIG + "trainer: {max_epochs: 0}\n", "trainer.max_epochs is 0"),
+        (HARD.replace("length: 3", "fluency: -1"), "model.fluency is -1"),
+        (HARD.replace("length: 3", "max_seconds: 0"), "model.max_seconds is 0"),
+        (HARD.replace("length: 3", "start: {kind: soft}"), "model.start.soft_run must name the folder"),
+        (HARD.replace("length: 3", "start: {kind: soft, soft_run: gone}"), "model.start.soft_run: gone holds no"),
+        (HARD.replace("length: 3", "start: {shorter_run: gone}"), "model.start.shorter_run: gone holds no prompts"),
+    ],
+)  # fmt: skip
+def test_what_settings_tell_is_refused_before_anything_takes_long(fails, workdir, monkeypatch, text, expected):
+    def too_late(*args, **kwargs):
+        raise AssertionError("targets are built")
+
+    monkeypatch.setattr(TargetDataModule, "build", too_late)
+    monkeypatch.setattr(FrozenLM, "load", too_late)
+    (workdir / "bad.yaml").write_text(text)
+    assert expected in fails("fit", "--config", "bad.yaml")
+
+
+def test_a_config_in_utf_16(fails, workdir):
+    (workdir / "bad.yaml").write_text(CONFIG, encoding="utf-16")
+    assert "bad.yaml: is UTF-16, not UTF-8 text; save it as UTF-8" in fails("fit", "--config", "bad.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
         (HARD.replace("SharedSearch", "SharedSerch"), "no class 'SharedSerch'; did you mean 'SharedSearch'?"),
         (HARD.replace("width", "widht"), "SharedSearch has no key 'widht'; did you mean 'width'?"),
         (HARD.replace("width: 4", "width: 0"), "model.searcher width is 0; it must be at least 1"),
@@ -293,7 +330,8 @@ def run(cli, workdir, tiny_lm):
 
 def test_checkpoint_of_another_lm(fails, run, make_lm):
     other = make_lm("llama", seed=1)
-    assert "the checkpoint belongs to another LM" in fails("test", "--run", run, "--lm", other)
+    assert "the checkpoint belongs to another LM" in fails("fit", "--run", run, "--lm", other)
+    assert "has found soft prompts" in fails("test", "--run", run, "--lm", other)
 
 
 def test_checkpoint_of_other_targets(fails, workdir, run):

@@ -1,8 +1,11 @@
 """Files that are whole or not there, and names that are free."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 
-from lit_prompt.files import free_path, replaced_whole
+from lit_prompt.files import add_file, replaced_whole
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -34,18 +37,36 @@ def test_a_failure_leaves_what_was_there(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_free_path_never_names_what_exists(tmp_path):
-    found = []
-    for _ in range(4):
-        path = free_path(tmp_path, "results.parquet")
-        assert not path.exists()
-        path.touch()
-        found.append(path.name)
-    assert found == ["results.parquet", "results-1.parquet", "results-2.parquet", "results-3.parquet"]
+def test_a_file_that_is_added_takes_no_name_that_exists(tmp_path):
+    names = [add_file(tmp_path, "results.parquet", lambda path: path.write_text("x")).name for _ in range(3)]
+    assert names == ["results.parquet", "results-1.parquet", "results-2.parquet"]
+    assert add_file(tmp_path, "results.png", lambda path: path.write_text("x")).name == "results.png"
+    (tmp_path / "results-3.parquet").mkdir()
+    assert add_file(tmp_path, "results.parquet", lambda path: path.write_text("x")).name == "results-4.parquet"
 
 
-def test_free_path_does_not_confuse_names(tmp_path):
-    (tmp_path / "results.parquet").touch()
-    assert free_path(tmp_path, "results.png").name == "results.png"
-    (tmp_path / "results-1.parquet").mkdir()
-    assert free_path(tmp_path, "results.parquet").name == "results-2.parquet"
+def test_files_that_are_added_together_get_a_name_each(tmp_path):
+    together = Barrier(8)
+
+    def add(number):
+        found = []
+        for _ in range(40):
+            together.wait()
+            found.append(add_file(tmp_path, "results.parquet", lambda path: path.write_text(str(number))))
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(add, range(8)))
+    assert len({path for mine in found for path in mine}) == 8 * 40
+    assert all(path.read_text() == str(number) for number, mine in enumerate(found) for path in mine)
+    assert len([*tmp_path.iterdir()]) == 8 * 40
+
+
+def test_a_file_that_could_not_be_written_takes_no_name(tmp_path):
+    def run_out_of_space(path):
+        path.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        add_file(tmp_path, "results.parquet", run_out_of_space)
+    assert not [*tmp_path.iterdir()]

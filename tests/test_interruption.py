@@ -14,11 +14,14 @@ import torch
 from safetensors.torch import load_file
 
 from lit_prompt.callbacks.curves import KLCurves
+from lit_prompt.data import target_set
 from lit_prompt.data.families import EntropyMatched
 from lit_prompt.functional import OutputHead
 from lit_prompt.lm import FrozenLM
+from lit_prompt.models import floors
 from lit_prompt.models.baselines import Baselines
-from lit_prompt.models.evaluation import Evaluator
+from lit_prompt.models.evaluator import Evaluator
+from lit_prompt.models.floors import Floors
 from lit_prompt.pretrain import CausalLMTraining
 from lit_prompt.records.table_format import TableFormat
 from lit_prompt.report import page
@@ -177,11 +180,11 @@ def test_every_other_command_is_ended_at_once(interrupted, cli, workdir, tiny_lm
     (workdir / "run.yaml").write_text(CONFIGS["gcg"])
     with (
         signal_at(Baselines, "columns", call=0) as baselines,
-        signal_at(OutputHead, "kl_and_gradient", call=0) as floors,
+        signal_at(OutputHead, "kl_and_gradient", call=0) as solved,
     ):
         cli("fit", "--config", "run.yaml", "--lm", tiny_lm)
     assert not baselines  # what takes long is left to test
-    assert not floors
+    assert not solved
     run = Path("logs/run/version_0")
     before = sorted(run.iterdir())
     for owner, name, call, command in (
@@ -204,8 +207,31 @@ def test_every_other_command_is_ended_at_once(interrupted, cli, workdir, tiny_lm
     cli(*report)
     settings = ["--config", "run.yaml", "--lm", tiny_lm]
     interrupted(OutputHead, "kl_and_gradient", "floor", *settings, "--tolerance", 1e-6, call=4)
-    interrupted(EntropyMatched, "targets", "targets", "build", *settings, "--out", "made")
-    assert not (workdir / "made").exists()
+    build = ["targets", "build", *settings, "--out", "made/here"]
+    again = shlex.join(map(str, ["lit_prompt", *build]))
+    # before any target is there, and when all are but for the last words
+    for owner, name in ((EntropyMatched, "targets"), (target_set, "_write_info")):
+        last = interrupted(owner, name, *build)
+        assert last == f"Interrupted; no target was written to made/here. Begin again with: {again}"
+        assert not [*(workdir / "made").iterdir()]
+
+
+def test_floors_that_are_certified_are_kept(interrupted, cli, workdir, tiny_lm, monkeypatch):
+    monkeypatch.setattr(floors, "_ELEMENTS_TOGETHER", 16 * 320)
+    text = FAMILIES.replace("chunk_size: 3", "chunk_size: 64").replace("per_entropy: 2", "per_entropy: 14")
+    (workdir / "run.yaml").write_text(text)
+    floor = ["floor", "--config", "run.yaml", "--lm", tiny_lm]
+    with signal_at(Floors, "_solve", call=0) as parts:
+        cli(*floor, "--logs", "whole")
+    assert len(parts) == 3
+    interrupted(Floors, "_solve", *floor, call=3)
+    (path,) = Path("logs/floors").iterdir()
+    assert pq.read_table(path).num_rows == 32
+    with signal_at(Floors, "_solve", call=0) as parts:
+        cli(*floor)
+    assert len(parts) == 1
+    found = [pq.read_table(f"{logs}/run/floors.parquet").to_pylist() for logs in ("whole", "logs")]
+    assert found[0] == found[1]
 
 
 def test_shortest_goes_on_from_the_lengths_that_it_has(interrupted, cli, workdir, tiny_lm):
@@ -252,6 +278,25 @@ def test_a_process_ends_with_the_signals_code_while_it_imports(workdir, tiny_lm)
     assert "Traceback" not in said
 
 
+def test_a_process_ends_at_once_and_does_what_was_registered():
+    script = """
+import atexit, sys, threading, time, lit_prompt.main as command
+from lit_prompt.interruption import Interrupted
+def run(*words):
+    raise Interrupted(15)
+command._run = run
+threading.Thread(target=time.sleep, args=(600,)).start()  # Python would wait for it
+atexit.register(print, "registered")
+sys.argv = ["lit_prompt", "fit", "a b"]
+print("begun")
+command.main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 143
+    assert done.stdout.splitlines() == ["begun", "registered"]
+    assert done.stderr.strip() == "Interrupted; what was finished is kept. Begin again with: lit_prompt fit 'a b'"
+
+
 def test_a_second_ctrl_c_changes_nothing(workdir, tiny_lm):
     (workdir / "run.yaml").write_text(SOFT)
     settings = ["--model.steps", 10**6, "--checkpoint.every_n_steps", 5, "--model.kl_tolerance", 0]
@@ -282,4 +327,4 @@ with signals_taken("said at last"):
     started.send_signal(signal.SIGINT)
     _, said = started.communicate(timeout=30)
     assert started.returncode == 130
-    assert said.strip() == "said at last"
+    assert said.strip() == "Interrupted; what was finished is kept. Begin again with: said at last"

@@ -3,26 +3,30 @@
 import json
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import pyarrow as pa
 
 from lit_prompt.data.run_folder import checkpoint_run, run_folder
-from lit_prompt.files import free_path, newest
+from lit_prompt.files import add_file, newest
 from lit_prompt.models import PromptModule
+from lit_prompt.models.evaluated import EvaluatedModule
 from lit_prompt.models.prompt_texts import prompt_texts
 from lit_prompt.records.predictions import PREDICTIONS
 from lit_prompt.records.prompts import same_prompts, write_prompts, write_texts
 from lit_prompt.records.results import RESULTS, Columns, method_label, result_table
 from lit_prompt.results.comparisons import comparisons
-from lit_prompt.results.console import say
+from lit_prompt.results.console import print_table, say
 from lit_prompt.results.figures import kl_against_entropy, target_against_reached
 from lit_prompt.results.results_shown import print_comparisons, print_prompts, print_results, print_unfinished
 from lit_prompt.results.rows import Row, grouped
 from lit_prompt.results.text import nats
 from lit_prompt.results.tokens_shown import print_top_tokens
+from lit_prompt.results.transfer import side_by_side
 
 
 class EvaluationCallback(L.Callback):
@@ -50,7 +54,8 @@ class ResultWriter(EvaluationCallback):
 
     When a search ends, ``fit`` writes the prompts, before anything else: ``prompts.safetensors`` and, of those that are
     tokens, ``prompts.jsonl`` with their texts. ``test`` writes ``results.parquet`` and pictures into the run's folder
-    and prints a table; ``validate`` prints the table alone; ``predict`` writes and prints the reached top tokens.
+    (those of another LM into a folder of their own there) and prints a table; ``validate`` prints the table alone;
+    ``predict`` writes and prints the reached top tokens.
     """
 
     def __init__(self) -> None:
@@ -71,45 +76,40 @@ class ResultWriter(EvaluationCallback):
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes results, prompts and the picture; prints the table and the paths."""
-        assert isinstance(pl_module, PromptModule)
+        assert isinstance(pl_module, EvaluatedModule)
         table = result_table(self.found)
         print_results(table)
         print_prompts(table)
         print_comparisons(comparisons(table))
         print_unfinished(table, checkpoint_run(trainer))
-        folder = run_folder(trainer)
-        if folder is None:
-            return
+        if (run := run_folder(trainer)) is not None:
+            self._write(pl_module, table, run / pl_module.subfolder)
+            if (run / "config.yaml").exists():  # else it is a checkpoint that was tested outside its run
+                _say_next(run, None if isinstance(pl_module, PromptModule) else table)
+
+    def _write(self, module: EvaluatedModule, table: pa.Table, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        results = RESULTS.write(table, free_path(folder, "results.parquet"))
-        chosen = [restart for part in self.found for restart in part["best_restart"]]
-        prompts = _save_prompts(pl_module, chosen, folder)[0]
-        picture = free_path(folder, "kl_vs_entropy.png")
-        title = f"{method_label(pl_module.method)} prompts, {Path(pl_module.lm_path).name}"
-        kl_against_entropy({title: grouped(table.to_pylist(), itemgetter("family"))}).savefig(picture)
-        say(f"results   {results}", f"prompts   {prompts}", f"picture   {picture}")
+        say(f"results   {add_file(folder, 'results.parquet', partial(RESULTS.write, table))}")
+        if isinstance(module, PromptModule):
+            chosen = [restart for part in self.found for restart in part["best_restart"]]
+            say(f"prompts   {_save_prompts(module, chosen, folder)[0]}")
+        title = f"{method_label(module.method)} prompts, {Path(module.lm_path).name}"
+        picture = kl_against_entropy({title: grouped(table.to_pylist(), itemgetter("family"))})
+        say(f"picture   {add_file(folder, 'kl_vs_entropy.png', picture.savefig)}")
         if few := _token_records(self.found):
-            bars = free_path(folder, "target_against_reached.png")
-            target_against_reached(few).savefig(bars)
-            say(f"bars      {bars}")
-        if not (folder / "config.yaml").exists():
-            return  # a checkpoint that was tested outside its run
-        say(
-            "",
-            "Next:",
-            f"  lit_prompt predict --run {_quoted(folder)}    # target and reached probability of the top tokens",
-            f"  lit_prompt report {_quoted(folder)} --out {_quoted(folder / 'report')}    # figures and findings",
-            f"  tensorboard --logdir {_quoted(folder.parent.parent)}",
-        )
+            bars = target_against_reached(few)
+            say(f"bars      {add_file(folder, 'target_against_reached.png', bars.savefig)}")
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes and prints the token records."""
+        assert isinstance(pl_module, EvaluatedModule)
         records: list[Row] = [row for batch in self.found for row in batch]
         print_top_tokens(records)
-        if (folder := run_folder(trainer)) is not None:
+        if (run := run_folder(trainer)) is not None:
+            folder = run / pl_module.subfolder
             folder.mkdir(parents=True, exist_ok=True)
-            path = free_path(folder, "predictions.parquet")
-            say(f"predictions   {PREDICTIONS.write(PREDICTIONS.table(records), path)}")
+            write = partial(PREDICTIONS.write, PREDICTIONS.table(records))
+            say(f"predictions   {add_file(folder, 'predictions.parquet', write)}")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Says what to do next."""
@@ -122,6 +122,22 @@ class ResultWriter(EvaluationCallback):
         if trainer.current_epoch < pl_module.data.num_chunks:
             say(f"{found} of {every} targets, as trainer.max_epochs is {trainer.max_epochs}; go on to the others with")
             say(f"  lit_prompt fit --run {_quoted(folder)} --trainer.max_epochs -1")
+
+
+def _say_next(run: Path, on_other: pa.Table | None) -> None:
+    """Says what to do after a test; after one ``on_other`` LM both KLs stand side by side."""
+    own = newest(run, "results.parquet")
+    if on_other is not None and own is None:
+        say("", "For both KLs side by side test the run on its own LM, too:", f"  lit_prompt test --run {_quoted(run)}")
+        return
+    if on_other is not None and own is not None:
+        print_table(side_by_side(RESULTS.read(own).to_pylist(), on_other.to_pylist()))
+    say("", "Next:")
+    if on_other is None:
+        say(f"  lit_prompt predict --run {_quoted(run)}    # target and reached probability of the top tokens")
+    say(f"  lit_prompt report {_quoted(run)} --out {_quoted(run / 'report')}    # figures and findings")
+    if on_other is None:
+        say(f"  tensorboard --logdir {_quoted(run.parent.parent)}")
 
 
 def _quoted(path: Path) -> str:
@@ -164,9 +180,10 @@ def _save_prompts(module: PromptModule, restarts: Sequence[int], folder: Path) -
     last = newest(folder, "prompts.safetensors")
     if last is not None and same_prompts(last, prompts, about):
         return [path for file in files if (path := newest(folder, file.name)) is not None]
-    written = [write_prompts(prompts, about, free_path(folder, files[0].name))]
+    written = [add_file(folder, files[0].name, partial(write_prompts, prompts, about))]
     if len(files) > 1:
         ids = [prompts[names[i]].tolist() for i in searched]
         texts = prompt_texts(module.contexts, module.data.targets.batch(searched), ids)
-        written.append(write_texts(zip(prompts, texts, ids, strict=True), free_path(folder, files[1].name)))
+        rows = list(zip(prompts, texts, ids, strict=True))
+        written.append(add_file(folder, files[1].name, partial(write_texts, rows)))
     return written

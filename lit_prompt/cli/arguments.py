@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lit_prompt.cli.former_keys import add_former_defaults, update_former_settings
 from lit_prompt.cli.parser import CommandParser, user_path
 from lit_prompt.errors import InputError
+from lit_prompt.files import refuse_utf16
 
 #: A run's saved settings, in its folder.
 CONFIG_FILE = "config.yaml"
@@ -23,12 +25,14 @@ class RunArguments:
         configs: the config files.
         name: of a new run's folder in ``logs``: that of the last config file.
         run_folder: folder of the run that is resumed or evaluated; None for a new run.
+        run_settings: that run's own settings.
     """
 
     options: list[str]
     configs: list[Path]
     name: str
     run_folder: Path | None = None
+    run_settings: dict[str, Any] = field(default_factory=dict)
 
 
 def read_arguments(command: str, options: Sequence[str], takes_run: bool = False) -> RunArguments:
@@ -53,12 +57,14 @@ def read_arguments(command: str, options: Sequence[str], takes_run: bool = False
         checkpoint = checkpoint or _last_checkpoint(folder)
     elif checkpoint is not None and not configs and (checkpoint.parent.parent / CONFIG_FILE).is_file():
         folder = checkpoint.parent.parent
-    texts = [_checked(path) for path in configs]
+    every = [_settings(path) for path in configs]
+    of_run: dict[str, Any] = {}
     if folder is not None:
-        configs, texts = [folder / CONFIG_FILE, *configs], [_checked(folder / CONFIG_FILE, of_run=True), *texts]
+        of_run = _settings(folder / CONFIG_FILE, of_run=True)
+        configs, every = [folder / CONFIG_FILE, *configs], [of_run, *every]
     rest += [f"--ckpt_path={checkpoint}"] if checkpoint else []
     name = configs[-1].stem if configs else "default"
-    return RunArguments([*(f"--config={text}" for text in texts), *rest], configs, name, folder)
+    return RunArguments([*map(_option, every), *rest], configs, name, folder, of_run)
 
 
 def _last_checkpoint(run: Path) -> Path:
@@ -72,25 +78,34 @@ def _last_checkpoint(run: Path) -> Path:
     return last
 
 
-def _checked(path: Path, of_run: bool = False) -> str:
-    """A config file, or settings that a run has saved, as YAML, brought up to date where a former version wrote it.
+def _option(settings: dict[str, Any]) -> str:
+    """Settings as the value of an option, in ASCII, as their parser asks the system whether it is a path."""
+    from lit_prompt.cli.yaml_text import write_yaml
+
+    return f"--config={write_yaml(settings, ascii_only=True)}"
+
+
+def _settings(path: Path, of_run: bool = False) -> dict[str, Any]:
+    """Those of a config file, or those that a run has saved, brought up to date where a former version wrote them.
 
     Raises:
         InputError: names file and line of a mistake in YAML, which the parser of settings does not.
     """
     import yaml
 
-    from lit_prompt.cli.yaml_text import read_yaml, write_yaml
+    from lit_prompt.cli.yaml_text import read_yaml
 
     try:
-        settings = read_yaml(path.read_text(encoding="utf-8-sig"))
+        content = path.read_bytes()  # at once, as it may be a pipe
+        refuse_utf16(path, content)
+        settings = read_yaml(content.decode("utf-8-sig"))
         if not isinstance(settings, dict):
             raise InputError(f"--config: {path} holds no settings; see configs/demo.yaml")
         if notes := update_former_settings(settings):
             print(f"lit_prompt: {path}: {'; '.join(notes)}", file=sys.stderr)
         if of_run:
             add_former_defaults(settings)
-        return write_yaml(settings, ascii_only=True)  # the settings' parser asks the system whether it is a path
+        return settings
     except FileNotFoundError:
         raise InputError(f"--config: no file {path}; the embedded ones are in configs/") from None
     except (OSError, UnicodeDecodeError) as error:

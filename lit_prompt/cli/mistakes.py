@@ -48,7 +48,7 @@ def explain(message: str, parser: ArgumentParser) -> str:
         bases = list(_classes(annotation))
         if not {int, float} & set(bases):
             name = next(filter(None, found.groups()), value[1] if value else "")
-            return f"{where}: no class {name!r}{_nearest(name, _concrete(bases))}"
+            return f"{where}: no class {name!r}{_nearest(name, (owner.__name__ for owner in concrete(bases)))}"
     wanted = re.findall(r"Expected a (.+?)\. Got value: |Subtypes: \[(.+)\]", message)
     if wanted and value:  # the innermost of both
         names = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", "".join(wanted[-1])).replace("typing.", "")
@@ -78,11 +78,11 @@ def _classes(annotation: Any) -> Iterator[type]:
         yield from _classes(argument)
 
 
-def _concrete(bases: Iterable[type]) -> Iterator[str]:
-    """Names of the public subclasses that can be made."""
+def concrete(bases: Iterable[type]) -> Iterator[type]:
+    """The public subclasses that can be made."""
     for base in bases:
         subclasses: list[type] = base.__subclasses__()
         for subclass in subclasses:
             if not (inspect.isabstract(subclass) or subclass.__name__.startswith("_")):
-                yield subclass.__name__
-        yield from _concrete(subclasses)
+                yield subclass
+        yield from concrete(subclasses)

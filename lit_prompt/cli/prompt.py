@@ -13,12 +13,14 @@ from lit_prompt.callbacks.prompt_table import PromptTable
 from lit_prompt.callbacks.results import ResultWriter
 from lit_prompt.callbacks.tensorboard import TensorBoardReport
 from lit_prompt.cli.arguments import RunArguments
+from lit_prompt.cli.other_lm import pasted_prompts
 from lit_prompt.cli.run import RunCLI
 from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.lm import DEFAULT_LM, LMOptions
 from lit_prompt.models import PromptModule
 from lit_prompt.models.checks import refuse_many_devices
 from lit_prompt.models.floors import FloorOptions
+from lit_prompt.models.pasted import PastedPrompts
 from lit_prompt.models.record_columns import TOP_K
 from lit_prompt.results.console import say
 
@@ -38,7 +40,8 @@ class PromptCLI(RunCLI):
         "Writes nothing.",
         "test": "Recomputes every number of every target of a run from its saved prompts, prints the table, and writes "
         "results.parquet, prompts.safetensors and kl_vs_entropy.png into the run's folder. LM, targets and settings "
-        "are the run's own.",
+        "are the run's own. With --lm OTHER the texts of hard prompts are tested on another LM; what is found there "
+        "gets a folder of its own in the run's.",
         "predict": f"Prints and writes (predictions.parquet), for every target of a run, the {TOP_K} likeliest tokens "
         "of the target, those that its prompt makes likeliest, and those with most missing or excess mass, with their "
         "probabilities in both. LM, targets and settings are the run's own.",
@@ -95,5 +98,21 @@ class PromptCLI(RunCLI):
         say(f"device    {trainer.strategy.root_device}")
         return trainer
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        self.model.check(self.trainer, subcommand)  # before targets are built
+        super()._run_subcommand(subcommand)
+
+    def before_test(self) -> None:
+        """Puts the prompts' texts in place of what was searched, where another LM is named than the run's."""
+        if self._run_folder is None:
+            return
+        device = self.trainer.strategy.root_device
+        pasted = pasted_prompts(self.model, self.datamodule, self._run_folder, self._run_settings, device)
+        if pasted is not None:
+            self.model = pasted
+
+    before_validate = before_predict = before_test
+
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        return super()._prepare_subcommand_kwargs(subcommand) | _RUN_KWARGS.get(subcommand, {})
+        others = {"ckpt_path": None} if isinstance(self.model, PastedPrompts) else {}
+        return super()._prepare_subcommand_kwargs(subcommand) | _RUN_KWARGS.get(subcommand, {}) | others

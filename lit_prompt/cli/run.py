@@ -79,6 +79,7 @@ class RunCLI(LightningCLI):
     ) -> None:
         quiet()
         self._run_folder, self._name = arguments.run_folder, arguments.name
+        self._run_settings = arguments.run_settings
         self._made: list[Path] = []  # a new run's folder, and those around it
         try:
             super().__init__(

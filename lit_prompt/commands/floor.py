@@ -2,12 +2,13 @@
 
 import tempfile
 from argparse import Namespace
+from functools import partial
 from typing import Any
 
 from lit_prompt.cli.parser import writing
 from lit_prompt.cli.prompt import PromptCLI
 from lit_prompt.errors import InputError
-from lit_prompt.files import free_path
+from lit_prompt.files import add_file
 from lit_prompt.lm import FrozenLM
 from lit_prompt.models.floors import FOLDER, FloorOptions, Floors
 from lit_prompt.records.floors import FLOORS
@@ -48,5 +49,5 @@ def run(options: Namespace) -> None:
     print_floors(table)
     with writing(out, _ADVICE):
         out.parent.mkdir(parents=True, exist_ok=True)
-        written = FLOORS.write(table, free_path(out.parent, out.name))
+        written = add_file(out.parent, out.name, partial(FLOORS.write, table))
     say(f"floors   {written}")

@@ -4,6 +4,7 @@ import shlex
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from lit_prompt.cli.arguments import RunArguments, read_arguments
 from lit_prompt.cli.prompt import PromptCLI
 from lit_prompt.data.run_folder import run_folder
 from lit_prompt.errors import InputError
-from lit_prompt.files import free_path
+from lit_prompt.files import add_file
 from lit_prompt.interruption import Interrupted
 from lit_prompt.models import HardPrompt
 from lit_prompt.records.results import RESULTS
@@ -70,8 +71,8 @@ def run(options: Namespace) -> None:
     finally:  # what is found is not lost when a longer prompt cannot be searched
         if found:
             _print(list(found.values()), goal)
-            path = free_path(folder, "shortest.parquet")
-            say(f"shortest   {SHORTEST.write(SHORTEST.table(found.values()), path)}")
+            write = partial(SHORTEST.write, SHORTEST.table(found.values()))
+            say(f"shortest   {add_file(folder, 'shortest.parquet', write)}")
 
 
 class _KeptFit(PromptCLI):

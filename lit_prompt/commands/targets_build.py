@@ -6,6 +6,7 @@ from argparse import Namespace
 from lit_prompt.cli.parser import writing
 from lit_prompt.cli.prompt import PromptCLI
 from lit_prompt.errors import InputError
+from lit_prompt.interruption import Interrupted
 from lit_prompt.results.console import console, say
 from lit_prompt.results.targets_shown import print_remarks, print_summary
 
@@ -18,8 +19,12 @@ def run(options: Namespace) -> None:
     data = PromptCLI(None, options.settings).datamodule
     if data.load is not None:
         raise InputError(f"data.load is {data.load}: these targets are built already; remove it to build data.families")
-    with writing(folder), console.status(f"building {folder}"):
-        targets = data.build(folder)
+    try:
+        with writing(folder), console.status(f"building {folder}"):
+            targets = data.build(folder)
+    except Interrupted as stop:
+        stop.kept = f"no target was written to {folder}"
+        raise
     print_summary(targets)
     print_remarks(targets.rejected, data.notes)
     quoted = shlex.quote(str(folder))

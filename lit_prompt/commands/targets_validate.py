@@ -19,6 +19,8 @@ def run(options: Namespace) -> None:
     path = options.file
     if not path.exists():
         raise InputError(f"{path}: no such file")
+    if options.tolerance is not None and not options.tolerance >= 0:
+        raise InputError(f"--tolerance is {options.tolerance:g}; give a number of at least 0")
     lm_options = LMOptions(revision=options.revision, trust_remote_code=options.trust_remote_code == "true")
     vocabulary = Vocabulary.load(options.lm or DEFAULT_LM, lm_options)
     mistakes: list[InputError] = []

@@ -3,7 +3,7 @@
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 from torch.utils.data import DataLoader, Sampler
 
+from lit_prompt.data.carried import CarriedTargets
 from lit_prompt.data.families import TargetFamily
 from lit_prompt.data.run_folder import run_folder
 from lit_prompt.data.target import Rejected, Target
@@ -73,8 +74,10 @@ class TargetDataModule(L.LightningDataModule):
     """
 
     targets: TargetSet
-    #: What is to be known of targets that were built here, a line each.
+    #: What is to be known of targets that were built or carried over here, a line each.
     notes: list[str]
+    #: LM whose targets are loaded, and how it is loaded, where they are to be carried over to this one's vocabulary.
+    made_for: tuple[str, LMOptions] | None = None
 
     def __init__(
         self,
@@ -105,11 +108,20 @@ class TargetDataModule(L.LightningDataModule):
         """
         if hasattr(self, "targets"):
             return
-        if self.load is not None:
-            self.targets = TargetSet(self.load)
-            check_vocabulary(self.targets, self.vocabulary)
+        if self.load is None:
+            self.targets = self.build(self._folder(stage))
+            self._tell_remarks()
             return
-        self.targets = self.build(self._folder(stage))
+        self.targets = TargetSet(self.load)
+        if self.made_for is None:
+            check_vocabulary(self.targets, self.vocabulary)
+        elif self.targets.vocabulary != self.vocabulary.fingerprint:
+            source = Vocabulary.load(*self.made_for)
+            carried = CarriedTargets(source, self.vocabulary)(self.targets.stored())
+            self.targets = self._write(carried, self._temporary_folder())
+            self._tell_remarks()
+
+    def _tell_remarks(self) -> None:
         remarks = [f"rejected {r.target_id}: {r.reason}" for r in self.targets.rejected]
         remarks += [f"note on {note}" for note in self.notes]
         for remark in remarks[:_MOST_REMARKS]:
@@ -121,6 +133,9 @@ class TargetDataModule(L.LightningDataModule):
         run = run_folder(self.trainer) if self.trainer is not None and stage == "fit" else None
         if run is not None and not (run / "targets").exists():
             return run / "targets"
+        return self._temporary_folder()
+
+    def _temporary_folder(self) -> Path:
         self._temporary = tempfile.TemporaryDirectory(prefix="lit_prompt-")
         return Path(self._temporary.name) / "targets"
 
@@ -130,15 +145,18 @@ class TargetDataModule(L.LightningDataModule):
         Raises:
             InputError: if a family's settings are wrong, or none of them makes a target.
         """
-        vocabulary = self.vocabulary
+        made = chain.from_iterable(family.targets(self.vocabulary) for family in self.families)
+        return self._write(made, folder)
 
-        def made() -> Iterator[Target | Rejected]:
-            for item in chain.from_iterable(family.targets(vocabulary) for family in self.families):
+    def _write(self, targets: Iterable[Target | Rejected], folder: Path) -> TargetSet:
+        def noted() -> Iterator[Target | Rejected]:
+            for item in targets:
                 if isinstance(item, Target) and (note := item.metadata.get("note")) is not None:
                     self.notes.append(f"{item.target_id}: {note}")
                 yield item
 
-        return TargetSet.write(folder, made(), vocabulary.size, vocabulary.fingerprint, vocabulary.lm)
+        vocabulary = self.vocabulary
+        return TargetSet.write(folder, noted(), vocabulary.size, vocabulary.fingerprint, vocabulary.lm)
 
     @property
     def num_chunks(self) -> int:

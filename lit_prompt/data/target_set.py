@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.data.target import Rejected, Target
-from lit_prompt.data.target_table import dense_log_probs, target_blocks, target_features, target_table
+from lit_prompt.data.target_table import dense_log_probs, stored_targets, target_blocks, target_features, target_table
 from lit_prompt.errors import InputError
 
 _INFO_FILE = "lit_prompt.json"
@@ -107,6 +107,11 @@ class TargetSet:
             before=rows["before"].to_pylist(),
             after=rows["after"].to_pylist(),
         )
+
+    def stored(self) -> Iterator[Target]:
+        """All targets in their order, each sparse where it is sparse on disk; some are in memory at a time."""
+        for start in range(0, len(self), _ROWS_PER_READ):
+            yield from stored_targets(self._rows[start : start + _ROWS_PER_READ])
 
     def select(self, index: Sequence[int], folder: Path) -> "TargetSet":
         """Saves the targets at some positions as a set of their own, in a folder that must not exist yet."""

@@ -65,6 +65,15 @@ def target_table(block: list[Target]) -> pa.Table:
     return pa.Table.from_pydict(columns, schema)
 
 
+def stored_targets(rows: pa.Table) -> Iterator[Target]:
+    """The targets of rows with the columns of :func:`target_features`, as they were when they were stored."""
+    plain = rows.drop_columns(["token_ids", "log_probs"]).to_pylist()
+    for row, token_ids, log_probs in zip(plain, rows.column("token_ids"), rows.column("log_probs"), strict=True):
+        ids = torch.tensor(token_ids.values.to_numpy()).long() if token_ids.is_valid else None
+        row |= {"metadata": json.loads(row["metadata"]), "token_ids": ids}
+        yield Target(log_probs=torch.tensor(log_probs.values.to_numpy()), **row)
+
+
 @one_thread()
 def dense_log_probs(rows: pa.Table, vocab_size: int) -> Tensor:
     """Log-probabilities ``[item, vocab]``, float32, of the rows of a set."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lit_prompt.errors import InputError
+from lit_prompt.files import BYTE_ORDER_MARK, refuse_utf16
 
 _BUILDERS = {".txt": "text", ".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
-_BYTE_ORDER_MARK = "\ufeff"
 _COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 
 
@@ -49,9 +49,8 @@ class TextSource:
                     f"{self.path}: row {number} has no text in column {self.column!r}; it has {sorted(row)} "
                     "(choose one with column)"
                 )
-            document = document.removeprefix(_BYTE_ORDER_MARK)
             for text in document.split("\n\n") if self.unit == "paragraph" else [document]:
-                if text := text.strip():
+                if text := text.strip().removeprefix(BYTE_ORDER_MARK).strip():
                     found = True
                     yield text
         if not found:
@@ -70,6 +69,9 @@ class TextSource:
             elif path.exists():
                 if kind is None:
                     raise InputError(f"{self.path}: the name must end in {', '.join(_BUILDERS)} (also compressed)")
+                if compression in (".txt", ".jsonl", ".json", ".csv"):
+                    with path.open("rb") as file:
+                        refuse_utf16(path, file.read(4))
                 # a cell of CSV is a text, "null" too
                 reading: dict[str, Any] = {"keep_default_na": False} if kind == "csv" else {}
                 if kind == "text":

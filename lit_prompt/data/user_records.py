@@ -1,6 +1,7 @@
 """The records of a user's file, each with its line: objects of JSONL, rows of CSV, Parquet and ``datasets``."""
 
 import csv
+import io
 import json
 import re
 from collections import Counter
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lit_prompt.errors import InputError
+from lit_prompt.files import BYTE_ORDER_MARK, refuse_utf16
 
 #: What is done with a mistake in a file: raised, or collected while reading continues.
 Report = Callable[[InputError], None]
@@ -35,8 +37,14 @@ def raise_error(error: InputError) -> None:
 def read_objects(path: Path, report: Report) -> Iterator[Record]:
     """Reads JSON lines; where the report of a mistake returns, reading continues with the next line."""
     empty = True
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
+    try:
+        lines = _text(path)
+    except InputError as error:
+        report(error)
+        return
+    with lines:
         for number, line in enumerate(lines, start=1):
+            line = line.removeprefix(BYTE_ORDER_MARK)  # files that were joined have one in between
             if not line.strip():
                 continue
             empty = False
@@ -120,7 +128,9 @@ def _csv_rows(path: Path) -> tuple[list[str], Iterator[Record]]:
 
 
 def _text(path: Path) -> TextIO:
-    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+    file = path.open("rb")
+    refuse_utf16(path, file.peek(4))
+    return io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
 def _parquet_rows(path: Path) -> tuple[list[str], Iterator[Record]]:

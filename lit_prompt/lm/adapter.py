@@ -1,6 +1,7 @@
 """Adapters of PEFT, which transformers leaves out without a word where peft is not installed."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def refuse_adapter(lm: str, source: dict[str, Any]) -> None:
         found = next((folder / name for name in (_CONFIG, _WEIGHTS) if (folder / name).is_file()), None)
         holds = "a PEFT adapter beside its model" if (folder / "config.json").is_file() else "a PEFT adapter alone"
     else:
-        found, holds = _on_hub(lm, source), "a PEFT adapter"
+        found, holds = _on_hub(lm, source["revision"], source["local_files_only"]), "a PEFT adapter"
     if found is not None:
         raise InputError(
             f"--lm: {lm} holds {holds}{_base(found)}; adapters are not loaded: merge it into its model "
@@ -32,12 +33,12 @@ def refuse_adapter(lm: str, source: dict[str, Any]) -> None:
         )
 
 
-def _on_hub(lm: str, source: dict[str, Any]) -> Path | None:
+@cache  # the hub is asked once for the tokenizer and the model
+def _on_hub(lm: str, revision: str, local_files_only: bool) -> Path | None:
     from transformers.utils import peft_utils
 
-    where = {key: source[key] for key in ("revision", "local_files_only")}
     try:
-        found = peft_utils.find_adapter_config_file(lm, **where)
+        found = peft_utils.find_adapter_config_file(lm, revision=revision, local_files_only=local_files_only)
     except Exception:  # what is wrong with the name or the hub is told when the LM itself is loaded
         return None
     return None if found is None else Path(found)

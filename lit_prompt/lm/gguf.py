@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_prompt.errors import InputError
+from lit_prompt.lm.lacking import refuse_lacking
 
 _log = logging.getLogger(__name__)
 
@@ -67,8 +68,7 @@ def _unpack(path: Path, folder: Path) -> None:
     model, report = transformers.AutoModelForCausalLM.from_pretrained(
         **options, dtype="float32", output_loading_info=True
     )
-    if missing := sorted(report["missing_keys"]):
-        raise InputError(f"--lm: {path} lacks {len(missing)} weights of its architecture, such as {missing[0]}")
+    refuse_lacking(str(path), report)
     model.hf_quantizer, model.is_quantized = None, False
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as staging:

@@ -15,6 +15,7 @@ import torch
 from lit_prompt.errors import InputError
 from lit_prompt.lm.adapter import refuse_adapter
 from lit_prompt.lm.gguf import gguf_parts, unpacked
+from lit_prompt.lm.lacking import refuse_lacking
 from lit_prompt.lm.options import LMOptions
 
 
@@ -156,9 +157,5 @@ def load_causal_lm(lm: str, options: LMOptions, device: torch.device | None = No
         )
         if device is not None and options.device_map is None:
             model = model.to(device)
-    # transformers would go on with random numbers in their place
-    if missing := sorted(report["missing_keys"]):
-        raise InputError(
-            f"--lm: the files of {lm} lack {len(missing)} weights that its config.json calls for, such as {missing[0]}"
-        )
+    refuse_lacking(lm, report)
     return model.eval().requires_grad_(False)

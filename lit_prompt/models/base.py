@@ -1,45 +1,38 @@
-"""What soft and hard prompts have in common: the frozen LM, a chunk of targets an epoch, what was found, evaluation."""
+"""What soft and hard prompts have in common: the frozen LM, a chunk of targets an epoch, what was found."""
 
-from abc import ABC, abstractmethod
-from functools import cached_property
+from abc import abstractmethod
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor
 
-from lit_prompt.data import TargetBatch
-from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.data.run_folder import run_folder
 from lit_prompt.lm import FrozenLM
 from lit_prompt.models.checkpoint import read_contents, write_contents
-from lit_prompt.models.checks import check_fit, check_found_any, check_settings, check_targets
+from lit_prompt.models.checks import check_fit, check_found_any, check_targets
 from lit_prompt.models.chunk import chunks_to_search, store_chunk
 from lit_prompt.models.ended_chunks import EndedChunks
-from lit_prompt.models.evaluation import Evaluator
-from lit_prompt.models.floors import FloorOptions, Floors, floors_of_run
+from lit_prompt.models.evaluated import EvaluatedModule
+from lit_prompt.models.evaluator import Evaluator
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.objectives import Objective
-from lit_prompt.records.results import Columns
 from lit_prompt.scoring import Contexts, MicroBatch
 from lit_prompt.search import BestSoFar, SearchResults
 
 
-class PromptModule(L.LightningModule, ABC):
+class PromptModule(EvaluatedModule):
     """A frozen LM and the prompts that are searched for a data module's targets.
 
     ``before`` and ``after`` are the fixed texts around the prompts of targets that have none of their own, ``seed`` is
     the base of the searches' seeds, ``objective`` what is minimised.
     """
 
-    method: str
     length: int
     restarts: int
     steps: int
     results: SearchResults  # what was found, for every target
     soft_run: SoftRun | None = None  # whose prompts a search for tokens starts from
     allowed: Tensor  # which ids a token prompt may hold
-    floor_options = FloorOptions()
     extended_from = 0  # steps that the search had made when it ended, before it was given more
 
     def __init__(self, before: str, after: str, seed: int, objective: Objective) -> None:
@@ -75,16 +68,6 @@ class PromptModule(L.LightningModule, ABC):
     @abstractmethod
     def chunk_state(self) -> dict[str, Any]:
         """Where the search of the present chunk stands: all that more steps of it need."""
-
-    @cached_property
-    def floors(self) -> Floors:
-        """Floors of the LM; made when they are first asked for, as the trainer knows its checkpoint then."""
-        return floors_of_run(self.lm, self.trainer, self.floor_options)
-
-    def setup(self, stage: str) -> None:
-        """Refuses what would change results silently."""
-        check_settings(self, stage)
-        self.data: TargetDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
 
     def configure_model(self) -> None:
         """Loads the LM, once."""
@@ -126,25 +109,3 @@ class PromptModule(L.LightningModule, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restores results and search state."""
         self.load_search_state(read_contents(checkpoint, self))
-
-    def on_validation_start(self) -> None:
-        """Refuses to evaluate nothing."""
-        self.evaluator.start(self.results)
-
-    on_test_start = on_predict_start = on_validation_start
-
-    def validation_step(self, batch: TargetBatch, batch_idx: int) -> Columns:
-        """Evaluates some targets; returns the columns of their result records."""
-        return self.evaluator.update(batch, self.results)
-
-    test_step = validation_step
-
-    def predict_step(self, batch: TargetBatch, batch_idx: int) -> list[dict[str, Any]]:
-        """The reached distributions of some targets; see :meth:`Evaluator.token_records`."""
-        return self.evaluator.token_records(batch, self.results)
-
-    def on_validation_epoch_end(self) -> None:
-        """Gives the means over targets to the trainer; no logger draws curves of single points."""
-        self.log_dict(self.evaluator.means("test" if self.trainer.testing else "val"), logger=False)
-
-    on_test_epoch_end = on_validation_epoch_end

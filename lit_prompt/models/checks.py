@@ -17,6 +17,7 @@ from lit_prompt.errors import InputError
 
 if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
+    from lit_prompt.models.evaluated import EvaluatedModule
 
 _LIMITED = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 _STOPPING = (BatchSizeFinder, EarlyStopping, LearningRateFinder, StochasticWeightAveraging)
@@ -24,11 +25,8 @@ _log = logging.getLogger(__name__)
 _COUNTS = ("length", "steps", "restarts", "patience", "max_forward_passes")
 
 
-def check_settings(module: "PromptModule", stage: str) -> None:
-    """Checks a module's settings and its trainer before anything is loaded."""
-    trainer = module.trainer
-    if not isinstance(getattr(trainer, "datamodule", None), TargetDataModule):
-        raise InputError("the trainer needs a TargetDataModule: trainer.fit(model, datamodule=...)")
+def check_settings(module: "EvaluatedModule", trainer: L.Trainer, stage: str) -> None:
+    """Checks what all modules and trainers have in common, before targets are built and the LM is loaded."""
     refuse_many_devices(trainer)
     if str(trainer.precision) != "32-true":
         raise InputError("trainer.precision must stay 32-true: prompts and losses are float32; set lm_options.dtype")
@@ -39,6 +37,18 @@ def check_settings(module: "PromptModule", stage: str) -> None:
     if stage == "fit" and hasattr(module, "results") and bool(module.results.searched.any()):
         raise InputError("this module has searched before; make a new one for another fit")
     _refuse_cut_short(trainer, stage)
+
+
+def checked_data(trainer: L.Trainer) -> TargetDataModule:
+    """The data module of a trainer.
+
+    Raises:
+        InputError: if it has none, or another's.
+    """
+    data = getattr(trainer, "datamodule", None)
+    if not isinstance(data, TargetDataModule):
+        raise InputError("the trainer needs a TargetDataModule: trainer.fit(model, datamodule=...)")
+    return data
 
 
 def refuse_many_devices(trainer: L.Trainer) -> None:

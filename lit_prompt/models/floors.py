@@ -22,6 +22,8 @@ from lit_prompt.records.floors import FloorCache, KnownFloor
 
 _log = logging.getLogger(__name__)
 
+# probabilities of the targets that are solved at a time, which an interruption loses; fewer would take longer
+_ELEMENTS_TOGETHER = 2**20
 #: Name of the folder beside the runs' that holds the floors of all runs, a file for each LM.
 FOLDER = "floors"
 
@@ -103,7 +105,9 @@ class Floors:
         missing = [i for i, key in enumerate(keys) if not self._is_known(key)]
         if missing:
             with self._budget.spending() as go_on:
-                self._solve(batch, keys, missing, go_on)
+                together = -(-_ELEMENTS_TOGETHER // self._lm.vocab_size)
+                for start in range(0, len(missing), together):
+                    self._solve(batch, keys, missing[start : start + together], go_on)
             if wide := sum(not self._is_known(keys[i]) for i in missing):
                 _log.warning(
                     "floors: %d of %d are lower than they could be, as the solver was stopped early (after %s seconds; "

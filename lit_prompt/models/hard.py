@@ -15,6 +15,7 @@ from lit_prompt.models.base import PromptModule
 from lit_prompt.models.checks import warn_of_second_front
 from lit_prompt.models.chunk import chunk_scorer, log_progress
 from lit_prompt.models.prompt_texts import prompt_texts
+from lit_prompt.models.run_prompts import prompts_file
 from lit_prompt.models.shorter_run import ShorterRun
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.objectives import ForwardKL, Objective
@@ -117,13 +118,21 @@ class HardPrompt(PromptModule):
 
     # ---- set-up ----
 
-    def setup(self, stage: str) -> None:
-        """Checks the settings before anything is loaded."""
-        super().setup(stage)
+    def check(self, trainer: L.Trainer, stage: str) -> None:
+        """As of :meth:`EvaluatedModule.check`."""
+        super().check(trainer, stage)
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise InputError(f"model.max_seconds is {self.max_seconds}; it must be positive, or null for no limit")
         if not 0 <= self.fluency < float("inf"):
             raise InputError(f"model.fluency is {self.fluency}; it must be 0 or more")
+        if self.start.kind == "text" and not self.start.text:
+            raise InputError("model.start.kind is text, so model.start.text must hold at least one token")
+        if self.start.kind == "soft":
+            if self.start.soft_run is None:
+                raise InputError("model.start.kind is soft, so model.start.soft_run must name the folder of a soft run")
+            prompts_file(self.start.soft_run, "model.start.soft_run")
+        if self.start.shorter_run is not None:
+            prompts_file(self.start.shorter_run, "model.start.shorter_run")
 
     def prepare(self) -> None:
         """Makes room for all results."""
@@ -132,6 +141,7 @@ class HardPrompt(PromptModule):
         if self.start.kind == "text":
             warn_of_second_front(self, self.start.text, "model.start.text")
         if self.start.kind == "soft":
+            assert self.start.soft_run is not None
             self.soft_run = SoftRun(self.start.soft_run, self.length, self.lm, self.data.targets.target_id)
         if (shorter := self.start.shorter_run) is not None:
             self._shorter = ShorterRun(shorter, self.length, self.lm, self.data.targets.target_id, tokens=True)

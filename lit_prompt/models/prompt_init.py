@@ -6,7 +6,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lit_prompt.errors import InputError
 from lit_prompt.lm import FrozenLM, Vocabulary
 
 _SCALE_SAMPLE = 4096
@@ -34,11 +33,7 @@ class PromptInit:
 
 
 class PromptInitializer:
-    """Draws initial prompts of ``length`` embeddings for one LM.
-
-    Raises:
-        InputError: if the text is missing or empty.
-    """
+    """Draws initial prompts of ``length`` embeddings for one LM."""
 
     def __init__(self, init: PromptInit, length: int, lm: FrozenLM, vocabulary: Vocabulary) -> None:
         self._init = init
@@ -47,8 +42,6 @@ class PromptInitializer:
         self._ids = torch.tensor(vocabulary.ordinary_ids)
         self._scale = init.scale if init.scale is not None else self._embedding_scale()
         self._text_ids = torch.tensor(vocabulary.encode(init.text or ""), dtype=torch.long)
-        if init.kind == "text" and len(self._text_ids) == 0:
-            raise InputError("model.init.kind is text, so model.init.text must hold at least one token")
 
     def _embedding_scale(self) -> float:
         every = max(1, len(self._ids) // _SCALE_SAMPLE)

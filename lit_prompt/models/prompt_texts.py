@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -13,7 +13,7 @@ from lit_prompt.records.results import Columns
 from lit_prompt.scoring import Context, Contexts
 
 if TYPE_CHECKING:
-    from lit_prompt.models.evaluation import Evaluator
+    from lit_prompt.models.evaluation import Evaluation
 
 
 def prompt_texts(contexts: Contexts, batch: TargetBatch, ids: Sequence[Sequence[int]]) -> list[str]:
@@ -23,7 +23,7 @@ def prompt_texts(contexts: Contexts, batch: TargetBatch, ids: Sequence[Sequence[
 
 
 def text_columns(
-    evaluator: "Evaluator", contexts: Contexts, batch: TargetBatch, ids: Tensor, searched: list[bool]
+    evaluator: "Evaluation[Any]", contexts: Contexts, batch: TargetBatch, ids: Tensor, searched: list[bool]
 ) -> Columns:
     """The texts of the targets' prompts, ``[target, length]``, and the KL of those when they are encoded again.
 
@@ -32,7 +32,7 @@ def text_columns(
     trips = [contexts.round_trip(context) for context in contexts.of_all(batch)]
     texts = prompt_texts(contexts, batch, ids.tolist())
     again = [trip.read_again([own])[0] for trip, own in zip(trips, ids.tolist(), strict=True)]
-    log_q = evaluator.after([Context("", "", tuple(own), (), own=False) for own in again])
+    log_q, _ = evaluator.after([Context("", "", tuple(own), (), own=False) for own in again])
     kl = kl_divergence(double(batch.log_probs), log_q).tolist()
     return {
         "prompt_text": [text if ok else None for text, ok in zip(texts, searched, strict=True)],

@@ -44,29 +44,12 @@ def divergence_columns(
     best = torch.where(tried, value.nan_to_num(nan=1e300, posinf=1e300), math.inf).argmin(1)
     log_q = reached[rows, best].masked_fill(~searched.unsqueeze(1), math.nan)
     restarts = [row[ok] for row, ok in zip(kl, tried, strict=True)]
-    h = entropy(log_p)
-
-    def known(values: Tensor) -> list[float | None]:
-        return [float(v) if ok else None for v, ok in zip(values, searched, strict=True)]
-
-    columns: Columns = {
-        "target_id": batch.target_id,
-        "family": batch.family,
-        "partner_of": batch.partner_of,
-        "target_fingerprint": batch.fingerprints,
-        "entropy": h.tolist(),
-        "kl": known(kl[rows, best]),
-        "kl_uniform": (math.log(log_p.shape[-1]) - h).tolist(),
-        "kl_unprompted": [None if math.isnan(x) else x for x in kl_divergence(log_p, unprompted).tolist()],
-        "prompt_entropy": known(entropy(log_q)),
-        "reverse_kl": known(reverse_kl_divergence(log_p, log_q)),
-        "js": known(js_divergence(log_p, log_q)),
-        "tv": known(total_variation(log_p, log_q)),
-        "top10_overlap": known(top_k_overlap(log_p, log_q, TOP_K)),
+    columns = target_columns(batch) | reached_columns(log_p, log_q, kl[rows, best], unprompted, searched)
+    columns |= {
         "restarts": [kl.shape[1]] * len(batch),
         "kl_worst_restart": [float(r.max()) if len(r) else None for r in restarts],
         "kl_restart_std": [float(r.std(correction=0)) if len(r) else None for r in restarts],
-        "objective_value": known(value[rows, best]),
+        "objective_value": _known(value[rows, best], searched),
         "steps": results.steps[index].tolist(),
         "forward_passes": results.forward_passes[index].tolist(),
         "seconds": results.seconds[index].tolist(),
@@ -74,6 +57,40 @@ def divergence_columns(
         "best_restart": best.tolist(),
     }
     return columns, log_q
+
+
+def target_columns(batch: TargetBatch) -> Columns:
+    """The columns that tell which target a record is of."""
+    return {
+        "target_id": batch.target_id,
+        "family": batch.family,
+        "partner_of": batch.partner_of,
+        "target_fingerprint": batch.fingerprints,
+    }
+
+
+def reached_columns(log_p: Tensor, log_q: Tensor, kl: Tensor, unprompted: Tensor, has_prompt: Tensor) -> Columns:
+    """The columns that follow from targets, ``[target, vocab]``, and what was reached, float64 both.
+
+    ``kl`` is the KL(target || reached) in nats, ``[target]``, ``unprompted`` what the LM gives without a prompt (NaN
+    where that means nothing), ``has_prompt`` tells which targets have one, ``[target]``: the others' columns are null.
+    """
+    h = entropy(log_p)
+    return {
+        "entropy": h.tolist(),
+        "kl": _known(kl, has_prompt),
+        "kl_uniform": (math.log(log_p.shape[-1]) - h).tolist(),
+        "kl_unprompted": [None if math.isnan(x) else x for x in kl_divergence(log_p, unprompted).tolist()],
+        "prompt_entropy": _known(entropy(log_q), has_prompt),
+        "reverse_kl": _known(reverse_kl_divergence(log_p, log_q), has_prompt),
+        "js": _known(js_divergence(log_p, log_q), has_prompt),
+        "tv": _known(total_variation(log_p, log_q), has_prompt),
+        "top10_overlap": _known(top_k_overlap(log_p, log_q, TOP_K), has_prompt),
+    }
+
+
+def _known(values: Tensor, known: Tensor) -> list[float | None]:
+    return [float(v) if ok else None for v, ok in zip(values, known, strict=True)]
 
 
 def top_tokens(p: Tensor, q: Tensor, k: int = TOP_K) -> list[int]:

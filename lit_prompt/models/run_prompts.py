@@ -14,17 +14,26 @@ from lit_prompt.lm import FrozenLM
 from lit_prompt.records.prompts import read_prompts
 
 
-def run_prompts(folder: str, setting: str, lm: FrozenLM, target_ids: Sequence[str]) -> tuple[Path, dict[str, Tensor]]:
-    """The newest file of prompts in a run's folder, and its prompts by target.
+def prompts_file(folder: str, setting: str) -> Path:
+    """The newest file of prompts in a run's folder.
 
     Raises:
-        InputError: if there is none (it names the ``setting`` that gave the folder), they belong to another LM, or a
-            target has none.
+        InputError: if there is none; it names the ``setting`` that gave the folder.
     """
     path = newest(Path(os.path.expanduser(folder)), "prompts.safetensors")
     if path is None:
         command = f"lit_prompt fit --run {shlex.quote(folder)}"
         raise InputError(f"{setting}: {folder} holds no prompts; run {command} to its end first")
+    return path
+
+
+def run_prompts(folder: str, setting: str, lm: FrozenLM, target_ids: Sequence[str]) -> tuple[Path, dict[str, Tensor]]:
+    """The newest file of prompts in a run's folder, and its prompts by target.
+
+    Raises:
+        InputError: if there is none, they belong to another LM, or a target has none.
+    """
+    path = prompts_file(folder, setting)
     prompts, about = read_prompts(path)
     if about.get("lm_fingerprint") != lm.fingerprint:
         raise InputError(f"{path}: these prompts belong to another LM, {about.get('lm')}; give the same --lm")

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -29,6 +30,7 @@ from lit_prompt.models.optimizers import (
     step_scheduler,
 )
 from lit_prompt.models.prompt_init import PromptInit, PromptInitializer
+from lit_prompt.models.run_prompts import prompts_file
 from lit_prompt.models.shorter_run import ShorterRun
 from lit_prompt.objectives import ForwardKL, Objective
 from lit_prompt.scoring import LMScorer
@@ -121,15 +123,20 @@ class SoftPrompt(PromptModule):
 
     # ---- set-up ----
 
-    def setup(self, stage: str) -> None:
-        """Checks the settings before anything is loaded."""
-        super().setup(stage)
+    def check(self, trainer: L.Trainer, stage: str) -> None:
+        """As of :meth:`EvaluatedModule.check`."""
+        super().check(trainer, stage)
         if self.max_norm is not None and not self.max_norm > 0:
             raise InputError(f"model.max_norm is {self.max_norm}; it must be positive, or null for no limit")
         if self.init.kind == "text" and self.restarts > 1:
             raise InputError("model.init.kind text gives every restart the same start; set model.restarts to 1")
+        if self.init.kind == "text" and not self.init.text:
+            raise InputError("model.init.kind is text, so model.init.text must hold at least one token")
         if self.lift_tolerance is not None:
             self._check_lift(self.lift_tolerance)
+        optimizer_over_slots(self.optimizer, nn.Parameter(torch.zeros(1, 1, 1)))
+        if self.init.shorter_run is not None:
+            prompts_file(self.init.shorter_run, "model.init.shorter_run")
 
     def _check_lift(self, tolerance: float) -> None:
         if not tolerance >= 0:

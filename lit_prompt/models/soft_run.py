@@ -29,9 +29,7 @@ class SoftRun:
             they are of another length or LM.
     """
 
-    def __init__(self, folder: str | None, length: int, lm: FrozenLM, target_ids: Sequence[str]) -> None:
-        if folder is None:
-            raise InputError("model.start.kind is soft, so model.start.soft_run must name the folder of a soft run")
+    def __init__(self, folder: str, length: int, lm: FrozenLM, target_ids: Sequence[str]) -> None:
         found, self._prompts = run_prompts(folder, "model.start.soft_run", lm, target_ids)
         shapes = {tuple(prompt.shape) for prompt in self._prompts.values()}
         if shapes != {(length, lm.embedding_dim)}:

@@ -1,4 +1,4 @@
-"""``predictions.parquet``: one row per token of a target; see ``Evaluator.token_records``."""
+"""``predictions.parquet``: one row per token of a target; see ``Evaluation.token_records``."""
 
 import pyarrow as pa
 

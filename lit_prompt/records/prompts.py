@@ -36,6 +36,19 @@ def write_texts(prompts: Iterable[tuple[str, str, Sequence[int]]], path: Path) -
     return path
 
 
+def read_texts(path: Path) -> dict[str, str]:
+    """The texts of prompts by target id, as :func:`write_texts` has written them.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            return {row["target_id"]: row["text"] for row in map(json.loads, file)}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: these are no prompts that a fit or a test has written ({error})") from error
+
+
 def same_prompts(path: Path, prompts: Prompts, about: Mapping[str, str]) -> bool:
     """Whether a file holds these very prompts, of the same origin; False for one that cannot be read."""
     try:

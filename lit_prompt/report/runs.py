@@ -16,6 +16,7 @@ from lit_prompt.files import newest
 from lit_prompt.records.predictions import PREDICTIONS
 from lit_prompt.records.results import RESULTS, method_label
 from lit_prompt.results.rows import Row, grouped, searched_objective
+from lit_prompt.results.transfer import results_on_others
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Run:
     not_finite: int  #: targets that are left out, as their KL is infinite or not a number
     settings: dict[str, Any]  #: ``model.init_args`` of the run, without the LM; empty where the folder has no config
     tokens: dict[str, list[Row]]  #: token records of ``predict`` by target id; empty without predictions.parquet
+    on_others: list[list[Row]]  #: for each other LM that the prompts were tested on, its result records
 
     @property
     def method(self) -> str:
@@ -94,7 +96,9 @@ def _read(results: Path) -> Run:
         tokens = PREDICTIONS.read(predictions).to_pylist()
     known = (token for token in map(_finite, tokens) if all(token[name] is not None for name in PREDICTIONS.needed))
     by_target = grouped(known, itemgetter("target_id"))
-    return Run(folder, results, rows, len(searched) - len(rows), _settings(folder / "config.yaml"), by_target)
+    others = [[_finite(row) for row in RESULTS.read(path).to_pylist()] for path in results_on_others(folder)]
+    settings = _settings(folder / "config.yaml")
+    return Run(folder, results, rows, len(searched) - len(rows), settings, by_target, others)
 
 
 def _finite(row: Row) -> Row:

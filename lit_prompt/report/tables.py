@@ -1,7 +1,8 @@
-"""The tables of a report: methods with their baselines, the best and the worst prompts, the runs."""
+"""The tables of a report: methods with their baselines, the best and the worst prompts, other LMs, the runs."""
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from lit_prompt.report.study import Study, identity
 from lit_prompt.results.rows import MOST_NAMED, Row, column, searched_objective
 from lit_prompt.results.table import Table, quantile
 from lit_prompt.results.text import nats, number
+from lit_prompt.results.transfer import side_by_side
 
 _SHOWN_PROMPTS = 3
 _SHOWN_TOKENS = 4
@@ -108,6 +110,17 @@ def _example(row: Row, tokens: list[Row]) -> Example:
     missing = sorted((token for token in tokens if gained(token) < 0), key=lambda token: -token["token_kl"])
     surplus = sorted((token for token in tokens if gained(token) > 0), key=lambda token: -gained(token))
     return Example(row, kls, *(part[:_SHOWN_TOKENS] for part in (wanted, missing, surplus)))
+
+
+def transfers(runs: Sequence[Run]) -> list[Table]:
+    """For each run and each other LM that its prompts were tested on, the KLs on both, side by side."""
+    found = []
+    for run in runs:
+        for rows in run.on_others:
+            table = side_by_side(run.rows, rows)
+            where = f"{run.method} ({run.folder.parent.name}/{run.folder.name})"
+            found.append(replace(table, title=f"{where}: {table.title[0].lower()}{table.title[1:]}"))
+    return found
 
 
 def runs_table(runs: Sequence[Run]) -> Table:

@@ -42,7 +42,7 @@ def print_results(table: pa.Table) -> None:
     alone = (row for row in rows if not (row["in_front"] or row["context_before"] or row["context_after"]))
     for stand_in in dict.fromkeys(row["unprompted_text"] for row in alone if row["unprompted_text"]):
         say(f"Where there is no text at all, the LM unprompted is the LM after {stand_in!r}.")
-    ended = sum(row["stop_reason"] not in ("not_searched", "running") for row in rows if row["kl"] is None)
+    ended = sum(row["stop_reason"] not in (None, "not_searched", "running") for row in rows if row["kl"] is None)
     if ended:
         say(f"{ended} of {len(rows)} targets have no prompt, as no search gave a finite number.")
 
@@ -64,7 +64,7 @@ def print_prompts(table: pa.Table) -> None:
 
     A prompt is one line, however long, so that a copy of it has no breaks.
     """
-    rows = [row for row in table.to_pylist() if row["prompt_text"] is not None]
+    rows = [row for row in table.to_pylist() if row["prompt_text"] is not None and row["kl"] is not None]
     if not rows:
         return
     rows.sort(key=lambda row: row["kl"])

@@ -13,7 +13,7 @@ _SHOWN_ERRORS = 5
 
 
 def print_top_tokens(records: Sequence[Row]) -> None:
-    """Prints token records (see ``Evaluator.token_records``): prompt and top tokens of the first few targets."""
+    """Prints token records (see ``Evaluation.token_records``): prompt and top tokens of the first few targets."""
     by_target = grouped(records, itemgetter("target_id"))
     for target_id, tokens in list(by_target.items())[:_SHOWN_TARGETS]:
         say(f"{target_id}: KL {nats(tokens[0]['kl'], 4)} nats")

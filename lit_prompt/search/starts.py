@@ -58,10 +58,8 @@ def text_starts(problem: TokenProblem, text_ids: list[int]) -> tuple[Tensor, Ten
     """A text's tokens for every slot, repeated or cut to the prompt's length; see :func:`random_starts`.
 
     Raises:
-        InputError: if the text has no token, or one that a prompt may not hold.
+        InputError: if the text has a token that a prompt may not hold.
     """
-    if not text_ids:
-        raise InputError("model.start.text must hold at least one token")
     if bool((problem.allowed_index(torch.tensor(text_ids)) < 0).any()):
         raise InputError("model.start.text holds a token that model.tokens does not allow")
     ids = torch.tensor(text_ids)[torch.arange(problem.length) % len(text_ids)]

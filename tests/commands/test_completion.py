@@ -39,6 +39,9 @@ def scripts(tmp_path_factory):
         ("lit_prompt test --ru", {"--run"}),
         ("lit_prompt fit --lm_options.dtype bf", {"bfloat16"}),
         ("lit_prompt floor --tol", {"--tolerance"}),
+        ("lit_prompt fit --floor", {"--floors", "--floor_seconds"}),
+        ("lit_prompt test --data.lm", set()),  # --lm sets it
+        ("lit_prompt shortest --checkpoint.", {"--checkpoint.every_n_steps"}),
         ("lit_prompt pretrain --model.arch", {"--model.architecture"}),
     ],
 )  # fmt: skip

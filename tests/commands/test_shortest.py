@@ -5,9 +5,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 from lit_prompt.commands.shortest import SCHEMA
 from lit_prompt.data import TargetSet
+from lit_prompt.search.chunk_search import ChunkSearch
 
 HARD = """
 model:
@@ -99,6 +101,39 @@ def test_soft_prompts_for_targets_that_were_built_before(shortest, cli, workdir,
     assert len(check(1.0, [1, 2])) == len(TargetSet(Path("made"))) == 6
     assert "prompt  " not in said.partition("shortest prompt with")[2]
     cli("test", "--run", runs()[0][-1])
+
+
+def test_each_length_starts_from_the_prompts_of_the_one_before(shortest, monkeypatch):
+    begun, init = {}, ChunkSearch.init
+
+    def recorded(search, ids, scores, *args):
+        slots = search._problem.slots
+        for target, prompt in zip(slots.targets.tolist(), ids, strict=True):
+            begun[slots.target_ids[target], len(prompt)] = prompt
+        return init(search, ids, scores, *args)
+
+    monkeypatch.setattr(ChunkSearch, "init", recorded)
+    # the best of many prompts that end with what was found is better than a random one
+    bank = "{random_sequences: 2, sampled_texts: 0, drawn_sequences: 1}"
+    shortest(HARD.replace(bank, "{kind: random}"), 1e-9, [1, 2, 4])
+    folders, _ = runs()
+    for folder, length in zip(folders[:2], (2, 4), strict=True):
+        prompts = load_file(folder / "prompts.safetensors")
+        assert len(prompts) == 6
+        for target_id, prompt in prompts.items():
+            assert begun[target_id, length][-len(prompt) :].equal(prompt)
+
+
+def test_soft_prompts_are_the_end_of_longer_ones(shortest):
+    still = "{class_path: torch.optim.SGD, init_args: {lr: 0.0}}"
+    shortest(SOFT.replace("steps: 6", f"steps: 1, optimizer: {still}"), 1e-9, [1, 2, 4])
+    folders, _ = runs()
+    shorter, *longer = (load_file(folder / "prompts.safetensors") for folder in folders)
+    assert len(longer) == 2
+    for prompts in longer:
+        for name, prompt in prompts.items():
+            assert prompt[-len(shorter[name]) :].equal(shorter[name])
+        shorter = prompts
 
 
 def test_nothing_is_left_to_do(shortest):

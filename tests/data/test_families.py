@@ -317,33 +317,42 @@ def test_labels_are_unique_and_true(entropies):
 # ---- errors ----
 
 ERRORS = {
-    "entropy below 0": (EntropyMatched(entropies=[-0.1]), r"family random: entropy -0.1 lies outside \[0, ln\|V\|\]"),
-    "entropy above ln V": (Temperature(entropies=[1.0, 5.9]), r"family temperature: entropy 5.9 .* \[0, 5.7683\]"),
-    "entropy twice": (Temperature(entropies=[1.0, 2.0, 1.0]), "entropy 1 is listed twice.* set per_entropy"),
-    "entropy not a number": (Temperature(entropies=[math.nan]), "entropy nan lies outside"),
-    "no entropies": (EntropyMatched(entropies=0), "entropies is 0"),
-    "negative number of entropies": (Temperature(entropies=-3), "entropies is -3"),
-    "size 0": (UniformSubset(sizes=(0,)), "family uniform: 0 tokens are not among 1 to 319"),
-    "size too big": (UniformSubset(sizes=(320,)), "320 tokens are not among 1 to 319 ordinary tokens"),
-    "concentration 0": (Dirichlet(concentrations=(0.0,)), "family dirichlet: concentration 0 is not a positive"),
-    "negative concentration": (Dirichlet(concentrations=(-1.0,)), "concentration -1 is not a positive"),
-    "infinite concentration": (Dirichlet(concentrations=(math.inf,)), "concentration inf is not"),
-    "concentration not a number": (Dirichlet(concentrations=(math.nan,)), "concentration nan is not"),
-    "unknown id": (OneHot(tokens=[SIZE]), "family one_hot: token id 330 is not among 0 to 329"),
-    "negative id": (OneHot(tokens=[-1]), "token id -1 is not among"),
+    "entropy below 0": (
+        lambda: EntropyMatched(entropies=[-0.1]),
+        r"family random: entropy -0.1 lies outside \[0, ln\|V\|\]",
+    ),
+    "entropy above ln V": (
+        lambda: Temperature(entropies=[1.0, 5.9]),
+        r"family temperature: entropy 5.9 .* \[0, 5.7683\]",
+    ),
+    "entropy twice": (lambda: Temperature(entropies=[1.0, 2.0, 1.0]), "entropy 1 is listed twice.* set per_entropy"),
+    "entropy not a number": (lambda: Temperature(entropies=[math.nan]), "entropy nan lies outside"),
+    "no entropies": (lambda: EntropyMatched(entropies=0), "entropies is 0"),
+    "negative number of entropies": (lambda: Temperature(entropies=-3), "entropies is -3"),
+    "size 0": (lambda: UniformSubset(sizes=(0,)), "family uniform: 0 tokens are not among 1 to 319"),
+    "size too big": (lambda: UniformSubset(sizes=(320,)), "320 tokens are not among 1 to 319 ordinary tokens"),
+    "concentration 0": (
+        lambda: Dirichlet(concentrations=(0.0,)),
+        "family dirichlet: concentration 0 is not a positive",
+    ),
+    "negative concentration": (lambda: Dirichlet(concentrations=(-1.0,)), "concentration -1 is not a positive"),
+    "infinite concentration": (lambda: Dirichlet(concentrations=(math.inf,)), "concentration inf is not"),
+    "concentration not a number": (lambda: Dirichlet(concentrations=(math.nan,)), "concentration nan is not"),
+    "unknown id": (lambda: OneHot(tokens=[SIZE]), "family one_hot: token id 330 is not among 0 to 329"),
+    "negative id": (lambda: OneHot(tokens=[-1]), "token id -1 is not among"),
     "text that splits": (
-        OneHot(tokens=["yes"]),
+        lambda: OneHot(tokens=["yes"]),
         r"family one_hot: 'yes' .* splits into \['y', 'es'\] \(ids \[89, 270\]\)",
     ),
-    "empty text": (OneHot(tokens=[""]), "'' is not exactly one token"),
+    "empty text": (lambda: OneHot(tokens=[""]), "'' is not exactly one token"),
 }
 
 
 @pytest.mark.parametrize("case", ERRORS)
 def test_errors_name_the_family_in_one_line(case, vocabulary):
-    family, message = ERRORS[case]
+    make, message = ERRORS[case]
     with pytest.raises(InputError, match=message) as error:
-        targets(family, vocabulary)
+        targets(make(), vocabulary)
     assert "\n" not in str(error.value)
 
 

@@ -56,6 +56,18 @@ def test_a_byte_order_mark_is_no_text(name, tmp_path):
     assert list(TextSource(str(tmp_path / name)).texts()) == ["Once."]
 
 
+def test_a_byte_order_mark_between_texts_that_were_joined_is_none(tmp_path):
+    (tmp_path / "a.txt").write_text("\ufeffOnce.\n\n\ufeffTwice.\n", encoding="utf-8")
+    assert list(TextSource(str(tmp_path / "a.txt")).texts()) == ["Once.", "Twice."]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv"])
+def test_utf_16_is_refused_in_one_line(name, tmp_path):
+    (tmp_path / name).write_text("text\nOnce.\n", encoding="utf-16")
+    with pytest.raises(InputError, match="is UTF-16, not UTF-8 text; save it as UTF-8"):
+        list(TextSource(str(tmp_path / name)).texts())
+
+
 def test_rows_without_a_text_are_left_out(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "One."}\n{"text": null}\n{"text": "Two."}\n')

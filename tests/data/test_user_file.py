@@ -108,6 +108,12 @@ def test_a_byte_order_mark_is_no_text(case, tmp_path, vocabulary):
     np.testing.assert_allclose(probabilities(target), expected(COIN), rtol=1e-6, atol=0)
 
 
+def test_a_byte_order_mark_between_files_that_were_joined_is_no_text(tmp_path, vocabulary):
+    content = '{"name": "%s", "probs": {"a": 1}}\n'
+    path = write(tmp_path, "x.jsonl", "".join("\ufeff" + content % name for name in "bc"))
+    assert [target.target_id for target in read(path, vocabulary)] == ["user/b", "user/c"]
+
+
 def test_several_jsonl_distributions_keep_their_order(tmp_path, vocabulary):
     path = write(
         tmp_path, "x.jsonl", '{"probs": {"no": 1}}\n\n{"name": "b", "probs": {"a": 1.0}}\n{"probs": {" a": 1}}\n'
@@ -334,6 +340,11 @@ ERRORS = {
     "not UTF-8": ("x.jsonl", GOOD.encode() * 2 + b'{"probs": {"\xe9": 1.0}}\n', ":3: ", "not UTF-8 text"),
     "not UTF-8, far down": ("x.jsonl", b"\n" * 20_000 + b"\xff\n", ":20001: ", "not UTF-8 text"),
     "not UTF-8, cut off": ("x.jsonl", b"\n\xc3", ":2: ", "not UTF-8 text"),
+    "UTF-16": ("x.jsonl", GOOD.encode("utf-16"), ": ", "is UTF-16, not UTF-8 text; save it as UTF-8"),
+    "UTF-16 without a mark": ("x.jsonl", GOOD.encode("utf-16-be"), ": ", "is UTF-16, not UTF-8 text"),
+    "UTF-32": ("x.jsonl", GOOD.encode("utf-32"), ": ", "is UTF-16, not UTF-8 text"),
+    "csv UTF-16": ("x.csv", "token,prob\na,1\n".encode("utf-16"), ": ", "is UTF-16, not UTF-8 text"),
+    "tsv UTF-16": ("x.tsv", "token\tprob\na\t1\n".encode("utf-16-le"), ": ", "is UTF-16, not UTF-8 text"),
     "no line": ("x.jsonl", "", ": ", "holds no distribution"),
     "blank lines": ("x.jsonl", "\n\n", ": ", "holds no distribution"),
     "csv without prob": ("x.csv", "token,p\na,1\n", ": ", r"needs the columns prob .* has \['token', 'p'\]"),
@@ -408,6 +419,12 @@ def test_errors_are_one_line_with_file_and_line(case, tmp_path, vocabulary):
         read(path, vocabulary)
     assert str(error.value).startswith(f"{path}{where}")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("tolerance", [-0.01, math.nan, math.inf])
+def test_a_tolerance_that_is_none(tolerance, tmp_path):
+    with pytest.raises(InputError, match=f"family user: tolerance is {tolerance:g}; give a number of at least 0"):
+        FromFile(tmp_path / "x.jsonl", tolerance=tolerance)
 
 
 @pytest.mark.parametrize("name", ["absent.jsonl", "absent.csv", "absent.parquet", "absent"])

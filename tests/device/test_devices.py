@@ -56,6 +56,7 @@ TRAINED = ("fit", "test", "validate", "predict", "shortest", "pretrain")
 COMMANDS = {
     "validate": ["validate", "--run", RUN.format("soft")],
     "predict": ["predict", "--run", RUN.format("hard")],
+    "test on another LM": ["test", "--run", RUN.format("hard"), "--lm", "../other"],
     "report": ["report", RUN.format("soft"), RUN.format("hard"), "--out", "report"],
     "floor": ["floor", "--config", "from_lm.yaml"],
     "targets build": ["targets", "build", "--config", "from_lm.yaml", "--out", "built"],
@@ -136,10 +137,11 @@ class Machine:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory, tiny_lm):
-    """The folder of all jobs: the LM, the targets, and a working folder for each mode and for the CPU alone."""
+def root(tmp_path_factory, tiny_lm, make_lm):
+    """The folder of all jobs: the LM, another one, the targets, and a working folder for each mode and for the CPU alone."""
     root = tmp_path_factory.mktemp("devices")
     shutil.copytree(tiny_lm, root / "lm")
+    shutil.copytree(make_lm("gpt2"), root / "other")
     write_targets(root, str(root / "lm"))
     return root
 

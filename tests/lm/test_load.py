@@ -308,3 +308,11 @@ def test_an_adapter_of_the_hub_is_named(monkeypatch, tmp_path):
     config.write_text(json.dumps({"base_model_name_or_path": "some/base"}))
     monkeypatch.setattr("transformers.utils.peft_utils.find_adapter_config_file", lambda *_, **__: str(config))
     assert "--lm: some/adapter holds a PEFT adapter (for some/base)" in refusal(load_tokenizer, "some/adapter")
+
+
+def test_the_hub_is_asked_once_for_an_adapter(monkeypatch):
+    asked = []
+    monkeypatch.setattr("transformers.utils.peft_utils.find_adapter_config_file", lambda lm, **_: asked.append(lm))
+    for load in (load_tokenizer, load_causal_lm):
+        assert "some/model is no local folder" in refusal(load, "some/model")
+    assert asked == ["some/model"]

@@ -157,10 +157,6 @@ def message(*args):
     return str(raised.value)
 
 
-def test_no_run(lm):
-    assert "model.start.soft_run must name the folder of a soft run" in message(None, LENGTH, lm, ["t"])
-
-
 @pytest.mark.parametrize("exists", [True, False])
 def test_no_prompts_in_the_folder(lm, tmp_path, exists):
     folder = tmp_path if exists else tmp_path / "none"

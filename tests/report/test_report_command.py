@@ -260,3 +260,20 @@ def test_legends_fit_their_figures(make_run):
         figure = draw(study)
         (legend,) = figure.legends
         assert legend.get_window_extent().width <= figure.bbox.width
+
+
+def test_results_on_other_lms_stand_beside_the_runs_own(make_run, report):
+    own = [row(f"my/{name}", 1.0, kl, kl_text=kl, method="gcg") for name, kl in (("die", 0.125), ("coin", 0.25))]
+    own.append(row("my/lost", 1.0, 0.5, kl_text=0.5, method="gcg"))
+    there = {"lm": "lms/tales-neox", "lm_fingerprint": "neox-fingerprint"}
+    others = [each | there | {"kl": kl, "kl_text": kl} for each, kl in zip(own, (1.625, 1.75), strict=False)]
+    run = make_run("a/version_0", own)
+    make_run("a/version_0/on-tales-neox-1234", [others[0] | {"kl": 99.0}, others[1]])
+    make_run("a/version_0/on-tales-neox-1234", others, file="results-1.parquet")
+    page = report(run)
+    assert "hard (gcg) (a/version_0): prompts found on tales-llama, tested on tales-neox" in page.text
+    assert "target entropy own LM other LM no prompt" in page.text
+    assert "my/die 1.000 0.125 1.625 9.000 my/coin 1.000 0.250 1.750 9.000 median" in page.text
+    assert "1 of 3 targets could not be carried over or tested" in page.text
+    # they are no results of the run's own
+    assert "1 LM: tales-llama" in page.text

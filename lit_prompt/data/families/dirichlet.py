@@ -29,12 +29,15 @@ class Dirichlet(TargetFamily):
     name: str = "dirichlet"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for alpha in self.concentrations:
+            if not 0.0 < alpha < float("inf"):
+                raise InputError(f"family {self.name}: concentration {alpha:g} is not a positive number")
+
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
         """Yields ``per_concentration`` draws for each alpha."""
         size = len(vocabulary.defined_ids)
         for alpha in self.concentrations:
-            if not 0.0 < alpha < float("inf"):
-                raise InputError(f"family {self.name}: concentration {alpha:g} is not a positive number")
             for i in range(self.per_concentration):
                 seed = self.target_seed(alpha, i)
                 rng = np.random.default_rng(seed)

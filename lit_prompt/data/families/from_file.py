@@ -52,6 +52,10 @@ class FromFile(TargetFamily):
     tolerance: float | None = None
     name: str = "user"
 
+    def __post_init__(self) -> None:
+        if self.tolerance is not None and not 0.0 <= self.tolerance < math.inf:
+            raise InputError(f"family {self.name}: tolerance is {self.tolerance:g}; give a number of at least 0")
+
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
         """Yields the file's distributions in its order."""
         yield from self.read(vocabulary, raise_error)

@@ -64,9 +64,17 @@ class FromLM(TargetFamily):
     name: str = "lm"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InputError(f"family {self.name}: count is {self.count}; it must be at least 1")
+        if not 0.0 < self.temperature < math.inf:
+            raise InputError(f"family {self.name}: temperature {self.temperature:g} is not a positive number")
+
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target | Rejected]:
         """Yields a target for each context, followed by its partners."""
-        self._check(vocabulary)
+        most = len(vocabulary.defined_ids)
+        if self.top_k is not None and not 1 <= self.top_k <= most:
+            raise InputError(f"family {self.name}: top_k {self.top_k} is not among 1 to {most} tokens")
         made = self._made(vocabulary)
         if not self.partners:
             return made
@@ -75,15 +83,6 @@ class FromLM(TargetFamily):
             "outlier": partial(outlier_targets, vocabulary=vocabulary, k=self.outlier_tokens),
         }
         return with_partners(made, makers)
-
-    def _check(self, vocabulary: Vocabulary) -> None:
-        if self.count < 1:
-            raise InputError(f"family {self.name}: count is {self.count}; it must be at least 1")
-        if not 0.0 < self.temperature < math.inf:
-            raise InputError(f"family {self.name}: temperature {self.temperature:g} is not a positive number")
-        most = len(vocabulary.defined_ids)
-        if self.top_k is not None and not 1 <= self.top_k <= most:
-            raise InputError(f"family {self.name}: top_k {self.top_k} is not among 1 to {most} tokens")
 
     @torch.no_grad()
     def _made(self, vocabulary: Vocabulary) -> Iterator[Target | Rejected]:

@@ -1,0 +1,50 @@
+"""An evaluation that names another LM than the run's own."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lit_prompt.data.datamodule import TargetDataModule
+from lit_prompt.errors import InputError
+from lit_prompt.files import newest
+from lit_prompt.lm import FrozenLM, LMOptions
+from lit_prompt.models import HardPrompt, PromptModule
+from lit_prompt.models.pasted import PastedPrompts
+from lit_prompt.records.prompts import read_prompts, read_texts
+
+
+def pasted_prompts(
+    search: PromptModule, data: TargetDataModule, run: Path, settings: dict[str, Any], device: torch.device
+) -> PastedPrompts | None:
+    """What evaluates a run's prompts on another LM; None where the LM that is named is the run's own.
+
+    The data module is told to carry the targets over.
+
+    Args:
+        search: the run's module.
+        data: names the LM.
+        run: the run's folder.
+        settings: the run's own.
+        device: for the LM.
+
+    Raises:
+        InputError: if the prompts are no texts.
+    """
+    own, options = settings.get("lm"), settings.get("lm_options") or {}
+    prompts = newest(run, "prompts.safetensors")
+    same_options = all(getattr(data.lm_options, name, value) == value for name, value in options.items())
+    if prompts is None or own is None or (data.lm == own and same_options):
+        return None
+    _, about = read_prompts(prompts)
+    lm = FrozenLM.load(data.lm, data.lm_options, device)
+    if lm.fingerprint == about.get("lm_fingerprint"):
+        return None  # it has another place now
+    texts = newest(run, "prompts.jsonl")
+    if texts is None or not isinstance(search, HardPrompt):
+        raise InputError(
+            f"--lm: {run} has found soft prompts, embeddings of {own} that mean nothing to another LM such as "
+            f"{data.lm}; only hard prompts, which are texts, can be tested on one"
+        )
+    data.made_for = own, LMOptions(**options)
+    return PastedPrompts(search, read_texts(texts), lm)

@@ -1,0 +1,87 @@
+"""The texts of prompts that were found on one LM, pasted into another."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from lit_prompt.data import TargetBatch
+from lit_prompt.functional import kl_divergence, normalize_log_probs
+from lit_prompt.functional.precision import double
+from lit_prompt.lm import FrozenLM
+from lit_prompt.models.evaluated import EvaluatedModule
+from lit_prompt.models.evaluation import Evaluation
+from lit_prompt.models.floors import excess_columns
+from lit_prompt.models.hard import HardPrompt
+from lit_prompt.models.record_columns import reached_columns, target_columns
+from lit_prompt.records.results import Columns
+from lit_prompt.results.transfer import folder_on
+from lit_prompt.scoring import Context, Contexts
+
+_log = logging.getLogger(__name__)
+_NOTHING = Context("", "", (), (), own=False)
+
+
+class PastedPrompts(EvaluatedModule):
+    """Evaluates a hard search's prompts on another LM: as texts, between the same texts, as that LM reads them.
+
+    What is told of the search, its method, objective and seed, is the search's own.
+
+    Args:
+        search: the module that has found the prompts.
+        texts: of the prompts, by target.
+        lm: the other LM.
+    """
+
+    def __init__(self, search: HardPrompt, texts: Mapping[str, str], lm: FrozenLM) -> None:
+        super().__init__()
+        self.method, self.seed, self.objective = search.method, search.seed, search.objective
+        self.floor_options = search.floor_options
+        self.results = texts
+        self.lm = lm
+        self._around = search.before, search.after
+
+    def configure_model(self) -> None:
+        """Reads the texts around the prompts as the LM does."""
+        self.lm_path = self.data.lm
+        self.subfolder = folder_on(self.lm_path, self.lm.fingerprint)
+        with torch.device("cpu"):  # Lightning makes the trainer's device the default one here
+            self.contexts = Contexts(*self._around, self.lm, self.data.vocabulary)
+            self.evaluator = PastedEvaluator(self)
+
+
+class PastedEvaluator(Evaluation[Mapping[str, str]]):
+    """Evaluates texts of prompts by target."""
+
+    @torch.no_grad()
+    def columns(self, batch: TargetBatch, prompts: Mapping[str, str], compared: bool = True) -> tuple[Columns, Tensor]:
+        """As of :meth:`Evaluation.columns`; ``kl`` and ``kl_text`` are the same, as there are texts alone."""
+        module = self._module
+        contexts = module.contexts.of_all(batch)
+        texts = [prompts.get(target_id) for target_id in batch.target_id]
+        whole = [replace(_NOTHING, before_ids=ids) for ids in self._pasted(contexts, texts)]
+        has_prompt = torch.tensor([text is not None for text in texts])
+        taken = torch.tensor([self.takes(context) for context in whole])
+        if left_out := int((has_prompt & ~taken).sum()):
+            _log.warning("%d prompts are longer, as texts, than what %s takes", left_out, module.lm_path)
+        has_prompt &= taken
+        log_q, bounded = self.after(whole)
+        log_q[~has_prompt] = torch.nan
+        log_p = normalize_log_probs(double(batch.log_probs))
+        kl = kl_divergence(log_p, log_q)
+        columns = target_columns(batch) | reached_columns(log_p, log_q, kl, self.unprompted(contexts), has_prompt)
+        floors = module.floors.of(batch) if compared else module.floors.known(batch)
+        columns |= excess_columns(columns["kl"], floors, bounded.tolist())
+        value = module.objective.divergence(log_p, log_q).tolist()
+        columns["objective_value"] = [v if ok else None for v, ok in zip(value, has_prompt, strict=True)]
+        columns["prompt_length"] = [len(a.ids) - len(b.ids) for a, b in zip(whole, contexts, strict=True)]
+        columns["prompt_text"], columns["kl_text"] = texts, columns["kl"]
+        return columns | self.context_columns(contexts) | self.constant_columns(len(batch)), log_q
+
+    def _pasted(self, contexts: list[Context], texts: list[str | None]) -> Iterator[tuple[int, ...]]:
+        """Tokens of whole texts: each prompt, or nothing, between its fixed texts."""
+        around = zip(contexts, texts, strict=True)
+        whole = [f"{context.before}{text or ''}{context.after}" for context, text in around]
+        return map(tuple, self._module.data.vocabulary.encode_starts(whole))
