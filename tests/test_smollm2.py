@@ -1,7 +1,7 @@
 """Prompts for a real LM, searched by the command, have their KL in plain transformers: slow, and only where asked for.
 
-    make smollm2
-    LIT_PROMPT_SLOW=1 pytest -n 0 tests/test_smollm2.py
+make smollm2
+LIT_PROMPT_SLOW=1 pytest -n 0 tests/test_smollm2.py
 """
 
 import json
