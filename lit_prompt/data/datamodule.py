@@ -22,6 +22,8 @@ from lit_prompt.lm import DEFAULT_LM, LMOptions, Vocabulary
 
 _log = logging.getLogger(__name__)
 _MOST_REMARKS = 20
+# probabilities that an evaluation has at once: it holds some ten times as many numbers, in float64
+_PROBABILITIES = 2**22
 
 
 def check_vocabulary(targets: TargetSet, vocabulary: Vocabulary) -> None:
@@ -161,15 +163,15 @@ class TargetDataModule(L.LightningDataModule):
     @property
     def num_chunks(self) -> int:
         """Number of chunks, and so of a fit's epochs."""
-        return len(self._chunks())
+        return len(self._chunks(self.chunk_size))
 
-    def _chunks(self) -> list[range]:
+    def _chunks(self, size: int) -> list[range]:
         """Positions of the targets of each chunk."""
         count = len(self.targets)
-        return [range(start, min(start + self.chunk_size, count)) for start in range(0, count, self.chunk_size)]
+        return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
-    def _loader(self, sampler: _ChunkSampler | None = None) -> DataLoader[TargetBatch]:
-        chunks: Any = self._chunks()
+    def _loader(self, size: int, sampler: _ChunkSampler | None = None) -> DataLoader[TargetBatch]:
+        chunks: Any = self._chunks(size)
         # a fit asks for the same chunk at every step
         read: Any = lru_cache(maxsize=1)(self.targets.batch)
         return DataLoader(chunks, sampler=sampler, batch_size=None, collate_fn=read)
@@ -179,11 +181,13 @@ class TargetDataModule(L.LightningDataModule):
         assert self.trainer is not None
         module: Any = self.trainer.lightning_module
         steps: int = module.steps - module.extended_from
-        return self._loader(_ChunkSampler(steps))
+        return self._loader(self.chunk_size, _ChunkSampler(steps))
 
     def evaluation_dataloader(self) -> DataLoader[TargetBatch]:
-        """Every target once, chunk by chunk."""
-        return self._loader()
+        """Every target once, chunk by chunk; in smaller parts where the distributions of a chunk take much memory."""
+        module: Any = None if self.trainer is None else self.trainer.lightning_module
+        each = self.vocabulary.size * (1 if module is None else module.restarts)
+        return self._loader(max(1, min(self.chunk_size, _PROBABILITIES // each)))
 
     test_dataloader = predict_dataloader = evaluation_dataloader
 

@@ -1,20 +1,18 @@
 """Loading models and tokenizers from a local folder, a GGUF file or a hub, with errors a user can act on."""
 
+import os
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import torch
 
 from lit_prompt.errors import InputError
 from lit_prompt.lm.adapter import refuse_adapter
 from lit_prompt.lm.gguf import gguf_parts, unpacked
+from lit_prompt.lm.hub import explained, first_line, only_what_is_at_hand
 from lit_prompt.lm.lacking import refuse_lacking
 from lit_prompt.lm.options import LMOptions
 
@@ -35,18 +33,17 @@ def _check_folder(lm: str, options: LMOptions) -> None:
 
 
 @contextmanager
-def readable_errors(lm: str, part: str = "config.json") -> Iterator[None]:
+def readable_errors(lm: str, options: LMOptions, part: str = "config.json") -> Iterator[None]:
     """Turns what transformers, safetensors and the hub raise over a part of an LM into one line."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:  # tokenizers and huggingface_hub raise Exception itself and heirs of their own
-        raise InputError(_explanation(lm, part, error)) from error
+        raise InputError(_explanation(lm, options, part, error)) from error
 
 
-def _explanation(lm: str, part: str, error: Exception) -> str:
-    from huggingface_hub.constants import HF_HUB_OFFLINE
+def _explanation(lm: str, options: LMOptions, part: str, error: Exception) -> str:
     from safetensors import SafetensorError
 
     text = str(error)
@@ -59,7 +56,7 @@ def _explanation(lm: str, part: str, error: Exception) -> str:
     if "pip install accelerate" in text:
         return "lm_options.device_map needs accelerate: pip install accelerate"
     if isinstance(error, SafetensorError):
-        return f"--lm: a safetensors file of {lm} is cut off or damaged ({_first_line(error)}); fetch it again"
+        return f"--lm: a safetensors file of {lm} is cut off or damaged ({first_line(error)}); fetch it again"
     if Path(lm).exists() and "no file named" in text:
         return (
             f"--lm: {lm} holds no model.safetensors; convert its weights to safetensors (pickled weights can run code "
@@ -67,50 +64,35 @@ def _explanation(lm: str, part: str, error: Exception) -> str:
         )
     if "backend tokenizer" in text:
         return _no_tokenizer(lm)
-    if Path(lm).exists() or isinstance(error, ImportError):
-        return f"--lm: {part} of {lm} could not be loaded: {_first_line(error)}"
-    if "safetensors" in text and "connect" not in text:
-        return f"--lm: {lm} has no safetensors weights on the hub; choose a revision that has"
-    offline = " (HF_HUB_OFFLINE is set)" if HF_HUB_OFFLINE else ""
-    return (
-        f"--lm: {lm} is no local folder and could not be had from the hub{offline}: {_first_line(error)} "
-        "Check the name and the network, or give a local folder."
-    )
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return (" ".join(lines[:2]) if lines[0].endswith(":") else lines[0])[:300]
+    hub_id = _hub_id(lm)
+    if hub_id is not None and (why := explained(hub_id, _revision(options), error)) is not None:
+        return f"--lm: {lm} {why}"
+    return f"--lm: {part} of {lm} could not be loaded: {first_line(error)}"
 
 
 def _no_tokenizer(lm: str) -> str:
     return f"--lm: {lm} has no tokenizer that can be read; put a tokenizer.json beside its config.json"
 
 
+def _hub_id(lm: str) -> str | None:
+    parts = gguf_parts(lm)
+    return parts[0] if parts else None if Path(lm).exists() else lm
+
+
+def _revision(options: LMOptions) -> str:
+    return options.revision or "main"
+
+
 def source(lm: str, options: LMOptions) -> dict[str, Any]:
     """Where ``from_pretrained`` is to look: arguments that config, tokenizer and model have in common."""
-    revision = options.revision or "main"
-    # else the hub's client tries again and again for a minute; what was fetched before loads without a network
-    local = not Path(lm).exists() and _hub_is_out_of_reach()
+    revision, hub_id = _revision(options), _hub_id(lm)
+    local = hub_id is not None and only_what_is_at_hand(hub_id, revision)
     return {
         "pretrained_model_name_or_path": str(unpacked(lm, revision, local)) if gguf_parts(lm) else lm,
         "revision": revision,
         "trust_remote_code": options.trust_remote_code,
         "local_files_only": local,
     }
-
-
-@cache
-def _hub_is_out_of_reach() -> bool:
-    from huggingface_hub.constants import ENDPOINT
-
-    if getproxies():
-        return False
-    try:
-        socket.getaddrinfo(urlsplit(ENDPOINT).hostname, 443)
-    except OSError:
-        return True
-    return False
 
 
 def load_tokenizer(lm: str, options: LMOptions) -> Any:
@@ -122,7 +104,7 @@ def load_tokenizer(lm: str, options: LMOptions) -> Any:
     from transformers import AutoTokenizer
 
     _check_folder(lm, options)
-    with readable_errors(lm, "the tokenizer"):
+    with readable_errors(lm, options, "the tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(**source(lm, options))
     # without its files some tokenizer classes come up empty instead of failing
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
@@ -145,8 +127,10 @@ def load_causal_lm(lm: str, options: LMOptions, device: torch.device | None = No
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
+    # a service would be asked to convert pickled weights, and its unreviewed copy be taken
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     _check_folder(lm, options)
-    with readable_errors(lm, "the model"):
+    with readable_errors(lm, options, "the model"):
         model, report = AutoModelForCausalLM.from_pretrained(
             dtype=options.dtype,
             device_map=options.device_map,

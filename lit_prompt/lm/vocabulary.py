@@ -43,7 +43,7 @@ class Vocabulary:
         from transformers import AutoConfig
 
         tokenizer = load_tokenizer(lm, options)
-        with readable_errors(lm):
+        with readable_errors(lm, options):
             config = AutoConfig.from_pretrained(**source(lm, options))
         vocabulary = cls(tokenizer, config.get_text_config().vocab_size, lm, options)
         _ = vocabulary.front_ids

@@ -15,6 +15,7 @@ from lit_prompt.data.run_folder import checkpoint_run, run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.functional import OutputHead, kl_floor, kl_on_sphere
 from lit_prompt.functional.row_loop import go_on_always
+from lit_prompt.functional.rows import MIN_ROWS
 from lit_prompt.functional.sphere import SpherePoint
 from lit_prompt.lm import FrozenLM, output_geometry
 from lit_prompt.models.floor_progress import TimeBudget, shown_progress
@@ -105,7 +106,7 @@ class Floors:
         missing = [i for i, key in enumerate(keys) if not self._is_known(key)]
         if missing:
             with self._budget.spending() as go_on:
-                together = -(-_ELEMENTS_TOGETHER // self._lm.vocab_size)
+                together = max(MIN_ROWS, _ELEMENTS_TOGETHER // self._lm.vocab_size)
                 for start in range(0, len(missing), together):
                     self._solve(batch, keys, missing[start : start + together], go_on)
             if wide := sum(not self._is_known(keys[i]) for i in missing):
@@ -158,7 +159,9 @@ class Floors:
         terms = self.head.terms(batch.log_probs[which])
         with shown_progress("floors", len(which), go_on) as watch:
             floor = kl_floor(self.head, terms, self._options.tolerance, go_on=watch)
-        with shown_progress("floors: sphere", len(which), go_on) as watch:
+        # what is kept of targets whose floors were found in time is whole
+        in_time = bool((floor.upper - floor.lower <= self._widest).all())
+        with shown_progress("floors: sphere", len(which), go_on_always if in_time else go_on) as watch:
             sphere = kl_on_sphere(self.head, terms, floor, go_on=watch)
         values = zip(floor.lower.tolist(), floor.upper.tolist(), sphere.kl.tolist(), strict=True)
         self._cache.put({keys[i]: KnownFloor(*value) for i, value in zip(which, values, strict=True)})

@@ -2,12 +2,15 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from lit_prompt.functional import entropy, kl_divergence, kl_from_moments, kl_table_from_moments
 from lit_prompt.functional.precision import double
 from lit_prompt.lm import FrozenLM
 from lit_prompt.objectives.base import Objective
+
+_ROWS = 8  # of targets that are raised to float64 at once
 
 
 class _Moments(NamedTuple):
@@ -31,7 +34,8 @@ class ForwardKL(Objective):
     def prepare(self, log_p: Tensor, lm: FrozenLM) -> _Moments:
         """Moments W^T p, offset <p, b> and entropy H(p) of each target."""
         moments, offset = lm.moments(log_p)
-        return _Moments(moments, offset, entropy(double(log_p)).to(offset))
+        h = torch.cat([entropy(double(rows)) for rows in log_p.split(_ROWS)])
+        return _Moments(moments, offset, h.to(offset))
 
     def pairs(self, logits: Tensor, features: Tensor, prepared: _Moments, which: Tensor) -> Tensor:
         """KL of each row for its target."""

@@ -138,7 +138,7 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory, tiny_lm, make_lm):
-    """The folder of all jobs: the LM, another one, the targets, and a working folder for each mode and for the CPU alone."""
+    """The folder of all jobs: two LMs, the targets, and a working folder for each mode and for the CPU alone."""
     root = tmp_path_factory.mktemp("devices")
     shutil.copytree(tiny_lm, root / "lm")
     shutil.copytree(make_lm("gpt2"), root / "other")

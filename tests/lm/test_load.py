@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 
 from lit_prompt.errors import InputError
 from lit_prompt.lm import FrozenLM, LMOptions, load_causal_lm, load_tokenizer
@@ -134,18 +133,6 @@ class TestBothRefuse:
 def test_malformed_config_is_named(folder: Path) -> None:
     (folder / "config.json").write_text("{ not json")
     assert f"{folder / 'config.json'}' is not a valid JSON file" in refusal(load_causal_lm, folder)
-
-
-def test_network_is_not_called_off_when_it_is_on(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-
-    def no_route(*_: Any, **__: Any) -> None:
-        raise OSError("We couldn't connect to 'https://huggingface.co' to load the files.")
-
-    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", no_route)
-    message = refusal(load_tokenizer, "nobody/no-such-lm")
-    assert "OFFLINE" not in message
-    assert "Check the name and the network" in message
 
 
 @pytest.mark.parametrize("name", ["lm", "safetensors", "accelerate"])
@@ -271,16 +258,6 @@ class TestRemoteCode:
         assert type(lm.model).__name__ == "MineForCausalLM"
         assert lm.is_linear
         assert marker.exists()
-
-
-def test_without_a_network_only_what_is_at_hand_is_asked_for(monkeypatch, tmp_path):
-    from lit_prompt.lm import load
-
-    monkeypatch.setattr(load, "_hub_is_out_of_reach", lambda: True)
-    assert load.source("some-hub-id", LMOptions())["local_files_only"] is True
-    monkeypatch.setattr(load, "_hub_is_out_of_reach", lambda: False)
-    assert load.source("some-hub-id", LMOptions())["local_files_only"] is False
-    assert load.source(str(tmp_path), LMOptions())["local_files_only"] is False
 
 
 # ---- adapters ----

@@ -4,10 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
-import scipy.stats
 import torch
 import yaml
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lit_prompt.data import Target, TargetSet
 from lit_prompt.data.contexts import ContextCut
@@ -19,33 +17,12 @@ from lit_prompt.records.prompts import read_prompts
 from lit_prompt.records.results import RESULTS
 from lit_prompt.search import TokenStart
 from tests.conftest import FRONTS
+from tests.models.pasted import Pasted
 
 every_front = pytest.mark.parametrize("front", FRONTS)
 #: before and after of four targets: none, both, the module's, each alone
 TEXTS = [("", ""), ("Yes, said the fox", " and no,"), (None, None), ("The king", ""), ("", " had")]
 BANK = TokenStart(random_sequences=4, sampled_texts=4, drawn_sequences=2)
-
-
-class Pasted:
-    """What transformers alone makes of pasted text; an EOS that the tokenizer appends is dropped."""
-
-    def __init__(self, folder):
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModelForCausalLM.from_pretrained(folder).eval()
-        self.appends = self.tokenizer("")["input_ids"][-1:] == [self.tokenizer.eos_token_id]
-
-    def ids(self, text):
-        ids = self.tokenizer(text)["input_ids"]
-        return ids[:-1] if self.appends else ids
-
-    def kl(self, log_p, ids=None, embeddings=None):
-        x = {"input_ids": torch.tensor([ids])} if embeddings is None else {"inputs_embeds": embeddings.unsqueeze(0)}
-        with torch.no_grad():
-            q = self.model(**x).logits[0, -1].double().softmax(-1)
-        return scipy.stats.entropy(log_p.double().exp().numpy(), q.numpy())
-
-    def embed(self, ids):
-        return self.model.get_input_embeddings()(torch.tensor(ids, dtype=torch.long))
 
 
 @pytest.fixture

@@ -1,0 +1,103 @@
+"""LMs as they are read here from GGUF files, beside llama.cpp on the same files: slow, and only where asked for.
+
+make smollm2 gemma3
+python -m venv /tmp/llama_cpp && /tmp/llama_cpp/bin/pip install xllamacpp
+LIT_PROMPT_LLAMA_CPP=/tmp/llama_cpp/bin/python pytest -n 0 -s tests/test_llama_cpp.py
+
+llama.cpp multiplies quantised weights with quantised activations; that rounding is all that may differ.
+"""
+
+import os
+
+import pytest
+import torch
+
+from lit_prompt.data.families import FromFile
+from lit_prompt.functional import kl_divergence
+from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary
+from tests.conftest import REPOSITORY
+from tests.llama_cpp import LlamaCpp
+from tests.test_smollm2 import BEFORE, DICE
+
+PYTHON = os.environ.get("LIT_PROMPT_LLAMA_CPP", "")
+LMS = REPOSITORY / "data" / "lms"
+FILES = ["SmolLM2-135M-Instruct.Q4_1.gguf", "gemma-3-270m.Q4_K_M.gguf"]
+TEXTS = [
+    "The capital of France is",
+    "Once upon a time, there was a",
+    "def fibonacci(n):\n    if n <",
+    BEFORE,
+    "Ein kleines Mädchen, das hieß",
+]
+HELDOUT_TOKENS = 192
+#: found for SmolLM2 by a search of 40 steps
+HARD_PROMPTS = {
+    "fair": " four four two five sodas instead three two",
+    "loaded": "PLAY({' six six six five six two",
+    "even": " four four two fiveaps gives six two",
+}
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(not PYTHON, reason="set LIT_PROMPT_LLAMA_CPP to a Python that has xllamacpp"),
+]
+
+
+@pytest.fixture(scope="module", params=FILES)
+def both(request):
+    """The LM and vocabulary as read here, and the server."""
+    file = LMS / request.param
+    if not file.exists():
+        pytest.skip(f"no {file.name}; run make smollm2 gemma3")
+    lm, vocabulary = FrozenLM.load(str(file), LMOptions()), Vocabulary.load(str(file), LMOptions())
+    with LlamaCpp.serving(PYTHON, file, lm.vocab_size) as server:
+        yield lm, vocabulary, server
+
+
+@torch.no_grad()
+def log_probs(lm, ids):
+    return lm.next_token_logits(lm.embed(torch.tensor([ids])))[0].double().log_softmax(-1)
+
+
+def test_texts_have_the_same_tokens(both):
+    _, vocabulary, server = both
+    for text in (*TEXTS, " said\n\nthe  king", "déjà vu 中"):
+        assert vocabulary.encode_start(text) == server.tokens(text)
+
+
+def test_next_tokens_have_the_same_probabilities(both):
+    lm, vocabulary, server = both
+    for text in TEXTS:
+        ids = vocabulary.encode_start(text)
+        here, there = log_probs(lm, ids), server.log_probs(ids)
+        assert there.exp().sum() == pytest.approx(1, abs=1e-3)  # it adds in float32
+        kl = float(kl_divergence(here, there))
+        top = int(here.argmax())
+        print(f"{text!r}: KL {kl:.4f}; {vocabulary.text(top)!r} {there[top]:.4f} there, {here[top]:.4f} here")
+        assert kl < 0.05
+        assert abs(float(there[top] - here[top])) < 0.1
+
+
+def test_a_text_has_the_same_loss(both):
+    lm, vocabulary, server = both
+    text = (LMS / "heldout.txt").read_text(encoding="utf-8")[:2000]
+    ids = vocabulary.encode_start(text)[:HELDOUT_TOKENS]
+    with torch.no_grad():
+        states = lm.features(lm.embed(torch.tensor([ids])), every=True)[0]
+        log_q = lm.logits(states).double().log_softmax(-1)[:-1]
+    here = -log_q.gather(1, torch.tensor(ids[1:]).unsqueeze(1)).squeeze(1)
+    there = torch.tensor(server.nats(ids), dtype=torch.float64)
+    print(f"{len(here)} tokens of heldout.txt: {there.mean():.4f} nats a token there, {here.mean():.4f} here")
+    assert float(here.mean()) == pytest.approx(float(there.mean()), abs=0.05)
+
+
+@pytest.mark.parametrize(("die", "prompt"), HARD_PROMPTS.items())
+def test_hard_prompts_have_the_same_kl(both, die, prompt):
+    lm, vocabulary, server = both
+    ids = vocabulary.encode_start(BEFORE + prompt)
+    made = FromFile(DICE, name="die").targets(vocabulary)
+    (target,) = [target for target in made if target.target_id == f"die/{die}"]
+    log_p = target.dense(lm.vocab_size).double()
+    here, there = (float(kl_divergence(log_p, log_q)) for log_q in (log_probs(lm, ids), server.log_probs(ids)))
+    print(f"{die} die after {prompt!r}: KL {there:.4f} there, {here:.4f} here")
+    assert here == pytest.approx(there, abs=0.05, rel=0.1)
