@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lit_prompt.functional.precision import double
 from lit_prompt.models import PromptModule
-from lit_prompt.models.chunk import progress
+from lit_prompt.models.chunk import progress, score_label
 
 _POINTS = 200
 _QUANTILES = {"p10": 0.1, "median": 0.5, "p90": 0.9}
@@ -108,7 +108,7 @@ class KLCurves(L.Callback):
         if len(set(families)) > 1:
             medians = [f"{group}/{name}/{score}_median" for name in sorted(set(families))]
             shown["median by family"] = ["Multiline", medians]
-        logger.experiment.add_custom_scalars({f"{pl_module.score} (nats) against search steps": shown})
+        logger.experiment.add_custom_scalars({f"{score_label(pl_module)} (nats) against search steps": shown})
 
     def state_dict(self) -> dict[str, Any]:
         """The curves so far."""
@@ -120,4 +120,4 @@ class KLCurves(L.Callback):
 
 
 def _tag(module: PromptModule) -> str:
-    return "kl" if module.score == "KL" else "objective"
+    return "kl" if score_label(module) == "KL" else "objective"

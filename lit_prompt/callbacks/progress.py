@@ -1,10 +1,14 @@
 """The progress bar."""
 
-import sys
+import math
+import time
+from contextlib import ExitStack
 
 import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+
+from lit_prompt.progress import REFRESH_SECONDS, beating
 
 
 def _chunk(trainer: L.Trainer) -> str:
@@ -17,14 +21,29 @@ class ChunkProgressBar(TQDMProgressBar):
     BAR_FORMAT = "{desc}{percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
     def __init__(self) -> None:
-        # a log file gets a line now and then, a terminal a moving bar
-        super().__init__(refresh_rate=10 if sys.stderr.isatty() else 100)
+        super().__init__()
+        self._shown = -math.inf  # when
+        self._beat = ExitStack()
 
     def init_train_tqdm(self) -> Tqdm:
-        """A bar for a chunk."""
+        """A bar for a chunk, whose clock goes on while a step lasts."""
         bar = super().init_train_tqdm()
         bar.set_description("search")
+        self._beat.enter_context(beating(bar))
         return bar
+
+    def _should_update(self, current: int, total: float) -> bool:
+        """By time, not by steps: a step takes a blink on one LM and a minute on another."""
+        now = time.monotonic()
+        if now - self._shown < REFRESH_SECONDS and current != total:
+            return False
+        self._shown = now
+        return True
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Closes the bar."""
+        self._beat.close()
+        super().on_train_end(trainer, pl_module)
 
     def _silent(self) -> Tqdm:
         return Tqdm(disable=True)
@@ -49,6 +68,7 @@ class ChunkProgressBar(TQDMProgressBar):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Ends the bar's line, so that what follows is not hung onto it."""
+        self._beat.close()
         if self._train_progress_bar is not None:
             self.train_progress_bar.close()
 

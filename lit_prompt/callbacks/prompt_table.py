@@ -6,7 +6,7 @@ import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_prompt.models import HardPrompt
-from lit_prompt.models.chunk import progress
+from lit_prompt.models.chunk import progress, score_label
 from lit_prompt.results.markdown import prompt_table
 
 _TABLES = 20
@@ -39,7 +39,7 @@ class PromptTable(L.Callback):
         index, _ = progress(module)
         target_ids = [module.data.targets.target_id[i] for i in index]
         rows = list(zip(target_ids, *module.best_texts(), strict=True))
-        table = prompt_table(rows[:_ROWS], module.score)
+        table = prompt_table(rows[:_ROWS], score_label(module))
         if len(rows) > _ROWS:
             table += f"\n\n... and {len(rows) - _ROWS} more"
         trainer.logger.experiment.add_text(f"prompts/chunk_{trainer.current_epoch}", table, trainer.global_step)

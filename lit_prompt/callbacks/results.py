@@ -14,7 +14,6 @@ import pyarrow as pa
 from lit_prompt.data.run_folder import checkpoint_run, run_folder
 from lit_prompt.files import add_file, newest
 from lit_prompt.models import PromptModule
-from lit_prompt.models.evaluated import EvaluatedModule
 from lit_prompt.models.prompt_texts import prompt_texts
 from lit_prompt.records.predictions import PREDICTIONS
 from lit_prompt.records.prompts import same_prompts, write_prompts, write_texts
@@ -76,21 +75,21 @@ class ResultWriter(EvaluationCallback):
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes results, prompts and the picture; prints the table and the paths."""
-        assert isinstance(pl_module, EvaluatedModule)
+        assert isinstance(pl_module, PromptModule)
         table = result_table(self.found)
         print_results(table)
         print_prompts(table)
         print_comparisons(comparisons(table))
         print_unfinished(table, checkpoint_run(trainer))
         if (run := run_folder(trainer)) is not None:
-            self._write(pl_module, table, run / pl_module.subfolder)
+            self._write(pl_module, table, _folder(pl_module, run))
             if (run / "config.yaml").exists():  # else it is a checkpoint that was tested outside its run
-                _say_next(run, None if isinstance(pl_module, PromptModule) else table)
+                _say_next(run, None if pl_module.pasted is None else table)
 
-    def _write(self, module: EvaluatedModule, table: pa.Table, folder: Path) -> None:
+    def _write(self, module: PromptModule, table: pa.Table, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         say(f"results   {add_file(folder, 'results.parquet', partial(RESULTS.write, table))}")
-        if isinstance(module, PromptModule):
+        if module.pasted is None:
             chosen = [restart for part in self.found for restart in part["best_restart"]]
             say(f"prompts   {_save_prompts(module, chosen, folder)[0]}")
         title = f"{method_label(module.method)} prompts, {Path(module.lm_path).name}"
@@ -102,11 +101,11 @@ class ResultWriter(EvaluationCallback):
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes and prints the token records."""
-        assert isinstance(pl_module, EvaluatedModule)
+        assert isinstance(pl_module, PromptModule)
         records: list[Row] = [row for batch in self.found for row in batch]
         print_top_tokens(records)
         if (run := run_folder(trainer)) is not None:
-            folder = run / pl_module.subfolder
+            folder = _folder(pl_module, run)
             folder.mkdir(parents=True, exist_ok=True)
             write = partial(PREDICTIONS.write, PREDICTIONS.table(records))
             say(f"predictions   {add_file(folder, 'predictions.parquet', write)}")
@@ -122,6 +121,11 @@ class ResultWriter(EvaluationCallback):
         if trainer.current_epoch < pl_module.data.num_chunks:
             say(f"{found} of {every} targets, as trainer.max_epochs is {trainer.max_epochs}; go on to the others with")
             say(f"  lit_prompt fit --run {_quoted(folder)} --trainer.max_epochs -1")
+
+
+def _folder(module: PromptModule, run: Path) -> Path:
+    """Where results go."""
+    return run if module.pasted is None else run / module.pasted.folder(module.lm_path)
 
 
 def _say_next(run: Path, on_other: pa.Table | None) -> None:

@@ -53,7 +53,8 @@ class TensorBoardReport(EvaluationCallback):
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Shows what the test found, with the means of all measures in a table."""
-        if isinstance(trainer.logger, TensorBoardLogger) and isinstance(pl_module, PromptModule):
+        assert isinstance(pl_module, PromptModule)
+        if isinstance(trainer.logger, TensorBoardLogger) and pl_module.pasted is None:  # else the KLs are another LM's
             means = means_table({name: float(value) for name, value in trainer.callback_metrics.items()})
             trainer.logger.experiment.add_text("test_means", means, self._searched_steps)
             self._show(trainer.logger, pl_module, self.found, self._searched_steps)

@@ -10,14 +10,14 @@ from lit_prompt.errors import InputError
 from lit_prompt.files import newest
 from lit_prompt.lm import FrozenLM, LMOptions
 from lit_prompt.models import HardPrompt, PromptModule
-from lit_prompt.models.pasted import PastedPrompts
+from lit_prompt.models.pasted import PastedTexts
 from lit_prompt.records.prompts import read_prompts, read_texts
 
 
-def pasted_prompts(
+def pasted_texts(
     search: PromptModule, data: TargetDataModule, run: Path, settings: dict[str, Any], device: torch.device
-) -> PastedPrompts | None:
-    """What evaluates a run's prompts on another LM; None where the LM that is named is the run's own.
+) -> PastedTexts | None:
+    """A run's prompts for another LM; None where the LM that is named is the run's own.
 
     The data module is told to carry the targets over.
 
@@ -47,4 +47,4 @@ def pasted_prompts(
             f"{data.lm}; only hard prompts, which are texts, can be tested on one"
         )
     data.made_for = own, LMOptions(**options)
-    return PastedPrompts(search, read_texts(texts), lm)
+    return PastedTexts(read_texts(texts), lm)

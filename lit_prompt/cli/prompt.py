@@ -13,14 +13,13 @@ from lit_prompt.callbacks.prompt_table import PromptTable
 from lit_prompt.callbacks.results import ResultWriter
 from lit_prompt.callbacks.tensorboard import TensorBoardReport
 from lit_prompt.cli.arguments import RunArguments
-from lit_prompt.cli.other_lm import pasted_prompts
+from lit_prompt.cli.other_lm import pasted_texts
 from lit_prompt.cli.run import RunCLI
 from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.lm import DEFAULT_LM, LMOptions
 from lit_prompt.models import PromptModule
 from lit_prompt.models.checks import refuse_many_devices
 from lit_prompt.models.floors import FloorOptions
-from lit_prompt.models.pasted import PastedPrompts
 from lit_prompt.models.record_columns import TOP_K
 from lit_prompt.results.console import say
 
@@ -107,12 +106,11 @@ class PromptCLI(RunCLI):
         if self._run_folder is None:
             return
         device = self.trainer.strategy.root_device
-        pasted = pasted_prompts(self.model, self.datamodule, self._run_folder, self._run_settings, device)
-        if pasted is not None:
-            self.model = pasted
+        about = self.datamodule, self._run_folder, self._run_settings
+        self.model.pasted = pasted_texts(self.model, *about, device)
 
     before_validate = before_predict = before_test
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        others = {"ckpt_path": None} if isinstance(self.model, PastedPrompts) else {}
+        others = {"ckpt_path": None} if self.model.pasted is not None else {}
         return super()._prepare_subcommand_kwargs(subcommand) | _RUN_KWARGS.get(subcommand, {}) | others

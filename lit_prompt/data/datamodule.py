@@ -3,7 +3,7 @@
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,7 @@ from lit_prompt.data.target import Rejected, Target
 from lit_prompt.data.target_set import TargetBatch, TargetSet
 from lit_prompt.errors import InputError
 from lit_prompt.lm import DEFAULT_LM, LMOptions, Vocabulary
+from lit_prompt.progress import phase
 
 _log = logging.getLogger(__name__)
 _MOST_REMARKS = 20
@@ -151,14 +152,16 @@ class TargetDataModule(L.LightningDataModule):
         return self._write(made, folder)
 
     def _write(self, targets: Iterable[Target | Rejected], folder: Path) -> TargetSet:
-        def noted() -> Iterator[Target | Rejected]:
+        def noted(tick: Callable[[int], None]) -> Iterator[Target | Rejected]:
             for item in targets:
                 if isinstance(item, Target) and (note := item.metadata.get("note")) is not None:
                     self.notes.append(f"{item.target_id}: {note}")
+                tick(1)
                 yield item
 
         vocabulary = self.vocabulary
-        return TargetSet.write(folder, noted(), vocabulary.size, vocabulary.fingerprint, vocabulary.lm)
+        with phase("building", "target") as tick:
+            return TargetSet.write(folder, noted(tick), vocabulary.size, vocabulary.fingerprint, vocabulary.lm)
 
     @property
     def num_chunks(self) -> int:

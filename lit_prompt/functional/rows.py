@@ -14,13 +14,14 @@ MIN_ROWS = 16
 _DOUBLE_ROWS = 8
 
 
-def pad_rows(x: Tensor, rows: int = MIN_ROWS) -> Tensor:
+def pad_rows(x: Tensor, rows: int | None = None) -> Tensor:
     """Repeats the first item, where there is one, until there are ``rows``: ``[item, ...]`` to ``[row, ...]``.
 
-    In float64 until their number is a multiple of eight, too.
+    By default there are as many as a product with a matrix needs: 16 or more, in float64 a multiple of eight.
     """
-    if x.dtype == torch.float64:
-        rows = max(rows, -(-len(x) // _DOUBLE_ROWS) * _DOUBLE_ROWS)
+    if rows is None:
+        step = _DOUBLE_ROWS if x.dtype == torch.float64 else 1
+        rows = max(MIN_ROWS, -(-len(x) // step) * step)
     missing = rows - x.shape[0] if len(x) else 0
     return x if missing <= 0 else torch.cat([x, x[:1].expand(missing, *x.shape[1:])])
 

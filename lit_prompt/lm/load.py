@@ -15,6 +15,7 @@ from lit_prompt.lm.gguf import gguf_parts, unpacked
 from lit_prompt.lm.hub import explained, first_line, only_what_is_at_hand
 from lit_prompt.lm.lacking import refuse_lacking
 from lit_prompt.lm.options import LMOptions
+from lit_prompt.progress import phase
 
 
 def _check_folder(lm: str, options: LMOptions) -> None:
@@ -130,7 +131,7 @@ def load_causal_lm(lm: str, options: LMOptions, device: torch.device | None = No
     # a service would be asked to convert pickled weights, and its unreviewed copy be taken
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     _check_folder(lm, options)
-    with readable_errors(lm, options, "the model"):
+    with readable_errors(lm, options, "the model"), phase(f"loading {Path(lm).name}"):
         model, report = AutoModelForCausalLM.from_pretrained(
             dtype=options.dtype,
             device_map=options.device_map,

@@ -1,49 +1,69 @@
 """What soft and hard prompts have in common: the frozen LM, a chunk of targets an epoch, what was found."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Any
 
+import lightning as L
 import torch
-from torch import Tensor
 
+from lit_prompt.data import TargetBatch
 from lit_prompt.data.run_folder import run_folder
 from lit_prompt.lm import FrozenLM
+from lit_prompt.models import checks
 from lit_prompt.models.checkpoint import read_contents, write_contents
-from lit_prompt.models.checks import check_fit, check_found_any, check_targets
 from lit_prompt.models.chunk import chunks_to_search, store_chunk
 from lit_prompt.models.ended_chunks import EndedChunks
-from lit_prompt.models.evaluated import EvaluatedModule
+from lit_prompt.models.evaluation import Evaluation
 from lit_prompt.models.evaluator import Evaluator
+from lit_prompt.models.floors import FloorOptions, Floors, floors_of_run
+from lit_prompt.models.pasted import PastedTexts
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.objectives import Objective
 from lit_prompt.scoring import Contexts, MicroBatch
-from lit_prompt.search import BestSoFar, SearchResults
+from lit_prompt.search import BestSoFar
 
 
-class PromptModule(EvaluatedModule):
+class PromptModule(L.LightningModule, ABC):
     """A frozen LM and the prompts that are searched for a data module's targets.
 
     ``before`` and ``after`` are the fixed texts around the prompts of targets that have none of their own, ``seed`` is
-    the base of the searches' seeds, ``objective`` what is minimised.
+    the base of the searches' seeds, ``objective`` what is minimised. ``results`` are every target's prompts, as the
+    ``evaluator`` takes them: what was found, or texts that are ``pasted`` into another LM.
     """
 
+    method: str
     length: int
     restarts: int
     steps: int
-    results: SearchResults  # what was found, for every target
+    results: Any
+    pasted: PastedTexts | None = None
+    floor_options = FloorOptions()
     soft_run: SoftRun | None = None  # whose prompts a search for tokens starts from
-    allowed: Tensor  # which ids a token prompt may hold
+    evaluator: Evaluation[Any]
+    fluency = 0.0  # weight of the prompt's own log-likelihood in what is minimised
     extended_from = 0  # steps that the search had made when it ended, before it was given more
 
     def __init__(self, before: str, after: str, seed: int, objective: Objective) -> None:
         super().__init__()
         self.automatic_optimization = False  # memory is bounded by parts of a chunk; hard prompts have no gradient
         self.strict_loading = False  # the LM is not in a checkpoint
-        self.before = before
-        self.after = after
-        self.seed = seed
-        self.objective = objective
+        self.before, self.after, self.seed, self.objective = before, after, seed, objective
         self.micro_batch = MicroBatch()
+
+    @cached_property
+    def floors(self) -> Floors:
+        """Floors of the LM; made when they are first asked for, as the trainer knows its checkpoint then."""
+        return floors_of_run(self.lm, self.trainer, self.floor_options)
+
+    def check(self, trainer: L.Trainer, stage: str) -> None:
+        """Refuses settings that are wrong by themselves, before targets are built and the LM is loaded."""
+        checks.check_settings(self, trainer, stage)
+
+    def setup(self, stage: str) -> None:
+        """Refuses what would change results silently."""
+        self.check(self.trainer, stage)
+        self.data = checks.checked_data(self.trainer)
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -73,25 +93,22 @@ class PromptModule(EvaluatedModule):
         """Loads the LM, once."""
         if "lm" in self._modules:
             return
+        if self.pasted is not None:
+            return self.pasted.configure(self)
         self.lm_path, self.lm_options = self.data.lm, self.data.lm_options
         # Lightning makes the trainer's device the default one here; all but the LM and the slots lives on the CPU
         with torch.device("cpu"):
             self.lm = FrozenLM.load(self.lm_path, self.lm_options, self.trainer.strategy.root_device)
             self.contexts = Contexts(self.before, self.after, self.lm, self.data.vocabulary)
-            check_targets(self)
+            checks.check_targets(self)
             self.ended_chunks = EndedChunks(run_folder(self.trainer))
             self.prepare()
             self.evaluator = Evaluator(self)
 
     def on_fit_start(self) -> None:
         """An epoch is a chunk: as many epochs as there are chunks."""
-        check_fit(self)
+        checks.check_fit(self)
         self.trainer.fit_loop.max_epochs = chunks_to_search(self)
-
-    @property
-    def score(self) -> str:
-        """What a search minimises, as it is shown."""
-        return self.objective.label
 
     def on_train_epoch_end(self) -> None:
         """Stores the chunk's results, and where its search stands."""
@@ -99,7 +116,7 @@ class PromptModule(EvaluatedModule):
 
     def on_train_end(self) -> None:
         """Refuses to end a fit that found nothing."""
-        check_found_any(self)
+        checks.check_found_any(self)
         self.ended_chunks.forget(self.extended_from)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -109,3 +126,25 @@ class PromptModule(EvaluatedModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restores results and search state."""
         self.load_search_state(read_contents(checkpoint, self))
+
+    def on_validation_start(self) -> None:
+        """Refuses to evaluate nothing."""
+        self.evaluator.start(self.results)
+
+    on_test_start = on_predict_start = on_validation_start
+
+    def validation_step(self, batch: TargetBatch, batch_idx: int) -> dict[str, list[Any]]:
+        """Evaluates some targets; returns the columns of their result records."""
+        return self.evaluator.update(batch, self.results)
+
+    test_step = validation_step
+
+    def predict_step(self, batch: TargetBatch, batch_idx: int) -> list[dict[str, Any]]:
+        """The reached distributions of some targets; see :meth:`Evaluation.token_records`."""
+        return self.evaluator.token_records(batch, self.results)
+
+    def on_validation_epoch_end(self) -> None:
+        """Gives the means over targets to the trainer; no logger draws curves of single points."""
+        self.log_dict(self.evaluator.means("test" if self.trainer.testing else "val"), logger=False)
+
+    on_test_epoch_end = on_validation_epoch_end

@@ -17,7 +17,6 @@ from lit_prompt.errors import InputError
 
 if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
-    from lit_prompt.models.evaluated import EvaluatedModule
 
 _LIMITED = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 _STOPPING = (BatchSizeFinder, EarlyStopping, LearningRateFinder, StochasticWeightAveraging)
@@ -25,7 +24,7 @@ _log = logging.getLogger(__name__)
 _COUNTS = ("length", "steps", "restarts", "patience", "max_forward_passes")
 
 
-def check_settings(module: "EvaluatedModule", trainer: L.Trainer, stage: str) -> None:
+def check_settings(module: "PromptModule", trainer: L.Trainer, stage: str) -> None:
     """Checks what all modules and trainers have in common, before targets are built and the LM is loaded."""
     refuse_many_devices(trainer)
     if str(trainer.precision) != "32-true":

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
 
 
-def chunk_scorer(module: "PromptModule", batch: TargetBatch, fluency: float = 0.0) -> LMScorer:
+def chunk_scorer(module: "PromptModule", batch: TargetBatch) -> LMScorer:
     """Scores prompts for a chunk of targets, a slot for each restart."""
     slots = Slots(batch.target_id, module.contexts.of_all(batch), module.restarts)
     objective, micro_batch = module.objective, module.micro_batch
-    return LMScorer(module.lm, slots, batch.log_probs, module.length, objective, micro_batch, fluency)
+    return LMScorer(module.lm, slots, batch.log_probs, module.length, objective, micro_batch, module.fluency)
 
 
 def chunks_to_search(module: "PromptModule") -> int:
@@ -33,9 +33,14 @@ def store_chunk(module: "PromptModule") -> None:
     module.results.put(*current)
 
 
+def score_label(module: "PromptModule") -> str:
+    """What a search minimises, as it is shown."""
+    return module.objective.label + (" + fluency" if module.fluency else "")
+
+
 def log_progress(module: "PromptModule") -> None:
     """Shows the median over targets in the progress bar."""
-    module.log(f"median {module.score}", progress(module)[1].median(), prog_bar=True, logger=False)
+    module.log(f"median {score_label(module)}", progress(module)[1].median(), prog_bar=True, logger=False)
 
 
 def progress(module: "PromptModule") -> tuple[list[int], Tensor]:

@@ -1,6 +1,7 @@
 """The evaluation of prompts: every number recomputed from them, with nothing carried over from the search."""
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -28,7 +29,7 @@ from lit_prompt.scoring import Context, MicroBatch, PromptedLM
 from lit_prompt.scoring.prompted_lm import Part
 
 if TYPE_CHECKING:
-    from lit_prompt.models.evaluated import EvaluatedModule
+    from lit_prompt.models.base import PromptModule
 
 Prompts = TypeVar("Prompts")
 
@@ -43,7 +44,7 @@ class Evaluation(ABC, Generic[Prompts]):
         metrics: divergences and entropy over the targets evaluated, overall, by family and by entropy.
     """
 
-    def __init__(self, module: "EvaluatedModule") -> None:
+    def __init__(self, module: "PromptModule") -> None:
         self._module = module
         self._lm = module.lm
         self._micro_batch = MicroBatch()
@@ -170,7 +171,8 @@ class Evaluation(ABC, Generic[Prompts]):
         Returns:
             :meth:`columns` and, where the set has few targets, their token records as ``tokens``.
         """
-        columns, log_q = self.columns(batch, prompts)
+        with self._shown(batch):
+            columns, log_q = self.columns(batch, prompts)
         if len(self._module.data.targets) <= MOST_NAMED:
             columns["tokens"] = self._token_records(batch, columns, log_q)
         known = torch.tensor([value is not None for value in columns["kl"]])
@@ -179,6 +181,10 @@ class Evaluation(ABC, Generic[Prompts]):
             log_p = double(batch.log_probs[known])
             self.metrics.update(log_p, log_q[known], [x for x, k in zip(labels, known, strict=True) if k])
         return columns
+
+    def _shown(self, batch: TargetBatch) -> AbstractContextManager[None]:
+        first, last = batch.index[0] + 1, batch.index[-1] + 1
+        return self._micro_batch.shown(f"evaluating targets {first}-{last} of {len(self._module.data.targets)}")
 
     def means(self, stage: str) -> dict[str, Tensor]:
         """The means over the targets evaluated, under names for TensorBoard."""
@@ -194,7 +200,8 @@ class Evaluation(ABC, Generic[Prompts]):
             share of the KL, nats). ``answer`` is the text of several tokens that the token stands for, if any;
             ``prompt_text`` that of a hard prompt. Targets that were not searched are left out.
         """
-        found = self._token_records(batch, *self.columns(batch, prompts, compared=False))
+        with self._shown(batch):
+            found = self._token_records(batch, *self.columns(batch, prompts, compared=False))
         return [record for records in found for record in records]
 
     def _token_records(self, batch: TargetBatch, columns: Columns, log_q: Tensor) -> list[list[dict[str, Any]]]:

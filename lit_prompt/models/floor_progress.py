@@ -1,12 +1,11 @@
 """How far floors are, and when their time is up."""
 
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tqdm import tqdm
+from lit_prompt.progress import phase
 
 
 class TimeBudget:
@@ -31,14 +30,18 @@ class TimeBudget:
 
 @contextmanager
 def shown_progress(name: str, total: int, go_on: Callable[[int], bool]) -> Iterator[Callable[[int], bool]]:
-    """Shows in a terminal how many of some targets are done; gives a ``go_on`` that does so and asks the given one.
+    """Shows how many of some targets are done; gives a ``go_on`` that does so and asks the given one.
 
     A solver goes over the targets more than once, in rising precision: the bar is that of the first time.
     """
-    with tqdm(total=total, desc=name, unit="target", leave=False, disable=None, file=sys.stderr) as bar:
+    done = 0
+    with phase(name, "target", total) as tick:
 
         def watch(left: int) -> bool:
-            bar.update(max(0, total - left - bar.n))
+            nonlocal done
+            more = max(0, total - left - done)
+            done += more
+            tick(more)
             return go_on(left)
 
         yield watch

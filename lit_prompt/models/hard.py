@@ -60,6 +60,8 @@ class HardPrompt(PromptModule):
         objective: what is minimised, :class:`lit_prompt.objectives.ForwardKL` by default.
     """
 
+    allowed: Tensor  # which ids a prompt may hold
+
     def __init__(
         self,
         length: int = 20,
@@ -100,11 +102,6 @@ class HardPrompt(PromptModule):
         """Name of the algorithm."""
         return self.searcher.method
 
-    @property
-    def score(self) -> str:
-        """The objective, with the fluency that is added to it."""
-        return f"{super().score} + fluency" if self.fluency else super().score
-
     def settings(self) -> dict[str, Any]:
         """What defines the search: plain values, shown in TensorBoard and compared on resume."""
         names = ["length", "steps", "readable", "fluency", "restarts", "kl_tolerance", "patience"]
@@ -119,7 +116,7 @@ class HardPrompt(PromptModule):
     # ---- set-up ----
 
     def check(self, trainer: L.Trainer, stage: str) -> None:
-        """As of :meth:`EvaluatedModule.check`."""
+        """As of :meth:`PromptModule.check`."""
         super().check(trainer, stage)
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise InputError(f"model.max_seconds is {self.max_seconds}; it must be positive, or null for no limit")
@@ -161,7 +158,7 @@ class HardPrompt(PromptModule):
 
     def new_search(self, batch: TargetBatch) -> tuple[ChunkSearch, Callable[[], tuple[Tensor, Tensor]]]:
         """The search of a chunk, not yet begun, and what finds its starts."""
-        scorer = chunk_scorer(self, batch, self.fluency)
+        scorer = chunk_scorer(self, batch)
         slots = scorer.slots
         trips = [self.contexts.round_trip(slots.context(slot)) for slot in range(len(slots))] if self.readable else None
         problem = TokenProblem(scorer, batch.log_probs, self.allowed, self.seed, trips)
@@ -170,10 +167,11 @@ class HardPrompt(PromptModule):
         return ChunkSearch(self.searcher, problem, best), lambda: self._starts(problem)
 
     def _starts(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
-        ids, scores = self._starts_of_kind(problem)
-        if self._shorter is None:
-            return ids, scores
-        longer, longer_scores = self._shorter.starts(problem)
+        with self.micro_batch.shown(f"starts ({self.start.kind})"):
+            ids, scores = self._starts_of_kind(problem)
+            if self._shorter is None:
+                return ids, scores
+            longer, longer_scores = self._shorter.starts(problem)
         better = longer_scores < scores
         return torch.where(better.unsqueeze(1), longer, ids), torch.where(better, longer_scores, scores)
 

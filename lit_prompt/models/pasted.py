@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,45 +12,42 @@ from lit_prompt.data import TargetBatch
 from lit_prompt.functional import kl_divergence, normalize_log_probs
 from lit_prompt.functional.precision import double
 from lit_prompt.lm import FrozenLM
-from lit_prompt.models.evaluated import EvaluatedModule
 from lit_prompt.models.evaluation import Evaluation
 from lit_prompt.models.floors import excess_columns
-from lit_prompt.models.hard import HardPrompt
 from lit_prompt.models.record_columns import reached_columns, target_columns
 from lit_prompt.records.results import Columns
 from lit_prompt.results.transfer import folder_on
 from lit_prompt.scoring import Context, Contexts
 
+if TYPE_CHECKING:
+    from lit_prompt.models.base import PromptModule
+
 _log = logging.getLogger(__name__)
 _NOTHING = Context("", "", (), (), own=False)
 
 
-class PastedPrompts(EvaluatedModule):
-    """Evaluates a hard search's prompts on another LM: as texts, between the same texts, as that LM reads them.
+@dataclass(frozen=True)
+class PastedTexts:
+    """A hard search's prompts, to be evaluated on another LM: as texts, between the same texts, as that LM reads them.
 
-    What is told of the search, its method, objective and seed, is the search's own.
-
-    Args:
-        search: the module that has found the prompts.
+    Attributes:
         texts: of the prompts, by target.
         lm: the other LM.
     """
 
-    def __init__(self, search: HardPrompt, texts: Mapping[str, str], lm: FrozenLM) -> None:
-        super().__init__()
-        self.method, self.seed, self.objective = search.method, search.seed, search.objective
-        self.floor_options = search.floor_options
-        self.results = texts
-        self.lm = lm
-        self._around = search.before, search.after
+    texts: Mapping[str, str]
+    lm: FrozenLM
 
-    def configure_model(self) -> None:
-        """Reads the texts around the prompts as the LM does."""
-        self.lm_path = self.data.lm
-        self.subfolder = folder_on(self.lm_path, self.lm.fingerprint)
+    def folder(self, lm_path: str) -> str:
+        """Where in a run's folder the results go."""
+        return folder_on(lm_path, self.lm.fingerprint)
+
+    def configure(self, module: "PromptModule") -> None:
+        """Puts LM and texts in place of what a module has searched with and found."""
+        module.lm, module.lm_path, module.results = self.lm, module.data.lm, self.texts
         with torch.device("cpu"):  # Lightning makes the trainer's device the default one here
-            self.contexts = Contexts(*self._around, self.lm, self.data.vocabulary)
-            self.evaluator = PastedEvaluator(self)
+            module.contexts = Contexts(module.before, module.after, self.lm, module.data.vocabulary)
+            module.evaluator = PastedEvaluator(module)
 
 
 class PastedEvaluator(Evaluation[Mapping[str, str]]):

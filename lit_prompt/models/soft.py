@@ -124,7 +124,7 @@ class SoftPrompt(PromptModule):
     # ---- set-up ----
 
     def check(self, trainer: L.Trainer, stage: str) -> None:
-        """As of :meth:`EvaluatedModule.check`."""
+        """As of :meth:`PromptModule.check`."""
         super().check(trainer, stage)
         if self.max_norm is not None and not self.max_norm > 0:
             raise InputError(f"model.max_norm is {self.max_norm}; it must be positive, or null for no limit")
@@ -248,7 +248,9 @@ class SoftPrompt(PromptModule):
         def score(candidates: Tensor) -> Tensor:
             return scorer.scores(candidates, first).to(candidates)
 
-        prompts[:: self.restarts] = lift(self.floors, batch, prompts[:: self.restarts], score, self.max_norm)
+        self.floors.sphere_points(batch)  # with a bar of its own
+        with self.micro_batch.shown("lift"):
+            prompts[:: self.restarts] = lift(self.floors, batch, prompts[:: self.restarts], score, self.max_norm)
 
     def training_step(self, batch: TargetBatch, batch_idx: int) -> None:
         """One step of all searches of the chunk that still go on; the first one ends where lifted prompts stand."""

@@ -66,6 +66,7 @@ class SoftRun:
         """What is lost when soft prompts become the tokens nearest to them: the better of two projections."""
         contexts = module.contexts.of_all(batch)
         soft = torch.stack([self.embeddings(name) for name in batch.target_id])
+        assert isinstance(module.allowed, Tensor)  # a search for tokens has it
         projected = [torch.stack(self.projected(name, module.lm, module.allowed)) for name in batch.target_id]
         hard = torch.stack(projected, 1)  # [metric, target, length]
         log_p = double(batch.log_probs)

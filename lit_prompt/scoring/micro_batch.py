@@ -1,12 +1,14 @@
 """Work on many rows in parts, halved when the memory runs out."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from lit_prompt.errors import InputError
+from lit_prompt.progress import phase
 
 _log = logging.getLogger(__name__)
 
@@ -16,11 +18,25 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
+def _nobody(rows: int) -> None:
+    """Is told how many rows are done."""
+
+
 class MicroBatch:
     """Runs a function over parts of some rows; halves the parts when the memory runs out and remembers the size."""
 
     def __init__(self) -> None:
         self.size: int | None = None  #: rows that go through the LM at once; None for all
+        self._tick: Callable[[int], object] = _nobody
+
+    @contextmanager
+    def shown(self, name: str) -> Iterator[None]:
+        """Shows, while the block lasts, how many rows have gone through the LM in it."""
+        with phase(name, "prompt") as self._tick:
+            try:
+                yield
+            finally:
+                self._tick = _nobody
 
     def run(self, function: Callable[[Tensor], None], rows: Tensor, restart: Callable[[], None] = lambda: None) -> None:
         """Calls ``function`` with parts of the row numbers ``[row]``, in order.
@@ -34,6 +50,7 @@ class MicroBatch:
             try:
                 for part in rows.split(self.size or len(rows)):
                     function(part)
+                    self._tick(len(part))
                 return
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
