@@ -1,0 +1,231 @@
+"""A real LM: floors and sphere points, soft and hard search, side by side with what they have to beat, in one run.
+
+1. Floors and sphere points of random targets, entropies over the whole range: seconds and evaluations of the head for a
+   target; and the evaluations that projected gradient steps (Birgin, Martínez and Raydan, SIAM J. Optim. 10(4), 2000)
+   need for the same gap on some of them.
+2. A step of the soft search, against the bare LM's own forward and backward pass over as many embeddings.
+3. Candidates a second of GCG and of the default search, and the share of the time in which the LM itself computes.
+
+    python benchmarks/real.py --lm data/lms/SmolLM2-135M-Instruct.Q4_1.gguf [--targets 24] [--steps 5]
+"""
+
+import argparse
+import math
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MKL_CBWR", "AUTO")  # as the command sets it
+
+import torch
+from torch import Tensor
+
+from lit_prompt.data import TargetSet
+from lit_prompt.data.families import EntropyMatched
+from lit_prompt.functional import OutputHead, kl_floor, kl_on_sphere
+from lit_prompt.functional.output_head import TargetTerms
+from lit_prompt.lm import AllowedTokens, FrozenLM, LMOptions, Vocabulary, load_causal_lm, output_geometry
+from lit_prompt.objectives import ForwardKL
+from lit_prompt.scoring import Contexts, LMScorer, MicroBatch, Slots
+from lit_prompt.search import GCG, Searcher, SharedSearch, TokenProblem
+from lit_prompt.search.starts import random_starts
+
+GAP = 1e-3
+SOFT_LENGTH, HARD_LENGTH = 5, 10
+_HARD_TARGETS = 4
+
+
+class Clock:
+    """Adds up the seconds of calls."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Counts the block's seconds."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+@contextmanager
+def counted_evaluations(head: OutputHead) -> Iterator[list[int]]:
+    """Gives a list of how many states each evaluation of a head takes."""
+    rows: list[int] = []
+    evaluate = head.kl_and_gradient
+
+    def count(u: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+        rows.append(len(u))
+        return evaluate(u, *rest)
+
+    head.kl_and_gradient = count  # type: ignore[method-assign]
+    try:
+        yield rows
+    finally:
+        head.kl_and_gradient = evaluate  # type: ignore[method-assign]
+
+
+def projected_gradient_evaluations(head: OutputHead, terms: TargetTerms, most: int) -> int:
+    """Evaluations of spectral projected gradient descent to the gap, from state zero; ``most`` at most."""
+
+    def project(u: Tensor) -> Tensor:
+        u = head.centre(u)
+        return u * min(1.0, head.radius / max(float(u.norm()), 1e-30))
+
+    u = torch.zeros_like(terms.moments)
+    (value, gradient), used = head.kl_and_gradient(u, terms, torch.float32), 1
+    history, length = [float(value)], 1.0 / max(float(gradient.norm()), 1e-12)
+    while used < most:
+        gap = float((gradient * u).sum() + head.radius * gradient.norm())
+        if min(gap, float(value)) <= GAP:
+            break
+        while used < most:
+            after = project(u - length * gradient)
+            new_value, new_gradient = head.kl_and_gradient(after, terms, torch.float32)
+            used += 1
+            if float(new_value) <= max(history[-8:]) + 1e-4 * float((gradient * (after - u)).sum()) + 1e-6:
+                break
+            length *= 0.25
+        moved, turned = after - u, new_gradient - gradient
+        curvature = float((moved * turned).sum())
+        length = float((moved * moved).sum()) / curvature if curvature > 0 else 2.0 * length
+        u, value, gradient = after, new_value, new_gradient
+        history.append(float(value))
+    return used
+
+
+def floors(lm: FrozenLM, log_p: Tensor, entropies: list[float], references: int, most: int) -> None:
+    """Prints seconds and evaluations of floors and sphere points."""
+    head = output_geometry(lm)
+    started = time.perf_counter()
+    terms = head.terms(log_p)
+    floor = kl_floor(head, terms)
+    between = time.perf_counter()
+    sphere = kl_on_sphere(head, terms, floor)
+    ended = time.perf_counter()
+    count = len(log_p)
+    print(
+        f"floor {(between - started) / count:.2f} s a target, median {int(floor.steps.median())} steps; sphere "
+        f"{(ended - between) / count:.2f} s, median {int(sphere.steps.median())} steps; widest gap "
+        f"{float((floor.upper - floor.lower).max()):.1e} nats",
+        flush=True,
+    )
+    print("entropy   floor   sphere   evaluations   of projected gradients   ratio")
+    ratios = []
+    for i in range(0, count, max(1, count // references)):
+        one = terms.rows(torch.tensor([i]))
+        with counted_evaluations(head) as rows:
+            kl_floor(head, one)
+        ours, theirs = sum(rows), projected_gradient_evaluations(head, one, most)
+        ratios.append(theirs / ours)
+        more = "more than " if theirs >= most else ""
+        print(
+            f"{entropies[i]:7.2f} {float(floor.lower[i]):7.3f}  {float(sphere.kl[i]):7.3f}   {ours:11d}   "
+            f"{more + str(theirs):>22s}   {theirs / ours:5.1f}",
+            flush=True,
+        )
+    print(f"median ratio {statistics.median(ratios):.1f}")
+
+
+def seconds_of(call: Callable[[], object], repeats: int) -> float:
+    """Median seconds of a call, after one that does not count."""
+    call()
+    found = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - started)
+    return statistics.median(found)
+
+
+def scorer_of(lm: FrozenLM, vocabulary: Vocabulary, log_p: Tensor, length: int) -> LMScorer:
+    """A scorer of prompts without texts around them."""
+    contexts = Contexts("", "", lm, vocabulary)
+    slots = Slots([str(i) for i in range(len(log_p))], [contexts.default] * len(log_p), 1)
+    return LMScorer(lm, slots, log_p, length, ForwardKL(), MicroBatch())
+
+
+def soft(lm: FrozenLM, vocabulary: Vocabulary, log_p: Tensor, steps: int) -> None:
+    """Prints the seconds of a gradient of the soft search and of the bare LM."""
+    scorer = scorer_of(lm, vocabulary, log_p, SOFT_LENGTH)
+    prompts = torch.randn(len(log_p), SOFT_LENGTH, lm.embedding_dim)
+    p, every = log_p.exp(), torch.arange(len(log_p))
+
+    def bare() -> None:
+        x = prompts.clone().requires_grad_()
+        log_q = lm.model(inputs_embeds=x, use_cache=False, logits_to_keep=1).logits[:, -1].log_softmax(-1)
+        (-(p * log_q).sum()).backward()
+
+    ours, theirs = seconds_of(lambda: scorer.gradient(prompts, every), steps), seconds_of(bare, steps)
+    print(
+        f"soft, {len(log_p)} x {SOFT_LENGTH}: {ours:.2f} s a step, of the bare LM {theirs:.2f} s, {theirs / ours:.2f} x"
+    )
+
+
+def hard(lm: FrozenLM, vocabulary: Vocabulary, log_p: Tensor, searcher: Searcher, steps: int) -> None:
+    """Prints the candidates a second of a searcher, and the LM's share."""
+    scorer = scorer_of(lm, vocabulary, log_p, HARD_LENGTH)
+    problem = TokenProblem(scorer, log_p, torch.tensor(AllowedTokens().ids(vocabulary)), 0)
+    every, clock = torch.arange(len(log_p)), Clock()
+    state = searcher.init(problem, *random_starts(problem))
+    base = lm.model.base_model
+    forward = base.forward
+
+    def timed(*args: Any, **options: Any) -> Any:
+        with clock.running():
+            return forward(*args, **options)
+
+    base.forward = timed
+    try:
+        searcher.step(problem, state, 1, every)
+        scorer.take_passes()
+        clock.seconds, started = 0.0, time.perf_counter()
+        for number in range(2, 2 + steps):
+            searcher.step(problem, state, number, every)
+        seconds = time.perf_counter() - started
+    finally:
+        base.forward = forward
+    tried = int(scorer.take_passes().sum())
+    print(
+        f"{searcher.method}, {len(log_p)} targets, {HARD_LENGTH} tokens: {tried / seconds:.0f} candidates a second, "
+        f"{clock.seconds / seconds:.0%} of the time in the LM's forward pass",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Measures and prints everything."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lm", required=True, help="folder, GGUF file or hub id")
+    parser.add_argument("--targets", type=int, default=24)
+    parser.add_argument("--references", type=int, default=6, help="targets for which projected gradients run, too")
+    parser.add_argument("--most", type=int, default=400, help="evaluations that they may make")
+    parser.add_argument("--steps", type=int, default=5, help="timed steps of the searches")
+    arguments = parser.parse_args()
+    options = LMOptions()
+    vocabulary = Vocabulary.load(arguments.lm, options)
+    lm = FrozenLM(load_causal_lm(arguments.lm, options))
+    print(f"{Path(arguments.lm).name}: {lm.vocab_size} tokens, {torch.get_num_threads()} threads", flush=True)
+    highest = math.log(len(vocabulary.defined_ids)) - 0.1
+    wanted = [0.1 + (highest - 0.1) * i / (arguments.targets - 1) for i in range(arguments.targets)]
+    with tempfile.TemporaryDirectory() as work:
+        made = EntropyMatched(wanted, 1).targets(vocabulary)
+        targets = TargetSet.write(Path(work) / "targets", made, vocabulary.size, vocabulary.fingerprint)
+        log_p = targets.batch(range(len(targets))).log_probs
+        floors(lm, log_p, wanted, arguments.references, arguments.most)
+        soft(lm, vocabulary, log_p, arguments.steps)
+        few = log_p[:: max(1, len(log_p) // _HARD_TARGETS)][:_HARD_TARGETS]
+        for searcher in (GCG(width=256), SharedSearch()):
+            hard(lm, vocabulary, few, searcher, arguments.steps)
+
+
+if __name__ == "__main__":
+    main()
