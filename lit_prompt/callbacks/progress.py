@@ -25,17 +25,21 @@ class ChunkProgressBar(TQDMProgressBar):
         self._shown = -math.inf  # when
         self._beat = ExitStack()
 
+    @property
+    def train_description(self) -> str:
+        """What stands before the bar until the first chunk does."""
+        return "search"
+
     def init_train_tqdm(self) -> Tqdm:
         """A bar for a chunk, whose clock goes on while a step lasts."""
         bar = super().init_train_tqdm()
-        bar.set_description("search")
         self._beat.enter_context(beating(bar))
         return bar
 
     def _should_update(self, current: int, total: float) -> bool:
         """By time, not by steps: a step takes a blink on one LM and a minute on another."""
         now = time.monotonic()
-        if now - self._shown < REFRESH_SECONDS and current != total:
+        if not self.is_enabled or (now - self._shown < REFRESH_SECONDS and current != total):
             return False
         self._shown = now
         return True

@@ -17,9 +17,6 @@ import huggingface_hub.constants
 from lit_prompt.errors import shown_errors
 from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary
 
-Vocabulary.load(sys.argv[1], LMOptions())  # imports what the architecture needs
-FrozenLM.load(sys.argv[1], LMOptions())
-
 
 def load(asked):
     os.environ.update(asked["environment"])
@@ -33,14 +30,22 @@ def load(asked):
         print(FrozenLM.load(asked["lm"], options).fingerprint)
 
 
-for line in sys.stdin:
-    asked = json.loads(line)
-    if os.fork() == 0:
-        code = 0
-        try:
-            load(asked)
-        except SystemExit as stop:
-            code = int(stop.code)
-        sys.stdout.flush()
-        os._exit(code)  # without the clearing up, which takes seconds
-    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+def main():
+    """Answers until the input ends."""
+    Vocabulary.load(sys.argv[1], LMOptions())  # imports what the architecture needs
+    FrozenLM.load(sys.argv[1], LMOptions())
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if os.fork() == 0:
+            code = 0
+            try:
+                load(asked)
+            except SystemExit as stop:
+                code = int(stop.code)
+            sys.stdout.flush()
+            os._exit(code)  # without the clearing up, which takes seconds
+        print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
