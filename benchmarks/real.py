@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 os.environ.setdefault("MKL_CBWR", "AUTO")  # as the command sets it
 
@@ -66,11 +67,8 @@ def counted_evaluations(head: OutputHead) -> Iterator[list[int]]:
         rows.append(len(u))
         return evaluate(u, *rest)
 
-    head.kl_and_gradient = count  # type: ignore[method-assign]
-    try:
+    with patch.object(head, "kl_and_gradient", count):
         yield rows
-    finally:
-        head.kl_and_gradient = evaluate  # type: ignore[method-assign]
 
 
 def projected_gradient_evaluations(head: OutputHead, terms: TargetTerms, most: int) -> int:
