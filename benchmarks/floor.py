@@ -18,22 +18,39 @@ import resource
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("MKL_CBWR", "AUTO")  # as the command sets it
 
 import torch
 from soft import fit_seconds, loop_seconds, search_seconds
 
+if TYPE_CHECKING:
+    from lit_prompt.functional import OutputHead
+    from lit_prompt.functional.floor import Floor
+    from lit_prompt.functional.sphere import SpherePoint
+
 STEPS = 500
 _TIMED_STEPS = 25
 _LOOP_TARGETS = 2
+
+
+def timed_floors(head: "OutputHead", log_p: torch.Tensor) -> tuple["Floor", "SpherePoint", float, float]:
+    """Floors and sphere points of targets ``[target, vocab]``, and the seconds that each of both takes."""
+    from lit_prompt.functional import kl_floor, kl_on_sphere
+
+    started = time.perf_counter()
+    terms = head.terms(log_p)
+    floor = kl_floor(head, terms)
+    between = time.perf_counter()
+    sphere = kl_on_sphere(head, terms, floor)
+    return floor, sphere, between - started, time.perf_counter() - between
 
 
 def time_lm(folder: str, count: int) -> None:
     """Prints a row for an LM."""
     from lit_prompt.data import TargetSet
     from lit_prompt.data.families import EntropyMatched
-    from lit_prompt.functional import kl_floor, kl_on_sphere
     from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary, load_causal_lm, output_geometry
     from lit_prompt.models import PromptInit, SoftPrompt
 
@@ -44,11 +61,7 @@ def time_lm(folder: str, count: int) -> None:
         targets = TargetSet.write(path, made, vocabulary.size, vocabulary.fingerprint)
         log_p = targets.batch(range(len(targets))).log_probs
         head = output_geometry(FrozenLM(load_causal_lm(folder, LMOptions())))
-        started = time.perf_counter()
-        terms = head.terms(log_p)
-        floor = kl_floor(head, terms)
-        floor_seconds = time.perf_counter() - started
-        sphere = kl_on_sphere(head, terms, floor)
+        floor, sphere, floor_seconds, _ = timed_floors(head, log_p)
         lift = SoftPrompt(length=1, steps=1, init=PromptInit("lift"), lift_tolerance=1e-3)
         lift_seconds = fit_seconds(lift, folder, str(path))
         soft_seconds = search_seconds(folder, str(path), _TIMED_STEPS) * STEPS / _TIMED_STEPS
@@ -69,7 +82,7 @@ def time_lm(folder: str, count: int) -> None:
 
 def time_head(vocab: int, dim: int, count: int) -> None:
     """Prints a row for a random head."""
-    from lit_prompt.functional import OutputHead, kl_floor, kl_on_sphere, temperature_for_entropy
+    from lit_prompt.functional import OutputHead, temperature_for_entropy
 
     generator = torch.Generator().manual_seed(0)
     # rows as long as those of trained LMs: logits of some units
@@ -77,29 +90,25 @@ def time_head(vocab: int, dim: int, count: int) -> None:
     wanted = torch.linspace(0.5, 0.95 * math.log(vocab), count)
     log_p = temperature_for_entropy(torch.randn(count, vocab, generator=generator), wanted).log_softmax(-1).float()
     head = OutputHead(weight, None, torch.ones(dim), torch.zeros(dim), False, torch.finfo(torch.float32).eps)
-    started = time.perf_counter()
-    terms = head.terms(log_p)
-    floor = kl_floor(head, terms)
-    between = time.perf_counter()
-    sphere = kl_on_sphere(head, terms, floor)
-    ended = time.perf_counter()
+    floor, sphere, floor_seconds, sphere_seconds = timed_floors(head, log_p)
+    moments = head.terms(log_p).moments.float()
     state = torch.randn(count, dim, generator=generator).requires_grad_()
     adam = torch.optim.Adam([state], lr=0.1)
     timed = 3
     begun = time.perf_counter()
     for _ in range(timed):
         u = state * (dim**0.5 / state.norm(dim=1, keepdim=True))
-        loss = ((u @ weight.T).logsumexp(1) - (terms.moments.float() * u).sum(1)).sum()
+        loss = ((u @ weight.T).logsumexp(1) - (moments * u).sum(1)).sum()
         adam.zero_grad()
         loss.backward()
         adam.step()
     adam_seconds = (time.perf_counter() - begun) * STEPS / timed
+    ratio = adam_seconds / (floor_seconds + sphere_seconds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
-        f"{vocab}x{dim}".ljust(12)
-        + f"   {(between - started) / count:7.3f} {float(floor.steps.float().mean()):6.0f}   "
-        f"{(ended - between) / count:7.3f} {float(sphere.steps.float().mean()):6.0f}   {adam_seconds / count:7.3f}   "
-        f"{adam_seconds / (ended - started):5.1f}   {float((floor.upper - floor.lower).max()):.1e}   {peak:6.2f}",
+        f"{vocab}x{dim}".ljust(12) + f"   {floor_seconds / count:7.3f} {float(floor.steps.float().mean()):6.0f}   "
+        f"{sphere_seconds / count:7.3f} {float(sphere.steps.float().mean()):6.0f}   {adam_seconds / count:7.3f}   "
+        f"{ratio:5.1f}   {float((floor.upper - floor.lower).max()):.1e}   {peak:6.2f}",
         flush=True,
     )
 

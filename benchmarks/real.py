@@ -24,11 +24,12 @@ from unittest.mock import patch
 os.environ.setdefault("MKL_CBWR", "AUTO")  # as the command sets it
 
 import torch
+from floor import timed_floors
 from torch import Tensor
 
 from lit_prompt.data import TargetSet
 from lit_prompt.data.families import EntropyMatched
-from lit_prompt.functional import OutputHead, kl_floor, kl_on_sphere
+from lit_prompt.functional import OutputHead, kl_floor
 from lit_prompt.functional.output_head import TargetTerms
 from lit_prompt.lm import AllowedTokens, FrozenLM, LMOptions, Vocabulary, load_causal_lm, output_geometry
 from lit_prompt.objectives import ForwardKL
@@ -39,22 +40,6 @@ from lit_prompt.search.starts import random_starts
 GAP = 1e-3
 SOFT_LENGTH, HARD_LENGTH = 5, 10
 _HARD_TARGETS = 4
-
-
-class Clock:
-    """Adds up the seconds of calls."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Counts the block's seconds."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds += time.perf_counter() - started
 
 
 @contextmanager
@@ -103,16 +88,11 @@ def projected_gradient_evaluations(head: OutputHead, terms: TargetTerms, most: i
 def floors(lm: FrozenLM, log_p: Tensor, entropies: list[float], references: int, most: int) -> None:
     """Prints seconds and evaluations of floors and sphere points."""
     head = output_geometry(lm)
-    started = time.perf_counter()
-    terms = head.terms(log_p)
-    floor = kl_floor(head, terms)
-    between = time.perf_counter()
-    sphere = kl_on_sphere(head, terms, floor)
-    ended = time.perf_counter()
-    count = len(log_p)
+    floor, sphere, floor_seconds, sphere_seconds = timed_floors(head, log_p)
+    terms, count = head.terms(log_p), len(log_p)
     print(
-        f"floor {(between - started) / count:.2f} s a target, median {int(floor.steps.median())} steps; sphere "
-        f"{(ended - between) / count:.2f} s, median {int(sphere.steps.median())} steps; widest gap "
+        f"floor {floor_seconds / count:.2f} s a target, median {int(floor.steps.median())} steps; sphere "
+        f"{sphere_seconds / count:.2f} s, median {int(sphere.steps.median())} steps; widest gap "
         f"{float((floor.upper - floor.lower).max()):.1e} nats",
         flush=True,
     )
@@ -172,29 +152,28 @@ def hard(lm: FrozenLM, vocabulary: Vocabulary, log_p: Tensor, searcher: Searcher
     """Prints the candidates a second of a searcher, and the LM's share."""
     scorer = scorer_of(lm, vocabulary, log_p, HARD_LENGTH)
     problem = TokenProblem(scorer, log_p, torch.tensor(AllowedTokens().ids(vocabulary)), 0)
-    every, clock = torch.arange(len(log_p)), Clock()
+    every, inside = torch.arange(len(log_p)), list[float]()
     state = searcher.init(problem, *random_starts(problem))
     base = lm.model.base_model
     forward = base.forward
 
     def timed(*args: Any, **options: Any) -> Any:
-        with clock.running():
-            return forward(*args, **options)
+        started = time.perf_counter()
+        found = forward(*args, **options)
+        inside.append(time.perf_counter() - started)
+        return found
 
-    base.forward = timed
-    try:
-        searcher.step(problem, state, 1, every)
-        scorer.take_passes()
-        clock.seconds, started = 0.0, time.perf_counter()
+    searcher.step(problem, state, 1, every)
+    scorer.take_passes()
+    with patch.object(base, "forward", timed):
+        started = time.perf_counter()
         for number in range(2, 2 + steps):
             searcher.step(problem, state, number, every)
         seconds = time.perf_counter() - started
-    finally:
-        base.forward = forward
     tried = int(scorer.take_passes().sum())
     print(
         f"{searcher.method}, {len(log_p)} targets, {HARD_LENGTH} tokens: {tried / seconds:.0f} candidates a second, "
-        f"{clock.seconds / seconds:.0%} of the time in the LM's forward pass",
+        f"{sum(inside) / seconds:.0%} of the time in the LM's forward pass",
         flush=True,
     )
 

@@ -4,8 +4,9 @@ from argparse import Namespace
 
 from lit_prompt.cli.parser import writing
 from lit_prompt.errors import InputError
+from lit_prompt.progress import phase
 from lit_prompt.report import read_runs, study_of, write_report
-from lit_prompt.results.console import console, say
+from lit_prompt.results.console import say
 
 
 def run(options: Namespace) -> None:
@@ -13,6 +14,6 @@ def run(options: Namespace) -> None:
     if options.out.exists() and not options.out.is_dir():
         raise InputError(f"--out: {options.out} is a file; name a folder")
     study = study_of(read_runs(options.runs))
-    with writing(options.out), console.status("drawing and testing"):
+    with writing(options.out), phase("drawing and testing"):
         page = write_report(study, options.out)
     say(f"report    {page}", f"figures   {page.parent / 'figures'}")

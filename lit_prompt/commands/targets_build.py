@@ -7,7 +7,7 @@ from lit_prompt.cli.parser import writing
 from lit_prompt.cli.prompt import PromptCLI
 from lit_prompt.errors import InputError
 from lit_prompt.interruption import Interrupted
-from lit_prompt.results.console import console, say
+from lit_prompt.results.console import say
 from lit_prompt.results.targets_shown import print_remarks, print_summary
 
 
@@ -20,7 +20,7 @@ def run(options: Namespace) -> None:
     if data.load is not None:
         raise InputError(f"data.load is {data.load}: these targets are built already; remove it to build data.families")
     try:
-        with writing(folder), console.status(f"building {folder}"):
+        with writing(folder):
             targets = data.build(folder)
     except Interrupted as stop:
         stop.kept = f"no target was written to {folder}"

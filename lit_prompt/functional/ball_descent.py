@@ -7,10 +7,9 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from lit_prompt.functional.low_rank import LowRankMatrix
-from lit_prompt.functional.row_descent import Descent, Problems, Rows, backtrack, descend
+from lit_prompt.functional.row_descent import Descent, Problems, Rows, backtrack, descend, newest_pairs, no_pairs
 from lit_prompt.functional.row_loop import State, until_done
 
-_MEMORY = 8
 # a pair tells of curvature where the gradient has turned by more than its rounding
 _TURNED = 1e-8
 # the multiplier is found when the model's minimum is this close to the ball's boundary
@@ -34,18 +33,15 @@ def ball_descent(
 
     def step(_: int, rows: Rows, moved: Tensor, turned: Tensor, multiplier: Tensor) -> tuple[Rows, State]:
         model = _corrected(curvature(rows), moved, turned)
-        wanted = model.times(torch.stack([rows.point, rows.gradient], 2))[:, :, 0] - rows.gradient
+        wanted = model.times(rows.point.unsqueeze(2)).squeeze(2) - rows.gradient
         least, multiplier = _least_in_ball(model, wanted, radius, multiplier)
         direction = least - rows.point
         uphill = ~((direction * rows.gradient).sum(1, keepdim=True) < 0.0)
         direction = torch.where(uphill, 0.0, direction)
         after = backtrack(problems, rows, direction)
-        moved = torch.cat([moved[:, 1:], (after.point - rows.point).unsqueeze(1)], 1)
-        turned = torch.cat([turned[:, 1:], (after.gradient - rows.gradient).unsqueeze(1)], 1)
-        return after, (moved, turned, multiplier)
+        return after, (*newest_pairs(moved, turned, rows, after), multiplier)
 
-    nothing = start.new_zeros(len(start), _MEMORY, start.shape[1])
-    return descend(problems, start, lambda rows: (nothing, nothing, torch.zeros_like(rows.value)), step)
+    return descend(problems, start, lambda rows: (*no_pairs(start), torch.zeros_like(rows.value)), step)
 
 
 def _corrected(model: LowRankMatrix, moved: Tensor, turned: Tensor) -> LowRankMatrix:
@@ -74,18 +70,18 @@ def _least_in_ball(model: LowRankMatrix, wanted: Tensor, radius: float, multipli
     Sorensen, SIAM J. Sci. Stat. Comput. 4, 1983).
     """
 
-    def look(row: Tensor, multiplier: Tensor) -> tuple[Tensor, State, State]:
-        inverse = LowRankMatrix(*(x[row] for x in model)).inverse(multiplier)
-        x = inverse(wanted[row])
+    def look(_: Tensor, multiplier: Tensor, wanted: Tensor, *model: Tensor) -> tuple[Tensor, State, State]:
+        inverse = LowRankMatrix(*model).inverse(multiplier)
+        x = inverse(wanted)
         norm = x.norm(dim=1)
         slope = (x * inverse(x)).sum(1)
         beyond = norm - radius
         following = (multiplier + norm**2 / slope * beyond / radius).nan_to_num(nan=0.0).clamp_min(0.0)
         done = (beyond.abs() <= _ON_BOUNDARY * radius) | ((multiplier == 0.0) & (beyond <= 0.0))
-        return done, (x, multiplier), (following,)
+        return done, (x, multiplier), (following, wanted, *model)
 
-    def move(_: int, row: Tensor, multiplier: Tensor) -> State:
-        return (multiplier,)
+    def move(_: int, row: Tensor, *following: Tensor) -> State:
+        return following
 
-    (x, multiplier), _ = until_done(look, move, (multiplier,), _MOST_NEWTON_STEPS)
+    (x, multiplier), _ = until_done(look, move, (multiplier, wanted, *model), _MOST_NEWTON_STEPS)
     return x * (radius / x.norm(dim=1, keepdim=True).clamp_min(radius)), multiplier

@@ -47,7 +47,6 @@ def kl_floor(
     step how many targets are left, says no.
     """
     radius = head.radius
-
     curvature = Curvature(head, terms)
 
     def gap(u: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
@@ -60,10 +59,8 @@ def kl_floor(
     def model(rows: Rows) -> LowRankMatrix:
         return curvature.at(rows.problem, rows.point, rows.value, rows.gradient)
 
-    method, start = (
-        partial(ball_descent, radius=radius, curvature=model),
-        curvature.to_basis(torch.zeros_like(terms.moments)),
-    )
+    start = curvature.to_basis(torch.zeros_like(terms.moments))
+    method = partial(ball_descent, radius=radius, curvature=model)
     problems = Problems(objective, gap, tolerance, max_steps, go_on=go_on)
     found = in_two_precisions(method, problems, start, head.float32_gap)
     lower = (found.value - found.gap - head.slack).clamp_min(0.0)

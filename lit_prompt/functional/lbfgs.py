@@ -7,10 +7,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from lit_prompt.functional.low_rank import LowRankMatrix
-from lit_prompt.functional.row_descent import Descent, Problems, Rows, backtrack, descend
+from lit_prompt.functional.row_descent import Descent, Problems, Rows, backtrack, descend, newest_pairs, no_pairs
 from lit_prompt.functional.row_loop import State
-
-_MEMORY = 8
 
 
 def lbfgs(
@@ -28,12 +26,9 @@ def lbfgs(
         uphill = ~((direction * rows.gradient).sum(1, keepdim=True) < 0.0)
         direction = torch.where(uphill, -rows.gradient, direction)
         after = backtrack(problems, rows, direction)
-        moved = torch.cat([moved[:, 1:], (after.point - rows.point).unsqueeze(1)], 1)
-        turned = torch.cat([turned[:, 1:], (after.gradient - rows.gradient).unsqueeze(1)], 1)
-        return after, (moved, turned)
+        return after, newest_pairs(moved, turned, rows, after)
 
-    nothing = start.new_zeros(len(start), _MEMORY, start.shape[1])  # pairs without curvature count for nothing
-    return descend(problems, start, lambda _: (nothing, nothing), step)
+    return descend(problems, start, lambda _: no_pairs(start), step)
 
 
 def _apply_inverse_hessian(gradient: Tensor, moved: Tensor, turned: Tensor, model: LowRankMatrix) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from lit_prompt.functional.rows import matrix_times
+from lit_prompt.functional.rows import matrix_product, matrix_times
 
 
 class LowRankMatrix(NamedTuple):
@@ -23,8 +23,9 @@ class LowRankMatrix(NamedTuple):
         return cls(diagonal, factor, -torch.eye(factor.shape[2]).to(factor).expand(len(factor), -1, -1))
 
     def times(self, x: Float64[Tensor, "row dim k"]) -> Float64[Tensor, "row dim k"]:
-        """Products with ``k`` vectors of each row, at least two."""
-        return x * self.diagonal.unsqueeze(2) - self.factor @ torch.linalg.solve(self.core, self.factor.mT @ x)
+        """Products with ``k`` vectors of each row."""
+        inner = torch.linalg.solve(self.core, matrix_product(self.factor.mT, x))
+        return x * self.diagonal.unsqueeze(2) - matrix_product(self.factor, inner)
 
     def inverse(self, shift: Float64[Tensor, "#row"]) -> Callable[[Tensor], Tensor]:
         """Products of vectors ``[row, dim]`` with the inverse of matrix plus ``shift`` times the identity.

@@ -13,6 +13,8 @@ from lit_prompt.functional.row_loop import State, go_on_always, until_done
 _SUFFICIENT = 1e-4
 _MOST_CUTS = 40
 _CUTS = (0.1, 0.5)
+# steps that a method remembers
+_PAIRS = 8
 # float32 ends a little below the tolerance, so that the first float64 evaluation is mostly the last
 _FLOAT32_SHARE = 0.9
 # relative error of values, in units of the products' rounding
@@ -88,11 +90,21 @@ def descend(
     return Descent(point, value, gap, steps)
 
 
-def backtrack(
-    problems: Problems,
-    rows: Rows,
-    direction: Float64[Tensor, "row dim"],
-) -> Rows:
+def no_pairs(start: Float64[Tensor, "item dim"]) -> State:
+    """Curvature pairs of problems that have made no step: two tensors ``[item, pair, dim]``, without curvature."""
+    nothing = start.new_zeros(len(start), _PAIRS, start.shape[1])
+    return nothing, nothing
+
+
+def newest_pairs(moved: Tensor, turned: Tensor, before: Rows, after: Rows) -> State:
+    """Curvature pairs ``[row, pair, dim]``, points' and gradients' changes, after a step; the oldest one goes."""
+    return (
+        torch.cat([moved[:, 1:], (after.point - before.point).unsqueeze(1)], 1),
+        torch.cat([turned[:, 1:], (after.gradient - before.gradient).unsqueeze(1)], 1),
+    )
+
+
+def backtrack(problems: Problems, rows: Rows, direction: Float64[Tensor, "row dim"]) -> Rows:
     """Steps along descent directions, shortened until each lowers its value enough (Armijo's rule).
 
     A step that is too long becomes as long as the parabola through what is known says, within bounds. Returns the rows

@@ -26,14 +26,19 @@ def pad_rows(x: Tensor, rows: int | None = None) -> Tensor:
     return x if missing <= 0 else torch.cat([x, x[:1].expand(missing, *x.shape[1:])])
 
 
-def matrix_times(matrix: Tensor, x: Tensor) -> Tensor:
-    """Products of a matrix ``[row, a, b]`` and a vector ``[row, b]`` of each row: ``[row, a]``.
+def matrix_product(a: Tensor, b: Tensor) -> Tensor:
+    """Products of two matrices of each row, ``[row, i, j]`` and ``[row, j, k]``.
 
-    A row that is alone would take another kernel, too, so it gets company.
+    A row that is alone would take another kernel, too, where ``k`` is 1, so it gets company.
     """
-    if len(x) == 1:
-        return matrix_times(matrix.expand(2, -1, -1), x.expand(2, -1))[:1]
-    return torch.bmm(matrix, x.unsqueeze(2)).squeeze(2)
+    if len(b) == 1:
+        return torch.bmm(a.expand(2, -1, -1), b.expand(2, -1, -1))[:1]
+    return torch.bmm(a, b)
+
+
+def matrix_times(matrix: Tensor, x: Tensor) -> Tensor:
+    """Products of a matrix ``[row, a, b]`` and a vector ``[row, b]`` of each row: ``[row, a]``."""
+    return matrix_product(matrix, x.unsqueeze(2)).squeeze(2)
 
 
 @contextmanager

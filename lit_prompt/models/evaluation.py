@@ -22,6 +22,7 @@ from lit_prompt.metrics import (
     TotalVariation,
     entropy_bin,
 )
+from lit_prompt.models.floors import excess_columns
 from lit_prompt.models.record_columns import TOP_K, top_tokens
 from lit_prompt.records.results import Columns
 from lit_prompt.results.rows import MOST_NAMED
@@ -142,6 +143,13 @@ class Evaluation(ABC, Generic[Prompts]):
             InputError: if there is nothing to evaluate.
         """
         self.metrics.reset()
+
+    def floor_columns(
+        self, batch: TargetBatch, kl: list[float | None], bounded: Tensor, compared: bool
+    ) -> dict[str, list[float | None]]:
+        """The floors and the parts of the excess above them; arguments as of :meth:`columns` and :meth:`reached`."""
+        floors = self._module.floors
+        return excess_columns(kl, floors.of(batch) if compared else floors.known(batch), bounded.tolist())
 
     def context_columns(self, contexts: list[Context]) -> Columns:
         """What stands around the prompts, and what the LM is given without them."""

@@ -9,7 +9,6 @@ from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
 from lit_prompt.models.baselines import Baselines
 from lit_prompt.models.evaluation import Evaluation
-from lit_prompt.models.floors import excess_columns
 from lit_prompt.models.prompt_texts import text_columns
 from lit_prompt.models.record_columns import divergence_columns
 from lit_prompt.records.results import Columns
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 class Evaluator(Evaluation[SearchResults]):
     """Evaluates the prompts that a module has found, on its LM."""
-
-    _module: "PromptModule"
 
     def __init__(self, module: "PromptModule") -> None:
         super().__init__(module)
@@ -42,8 +39,7 @@ class Evaluator(Evaluation[SearchResults]):
         rows, best_restart = torch.arange(len(batch)), torch.tensor(columns["best_restart"])
         if compared:
             columns |= self._baselines.columns(batch)
-        floors = module.floors.of(batch) if compared else module.floors.known(batch)
-        columns |= excess_columns(columns["kl"], floors, bounded[rows, best_restart].tolist())
+        columns |= self.floor_columns(batch, columns["kl"], bounded[rows, best_restart], compared)
         best = found[rows, best_restart]
         is_text = not best.is_floating_point()
         columns["prompt_norm"] = (self._lm.embed(best).float() if is_text else best).norm(dim=-1).mean(-1).tolist()

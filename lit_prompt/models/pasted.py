@@ -13,8 +13,7 @@ from lit_prompt.functional import kl_divergence, normalize_log_probs
 from lit_prompt.functional.precision import double
 from lit_prompt.lm import FrozenLM
 from lit_prompt.models.evaluation import Evaluation
-from lit_prompt.models.floors import excess_columns
-from lit_prompt.models.record_columns import reached_columns, target_columns
+from lit_prompt.models.record_columns import known_values, reached_columns, target_columns
 from lit_prompt.records.results import Columns
 from lit_prompt.results.transfer import folder_on
 from lit_prompt.scoring import Context, Contexts
@@ -70,10 +69,8 @@ class PastedEvaluator(Evaluation[Mapping[str, str]]):
         log_p = normalize_log_probs(double(batch.log_probs))
         kl = kl_divergence(log_p, log_q)
         columns = target_columns(batch) | reached_columns(log_p, log_q, kl, self.unprompted(contexts), has_prompt)
-        floors = module.floors.of(batch) if compared else module.floors.known(batch)
-        columns |= excess_columns(columns["kl"], floors, bounded.tolist())
-        value = module.objective.divergence(log_p, log_q).tolist()
-        columns["objective_value"] = [v if ok else None for v, ok in zip(value, has_prompt, strict=True)]
+        columns |= self.floor_columns(batch, columns["kl"], bounded, compared)
+        columns["objective_value"] = known_values(module.objective.divergence(log_p, log_q), has_prompt)
         columns["prompt_length"] = [len(a.ids) - len(b.ids) for a, b in zip(whole, contexts, strict=True)]
         columns["prompt_text"], columns["kl_text"] = texts, columns["kl"]
         return columns | self.context_columns(contexts) | self.constant_columns(len(batch)), log_q

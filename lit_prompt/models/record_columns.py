@@ -49,7 +49,7 @@ def divergence_columns(
         "restarts": [kl.shape[1]] * len(batch),
         "kl_worst_restart": [float(r.max()) if len(r) else None for r in restarts],
         "kl_restart_std": [float(r.std(correction=0)) if len(r) else None for r in restarts],
-        "objective_value": _known(value[rows, best], searched),
+        "objective_value": known_values(value[rows, best], searched),
         "steps": results.steps[index].tolist(),
         "forward_passes": results.forward_passes[index].tolist(),
         "seconds": results.seconds[index].tolist(),
@@ -78,18 +78,19 @@ def reached_columns(log_p: Tensor, log_q: Tensor, kl: Tensor, unprompted: Tensor
     h = entropy(log_p)
     return {
         "entropy": h.tolist(),
-        "kl": _known(kl, has_prompt),
+        "kl": known_values(kl, has_prompt),
         "kl_uniform": (math.log(log_p.shape[-1]) - h).tolist(),
         "kl_unprompted": [None if math.isnan(x) else x for x in kl_divergence(log_p, unprompted).tolist()],
-        "prompt_entropy": _known(entropy(log_q), has_prompt),
-        "reverse_kl": _known(reverse_kl_divergence(log_p, log_q), has_prompt),
-        "js": _known(js_divergence(log_p, log_q), has_prompt),
-        "tv": _known(total_variation(log_p, log_q), has_prompt),
-        "top10_overlap": _known(top_k_overlap(log_p, log_q, TOP_K), has_prompt),
+        "prompt_entropy": known_values(entropy(log_q), has_prompt),
+        "reverse_kl": known_values(reverse_kl_divergence(log_p, log_q), has_prompt),
+        "js": known_values(js_divergence(log_p, log_q), has_prompt),
+        "tv": known_values(total_variation(log_p, log_q), has_prompt),
+        "top10_overlap": known_values(top_k_overlap(log_p, log_q, TOP_K), has_prompt),
     }
 
 
-def _known(values: Tensor, known: Tensor) -> list[float | None]:
+def known_values(values: Tensor, known: Tensor) -> list[float | None]:
+    """A column of values ``[target]``; null where they are not ``known``, ``[target]``."""
     return [float(v) if ok else None for v, ok in zip(values, known, strict=True)]
 
 
