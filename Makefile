@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo smollm2 gemma3 bench-peers findings paper test bench clean
+.PHONY: demo smollm2 gemma3 bench-peers findings paper paper-real test bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/lit_prompt fit --config configs/demo.yaml
@@ -36,6 +36,10 @@ findings: $(VENV)/.installed
 # the paper's study on the three embedded LMs, and the report on it; goes on where it was interrupted
 paper: $(VENV)/.installed
 	benchmarks/paper.sh
+
+# the same on a real LM, SmolLM2, with three methods: about an hour on 2 cores
+paper-real: smollm2 gemma3
+	STUDY=paper-real METHODS="soft lift hard" LENGTHS= benchmarks/paper.sh smollm2
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

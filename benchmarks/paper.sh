@@ -2,16 +2,18 @@
 # The paper's study: every method on every LM, then the report.
 #   benchmarks/paper.sh                  the three embedded LMs, on a CPU
 #   benchmarks/paper.sh gpt2 pythia      files of configs/paper, on a GPU
+# STUDY (a folder in logs), METHODS (files of configs/paper) and LENGTHS (of soft prompts, on the first LM) say what.
 # What was interrupted goes on when it is started again; a run that has results is not repeated.
 set -eu
 PATH="$PWD/.venv/bin:$PATH"
 [ $# -gt 0 ] || set -- tales-llama tales-neox tales-gpt2
+study=logs/${STUDY:-paper}
 
 runs=
-run() { # LM NAME METHOD [options]: a run in logs/paper/LM/NAME
+run() { # LM NAME METHOD [options]: a run in $study/LM/NAME
     lm=$1 name=$2 method=$3
     shift 3
-    folder=logs/paper/$lm/$name
+    folder=$study/$lm/$name
     runs="$runs $folder"
     [ ! -f "$folder/results.parquet" ] || return 0
     echo "== $lm, $name"
@@ -20,7 +22,7 @@ run() { # LM NAME METHOD [options]: a run in logs/paper/LM/NAME
     else
         rm -rf "$folder" # interrupted before its first checkpoint
         lit_prompt fit --config "configs/paper/$lm.yaml" --config "configs/paper/$method.yaml" "$@" \
-            --trainer.logger TensorBoardLogger --trainer.logger.save_dir logs/paper \
+            --trainer.logger TensorBoardLogger --trainer.logger.save_dir "$study" \
             --trainer.logger.name "$lm" --trainer.logger.version "$name" --trainer.logger.default_hp_metric false
     fi
     lit_prompt predict --run "$folder" > /dev/null
@@ -28,12 +30,12 @@ run() { # LM NAME METHOD [options]: a run in logs/paper/LM/NAME
 }
 
 for lm in "$@"; do
-    for method in soft lift hotflip hard; do
+    for method in ${METHODS-soft lift hotflip hard}; do
         run "$lm" $method $method
     done
 done
-for length in 1 2 10; do # on one LM: what do more tokens bring?
+for length in ${LENGTHS-1 2 10}; do # on one LM: what do more tokens bring?
     run "$1" soft-$length soft --model.length $length
 done
 # shellcheck disable=SC2086
-lit_prompt report $runs --out logs/paper/report
+lit_prompt report $runs --out "$study/report"
