@@ -10,20 +10,18 @@ PATH="$PWD/.venv/bin:$PATH"
 study=logs/${STUDY:-paper}
 
 runs=
-run() { # LM NAME METHOD [options]: a run in $study/LM/NAME
-    lm=$1 name=$2 method=$3
+run() { # LM LOGS METHOD [options]: a run in LOGS/METHOD/version_0
+    lm=$1 logs=$2 method=$3
     shift 3
-    folder=$study/$lm/$name
+    folder=$logs/$method/version_0
     runs="$runs $folder"
     [ ! -f "$folder/results.parquet" ] || return 0
-    echo "== $lm, $name"
+    echo "== $folder"
     if [ -f "$folder/checkpoints/last.ckpt" ]; then
         lit_prompt fit --run "$folder"
     else
         rm -rf "$folder" # interrupted before its first checkpoint
-        lit_prompt fit --config "configs/paper/$lm.yaml" --config "configs/paper/$method.yaml" "$@" \
-            --trainer.logger TensorBoardLogger --trainer.logger.save_dir "$study" \
-            --trainer.logger.name "$lm" --trainer.logger.version "$name" --trainer.logger.default_hp_metric false
+        lit_prompt fit --config "configs/paper/$lm.yaml" --config "configs/paper/$method.yaml" --logs "$logs" "$@"
     fi
     lit_prompt predict --run "$folder" > /dev/null
     lit_prompt test --run "$folder"
@@ -31,11 +29,11 @@ run() { # LM NAME METHOD [options]: a run in $study/LM/NAME
 
 for lm in "$@"; do
     for method in ${METHODS-soft lift hotflip hard}; do
-        run "$lm" $method $method
+        run "$lm" "$study/$lm" "$method"
     done
 done
 for length in ${LENGTHS-1 2 10}; do # on one LM: what do more tokens bring?
-    run "$1" soft-$length soft --model.length $length
+    run "$1" "$study/$1/length_$length" soft --model.length "$length"
 done
 # shellcheck disable=SC2086
 lit_prompt report $runs --out "$study/report"

@@ -4,7 +4,8 @@
    target; and the evaluations that projected gradient steps (Birgin, Martínez and Raydan, SIAM J. Optim. 10(4), 2000)
    need for the same gap on some of them.
 2. A step of the soft search, against the bare LM's own forward and backward pass over as many embeddings.
-3. Candidates a second of GCG and of the default search, and the share of the time in which the LM itself computes.
+3. Candidates a second of GCG and of the default search, and the share of the time in which the LM itself computes;
+   where the processor computes in bfloat16, with candidates ranked so, too.
 
     python benchmarks/real.py --lm data/lms/SmolLM2-135M-Instruct.Q4_1.gguf [--targets 24] [--steps 5]
 """
@@ -31,10 +32,18 @@ from lit_prompt.data import TargetSet
 from lit_prompt.data.families import EntropyMatched
 from lit_prompt.functional import OutputHead, kl_floor
 from lit_prompt.functional.output_head import TargetTerms
-from lit_prompt.lm import AllowedTokens, FrozenLM, LMOptions, Vocabulary, load_causal_lm, output_geometry
+from lit_prompt.lm import (
+    AllowedTokens,
+    FrozenLM,
+    LMOptions,
+    Vocabulary,
+    computes_in_half,
+    load_causal_lm,
+    output_geometry,
+)
 from lit_prompt.objectives import ForwardKL
 from lit_prompt.scoring import Contexts, LMScorer, MicroBatch, Slots
-from lit_prompt.search import GCG, Searcher, SharedSearch, TokenProblem
+from lit_prompt.search import GCG, Screening, Searcher, SharedSearch, TokenProblem
 from lit_prompt.search.starts import random_starts
 
 GAP = 1e-3
@@ -148,14 +157,18 @@ def soft(lm: FrozenLM, vocabulary: Vocabulary, log_p: Tensor, steps: int) -> Non
     )
 
 
-def hard(lm: FrozenLM, vocabulary: Vocabulary, log_p: Tensor, searcher: Searcher, steps: int) -> None:
-    """Prints the candidates a second of a searcher, and the LM's share."""
+def hard(
+    lm: FrozenLM, vocabulary: Vocabulary, log_p: Tensor, searcher: Searcher, screening: Screening, steps: int
+) -> None:
+    """Prints the candidates a second of a searcher, the mean KL it reaches, and the LM's share."""
+    half = screening.half(lm)
     scorer = scorer_of(lm, vocabulary, log_p, HARD_LENGTH)
-    problem = TokenProblem(scorer, log_p, torch.tensor(AllowedTokens().ids(vocabulary)), 0)
+    rough = None if half is None else scorer_of(half, vocabulary, log_p, HARD_LENGTH)
+    allowed = torch.tensor(AllowedTokens().ids(vocabulary))
+    problem = TokenProblem(scorer, log_p, allowed, 0, None, screening, rough)
     every, inside = torch.arange(len(log_p)), list[float]()
     state = searcher.init(problem, *random_starts(problem))
-    base = lm.model.base_model
-    forward = base.forward
+    forward = type(lm.model.base_model).forward
 
     def timed(*args: Any, **options: Any) -> Any:
         started = time.perf_counter()
@@ -163,17 +176,18 @@ def hard(lm: FrozenLM, vocabulary: Vocabulary, log_p: Tensor, searcher: Searcher
         inside.append(time.perf_counter() - started)
         return found
 
-    searcher.step(problem, state, 1, every)
-    scorer.take_passes()
-    with patch.object(base, "forward", timed):
+    best = searcher.step(problem, state, 1, every).scores
+    problem.take_passes()
+    with patch.object(type(lm.model.base_model), "forward", timed):
         started = time.perf_counter()
         for number in range(2, 2 + steps):
-            searcher.step(problem, state, number, every)
+            best = torch.minimum(best, searcher.step(problem, state, number, every).scores)
         seconds = time.perf_counter() - started
-    tried = int(scorer.take_passes().sum())
+    tried = int(problem.take_passes().sum())
     print(
-        f"{searcher.method}, {len(log_p)} targets, {HARD_LENGTH} tokens: {tried / seconds:.0f} candidates a second, "
-        f"{sum(inside) / seconds:.0%} of the time in the LM's forward pass",
+        f"{searcher.method}{', ranked in bfloat16' if half else ''}, {len(log_p)} targets, {HARD_LENGTH} tokens: "
+        f"{tried / seconds:.0f} candidates a second, {sum(inside) / seconds:.0%} of the time in the LM's forward pass; "
+        f"mean KL {float(best.mean()):.3f} after {steps + 1} steps",
         flush=True,
     )
 
@@ -201,7 +215,9 @@ def main() -> None:
         soft(lm, vocabulary, log_p, arguments.steps)
         few = log_p[:: max(1, len(log_p) // _HARD_TARGETS)][:_HARD_TARGETS]
         for searcher in (GCG(width=256), SharedSearch()):
-            hard(lm, vocabulary, few, searcher, arguments.steps)
+            hard(lm, vocabulary, few, searcher, Screening("never", fixed_shapes=False), arguments.steps)
+            if computes_in_half(lm.device):
+                hard(lm, vocabulary, few, searcher, Screening("always", fixed_shapes=False), arguments.steps)
 
 
 if __name__ == "__main__":

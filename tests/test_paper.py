@@ -1,6 +1,9 @@
 """The paper's study is set up as it says."""
 
+import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,10 +27,7 @@ def test_a_file_is_an_lm_or_a_method():
 @pytest.mark.parametrize("lm", LMS)
 def test_every_cell_parses(cli, workdir, lm, method):
     folder = REPOSITORY / "configs" / "paper"
-    said = cli(
-        "fit", "--config", folder / f"{lm}.yaml", "--config", folder / f"{method}.yaml", "--print_config",
-        "--trainer.logger", "TensorBoardLogger", "--trainer.logger.save_dir", "logs/paper",
-    )  # fmt: skip
+    said = cli("fit", "--config", folder / f"{lm}.yaml", "--config", folder / f"{method}.yaml", "--print_config")
     resolved = yaml.safe_load(said)
     assert resolved["lm"] == SETTINGS[lm]["lm"]
     assert len(resolved["data"]["families"]) == len(SETTINGS[lm]["data"]["families"])
@@ -48,3 +48,24 @@ def test_the_script_is_a_script_and_knows_its_configs():
     assert subprocess.run(["sh", "-n", SCRIPT]).returncode == 0
     text = SCRIPT.read_text()
     assert all(name in text for name in (*METHODS, *(lm for lm in LMS if lm.startswith("tales-"))))
+
+
+def test_the_script_searches_evaluates_reports_and_repeats_nothing(workdir):
+    (workdir / "data").symlink_to(REPOSITORY / "data")
+    configs = workdir / "configs" / "paper"
+    configs.mkdir(parents=True)
+    shutil.copy(REPOSITORY / "configs" / "paper" / "lift.yaml", configs)
+    families = [{"class_path": "EntropyMatched", "init_args": {"entropies": [1.0, 4.0], "per_entropy": 1}}]
+    (configs / "few.yaml").write_text(yaml.safe_dump({"lm": "data/lms/tales-llama", "data": {"families": families}}))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "STUDY": "few", "METHODS": "lift", "LENGTHS": ""}
+
+    def study():
+        return subprocess.run(["sh", SCRIPT, "few"], env=environment, capture_output=True, text=True, check=True).stdout
+
+    run = Path("logs", "few", "few", "lift", "version_0")
+    assert f"== {run}" in study()
+    assert (run / "results.parquet").is_file()
+    assert (run / "predictions.parquet").is_file()
+    assert Path("logs", "few", "report", "report.html").is_file()
+    assert "==" not in study()

@@ -3,6 +3,7 @@
 from lit_prompt.lm.allowed_tokens import AllowedTokens
 from lit_prompt.lm.frozen import FrozenLM
 from lit_prompt.lm.geometry import output_geometry
+from lit_prompt.lm.half import computes_in_half, half_copy
 from lit_prompt.lm.load import load_causal_lm, load_tokenizer
 from lit_prompt.lm.options import DEFAULT_LM, LMOptions
 from lit_prompt.lm.prefix_cache import PrefixCache
@@ -20,6 +21,8 @@ __all__ = [
     "RoundTrip",
     "Vocabulary",
     "VocabularyMap",
+    "computes_in_half",
+    "half_copy",
     "load_causal_lm",
     "load_tokenizer",
     "output_geometry",

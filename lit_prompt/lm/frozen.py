@@ -24,11 +24,13 @@ class FrozenLM(nn.Module):
     target p enters the search as its moments W^T p alone. Whether this holds is measured on a probe at load time. Where
     it does not (soft-capped logits) the features are the LM's own logits and the head is the identity.
 
-    ``model`` is a ``transformers`` causal LM; all that is asked of it is that it takes ``inputs_embeds``.
+    ``model`` is a ``transformers`` causal LM; all that is asked of it is that it takes ``inputs_embeds``. With
+    ``positions_at_once`` items are filled up to so many positions.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, positions_at_once: int | None = None) -> None:
         super().__init__()
+        self._positions_at_once = positions_at_once
         self.model = model.eval().requires_grad_(False)
         self.dispatched = getattr(model, "hf_device_map", None) is not None
         self.fingerprint = lm_fingerprint(model)
@@ -133,7 +135,11 @@ class FrozenLM(nn.Module):
         return embeddings
 
     def _fewest_items(self, positions: int) -> int:
-        return max(self._min_items, -(-MIN_ROWS // positions))
+        return max(self._min_items, -(-(self._positions_at_once or MIN_ROWS) // positions))
+
+    def most_items(self, positions: int) -> int | None:
+        """How many items of so many positions may go through the LM at once; None for any number."""
+        return None if self._positions_at_once is None else self._fewest_items(positions)
 
     def features(
         self, inputs_embeds: Tensor, mask: Tensor | None = None, every: bool = False, cache: Any = None
@@ -232,6 +238,11 @@ class FrozenLM(nn.Module):
             scaled = None if bias is None else bias.to(dtype) * self._logit_scale
             self._head_copy = (weight.to(dtype) * self._logit_scale, scaled)
         return self._head_copy
+
+    def share_head(self, other: "FrozenLM") -> None:
+        """Maps features to logits with the head of another LM."""
+        if self.is_linear:
+            self._head_copy = other.head()
 
     def logits(self, features: Tensor) -> Tensor:
         """Next-token logits from features: ``[item, feature]`` to ``[item, vocab]``, float32 or float64."""

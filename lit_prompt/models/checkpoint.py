@@ -83,7 +83,8 @@ def _extend(checkpoint: dict[str, Any], saved: dict[str, Any], module: "PromptMo
     module.ended_chunks.require(steps, module.data.num_chunks)
     module.extended_from = steps
     module.results.reason[module.results.reason == StopReason.STEPS] = int(StopReason.RUNNING)
-    saved["search"] = {"micro_batch": saved["search"]["micro_batch"]}
+    kept = ("micro_batch", "screening")
+    saved["search"] = {name: value for name, value in saved["search"].items() if name in kept}
     checkpoint["callbacks"].pop("TokenSearch", None)
     loops = checkpoint["loops"]["fit_loop"]
     for name in ("epoch_progress", "epoch_loop.batch_progress"):

@@ -5,17 +5,18 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from lit_prompt.data import TargetBatch
+from lit_prompt.lm import FrozenLM
 from lit_prompt.scoring import LMScorer, Slots
 
 if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
 
 
-def chunk_scorer(module: "PromptModule", batch: TargetBatch) -> LMScorer:
-    """Scores prompts for a chunk of targets, a slot for each restart."""
+def chunk_scorer(module: "PromptModule", batch: TargetBatch, lm: FrozenLM | None = None) -> LMScorer:
+    """Scores prompts for a chunk of targets, a slot for each restart; with the module's LM or another form of it."""
     slots = Slots(batch.target_id, module.contexts.of_all(batch), module.restarts)
     objective, micro_batch = module.objective, module.micro_batch
-    return LMScorer(module.lm, slots, batch.log_probs, module.length, objective, micro_batch, module.fluency)
+    return LMScorer(lm or module.lm, slots, batch.log_probs, module.length, objective, micro_batch, module.fluency)
 
 
 def chunks_to_search(module: "PromptModule") -> int:

@@ -1,7 +1,7 @@
 """Hard prompts: tokens, found by a searcher that a callback drives."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -23,6 +23,7 @@ from lit_prompt.search import (
     BestSoFar,
     ChunkSearch,
     PromptBank,
+    Screening,
     Searcher,
     SearchResults,
     SharedSearch,
@@ -58,6 +59,9 @@ class HardPrompt(PromptModule):
         after: fixed text between the prompt and the predicted token. A target's own text takes its place.
         seed: base of the searches' seeds.
         objective: what is minimised, :class:`lit_prompt.objectives.ForwardKL` by default.
+        screening: whether the candidates of a step are ranked by a copy of the LM in bfloat16, so that the best few
+            alone are scored in the LM's own precision: ``always``, ``never``, or ``auto``, where that is faster
+            (measured once a run, on processors that compute in bfloat16). Every KL that counts is of the LM itself.
     """
 
     allowed: Tensor  # which ids a prompt may hold
@@ -80,6 +84,7 @@ class HardPrompt(PromptModule):
         after: str = "",
         seed: int = 0,
         objective: Objective | None = None,
+        screening: Literal["auto", "always", "never"] = "auto",
     ) -> None:
         super().__init__(before, after, seed, objective or ForwardKL())
         self.length = length
@@ -94,6 +99,8 @@ class HardPrompt(PromptModule):
         self.patience = patience
         self.max_forward_passes = max_forward_passes
         self.max_seconds = max_seconds
+        self.screening = screening
+        self._screening = Screening(screening, fixed_shapes=not self.searcher.shares)
         self._shorter: ShorterRun | None = None
         self._search = TokenSearch()
 
@@ -105,7 +112,7 @@ class HardPrompt(PromptModule):
     def settings(self) -> dict[str, Any]:
         """What defines the search: plain values, shown in TensorBoard and compared on resume."""
         names = ["length", "steps", "readable", "fluency", "restarts", "kl_tolerance", "patience"]
-        names += ["max_forward_passes", "max_seconds", "before", "after", "seed"]
+        names += ["max_forward_passes", "max_seconds", "before", "after", "seed", "screening"]
         settings = {name: getattr(self, name) for name in names} | self.objective.settings
         settings["searcher"] = self.searcher.method
         groups = {"searcher": self.searcher.settings(), "start": vars(self.start), "tokens": vars(self.tokens)}
@@ -161,7 +168,9 @@ class HardPrompt(PromptModule):
         scorer = chunk_scorer(self, batch)
         slots = scorer.slots
         trips = [self.contexts.round_trip(slots.context(slot)) for slot in range(len(slots))] if self.readable else None
-        problem = TokenProblem(scorer, batch.log_probs, self.allowed, self.seed, trips)
+        half = self._screening.half(self.lm)
+        rough = None if half is None else chunk_scorer(self, batch, half)
+        problem = TokenProblem(scorer, batch.log_probs, self.allowed, self.seed, trips, self._screening, rough)
         nothing = torch.zeros(len(slots), self.length, dtype=torch.long)
         best = BestSoFar(nothing, self.kl_tolerance, self.patience, self.max_forward_passes, self.max_seconds)
         return ChunkSearch(self.searcher, problem, best), lambda: self._starts(problem)
@@ -210,13 +219,14 @@ class HardPrompt(PromptModule):
         return self._search.state_dict()
 
     def search_state(self) -> dict[str, Any]:
-        """The micro-batch; the search itself is the callback's."""
-        return {"micro_batch": self.micro_batch.size}
+        """The micro-batch, and whether candidates are screened; the search itself is the callback's."""
+        return {"micro_batch": self.micro_batch.size, "screening": self._screening.on}
 
     def load_search_state(self, state: dict[str, Any]) -> None:
         """Resumes from :meth:`search_state`."""
         if state:
             self.micro_batch.size = state["micro_batch"]
+            self._screening.on = state.get("screening", False)  # earlier runs had none
 
 
 def _is_plain(value: object) -> bool:

@@ -14,7 +14,7 @@ from lit_prompt.lm import FrozenLM, PrefixCache
 from lit_prompt.scoring.context import Context
 from lit_prompt.scoring.layout import Frame, frames
 from lit_prompt.scoring.micro_batch import MicroBatch
-from lit_prompt.scoring.prefix_groups import group_by_start
+from lit_prompt.scoring.prefix_groups import group_by_own_start, group_by_start
 
 # what a part of the prompts may take: their keys and values, or their logits
 _BYTES_PER_PART = 2**29
@@ -90,8 +90,12 @@ class PromptedLM:
                 features = self.lm.features(x, frame.masked(places), every)
                 function(self._part(rows, own, frame, places, features, 0))
 
-            for part in rows.split(most_rows or len(rows)):
+            for part in self._parts(rows, frame.width, most_rows):
                 self.micro_batch.run(run, part)
+
+    def _parts(self, rows: Tensor, positions: int, most_rows: int = 0) -> tuple[Tensor, ...]:
+        limits = [limit for limit in (most_rows, self.lm.most_items(positions)) if limit]
+        return rows.split(min(limits, default=len(rows)))
 
     @staticmethod
     def _part(rows: Tensor, prompts: Tensor, frame: Frame, places: Tensor, features: Tensor, first: int) -> Part:
@@ -112,8 +116,9 @@ class PromptedLM:
             parts: list[PrefixCache] = []
 
             def prepare(rows: Tensor, frame: Frame = frame, parts: list[PrefixCache] = parts) -> None:
-                at = frame.places(slots[rows])
-                parts.append(self.lm.prefix_cache(frame.tokens(ids[rows], at), frame.masked(at)))
+                for own in self._parts(rows, frame.width):
+                    at = frame.places(slots[own])
+                    parts.append(self.lm.prefix_cache(frame.tokens(ids[own], at), frame.masked(at)))
 
             self.micro_batch.run(prepare, rows, parts.clear)
             caches[number] = PrefixCache.joined(parts)
@@ -173,11 +178,14 @@ class PromptedLM:
         groups = [(0, torch.arange(len(rows)))]
         if cache is not None:
             same = (tokens == frame.tokens(bases.ids[base], at)).long().cumprod(1).sum(1).clamp_max(frame.width - 1)
-            low = int(same.min())
-            groups = [(low + start, members) for start, members in group_by_start(same - low, frame.width - low)]
+            if self.lm.most_items(1) is None:
+                low = int(same.min())
+                groups = [(low + start, members) for start, members in group_by_start(same - low, frame.width - low)]
+            else:
+                groups = group_by_own_start(same, frame.width)
         for start, members in groups:
             first = max(start - 1 if every else start, 0)  # a token is predicted one position before it
-            for part in members.split(self._most_rows(cache, start, every)):
+            for part in self._parts(members, frame.width - first, self._most_rows(cache, start, every)):
                 self.micro_batch.run(partial(run, first=first), part)
 
     def _most_rows(self, cache: PrefixCache | None, positions: int, every: bool) -> int:

@@ -10,6 +10,7 @@ from lit_prompt.search.hotflip import HotFlip
 from lit_prompt.search.pez import PEZ
 from lit_prompt.search.prompt_bank import PromptBank
 from lit_prompt.search.random_search import RandomSearch
+from lit_prompt.search.screening import Screening
 from lit_prompt.search.search_results import SearchResults
 from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.shared_search import SharedSearch
@@ -32,6 +33,7 @@ __all__ = [
     "HotFlip",
     "PromptBank",
     "RandomSearch",
+    "Screening",
     "SearchResults",
     "SearchState",
     "Searcher",

@@ -41,7 +41,7 @@ class ARCA(CoordinateSearch):
         rows, at = torch.arange(len(others)), positions.repeat_interleave(self.averaged)
         others[rows, at] = torch.cat(random)
         embeddings = problem.lm.embed(others).float()
-        _, gradient = problem.scorer.gradient(embeddings, own.repeat_interleave(self.averaged))
+        _, gradient = problem.ranker.gradient(embeddings, own.repeat_interleave(self.averaged))
         mean = gradient[rows, at].unflatten(0, (len(ids), -1)).mean(1)
         change = first_order_change(problem, mean)
         return problem.allowed[change.topk(min(self.num_candidates, change.shape[1]), largest=False).indices.cpu()]

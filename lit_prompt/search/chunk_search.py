@@ -45,7 +45,7 @@ class ChunkSearch:
         self._observe(found, running, time.perf_counter() - started)
 
     def _observe(self, found: Found, took_part: Tensor, seconds: float) -> None:
-        passes = self._problem.scorer.take_passes()
+        passes = self._problem.take_passes()
         self.best.observe(found.scores.to(self.best.kl), found.ids, passes, missing=True)
         self.best.end(found.exhausted, StopReason.EXHAUSTED)
         self.best.spend(took_part, seconds)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from lit_prompt.errors import InputError
+from lit_prompt.scoring import Bases, LMScorer
+from lit_prompt.search.candidates import candidate_scores
 from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.token_problem import TokenProblem
 from lit_prompt.search.visited import Visited
@@ -52,7 +54,6 @@ class CoordinateSearch(Searcher):
         own = running.repeat_interleave(self.beam_size)
         positions = self._positions(problem, number, running).repeat_interleave(self.beam_size)
         tokens = self.tokens(problem, prompts, own, positions, number)
-        bases = problem.scorer.bases(prompts, own)
         k = tokens.shape[1]
         for part in torch.arange(len(running)).split(max(1, _CANDIDATES_PER_PART // (self.beam_size * k))):
             rows = (part.unsqueeze(1) * self.beam_size + torch.arange(self.beam_size)).flatten()
@@ -60,17 +61,28 @@ class CoordinateSearch(Searcher):
             candidates.scatter_(2, positions[rows].view(-1, 1, 1).expand(-1, k, 1), tokens[rows].unsqueeze(2))
             # the prompts that are kept come first, so that they are not scored again
             pool = torch.cat([beam[part], candidates.view(len(part), -1, length)], 1)
-            scores = torch.full(pool.shape[:2], torch.inf, dtype=state["scores"].dtype)
+            scores = self._scores(problem, running[part], pool, prompts[rows], k)
             scores[:, : self.beam_size] = state["scores"][running[part]]
-            row, place = self._new(pool)
-            base = part[row] * self.beam_size + (place - self.beam_size) // k
-            scores[row, place] = problem.scorer.scores(pool[row, place], running[part[row]], bases, base)
             self._keep(problem, state, running[part], pool, scores)
         changed = state["changed"][running] | (state["ids"][running] != beam).flatten(1).any(1)
         last = (number + 1) % length == 0
         state["changed"][running] = changed & (not last)
         exhausted = ~changed & (last and self.ends(problem))
         return Found.of(len(problem), running, state["ids"][running, 0], state["scores"][running, 0], exhausted)
+
+    def _scores(self, problem: TokenProblem, running: Tensor, pool: Tensor, prompts: Tensor, k: int) -> Tensor:
+        """Scores of a pool ``[slot, prompt, length]`` of kept prompts and ``k`` variations of each, kept ones not."""
+
+        def some(scorer: LMScorer, bases: Bases, row: Tensor, place: Tensor) -> Tensor:
+            base = row * self.beam_size + (place - self.beam_size) // k
+            return scorer.scores(pool[row, place], running[row], bases, base)
+
+        def every(scorer: LMScorer, bases: Bases) -> Tensor:
+            row, place = self._new(pool)
+            own = some(scorer, bases, row, place)
+            return own.new_full(pool.shape[:2], torch.inf).index_put((row, place), own)
+
+        return candidate_scores(problem, running, pool, prompts, every, some, self.beam_size)
 
     def _positions(self, problem: TokenProblem, number: int, running: Tensor) -> Tensor:
         """Where each slot's prompts change, ``[running]``."""

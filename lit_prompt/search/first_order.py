@@ -16,7 +16,7 @@ def swap_gradient(problem: TokenProblem, ids: Tensor, slots: Tensor) -> Tensor:
 
     ``[prompt, length]`` to ``[prompt, length, allowed]``, nats, up to a constant per position; on the LM's device.
     """
-    _, gradient = problem.scorer.gradient(problem.lm.embed(ids).float(), slots)
+    _, gradient = problem.ranker.gradient(problem.lm.embed(ids).float(), slots)
     return first_order_change(problem, gradient.flatten(0, 1)).unflatten(0, ids.shape)
 
 

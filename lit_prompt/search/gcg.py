@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.functional.swaps import sample_swaps, scheduled_swaps
+from lit_prompt.search.candidates import variation_scores
 from lit_prompt.search.first_order import ranked_swaps, swap_choices, swap_gradient
 from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.token_problem import TokenProblem
@@ -75,9 +76,7 @@ class GCG(Searcher):
         first = self.n_replace if self.n_replace_start is None else self.n_replace_start
         swaps = scheduled_swaps(number, first, self.n_replace, self.schedule)
         candidates = sample_swaps(current, choices, self.width, swaps, generators)
-        own, base = running.repeat_interleave(self.width), rows.repeat_interleave(self.width)
-        bases = problem.scorer.bases(current, running)
-        found = problem.scorer.scores(candidates.flatten(0, 1), own, bases, base).view(-1, self.width)
+        found = variation_scores(problem, running, candidates, current)
         best, score = problem.readable.best(candidates, found, running)
         ids = candidates[rows, best]
         worst = scores.argmax(1)

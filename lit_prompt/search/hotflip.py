@@ -32,6 +32,6 @@ class HotFlip(CoordinateSearch):
     def tokens(self, problem: TokenProblem, ids: Tensor, own: Tensor, positions: Tensor, number: int) -> Tensor:
         """The tokens with the lowest first-order KL."""
         at = torch.arange(len(ids)), positions
-        _, gradient = problem.scorer.gradient(problem.lm.embed(ids).float(), own)
+        _, gradient = problem.ranker.gradient(problem.lm.embed(ids).float(), own)
         change = first_order_change(problem, gradient[at]).unsqueeze(1)
         return ranked_swaps(problem, change, ids[at].unsqueeze(1), self.num_candidates).squeeze(1)

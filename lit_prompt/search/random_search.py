@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.functional.swaps import sample_blocks, sample_swaps, scheduled_swaps
+from lit_prompt.search.candidates import variation_scores
 from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.token_problem import TokenProblem
 
@@ -48,9 +49,7 @@ class RandomSearch(Searcher):
             choices = problem.allowed.expand(*current.shape, -1)
             candidates = sample_swaps(current, choices, self.width, swaps, generators)
         rows = torch.arange(len(running))
-        base = rows.repeat_interleave(self.width)
-        bases = problem.scorer.bases(current, running)
-        scores = problem.scorer.scores(candidates.flatten(0, 1), running[base], bases, base).view(-1, self.width)
+        scores = variation_scores(problem, running, candidates, current)
         best, score = problem.readable.best(candidates, scores, running, below=state["scores"][running])
         better = score.isfinite()
         state["ids"][running[better]] = candidates[rows, best][better]

@@ -33,21 +33,33 @@ class ReadablePrompts:
         scores = scores.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=torch.inf)
         if below is not None:
             scores = scores.masked_fill(scores >= below.unsqueeze(1), torch.inf)
+        rank = self.first(ids, scores, slots, 1)[:, 0]
+        chosen = torch.where(rank < 0, scores.argmin(1), rank)
+        found = scores.gather(1, chosen.unsqueeze(1)).squeeze(1)
+        return chosen, found.masked_fill(rank < 0, torch.inf)
+
+    def first(self, ids: Tensor, scores: Tensor, slots: Tensor, count: int) -> Tensor:
+        """The best prompts of each slot that survive as text: which, ``[slot, count]``, -1 where there are fewer.
+
+        Prompts and scores are as of :meth:`best`; what is not finite is left out.
+        """
         order = scores.sort(dim=1, stable=True)
-        if self._round_trips is None:
-            return order.indices[:, 0], order.values[:, 0]
-        chosen = order.indices[:, 0].clone()
-        found = torch.full_like(order.values[:, 0], torch.inf)
-        for row, slot in enumerate(slots.tolist()):
-            possible = int(order.values[row].isfinite().sum())
-            for begin in range(0, possible, _READ_AT_ONCE):
-                ranks = order.indices[row, begin : min(begin + _READ_AT_ONCE, possible)]
-                survives = self._round_trips[slot].survives(ids[row, ranks].tolist())
-                if any(survives):
-                    chosen[row] = ranks[survives.index(True)]
-                    found[row] = scores[row, chosen[row]]
+        found = torch.full((len(ids), count), -1)
+        for row, possible in enumerate(order.values.isfinite().sum(1).tolist()):
+            at_once = count if self._round_trips is None else max(_READ_AT_ONCE, count)
+            survivors: list[Tensor] = []
+            for begin in range(0, possible, at_once):
+                places = order.indices[row, begin : min(begin + at_once, possible)]
+                if self._round_trips is not None:
+                    survives = self._round_trips[int(slots[row])].survives(ids[row, places].tolist())
+                    places = places[torch.tensor(survives)]
+                survivors.append(places)
+                if sum(map(len, survivors)) >= count:
                     break
-        return chosen, found
+            if survivors:
+                kept = torch.cat(survivors)[:count]
+                found[row, : len(kept)] = kept
+        return found
 
     def repaired(self, ids: Tensor, slots: Tensor) -> Tensor:
         """Cuts longer prompts, ``[prompt, position]``, to the last tokens that their texts give again.

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from lit_prompt.functional.precision import double
+from lit_prompt.scoring import Bases, LMScorer
+from lit_prompt.search.candidates import candidate_scores
 from lit_prompt.search.first_order import swap_choices
 from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.token_problem import TokenProblem
@@ -77,16 +79,9 @@ class SharedSearch(Searcher):
         candidates, base = candidates[new], base[new]
         state["tried"] += torch.bincount(owner[base], minlength=len(problem))
         stuck = self._stuck(visited, current, choices, owner, torch.bincount(base, minlength=len(running)))
-        bases, slots = problem.scorer.bases(current, running), running[base]
-        if self.share:
-            table = problem.scorer.table(candidates, slots, bases, base)[:, running].T
-        else:
-            scores = problem.scorer.scores(candidates, slots, bases, base)
-            table = scores.new_full((len(running), len(candidates)), torch.inf)
-            table[base, torch.arange(len(candidates))] = scores
-        best, score = problem.readable.best(
-            candidates.expand(len(running), -1, -1), table, running, below=state["scores"][running]
-        )
+        pool = candidates.expand(len(running), -1, -1)
+        scores = self._scores(problem, running, pool, current, base)
+        best, score = problem.readable.best(pool, scores, running, below=state["scores"][running])
         moved = score.isfinite()
         state["ids"][running[moved]] = candidates[best[moved]]
         state["scores"][running[moved]] = score[moved]
@@ -98,6 +93,21 @@ class SharedSearch(Searcher):
         everything = torch.tensor(len(problem.allowed) ** float(problem.length))  # more than an integer may hold
         found = torch.where(better, score, torch.inf)
         return Found.of(len(problem), running, state["best_ids"][running], found, state["tried"][owner] >= everything)
+
+    def _scores(self, problem: TokenProblem, running: Tensor, pool: Tensor, prompts: Tensor, base: Tensor) -> Tensor:
+        """Scores of candidates for every running slot, or for those they were made for, ``[running, candidate]``."""
+
+        def some(scorer: LMScorer, bases: Bases, row: Tensor, place: Tensor) -> Tensor:
+            return scorer.scores(pool[row, place], running[row], bases, base[place])
+
+        def every(scorer: LMScorer, bases: Bases) -> Tensor:
+            if self.share:
+                return scorer.table(pool[0], running[base], bases, base)[:, running].T
+            places = torch.arange(len(base))
+            own = some(scorer, bases, base, places)
+            return own.new_full(pool.shape[:2], torch.inf).index_put((base, places), own)
+
+        return candidate_scores(problem, running, pool, prompts, every, some)
 
     def _owners(self, problem: TokenProblem) -> Tensor:
         """The owner of the prompts tried for each slot, ``[slot]``: its whole group where slots share, else itself."""

@@ -9,6 +9,7 @@ from lit_prompt.functional import seed_for
 from lit_prompt.lm import RoundTrip
 from lit_prompt.scoring import LMScorer
 from lit_prompt.search.readable_prompts import ReadablePrompts
+from lit_prompt.search.screening import Screening
 
 
 class TokenProblem:
@@ -22,6 +23,8 @@ class TokenProblem:
         allowed: ids that a prompt may hold, rising, ``[allowed]``, int64.
         seed: base of the seeds.
         round_trips: those of each slot's context; None where prompts need not survive as text.
+        screening: whether candidates are ranked by ``rough``.
+        rough: a scorer of the same slots with the LM in half precision; None where there is none.
     """
 
     def __init__(
@@ -31,6 +34,8 @@ class TokenProblem:
         allowed: Tensor,
         seed: int,
         round_trips: Sequence[RoundTrip] | None = None,
+        screening: Screening | None = None,
+        rough: LMScorer | None = None,
     ) -> None:
         self.scorer = scorer
         self.lm = scorer.lm
@@ -39,10 +44,27 @@ class TokenProblem:
         self.allowed = allowed
         self.length = scorer.length  #: tokens of a prompt
         self.readable = ReadablePrompts(round_trips, allowed, self.length)
+        self.screening = screening or Screening("never", fixed_shapes=True)
+        self._rough = rough
         self._seed = seed
 
     def __len__(self) -> int:
         return len(self.slots)
+
+    @property
+    def rough(self) -> LMScorer | None:
+        """The scorer in half precision; None where it is not to be used."""
+        return None if self.screening.on is False else self._rough
+
+    @property
+    def ranker(self) -> LMScorer:
+        """What ranks, where a score itself is not needed."""
+        return self._rough if self._rough is not None and self.screening.on else self.scorer
+
+    def take_passes(self) -> Tensor:
+        """Forward passes made for each slot since they were last taken, ``[slot]``, int64; rough ones, too."""
+        passes = self.scorer.take_passes()
+        return passes if self._rough is None else passes + self._rough.take_passes()
 
     def group_seed(self, slot: int) -> int:
         """A seed that all slots of one restart share."""

@@ -11,6 +11,7 @@ from lit_prompt.data import Target, TargetSet
 from lit_prompt.data.families import EntropyMatched, OneHot
 from lit_prompt.errors import InputError
 from lit_prompt.lm import AllowedTokens, FrozenLM, LMOptions, Vocabulary
+from lit_prompt.models import HardPrompt
 from lit_prompt.search import GCG, SharedSearch, StopReason, TokenStart
 
 SEARCHERS = {
@@ -358,3 +359,16 @@ def test_a_module_fits_once(hard, tiny_lm):
 def test_a_single_allowed_token(hard, tiny_lm):
     module = hard(tiny_lm, [OneHot(count=2)], length=3, tokens=AllowedTokens(allow=[";"]))
     assert results(module)["prompt_text"] == [";;;", ";;;"]
+
+
+def test_a_resumed_search_screens_as_it_did():
+    begun, resumed, earlier = HardPrompt(screening="always"), HardPrompt(), HardPrompt()
+    resumed.load_search_state(begun.search_state())
+    assert resumed._screening.on is True
+    earlier.load_search_state({"micro_batch": None})  # of a version that did not screen
+    assert earlier._screening.on is False
+
+
+def test_screened_prompts_have_the_kl_of_the_lm_itself(hard, tiny_lm):
+    module = hard(tiny_lm, GRID, length=3, steps=3, screening="always")
+    assert module.results.kl[:, 0].tolist() == pytest.approx(results(module)["kl"], abs=1e-5)

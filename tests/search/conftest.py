@@ -29,7 +29,7 @@ def make_problem(loaded):
 
     def make(
         targets=(0, 1, 2), length=4, architecture="llama", before="", after="", allow=None, seed=0, fluency=0.0,
-        readable=True, scale=3.0, restarts=1, texts=None,
+        readable=True, scale=3.0, restarts=1, texts=None, screening=None,
     ):  # fmt: skip
         lm, vocabulary = loaded(architecture)
         around = Contexts(before, after, lm, vocabulary)
@@ -39,7 +39,12 @@ def make_problem(loaded):
         log_probs = (scale * torch.stack(logits)).log_softmax(-1)
         scorer = LMScorer(lm, slots, log_probs, length, ForwardKL(), MicroBatch(), fluency)
         trips = [around.round_trip(slots.context(slot)) for slot in range(len(slots))] if readable else None
-        return TokenProblem(scorer, log_probs, torch.tensor(AllowedTokens(allow=allow).ids(vocabulary)), seed, trips)
+        half = None if screening is None else screening.half(lm)
+        rough = None
+        if half is not None:
+            rough = LMScorer(half, slots, log_probs, length, ForwardKL(), MicroBatch(), fluency)
+        allowed = torch.tensor(AllowedTokens(allow=allow).ids(vocabulary))
+        return TokenProblem(scorer, log_probs, allowed, seed, trips, screening, rough)
 
     return make
 

@@ -1,0 +1,60 @@
+"""Whether candidates are ranked in half precision."""
+
+import logging
+from collections.abc import Callable
+from time import perf_counter
+from typing import Literal
+
+from torch import Tensor
+
+from lit_prompt.errors import InputError
+from lit_prompt.lm import FrozenLM, computes_in_half, half_copy
+
+_log = logging.getLogger(__name__)
+
+# ranking in half precision is worth its copy of the LM where it takes at most this share of the time
+_WORTH = 0.8
+
+
+class Screening:
+    """Whether candidates are ranked by a copy of the LM in bfloat16.
+
+    Args:
+        wanted: ``always``, ``never``, or ``auto``: where the processor computes in bfloat16, and the first step of the
+            run's first search, made both ways, is faster so.
+        fixed_shapes: whether what is found for a slot must not depend on the others.
+
+    Attributes:
+        on: whether they are; None before it was measured. A resumed run is given what was.
+    """
+
+    def __init__(self, wanted: Literal["auto", "always", "never"], fixed_shapes: bool) -> None:
+        if wanted not in ("auto", "always", "never"):
+            raise InputError(f"model.screening is {wanted}; it must be auto, always or never")
+        self.on: bool | None = {"auto": None, "always": True, "never": False}[wanted]
+        self._fixed_shapes = fixed_shapes
+        self._half: FrozenLM | None = None
+
+    def half(self, lm: FrozenLM) -> FrozenLM | None:
+        """The copy that ranks, made when it is first asked for; None where nothing is ranked by one."""
+        if self.on is None and not computes_in_half(lm.device):
+            self.on = False
+        if self.on is not False and self._half is None:
+            self._half = half_copy(lm, self._fixed_shapes and lm.device.type == "cpu")
+            self.on = False if self._half is None else self.on
+        return self._half
+
+    def decide(self, exact: Callable[[], Tensor], screened: Callable[[], Tensor]) -> Tensor:
+        """Scores candidates both ways, keeps to the faster one from now on, and returns the exact scores."""
+        screened()  # kernels are prepared in a first pass
+        started = perf_counter()
+        screened()
+        middle = perf_counter()
+        found = exact()
+        half, full = middle - started, perf_counter() - middle
+        self.on = half <= _WORTH * full
+        if self.on:
+            _log.warning("candidates are ranked in bfloat16, %.1f times as fast here (model.screening)", full / half)
+        else:
+            self._half = None
+        return found

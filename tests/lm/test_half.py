@@ -1,0 +1,43 @@
+"""The copy of an LM in half precision."""
+
+import pytest
+import torch
+
+from lit_prompt.lm import FrozenLM, LMOptions, half_copy, load_causal_lm
+from tests.conftest import ARCHITECTURES
+from tests.lm.test_frozen import frozen, token_ids
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_it_is_the_lm_but_for_rounding(make_lm, architecture):
+    lm = frozen(make_lm(architecture))
+    half = half_copy(lm, fixed_shapes=False)
+    assert half.dtype == torch.bfloat16
+    assert lm.dtype == torch.float32
+    ids = token_ids()
+    with torch.no_grad():
+        exact, rough = (each.next_token_logits(each.embed(ids)).log_softmax(-1) for each in (lm, half))
+    kl = (exact.exp() * (exact - rough)).sum(-1)
+    assert 0 < kl.max() < 0.01
+
+
+def test_the_head_is_shared(make_lm):
+    lm = frozen(make_lm("llama"))
+    half = half_copy(lm, fixed_shapes=False)
+    assert half.head()[0].data_ptr() == lm.head()[0].data_ptr()
+    assert half.head()[0].dtype == torch.float32
+
+
+def test_an_item_does_not_depend_on_the_others_where_shapes_are_fixed(make_lm):
+    half = half_copy(frozen(make_lm("llama")), fixed_shapes=True)
+    ids = token_ids(items=60, length=20)
+    most = half.most_items(20)
+    with torch.no_grad():
+        whole = torch.cat([half.features(half.embed(part)) for part in ids.split(most)])
+        few = half.features(half.embed(ids[33:36]))
+    assert few.equal(whole[33:36])
+
+
+def test_there_is_none_of_an_lm_in_half_precision(make_lm):
+    lm = FrozenLM(load_causal_lm(str(make_lm("llama")), LMOptions(dtype="bfloat16")))
+    assert half_copy(lm, fixed_shapes=False) is None
