@@ -1,6 +1,7 @@
 """Language models: loading, freezing, vocabulary, fingerprint."""
 
 from lit_prompt.lm.allowed_tokens import AllowedTokens
+from lit_prompt.lm.cache import LMCache
 from lit_prompt.lm.frozen import FrozenLM
 from lit_prompt.lm.geometry import output_geometry
 from lit_prompt.lm.load import load_causal_lm, load_tokenizer
@@ -15,6 +16,7 @@ __all__ = [
     "DEFAULT_LM",
     "AllowedTokens",
     "FrozenLM",
+    "LMCache",
     "LMOptions",
     "PrefixCache",
     "RoundTrip",
