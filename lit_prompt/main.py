@@ -35,6 +35,7 @@ most used:
   --config FILE            settings in YAML; several may follow one another, later ones win
   --run FOLDER             a run's folder (logs/CONFIG/version_K): its settings, targets and checkpoint
   --floors false           solve no floors that are not known;  --floor_seconds S  for how long to solve them
+  --cache false            take no texts and states of the LM from earlier runs (logs/cache), and leave none
   --lm NAME_OR_PATH        hub id, local folder or GGUF file of the language model
   --lm_options.dtype TYPE  float32 (default), bfloat16, float16, float64, auto
   --model.length N         embeddings or tokens of a prompt;  --model.steps N  most steps for a target

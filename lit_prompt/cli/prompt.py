@@ -58,7 +58,7 @@ class PromptCLI(RunCLI):
         super().__init__(PromptModule, TargetDataModule, command, arguments, defaults, subclass_mode_model=True)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds ``--lm`` and ``--lm_options``, of which the data module is the owner, and what is said of floors."""
+        """Adds ``--lm`` and ``--lm_options``, of which the data module is the owner, and those of floors and cache."""
         parser.add_argument("--lm", type=str, default=DEFAULT_LM, help="hub id, local folder or GGUF file of the LM")
         parser.add_class_arguments(LMOptions, "lm_options")
         parser.add_argument("--floors", type=bool, default=True, help="whether floors that are not known are solved")
@@ -66,6 +66,8 @@ class PromptCLI(RunCLI):
         parser.add_argument(
             "--floor_seconds", type=float | None, default=seconds, help="that may take; then what is certified is shown"
         )
+        about = "whether texts and states of the LM are kept for later runs (logs/cache), and taken from earlier ones"
+        parser.add_argument("--cache", type=bool, default=True, help=about)
         super().add_arguments_to_parser(parser)
         parser.link_arguments("lm", "data.lm")
         parser.link_arguments("lm_options", "data.lm_options")
@@ -78,11 +80,12 @@ class PromptCLI(RunCLI):
             self.config[self.subcommand].data.load = str(self._run_folder / "targets")
 
     def instantiate_classes(self) -> None:
-        """Tells the module which floors to solve."""
+        """Tells the module which floors to solve, and whether there is a cache."""
         super().instantiate_classes()
         if self.subcommand is not None:
             solve, seconds = (self._get(self.config_init, name) for name in ("floors", "floor_seconds"))
             self.model.floor_options = FloorOptions(solve, seconds)
+            self.model.keeps_cache = self._get(self.config_init, "cache")
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Adds the progress bar; several devices are refused."""

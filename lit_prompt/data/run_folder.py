@@ -33,6 +33,19 @@ def checkpoint_run(trainer: L.Trainer) -> Path | None:
     return None if trainer.ckpt_path is None else Path(trainer.ckpt_path).parents[1]
 
 
+def beside_runs(trainer: L.Trainer, name: str) -> Path | None:
+    """A folder for all runs beside a trainer's, or beside that of its checkpoint; None where neither keeps one."""
+    run = run_folder(trainer)
+    if run is None and trainer.logger is None:
+        run = checkpoint_run(trainer)
+    return None if run is None else run.absolute().parents[1] / name
+
+
+def adds_beside_runs(trainer: L.Trainer) -> bool:
+    """Whether a trainer's run adds to what all runs share; a validation writes nothing."""
+    return run_folder(trainer) is not None and not trainer.validating
+
+
 def claim_run_folder(runs: Path) -> Path:
     """Makes the next ``version_K`` in a folder; runs that start together get one each.
 

@@ -1,6 +1,7 @@
 """Language models: loading, freezing, vocabulary, fingerprint."""
 
 from lit_prompt.lm.allowed_tokens import AllowedTokens
+from lit_prompt.lm.cache import LMCache
 from lit_prompt.lm.frozen import FrozenLM
 from lit_prompt.lm.geometry import output_geometry
 from lit_prompt.lm.half import computes_in_half, half_copy
@@ -16,6 +17,7 @@ __all__ = [
     "DEFAULT_LM",
     "AllowedTokens",
     "FrozenLM",
+    "LMCache",
     "LMOptions",
     "PrefixCache",
     "RoundTrip",

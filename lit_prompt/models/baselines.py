@@ -6,10 +6,10 @@ from torch import Tensor
 from lit_prompt.data import TargetBatch
 from lit_prompt.functional import kl_table_from_moments, seed_for
 from lit_prompt.functional.precision import double
-from lit_prompt.lm import FrozenLM, Vocabulary, sample_prompts
+from lit_prompt.lm import FrozenLM, LMCache, Vocabulary, sample_prompts
 from lit_prompt.objectives import ForwardKL
-from lit_prompt.scoring import Context, Contexts, MicroBatch, PromptedLM
-from lit_prompt.scoring.prompted_lm import Part
+from lit_prompt.scoring import Context, Contexts, MicroBatch
+from lit_prompt.scoring.context_states import ContextStates
 
 #: Prompts of each kind.
 PROMPTS = 128
@@ -18,7 +18,8 @@ PROMPTS = 128
 class Baselines:
     """The least KL of random and of natural prompts: each prompt goes through the LM once and serves all targets.
 
-    Random prompts are ordinary tokens, drawn evenly; natural ones are what the LM itself writes.
+    Random prompts are ordinary tokens, drawn evenly; natural ones are what the LM itself writes. Those of the module's
+    context are held in float64, ``2 * 128 * 8 (features + 1)`` bytes.
 
     Args:
         lm: the LM.
@@ -26,16 +27,24 @@ class Baselines:
         contexts: what stands around the prompts.
         length: tokens of a prompt.
         micro_batch: how many of them go through the LM at once.
+        cache: has natural prompts, and what the LM gives after prompts, from before, and gets new ones.
     """
 
     def __init__(
-        self, lm: FrozenLM, vocabulary: Vocabulary, contexts: Contexts, length: int, micro_batch: MicroBatch
+        self,
+        lm: FrozenLM,
+        vocabulary: Vocabulary,
+        contexts: Contexts,
+        length: int,
+        micro_batch: MicroBatch,
+        cache: LMCache,
     ) -> None:
         self._lm = lm
         self._vocabulary = vocabulary
         self._contexts = contexts
         self._length = length
         self._micro_batch = micro_batch
+        self._cache = cache
         self._ids: dict[str, Tensor | None] = {}
         self._of_default: dict[str, Tensor] = {}  # most targets have the module's context
 
@@ -44,7 +53,8 @@ class Baselines:
         if kind not in self._ids:
             seed = seed_for("baselines", kind)
             if kind == "natural":
-                self._ids[kind] = sample_prompts(self._lm, self._vocabulary, PROMPTS, self._length, seed)
+                drawn = sample_prompts(self._lm, self._vocabulary, PROMPTS, self._length, seed, self._cache)
+                self._ids[kind] = drawn
             else:
                 ordinary = torch.tensor(self._vocabulary.ordinary_ids)
                 generator = torch.Generator().manual_seed(seed)
@@ -78,13 +88,11 @@ class Baselines:
             return self._of_default[kind]
         states: dict[int, Tensor] = {}
 
-        def fill(part: Part) -> None:
-            log_partition = double(self._lm.logits(part.features)).logsumexp(-1, keepdim=True)
-            found = torch.cat([log_partition, double(part.features)], 1)
-            states.update(zip(part.rows.tolist(), found, strict=True))
+        def fill(rows: Tensor, log_partition: Tensor, features: Tensor) -> None:
+            found = torch.cat([double(log_partition), double(features)], 1)
+            states.update(zip(rows.tolist(), found, strict=True))
 
-        prompted = PromptedLM(self._lm, [context], self._length, self._micro_batch)
-        prompted.each(ids, torch.zeros(len(ids), dtype=torch.long), fill, most_rows=prompted.most_rows())
+        ContextStates(self._lm, context, self._micro_batch, self._cache).each(ids, 1, fill, needs_logits=False)
         found = torch.stack([states[i] for i in range(len(ids))])
         if context == self._contexts.default:
             self._of_default[kind] = found

@@ -1,6 +1,6 @@
 """The evaluation of what a search has found."""
 
-from typing import TYPE_CHECKING
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -14,18 +14,15 @@ from lit_prompt.models.record_columns import divergence_columns
 from lit_prompt.records.results import Columns
 from lit_prompt.search import SearchResults
 
-if TYPE_CHECKING:
-    from lit_prompt.models.base import PromptModule
-
 
 class Evaluator(Evaluation[SearchResults]):
     """Evaluates the prompts that a module has found, on its LM."""
 
-    def __init__(self, module: "PromptModule") -> None:
-        super().__init__(module)
-        self._baselines = Baselines(
-            module.lm, module.data.vocabulary, module.contexts, module.length, self._micro_batch
-        )
+    @cached_property
+    def _baselines(self) -> Baselines:
+        module = self._module
+        vocabulary, contexts = module.data.vocabulary, module.contexts
+        return Baselines(module.lm, vocabulary, contexts, module.length, self._micro_batch, module.cache)
 
     @torch.no_grad()
     def columns(self, batch: TargetBatch, prompts: SearchResults, compared: bool = True) -> tuple[Columns, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.data import TargetBatch
-from lit_prompt.data.run_folder import checkpoint_run, run_folder
+from lit_prompt.data.run_folder import adds_beside_runs, beside_runs
 from lit_prompt.errors import InputError
 from lit_prompt.functional import OutputHead, kl_floor, kl_on_sphere
 from lit_prompt.functional.row_loop import go_on_always
@@ -27,14 +27,6 @@ _log = logging.getLogger(__name__)
 _ELEMENTS_TOGETHER = 2**20
 #: Name of the folder beside the runs' that holds the floors of all runs, a file for each LM.
 FOLDER = "floors"
-
-
-def floors_folder(trainer: L.Trainer) -> Path | None:
-    """Where all runs beside a trainer's, or beside that of its checkpoint, keep their floors; None where none does."""
-    run = run_folder(trainer)
-    if run is None and trainer.logger is None:
-        run = checkpoint_run(trainer)
-    return None if run is None else run.absolute().parents[1] / FOLDER
 
 
 @dataclass(frozen=True)
@@ -170,8 +162,7 @@ class Floors:
 
 def floors_of_run(lm: FrozenLM, trainer: L.Trainer, options: FloorOptions) -> Floors:
     """Floors as a trainer's run keeps them; a validation adds none to them."""
-    writes = run_folder(trainer) is not None and not trainer.validating
-    return Floors(lm, floors_folder(trainer), options, writes)
+    return Floors(lm, beside_runs(trainer, FOLDER), options, adds_beside_runs(trainer))
 
 
 def excess_columns(

@@ -22,6 +22,8 @@ class Objective(ABC):
     name: str
     #: Whether targets need mass on every token.
     needs_full_support = False
+    #: Whether :meth:`table` needs the logits; if not, their log-partition may stand for them, ``[row, 1]``.
+    needs_logits = True
 
     @property
     def label(self) -> str:

@@ -26,6 +26,7 @@ class ForwardKL(Objective):
     """
 
     name = "kl"
+    needs_logits = False  # the log-partition is a logit whose partition function it is
 
     def divergence(self, log_p: Tensor, log_q: Tensor) -> Tensor:
         """KL(p || q)."""

@@ -41,6 +41,11 @@ class WeightedSum(Objective):
         return any(objective.needs_full_support for objective in self.objectives)
 
     @property
+    def needs_logits(self) -> bool:  # type: ignore[override]
+        """Whether any part does."""
+        return any(objective.needs_logits for objective in self.objectives)
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The sum, and the settings of its parts."""
         parts = {f"{i}.{key}": value for i, part in enumerate(self.objectives) for key, value in part.settings.items()}

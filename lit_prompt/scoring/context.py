@@ -49,6 +49,11 @@ class Context:
         """Tokens of both texts, what stands in front included."""
         return self.before_ids + self.after_ids
 
+    @property
+    def layout(self) -> dict[str, object]:
+        """What an LM's states after prompts depend on: tokens, and whether they may be padded."""
+        return {"before": self.before_ids, "after": self.after_ids, "own": self.own}
+
 
 class Contexts:
     """The contexts of targets: their own texts, and the module's where they have none.

@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lit_prompt.lm import FrozenLM
+from lit_prompt.lm import FrozenLM, LMCache
 from lit_prompt.objectives import Objective
+from lit_prompt.scoring.context_states import ContextStates
 from lit_prompt.scoring.micro_batch import MicroBatch
 from lit_prompt.scoring.prompted_lm import Bases, Part, PromptedLM
 from lit_prompt.scoring.scorer import Scorer
@@ -170,7 +171,11 @@ class LMScorer(Scorer):
 
     @torch.no_grad()
     def scan(
-        self, sequences: Int[Tensor, "sequence position"], slots: Int[Tensor, " slot"], shared: bool
+        self,
+        sequences: Int[Tensor, "sequence position"],
+        slots: Int[Tensor, " slot"],
+        shared: bool,
+        cache: LMCache | None = None,
     ) -> Float[Tensor, "sequence end slot"]:
         """Scores of the prompts that end at each position of long sequences, as if all before it belonged to them.
 
@@ -178,26 +183,22 @@ class LMScorer(Scorer):
             sequences: token ids ``[sequence, position]``; where a text follows the prompt, exactly as long as a prompt.
             slots: for which they are scored, of one group, ``[slot]``.
             shared: whether the slots share the passes, or each is to count them all.
+            cache: has the LM's states from before, or gets them; scores and counted passes are the same without.
 
         Returns:
             ``[sequence, end, slot]``, nats; the first end is that of the first ``length`` tokens. Fluency has no part
             in it.
         """
-        positions = sequences.shape[1]
-        ends = positions - self.length + 1
-        prompted = PromptedLM(self.lm, [self.slots.context(int(slots[0]))], positions, self.micro_batch)
-        targets = self.slots.targets[slots]
+        ends = sequences.shape[1] - self.length + 1
+        states = ContextStates(self.lm, self.slots.context(int(slots[0])), self.micro_batch, cache)
         found = torch.empty(len(sequences), ends, len(slots), device=self.lm.head_device, dtype=self.lm.score_dtype)
+        targets = self.slots.targets[slots].to(found.device)
 
-        def fill(part: Part) -> None:
-            features = part.features[:, -ends:].flatten(0, 1)
-            table = self._objective.table(self.lm.logits(features), features, self._prepared)[
-                :, targets.to(found.device)
-            ]
-            found[part.rows.to(found.device)] = table.unflatten(0, (len(part.rows), ends)).to(found)
+        def fill(rows: Tensor, logits: Tensor, features: Tensor) -> None:
+            table = self._objective.table(logits, features, self._prepared)[:, targets]
+            found[rows.to(found.device)] = table.unflatten(0, (len(rows), ends)).to(found)
 
-        only = torch.zeros(len(sequences), dtype=torch.long)
-        prompted.each(sequences, only, fill, every=True, most_rows=prompted.most_rows(ends))
+        states.each(sequences, ends, fill, self._objective.needs_logits)
         self._prompted.passes[slots] += -(-sequences.numel() // self.length // (len(slots) if shared else 1))
         return found.cpu()
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.functional.precision import double
-from lit_prompt.lm import Vocabulary, sample_prompts
+from lit_prompt.lm import LMCache, Vocabulary, sample_prompts
 from lit_prompt.search.starts import TokenStart
 from lit_prompt.search.token_problem import TokenProblem
 
@@ -20,13 +20,19 @@ class PromptBank:
 
     One pass over a long sequence gives the LM's next-token distribution after each of its positions, so that each is
     scored as if it were a prompt. The windows that end at the best positions are then scored as the prompts they are.
-    With ``share`` the slots of a group may start with what was drawn for others.
+    With ``share`` the slots of a group may start with what was drawn for others. All but the sequences drawn from the
+    targets is kept in the cache: for them the LM makes its texts and its pass once for all targets and runs.
+
+    In memory are, beside logits of 0.5 GB at most (:meth:`lit_prompt.scoring.PromptedLM.most_rows`), the scores of
+    sequences that are ``4 length`` tokens long, ``4 sequences (3 length + 1) slots`` bytes in float32, and the states
+    for the cache, ``4 sequences (3 length + 1) (features + 1)``.
     """
 
-    def __init__(self, init: TokenStart, vocabulary: Vocabulary, share: bool) -> None:
+    def __init__(self, init: TokenStart, vocabulary: Vocabulary, share: bool, cache: LMCache) -> None:
         self._init = init
         self._vocabulary = vocabulary
         self._share = share
+        self._cache = cache
 
     def starts(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
         """The best prompt of the bank for each slot, ``[slot, length]``, with its score in nats, ``[slot]``."""
@@ -45,7 +51,7 @@ class PromptBank:
     def _windows(self, problem: TokenProblem, slots: Tensor) -> tuple[Tensor, Tensor]:
         """The best windows of a group, ``[window, position]``, and the slot of each, ``[window]``."""
         common = torch.cat(list(self._common(problem, int(slots[0]))))
-        windows = [self._best_windows(problem, common, slots)]
+        windows = [self._best_windows(problem, common, slots, self._cache)]
         if self._init.drawn_sequences:
             drawn = [
                 self._best_windows(problem, self._drawn(problem, slot), torch.tensor([slot])) for slot in slots.tolist()
@@ -67,7 +73,7 @@ class PromptBank:
         generator = torch.Generator().manual_seed(seed)
         yield problem.random_ids(max(init.random_sequences, 1) * width, generator).view(-1, width)
         if init.sampled_texts:
-            ids = sample_prompts(problem.lm, self._vocabulary, init.sampled_texts, width, seed)
+            ids = sample_prompts(problem.lm, self._vocabulary, init.sampled_texts, width, seed, self._cache)
             if ids is not None:
                 yield self._only_allowed(problem, ids, generator)
         if init.texts is not None:
@@ -89,13 +95,15 @@ class PromptBank:
         index = torch.multinomial(p, shape[0] * shape[1], replacement=True, generator=generator)
         return problem.allowed[index].view(shape)
 
-    def _best_windows(self, problem: TokenProblem, sequences: Tensor, slots: Tensor) -> Tensor:
+    def _best_windows(
+        self, problem: TokenProblem, sequences: Tensor, slots: Tensor, cache: LMCache | None = None
+    ) -> Tensor:
         """What stands before the positions where each slot's score is best, ``[slot, window, position]``."""
         length = problem.length
         if problem.slots.context(int(slots[0])).after_ids:  # a position is followed by the sequence, not by that text
             sequences = sequences[:, : sequences.shape[1] // length * length].reshape(-1, length)
         # where nothing is shared, a slot's budget must not depend on the other slots
-        scores = problem.scorer.scan(sequences, slots, self._share)
+        scores = problem.scorer.scan(sequences, slots, self._share, cache)
         ends = scores.shape[1]
         best = scores.flatten(0, 1).topk(min(_RESCORED, len(scores) * ends), dim=0, largest=False).indices.T
         # more than a prompt holds: a window's text may be encoded to fewer tokens

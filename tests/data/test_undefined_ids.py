@@ -23,7 +23,7 @@ from lit_prompt.data.families import (
 )
 from lit_prompt.data.texts import TextSource
 from lit_prompt.errors import InputError
-from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary, sample_prompts
+from lit_prompt.lm import FrozenLM, LMCache, LMOptions, Vocabulary, sample_prompts
 from tests.conftest import EMBEDDED_GPT2
 
 TOKENS, LOGITS = 320, 400
@@ -143,4 +143,4 @@ def test_ids_that_a_user_gives_are_checked(vocabulary, tmp_path):
 
 def test_sampled_texts_hold_tokens_alone(padded_lm, vocabulary):
     lm = FrozenLM.load(str(padded_lm), LMOptions())
-    assert int(sample_prompts(lm, vocabulary, 64, 8, seed=0).max()) < TOKENS
+    assert int(sample_prompts(lm, vocabulary, 64, 8, seed=0, cache=LMCache(lm)).max()) < TOKENS

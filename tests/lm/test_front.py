@@ -7,7 +7,7 @@ import torch
 from transformers import AutoTokenizer
 
 from lit_prompt.errors import InputError
-from lit_prompt.lm import FrozenLM, LMOptions, RoundTrip, Vocabulary, sample_prompts
+from lit_prompt.lm import FrozenLM, LMCache, LMOptions, RoundTrip, Vocabulary, sample_prompts
 from lit_prompt.lm.sample import sample_text
 from tests.conftest import EMBEDDED_GPT2, EMBEDDED_LLAMA, FRONTS
 
@@ -105,10 +105,10 @@ def test_sampled_texts_begin_after_what_stands_in_front(make_lm_with_front, fron
     lm, vocabulary = FrozenLM.load(str(folder), LMOptions()), load(folder)
     generate, starts = lm.model.generate, []
     monkeypatch.setattr(lm.model, "generate", lambda ids, **rest: starts.append(ids) or generate(ids, **rest))
-    drawn = sample_prompts(lm, vocabulary, 3, 5, seed=0)
+    drawn = sample_prompts(lm, vocabulary, 3, 5, seed=0, cache=LMCache(lm))
     assert drawn.shape == (3, 5)
     text = sample_text(lm.model, vocabulary, 5, seed=0)
     assert "<s>" not in text
     assert [ids.tolist() for ids in starts] == [[[1]] * 3, [[1]]]  # BOS, also where the tokenizer adds nothing
-    assert sample_prompts(lm, vocabulary, 1, lm.max_length, seed=0) is None
-    assert sample_prompts(lm, vocabulary, 1, lm.max_length - 1, seed=0) is not None
+    assert sample_prompts(lm, vocabulary, 1, lm.max_length, seed=0, cache=LMCache(lm)) is None
+    assert sample_prompts(lm, vocabulary, 1, lm.max_length - 1, seed=0, cache=LMCache(lm)) is not None

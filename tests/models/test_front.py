@@ -12,7 +12,7 @@ from lit_prompt.data.contexts import ContextCut
 from lit_prompt.data.families import FromLM, OneHot
 from lit_prompt.data.texts import TextSource
 from lit_prompt.functional import seed_for
-from lit_prompt.lm import LMOptions, Vocabulary, sample_prompts
+from lit_prompt.lm import LMCache, LMOptions, Vocabulary, sample_prompts
 from lit_prompt.records.prompts import read_prompts
 from lit_prompt.records.results import RESULTS
 from lit_prompt.search import TokenStart
@@ -74,7 +74,8 @@ def test_a_hard_prompts_numbers_are_those_of_the_pasted_text(
         nothing = pasted.ids(before + after) or [pasted.tokenizer.bos_token_id]
         assert columns["kl_unprompted"][i] == pytest.approx(pasted.kl(log_p, nothing), abs=1e-5)
         assert columns["unprompted_text"][i] == pasted.tokenizer.decode(nothing)
-        natural = sample_prompts(module.lm, module.data.vocabulary, 128, 3, seed_for("baselines", "natural")).tolist()
+        about = 128, 3, seed_for("baselines", "natural"), LMCache(module.lm)
+        natural = sample_prompts(module.lm, module.data.vocabulary, *about).tolist()
         kls = [pasted.kl(log_p, pasted.ids(before) + own + after_ids) for own in natural]
         assert columns["kl_best_natural"][i] == pytest.approx(min(kls), abs=1e-5)
     assert columns["in_front"] == ["" if front == "none" else "<s>"] * len(TEXTS)

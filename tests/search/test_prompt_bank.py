@@ -5,15 +5,17 @@ import torch
 
 from lit_prompt.data.texts import TextSource
 from lit_prompt.errors import InputError
-from lit_prompt.lm import AllowedTokens, FrozenLM, LMOptions, Vocabulary, load_causal_lm
+from lit_prompt.lm import AllowedTokens, FrozenLM, LMCache, LMOptions, Vocabulary, load_causal_lm
 from lit_prompt.lm.round_trip import RoundTrip
-from lit_prompt.objectives import ForwardKL
+from lit_prompt.objectives import ForwardKL, JensenShannon, WeightedSum
+from lit_prompt.records import arrays
 from lit_prompt.scoring import Contexts, LMScorer, MicroBatch, Slots
 from lit_prompt.search import PromptBank, TokenProblem, TokenStart, random_starts, text_starts
 from lit_prompt.search.starts import scored
 from tests.conftest import EMBEDDED_GPT2, EMBEDDED_LLAMA
 
 LENGTH = 6
+FORWARD_KL = ForwardKL()
 TEXT = "Once upon a time there was a king who had three sons, and the youngest of them was called Hans.\n\n"
 
 
@@ -32,26 +34,38 @@ def loaded():
     return get
 
 
-def problem_of(lm, vocabulary, names=range(4), around=("", ""), length=LENGTH, seed=0, tokens=AllowedTokens()):
+def problem_of(
+    lm,
+    vocabulary,
+    names=range(4),
+    around=("", ""),
+    length=LENGTH,
+    seed=0,
+    tokens=AllowedTokens(),
+    objective=FORWARD_KL,
+):
     log_p, scale = [], [1.0, 2.0, 4.0, 8.0]
     for name in names:
         logits = torch.randn(lm.vocab_size, generator=torch.Generator().manual_seed(name))
         log_p.append((scale[name % 4] * logits).log_softmax(-1))
     log_p = torch.stack(log_p)
-    return problem(lm, vocabulary, [f"t{i}" for i in names], log_p, around, length, seed, tokens)
+    return problem(lm, vocabulary, [f"t{i}" for i in names], log_p, around, length, seed, tokens, objective)
 
 
-def problem(lm, vocabulary, names, log_p, around=("", ""), length=LENGTH, seed=0, tokens=AllowedTokens()):
+def problem(
+    lm, vocabulary, names, log_p, around=("", ""), length=LENGTH, seed=0, tokens=AllowedTokens(), objective=FORWARD_KL
+):
     contexts = Contexts(*around, lm, vocabulary)
     slots = Slots(names, [contexts.default] * len(names))
-    scorer = LMScorer(lm, slots, log_p, length, ForwardKL(), MicroBatch())
+    scorer = LMScorer(lm, slots, log_p, length, objective, MicroBatch())
     trips = [contexts.round_trip(contexts.default)] * len(names)
     return TokenProblem(scorer, log_p, torch.tensor(tokens.ids(vocabulary)), seed, trips)
 
 
-def starts_of(problem, vocabulary, share=True, **settings):
+def starts_of(problem, vocabulary, share=True, cache=None, **settings):
     small = {"random_sequences": 8, "sampled_texts": 8, "drawn_sequences": 4}
-    return PromptBank(TokenStart(**small | settings), vocabulary, share).starts(problem)
+    cache = cache or LMCache(problem.lm)
+    return PromptBank(TokenStart(**small | settings), vocabulary, share, cache).starts(problem)
 
 
 @pytest.mark.parametrize(
@@ -180,3 +194,57 @@ def test_a_missing_text_file_is_one_line(loaded):
     lm, vocabulary = loaded()
     with pytest.raises(InputError, match=r"nowhere\.txt: no such file"):
         starts_of(problem_of(lm, vocabulary), vocabulary, texts=TextSource("nowhere.txt"))
+
+
+@pytest.mark.parametrize(
+    ("objective", "around", "share", "architecture"),
+    [
+        (ForwardKL(), ("", ""), True, "llama"),
+        (ForwardKL(), ("The king", ""), False, "gpt2"),
+        (ForwardKL(), ("", " had"), True, "gemma2"),
+        (JensenShannon(), ("", ""), True, "llama"),
+        (WeightedSum([ForwardKL(), JensenShannon()], [1.0, 0.5]), ("Yes,", " and"), False, "llama"),
+    ],
+)
+def test_a_cache_changes_nothing_but_the_passes_that_are_made(
+    make_lm, tmp_path, monkeypatch, objective, around, share, architecture
+):
+    folder, options = str(make_lm(architecture)), LMOptions()
+    lm, vocabulary = FrozenLM(load_causal_lm(folder, options)), Vocabulary.load(folder, options)
+    rows, texts = [], []
+    features, generate = lm.features, lm.model.generate
+    monkeypatch.setattr(lm, "features", lambda x, *rest: rows.append(len(x)) or features(x, *rest))
+    monkeypatch.setattr(lm.model, "generate", lambda *a, **rest: texts.append(1) or generate(*a, **rest))
+
+    def found(cache, names=range(4), **settings):
+        asked = problem_of(lm, vocabulary, names, around, objective=objective)
+        rows.clear(), texts.clear()
+        ids, scores = starts_of(asked, vocabulary, share, cache, **settings)
+        return ids, scores, asked.scorer.take_passes(), sum(rows), len(texts)
+
+    off = found(LMCache(lm))
+    empty, filled = (found(LMCache(lm, tmp_path)) for _ in range(2))
+    for other in (empty, filled):
+        assert all(torch.equal(a, b) for a, b in zip(off[:3], other[:3], strict=True))
+    assert empty[3:] == off[3:]
+    sequences = 16 if not around[1] else 16 * 4  # cut to prompts where a text follows
+    assert filled[3:] == (off[3] - sequences, 0)
+    # other targets find the same states, other sequences do not
+    assert found(LMCache(lm, tmp_path), range(4, 6))[4] == 0
+    more = {"random_sequences": 9}
+    assert torch.equal(found(LMCache(lm, tmp_path), **more)[0], found(LMCache(lm), **more)[0])
+
+
+def test_states_that_are_too_large_or_damaged_are_made_again(loaded, tmp_path, monkeypatch):
+    lm, vocabulary = loaded()
+    expected = starts_of(problem_of(lm, vocabulary), vocabulary)
+    with monkeypatch.context() as patch:
+        patch.setattr(arrays, "LARGEST", 10_000)
+        found = starts_of(problem_of(lm, vocabulary), vocabulary, cache=LMCache(lm, tmp_path))
+        assert len([*tmp_path.glob("*/*")]) == 1  # the texts
+    again = starts_of(problem_of(lm, vocabulary), vocabulary, cache=LMCache(lm, tmp_path))
+    for path in tmp_path.glob("*/*"):
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    damaged = starts_of(problem_of(lm, vocabulary), vocabulary, cache=LMCache(lm, tmp_path))
+    for other in (found, again, damaged):
+        assert all(torch.equal(a, b) for a, b in zip(expected, other, strict=True))
