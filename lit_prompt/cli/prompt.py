@@ -20,6 +20,7 @@ from lit_prompt.lm import DEFAULT_LM, LMOptions
 from lit_prompt.models import PromptModule
 from lit_prompt.models.checks import refuse_many_devices
 from lit_prompt.models.floors import FloorOptions
+from lit_prompt.models.known import KnownOptions
 from lit_prompt.models.record_columns import TOP_K
 from lit_prompt.results.console import say
 
@@ -80,12 +81,11 @@ class PromptCLI(RunCLI):
             self.config[self.subcommand].data.load = str(self._run_folder / "targets")
 
     def instantiate_classes(self) -> None:
-        """Tells the module which floors to solve, and whether there is a cache."""
+        """Tells the module what to ask of earlier runs."""
         super().instantiate_classes()
         if self.subcommand is not None:
-            solve, seconds = (self._get(self.config_init, name) for name in ("floors", "floor_seconds"))
-            self.model.floor_options = FloorOptions(solve, seconds)
-            self.model.keeps_cache = self._get(self.config_init, "cache")
+            solve, seconds, cache = (self._get(self.config_init, key) for key in ("floors", "floor_seconds", "cache"))
+            self.model.known_options = KnownOptions(FloorOptions(solve, seconds), cache)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Adds the progress bar; several devices are refused."""

@@ -12,9 +12,6 @@ from torch import Tensor
 from lit_prompt.lm.frozen import FrozenLM
 from lit_prompt.records.arrays import ArrayCache
 
-#: Name of the folder beside the runs' that holds what LMs gave, a folder for each LM.
-FOLDER = "cache"
-
 
 class LMCache:
     """Tensors that an LM gave, kept under its fingerprint, how its machine rounds, and what else they depend on.

@@ -8,16 +8,15 @@ import lightning as L
 import torch
 
 from lit_prompt.data import TargetBatch
-from lit_prompt.data.run_folder import adds_beside_runs, beside_runs, run_folder
-from lit_prompt.lm import FrozenLM, LMCache
-from lit_prompt.lm.cache import FOLDER
+from lit_prompt.data.run_folder import run_folder
+from lit_prompt.lm import FrozenLM
 from lit_prompt.models import checks
 from lit_prompt.models.checkpoint import read_contents, write_contents
 from lit_prompt.models.chunk import chunks_to_search, store_chunk
 from lit_prompt.models.ended_chunks import EndedChunks
 from lit_prompt.models.evaluation import Evaluation
 from lit_prompt.models.evaluator import Evaluator
-from lit_prompt.models.floors import FloorOptions, Floors, floors_of_run
+from lit_prompt.models.known import Known, KnownOptions
 from lit_prompt.models.pasted import PastedTexts
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.objectives import Objective
@@ -39,8 +38,7 @@ class PromptModule(L.LightningModule, ABC):
     steps: int
     results: Any
     pasted: PastedTexts | None = None
-    floor_options = FloorOptions()
-    keeps_cache = True  # whether what does not depend on the targets is taken from earlier runs, and left to later ones
+    known_options = KnownOptions()
     soft_run: SoftRun | None = None  # whose prompts a search for tokens starts from
     evaluator: Evaluation[Any]
     fluency = 0.0  # weight of the prompt's own log-likelihood in what is minimised
@@ -54,15 +52,9 @@ class PromptModule(L.LightningModule, ABC):
         self.micro_batch = MicroBatch()
 
     @cached_property
-    def floors(self) -> Floors:
-        """Floors of the LM; made when they are first asked for, as the trainer knows its checkpoint then."""
-        return floors_of_run(self.lm, self.trainer, self.floor_options)
-
-    @cached_property
-    def cache(self) -> LMCache:
-        """What the LM gave in earlier runs; made when it is first asked for, as the floors are."""
-        folder = beside_runs(self.trainer, FOLDER) if self.keeps_cache else None
-        return LMCache(self.lm, folder, adds_beside_runs(self.trainer))
+    def known(self) -> Known:
+        """What earlier runs know of the LM; made when first asked for, as the trainer knows its checkpoint then."""
+        return Known(self.lm, self.trainer, self.known_options)
 
     def check(self, trainer: L.Trainer, stage: str) -> None:
         """Refuses settings that are wrong by themselves, before targets are built and the LM is loaded."""

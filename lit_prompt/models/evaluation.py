@@ -79,7 +79,7 @@ class Evaluation(ABC, Generic[Prompts]):
         bounded = torch.zeros(len(prompts), dtype=torch.bool)
 
         def note(part: Part) -> None:
-            bounded[part.rows] = self._module.floors.hold_for(part.features)
+            bounded[part.rows] = self._module.known.floors.hold_for(part.features)
 
         return prompted.log_probs(prompts, torch.arange(len(prompts)), note), bounded
 
@@ -148,7 +148,7 @@ class Evaluation(ABC, Generic[Prompts]):
         self, batch: TargetBatch, kl: list[float | None], bounded: Tensor, compared: bool
     ) -> dict[str, list[float | None]]:
         """The floors and the parts of the excess above them; arguments as of :meth:`columns` and :meth:`reached`."""
-        floors = self._module.floors
+        floors = self._module.known.floors
         return excess_columns(kl, floors.of(batch) if compared else floors.known(batch), bounded.tolist())
 
     def context_columns(self, contexts: list[Context]) -> Columns:

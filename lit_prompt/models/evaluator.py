@@ -22,7 +22,7 @@ class Evaluator(Evaluation[SearchResults]):
     def _baselines(self) -> Baselines:
         module = self._module
         vocabulary, contexts = module.data.vocabulary, module.contexts
-        return Baselines(module.lm, vocabulary, contexts, module.length, self._micro_batch, module.cache)
+        return Baselines(module.lm, vocabulary, contexts, module.length, self._micro_batch, module.known.cache)
 
     @torch.no_grad()
     def columns(self, batch: TargetBatch, prompts: SearchResults, compared: bool = True) -> tuple[Columns, Tensor]:

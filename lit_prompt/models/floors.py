@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import lightning as L
 import torch
 from torch import Tensor
 
 from lit_prompt.data import TargetBatch
-from lit_prompt.data.run_folder import adds_beside_runs, beside_runs
 from lit_prompt.errors import InputError
 from lit_prompt.functional import OutputHead, kl_floor, kl_on_sphere
 from lit_prompt.functional.row_loop import go_on_always
@@ -158,11 +156,6 @@ class Floors:
         values = zip(floor.lower.tolist(), floor.upper.tolist(), sphere.kl.tolist(), strict=True)
         self._cache.put({keys[i]: KnownFloor(*value) for i, value in zip(which, values, strict=True)})
         return sphere
-
-
-def floors_of_run(lm: FrozenLM, trainer: L.Trainer, options: FloorOptions) -> Floors:
-    """Floors as a trainer's run keeps them; a validation adds none to them."""
-    return Floors(lm, beside_runs(trainer, FOLDER), options, adds_beside_runs(trainer))
 
 
 def excess_columns(

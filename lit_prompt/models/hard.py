@@ -186,7 +186,7 @@ class HardPrompt(PromptModule):
 
     def _starts_of_kind(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
         if self.start.kind == "bank":
-            return PromptBank(self.start, self.data.vocabulary, self.searcher.shares, self.cache).starts(problem)
+            return PromptBank(self.start, self.data.vocabulary, self.searcher.shares, self.known.cache).starts(problem)
         if self.start.kind == "text":
             return text_starts(problem, self.data.vocabulary.encode(self.start.text))
         if self.soft_run is not None:

@@ -191,10 +191,10 @@ class SoftPrompt(PromptModule):
     def on_train_start(self) -> None:
         """Finds out whether this LM has a lift, where one is asked for."""
         if self.init.kind == "lift":
-            why_not = why_no_lift(self.floors, self.lm.embedding_dim)
+            why_not = why_no_lift(self.known.floors, self.lm.embedding_dim)
             self._lifts = why_not is None
             # an LM without floors has said why already
-            if why_not is not None and why_not != self.floors.why_not:
+            if why_not is not None and why_not != self.known.floors.why_not:
                 _log.warning("%s", why_not)
 
     def on_train_batch_start(self, batch: TargetBatch, batch_idx: int) -> int | None:
@@ -248,9 +248,9 @@ class SoftPrompt(PromptModule):
         def score(candidates: Tensor) -> Tensor:
             return scorer.scores(candidates, first).to(candidates)
 
-        self.floors.sphere_points(batch)  # with a bar of its own
+        self.known.floors.sphere_points(batch)  # with a bar of its own
         with self.micro_batch.shown("lift"):
-            prompts[:: self.restarts] = lift(self.floors, batch, prompts[:: self.restarts], score, self.max_norm)
+            prompts[:: self.restarts] = lift(self.known.floors, batch, prompts[:: self.restarts], score, self.max_norm)
 
     def training_step(self, batch: TargetBatch, batch_idx: int) -> None:
         """One step of all searches of the chunk that still go on; the first one ends where lifted prompts stand."""
@@ -259,7 +259,7 @@ class SoftPrompt(PromptModule):
         sphere = None
         if batch_idx == self.extended_from == 0 and self._lifts and self.lift_tolerance is not None:
             with interruptible():
-                sphere = self.floors.sphere_points(batch)[1].repeat_interleave(self.restarts)
+                sphere = self.known.floors.sphere_points(batch)[1].repeat_interleave(self.restarts)
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         self._step_begun = False

@@ -9,6 +9,7 @@ from lit_prompt.data import datamodule
 from lit_prompt.data.families import EntropyMatched
 from lit_prompt.models import PromptModule
 from lit_prompt.models.floors import FloorOptions
+from lit_prompt.models.known import KnownOptions
 from lit_prompt.objectives import forward_kl
 from lit_prompt.scoring import prompted_lm
 from tests.conftest import VOCABULARY
@@ -31,7 +32,7 @@ class LargestDouble(TorchDispatchMode):
 
 def test_few_distributions_are_held_in_float64_whatever_the_number_of_targets(search, tiny_lm, monkeypatch):
     """Building targets and solving floors have bounds of their own."""
-    monkeypatch.setattr(PromptModule, "floor_options", FloorOptions(solve=False))
+    monkeypatch.setattr(PromptModule, "known_options", KnownOptions(FloorOptions(solve=False)))
     settings = {"length": 2, "steps": 3, "restarts": RESTARTS}
     module = search(tiny_lm, [EntropyMatched(TARGETS, 1)], **settings)
     (batch,) = module.data.evaluation_dataloader()
