@@ -103,7 +103,8 @@ class PromptBank:
         if problem.slots.context(int(slots[0])).after_ids:  # a position is followed by the sequence, not by that text
             sequences = sequences[:, : sequences.shape[1] // length * length].reshape(-1, length)
         # where nothing is shared, a slot's budget must not depend on the other slots
-        scores = problem.scorer.scan(sequences, slots, self._share, cache)
+        scorer = problem.ranker if cache is None else problem.scorer  # what is kept serves runs that do not screen, too
+        scores = scorer.scan(sequences, slots, self._share, cache)
         ends = scores.shape[1]
         best = scores.flatten(0, 1).topk(min(_RESCORED, len(scores) * ends), dim=0, largest=False).indices.T
         # more than a prompt holds: a window's text may be encoded to fewer tokens
