@@ -47,11 +47,12 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-bench: $(VENV)/.installed
+bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/soft.py
 	$(BIN)/python benchmarks/targets.py
 	$(BIN)/python benchmarks/floor.py
 	$(BIN)/python benchmarks/hard.py
+	$(BIN)/python benchmarks/device.py
 
 # nanoGCG needs an older transformers than ours: an environment of its own
 bench-peers: $(VENV)/.installed $(VENV)-peers/.installed

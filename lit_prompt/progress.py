@@ -4,23 +4,23 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
-from typing import Any
 
 from tqdm import tqdm
 
 #: Seconds between two looks at a bar: a terminal gets a moving one, a log file a line now and then.
 REFRESH_SECONDS = 0.1 if sys.stderr.isatty() else 10.0
-_BEAT_SECONDS = 1.0 if sys.stderr.isatty() else 10.0
+#: Seconds between two beats of a bar that nothing else moves.
+BEAT_SECONDS = 1.0 if sys.stderr.isatty() else 10.0
 
 
 @contextmanager
-def beating(bar: Any) -> Iterator[None]:
-    """Redraws a tqdm bar about once a second, so that its clock goes on while a single step lasts."""
+def beating(redraw: Callable[[], object]) -> Iterator[None]:
+    """Redraws a bar about once a second, from a thread of its own, so that its clock goes on while a step lasts."""
     ended = Event()
 
     def beat() -> None:
-        while not ended.wait(_BEAT_SECONDS):
-            bar.refresh()
+        while not ended.wait(BEAT_SECONDS):
+            redraw()
 
     thread = Thread(target=beat, daemon=True)
     thread.start()
@@ -46,8 +46,8 @@ def phase(name: str, unit: str = "", total: int | None = None) -> Iterator[Calla
     counted = f": {{n_fmt}} {unit}s" if unit else ""
     form = "{desc}" + counted + " [{elapsed}]" if total is None else None
     bar = tqdm(
-        total=total, desc=name, unit=unit, bar_format=form, leave=False, file=sys.stderr, delay=_BEAT_SECONDS,
+        total=total, desc=name, unit=unit, bar_format=form, leave=False, file=sys.stderr, delay=BEAT_SECONDS,
         mininterval=REFRESH_SECONDS,
     )  # fmt: skip
-    with bar, beating(bar):
+    with bar, beating(bar.refresh):
         yield bar.update

@@ -3,12 +3,15 @@
 import math
 import time
 from contextlib import ExitStack
+from functools import partial
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
-from lit_prompt.progress import REFRESH_SECONDS, beating
+from lit_prompt.models.chunk import median_label, progress
+from lit_prompt.progress import BEAT_SECONDS, REFRESH_SECONDS, beating
 
 
 def _chunk(trainer: L.Trainer) -> str:
@@ -16,7 +19,11 @@ def _chunk(trainer: L.Trainer) -> str:
 
 
 class ChunkProgressBar(TQDMProgressBar):
-    """Shows the chunk, its steps and the median of its best KL so far, falling."""
+    """Shows the chunk, its steps and the median of its best KL so far, falling.
+
+    In a step that lasts, the first one included, it shows the KL of the start or of the step before, and how many
+    prompts the step has put through the LM so far.
+    """
 
     BAR_FORMAT = "{desc}{percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
@@ -24,6 +31,9 @@ class ChunkProgressBar(TQDMProgressBar):
         super().__init__()
         self._shown = -math.inf  # when
         self._beat = ExitStack()
+        self._ended: list[int] = []  # positions of the targets of the chunk before: under search until the next begins
+        self._step_began = -math.inf
+        self._unshown = 0  # prompts that had gone through the LM by then
 
     @property
     def train_description(self) -> str:
@@ -33,8 +43,18 @@ class ChunkProgressBar(TQDMProgressBar):
     def init_train_tqdm(self) -> Tqdm:
         """A bar for a chunk, whose clock goes on while a step lasts."""
         bar = super().init_train_tqdm()
-        self._beat.enter_context(beating(bar))
+        self._beat.enter_context(beating(partial(self._redraw, bar)))
         return bar
+
+    def _redraw(self, bar: Tqdm) -> None:
+        module: Any = self.trainer.lightning_module
+        current = module.under_search()
+        lasts = time.monotonic() - self._step_began >= BEAT_SECONDS
+        if lasts and current is not None and current[0] != self._ended:
+            median = float(progress(module)[1].median())
+            shown = {median_label(module): median} if math.isfinite(median) else {}
+            bar.set_postfix(shown, scored=module.micro_batch.unshown - self._unshown, refresh=False)
+        bar.refresh()
 
     def _should_update(self, current: int, total: float) -> bool:
         """By time, not by steps: a step takes a blink on one LM and a minute on another."""
@@ -65,10 +85,18 @@ class ChunkProgressBar(TQDMProgressBar):
             self.train_progress_bar.initial = self.train_progress_bar.n = done
             self.train_progress_bar.refresh()
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Names the chunk."""
         super().on_train_epoch_start(trainer, pl_module)
+        current = pl_module.under_search()
+        self._ended = [] if current is None else current[0]
+        self.train_progress_bar.set_postfix_str("", refresh=False)
         self.train_progress_bar.set_description(_chunk(trainer))
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Remembers where a step begins."""
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+        self._step_began, self._unshown = time.monotonic(), pl_module.micro_batch.unshown
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Ends the bar's line, so that what follows is not hung onto it."""

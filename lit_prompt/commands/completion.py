@@ -18,13 +18,18 @@ from lit_prompt.commands.options import TAKING_SETTINGS, parsers
 from lit_prompt.models import PromptModule
 from lit_prompt.pretrain.cli import PretrainCLI
 
-_FILES = {"config": shtab.FILE, "ckpt_path": shtab.FILE, "data.load": shtab.DIRECTORY}
-_FILES |= dict.fromkeys(("run", "logs", "lm", "out", "runs", "folder", "trainer.default_root_dir"), shtab.DIRECTORY)
+# what may be a file may be a folder, too
+_FILES = dict.fromkeys(("config", "ckpt_path", "lm", "out", "runs", "file", "data.texts.path"), shtab.FILE)
+_FILES |= dict.fromkeys(
+    ("run", "logs", "folder", "data.load", "model.out", "trainer.default_root_dir"), shtab.DIRECTORY
+)
 
 
 def run(options: Namespace) -> None:
     """Prints the script."""
-    print(shtab.complete(_parser(), options.shell))
+    script = shtab.complete(_parser(), options.shell)
+    # shtab gives zsh one argument where there may be more
+    print(script.replace('"(*):', '"*:') if options.shell == "zsh" else script)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,7 +84,8 @@ def _add_settings(parser: argparse.ArgumentParser, settings: argparse.ArgumentPa
         # what another option sets has none of its own, and no help
         if f"--{action.dest}" in known and f"--{action.dest.removesuffix('.help')}" in known:
             keys |= {action.dest: getattr(action, "_typehint", None)}
-            keys |= dict(_model_keys(action.dest, getattr(action, "_typehint", None)))
+            if not action.dest.endswith(".help"):
+                keys |= dict(_model_keys(action.dest, getattr(action, "_typehint", None)))
     for key, annotation in keys.items():
         if f"--{key}" not in parser._option_string_actions:
             choices = typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()

@@ -41,7 +41,12 @@ def score_label(module: "PromptModule") -> str:
 
 def log_progress(module: "PromptModule") -> None:
     """Shows the median over targets in the progress bar."""
-    module.log(f"median {score_label(module)}", progress(module)[1].median(), prog_bar=True, logger=False)
+    module.log(median_label(module), progress(module)[1].median(), prog_bar=True, logger=False)
+
+
+def median_label(module: "PromptModule") -> str:
+    """What the progress bar calls the median over targets."""
+    return f"median {score_label(module)}"
 
 
 def progress(module: "PromptModule") -> tuple[list[int], Tensor]:

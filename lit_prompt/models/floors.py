@@ -61,6 +61,8 @@ class Floors:
         self._options = options
         self._budget = TimeBudget(options.seconds)
         self._cache = FloorCache(None if folder is None else folder / f"{lm.fingerprint}.parquet", write)
+        #: what this run has solved, cut or whole: all of it holds and is reported, what was cut is kept nowhere else
+        self._found = FloorCache(None)
         #: of the targets that :meth:`sphere_points` was asked for last: whose, where, KL
         self._points: tuple[list[str], Tensor, Tensor] = ([], torch.empty(0), torch.empty(0))
 
@@ -104,7 +106,7 @@ class Floors:
                     "floors: %d of %d are lower than they could be, as the solver was stopped early (after %s seconds; "
                     "--floor_seconds)", wide, len(keys), self._options.seconds,
                 )  # fmt: skip
-        return [self._cache.get(key) for key in keys]
+        return [self._narrowest(key) for key in keys]
 
     def known(self, batch: TargetBatch) -> list[KnownFloor | None]:
         """Floors of some targets that were solved before; None where there is none."""
@@ -115,6 +117,10 @@ class Floors:
     def _is_known(self, key: str) -> bool:
         known = self._cache.get(key)
         return known is not None and known.gap <= self._widest
+
+    def _narrowest(self, key: str) -> KnownFloor | None:
+        found = [floor for cache in (self._cache, self._found) if (floor := cache.get(key)) is not None]
+        return min(found, key=lambda floor: floor.gap, default=None)
 
     def hold_for(self, features: Tensor) -> Tensor:
         """Whether floors bound what an LM gives for features ``[item, feature]``: ``[item]``, bool, on CPU."""
@@ -150,11 +156,14 @@ class Floors:
         with shown_progress("floors", len(which), go_on) as watch:
             floor = kl_floor(self.head, terms, self._options.tolerance, go_on=watch)
         # what is kept of targets whose floors were found in time is whole
-        in_time = bool((floor.upper - floor.lower <= self._widest).all())
+        in_time = bool((floor.upper - floor.lower <= self._widest).any())
         with shown_progress("floors: sphere", len(which), go_on_always if in_time else go_on) as watch:
             sphere = kl_on_sphere(self.head, terms, floor, go_on=watch)
         values = zip(floor.lower.tolist(), floor.upper.tolist(), sphere.kl.tolist(), strict=True)
-        self._cache.put({keys[i]: KnownFloor(*value) for i, value in zip(which, values, strict=True)})
+        found = {keys[i]: KnownFloor(*value) for i, value in zip(which, values, strict=True)}
+        self._found.put(found)
+        if in_time:
+            self._cache.put({key: known for key, known in found.items() if known.gap <= self._widest})
         return sphere
 
 

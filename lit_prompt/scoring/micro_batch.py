@@ -18,16 +18,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
-def _nobody(rows: int) -> None:
-    """Is told how many rows are done."""
-
-
 class MicroBatch:
     """Runs a function over parts of some rows; halves the parts when the memory runs out and remembers the size."""
 
     def __init__(self) -> None:
         self.size: int | None = None  #: rows that go through the LM at once; None for all
-        self._tick: Callable[[int], object] = _nobody
+        self.unshown = 0  #: rows that have gone through the LM outside of all blocks of :meth:`shown`
+        self._tick: Callable[[int], object] = self._count
+
+    def _count(self, rows: int) -> None:
+        self.unshown += rows
 
     @contextmanager
     def shown(self, name: str) -> Iterator[None]:
@@ -36,7 +36,7 @@ class MicroBatch:
             try:
                 yield
             finally:
-                self._tick = _nobody
+                self._tick = self._count
 
     def run(self, function: Callable[[Tensor], None], rows: Tensor, restart: Callable[[], None] = lambda: None) -> None:
         """Calls ``function`` with parts of the row numbers ``[row]``, in order.

@@ -1,12 +1,15 @@
 """The lift against gradient search and against the floor."""
 
+import itertools
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from lit_prompt.data.families import EntropyMatched, OneHot
 from lit_prompt.lm import LMOptions
-from lit_prompt.models import PromptInit, SoftPrompt
+from lit_prompt.models import PromptInit, SoftPrompt, floor_progress
 from lit_prompt.models.floors import FloorOptions, Floors
 from lit_prompt.records import floors
 from lit_prompt.search import StopReason
@@ -99,6 +102,29 @@ def test_a_lift_depends_neither_on_the_clock_nor_on_what_is_known(search, tiny_l
     for other in (hasty, Floors(module.lm, tmp_path, FloorOptions(solve=False))):
         assert all(torch.equal(a, b) for a, b in zip(other.sphere_points(batch), (point, kl), strict=True))
     assert Floors(module.lm, None, FloorOptions(solve=False)).of(batch) == [None] * 10
+
+
+def test_what_the_clock_cut_is_reported_but_not_kept(search, tiny_lm, tmp_path, monkeypatch):
+    """The clock moves a second each time a solver looks at it, so that it ends in every phase."""
+    module = search(tiny_lm, FAMILIES, steps=1)
+    batch = module.data.targets.batch(range(10))
+    whole = Floors(module.lm, None).of(batch)
+    monkeypatch.setattr(floor_progress, "time", SimpleNamespace(monotonic=itertools.count().__next__))
+    kept = []
+    for seconds in range(0, 60, 3):
+        hasty = Floors(module.lm, tmp_path / str(seconds), FloorOptions(seconds=seconds))
+        assert None not in hasty.of(batch)
+        assert hasty.of(batch) == hasty.of(batch)
+        for tolerance in (10.0, 1e-3):
+            later = Floors(module.lm, tmp_path / str(seconds), FloorOptions(solve=False, tolerance=tolerance)).of(batch)
+            for known, each in zip(later, whole, strict=True):
+                if known is not None:
+                    assert vars(known) == pytest.approx(vars(each), abs=2e-3)
+        kept.append(10 - later.count(None))
+    assert kept[0] == 0
+    assert kept == sorted(kept)
+    assert set(kept) - {0, 10}  # some in time, others not
+    assert kept[-1] == 10
 
 
 def test_floors_are_solved_once_for_all_runs_of_an_lm(search, tiny_lm, tmp_path, monkeypatch):
