@@ -89,7 +89,7 @@ def run_on_device(jobs: Sequence[Job], folder: Path, timeout: float) -> dict[str
     """Runs jobs one after another in a process that has the device.
 
     Returns:
-        By name, how each ended, with ``waits``: how often it waited for the device.
+        By name, how each ended, with ``operations`` on the device and ``waits`` for it.
     """
     file, ended = folder / "jobs.json", folder / "ended.json"
     file.write_text(json.dumps([asdict(job) for job in jobs]))
@@ -106,6 +106,9 @@ if __name__ == "__main__":
     ended = {}
     for job in (Job(**each) for each in json.loads(Path(sys.argv[1]).read_text())):
         pretend.allow_float64(job.float64)
-        before = pretend.counts().waits
-        ended[job.name] = job.run() | {"waits": pretend.counts().waits - before}
+        before = pretend.counts()
+        how, after = job.run(), pretend.counts()
+        ended[job.name] = how | {
+            "operations": after.operations - before.operations, "waits": after.waits - before.waits
+        }  # fmt: skip
     Path(sys.argv[2]).write_text(json.dumps(ended))

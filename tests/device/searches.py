@@ -75,10 +75,10 @@ SEARCHES: dict[str, Callable[..., PromptModule]] = {
 }
 
 
-def search(name: str, root: Path, lm: str, device: str, steps: str = "") -> dict[str, list[Any]]:
+def search(name: str, root: Path, lm: str, device: str, steps: str = "", restarts: str = "") -> dict[str, list[Any]]:
     """Searches and evaluates on Lightning's device of a name; the columns of the result record."""
     model = SEARCHES[name](root)
-    model.steps = int(steps or model.steps)
+    model.steps, model.restarts = int(steps or model.steps), int(restarts or model.restarts)
     made = [FromLM(count=2, cut=ContextCut(min_words=1, max_words=3))] if name == "from_lm" else None
     options = LMOptions(dtype="bfloat16" if name.endswith("bfloat16") else "float32")
     data = TargetDataModule(made, chunk_size=3, load=None if made else root / TARGETS, lm=lm, lm_options=options)

@@ -48,7 +48,10 @@ CONFIGS = {
     "from_lm": {"model": {"class_path": "SoftPrompt", "init_args": {"steps": 2}}, "data": {"families": [FROM_LM]}},
 }
 #: How often a step of a search may wait for the device, whatever the number of targets, restarts and contexts.
-MOST_WAITS = {"soft": 15, "gcg": 20, "shared": 20}
+MOST_WAITS = {"soft": 15, "gcg": 20, "shared": 20, "hotflip": 20}
+#: How far operations of a step grow with eight times as many searches side by side: candidates are grouped by their
+#: first change, and more of them pay for more groups, one for each position of a prompt at most.
+MOST_GROWTH = {"soft": 1.0, "hotflip": 2.0, "gcg": 2.0, "shared": 2.0}
 #: Runs that change devices: CPU up to the first step, device up to the second, device up to the third, CPU.
 MOVED = {"soft": (2, 4, 8), "hard": (2, 4, 8)}
 MOVES = [("no_float64", "soft"), ("no_float64", "hard"), ("float64", "soft")]
@@ -161,6 +164,7 @@ def ended(root):
         jobs += [*(machine.resume(config, interrupt_at=step) for step in MOVED[config][1:]), machine.test(config)]
     strict = devices["no_float64"]
     jobs += [strict.search(name, steps) for name in MOST_WAITS for steps in (2, 6)]
+    jobs += [strict.search(name, steps, restarts) for name in MOST_GROWTH for steps in (2, 6) for restarts in (1, 8)]
     jobs += [strict.command(name, *args) for name, args in COMMANDS.items()]
     ended |= run_on_device(jobs, root, timeout=600)
     jobs = [job for mode, config in MOVES for job in (hosts[mode].resume(config), hosts[mode].test(config))]
@@ -219,6 +223,17 @@ def test_a_step_seldom_waits_for_the_device(ended, name):
     check(ended, few)
     check(ended, many)
     assert (ended[many]["waits"] - ended[few]["waits"]) / 4 <= MOST_WAITS[name]
+
+
+@pytest.mark.parametrize("name", MOST_GROWTH)
+def test_operations_of_a_step_hardly_grow_with_searches_side_by_side(ended, name):
+    def operations(restarts):
+        few, many = (f"no_float64 {pretend.NAME} search {name} {steps} {restarts}" for steps in (2, 6))
+        check(ended, few)
+        check(ended, many)
+        return (ended[many]["operations"] - ended[few]["operations"]) / 4
+
+    assert 0 < operations(8) <= MOST_GROWTH[name] * operations(1)
 
 
 def test_the_device_is_as_strict_as_a_gpu():
