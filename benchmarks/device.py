@@ -32,7 +32,12 @@ LENGTH = 4
 
 def _hard(searcher: Searcher) -> Callable[[int], PromptModule]:
     return lambda steps: HardPrompt(
-        length=LENGTH, steps=steps, searcher=searcher, start=TokenStart(kind="random"), kl_tolerance=0.0
+        length=LENGTH,
+        steps=steps,
+        searcher=searcher,
+        start=TokenStart(kind="random"),
+        kl_tolerance=0.0,
+        screening="never",
     )
 
 

@@ -10,10 +10,10 @@ PATH="$PWD/.venv/bin:$PATH"
 study=logs/${STUDY:-paper}
 
 runs=
-run() { # LM LOGS METHOD [options]: a run in LOGS/METHOD/version_0
-    lm=$1 logs=$2 method=$3
-    shift 3
-    folder=$logs/$method/version_0
+run() { # LM NAME CONFIG...: a run in $study/LM/NAME, which its last config is named for
+    lm=$1 name=$2
+    shift 2
+    folder=$study/$lm/$name/version_0
     runs="$runs $folder"
     [ ! -f "$folder/results.parquet" ] || return 0
     echo "== $folder"
@@ -21,7 +21,12 @@ run() { # LM LOGS METHOD [options]: a run in LOGS/METHOD/version_0
         lit_prompt fit --run "$folder"
     else
         rm -rf "$folder" # interrupted before its first checkpoint
-        lit_prompt fit --config "configs/paper/$lm.yaml" --config "configs/paper/$method.yaml" --logs "$logs" "$@"
+        configs="--config configs/paper/$lm.yaml"
+        for config in "$@"; do
+            configs="$configs --config $config"
+        done
+        # shellcheck disable=SC2086
+        lit_prompt fit $configs --logs "$study/$lm"
     fi
     lit_prompt predict --run "$folder" > /dev/null
     lit_prompt test --run "$folder"
@@ -29,11 +34,13 @@ run() { # LM LOGS METHOD [options]: a run in LOGS/METHOD/version_0
 
 for lm in "$@"; do
     for method in ${METHODS-soft lift hotflip hard}; do
-        run "$lm" "$study/$lm" "$method"
+        run "$lm" "$method" "configs/paper/$method.yaml"
     done
 done
 for length in ${LENGTHS-1 2 10}; do # on one LM: what do more tokens bring?
-    run "$1" "$study/$1/length_$length" soft --model.length "$length"
+    config=$study/soft-$length.yaml
+    mkdir -p "$study" && echo "model: {init_args: {length: $length}}" > "$config"
+    run "$1" "soft-$length" configs/paper/soft.yaml "$config"
 done
 # shellcheck disable=SC2086
 lit_prompt report $runs --out "$study/report"

@@ -183,7 +183,7 @@ def hard(
         for number in range(2, 2 + steps):
             best = torch.minimum(best, searcher.step(problem, state, number, every).scores)
         seconds = time.perf_counter() - started
-    tried = int(problem.take_passes().sum())
+    tried = int((rough or scorer).take_passes().sum())
     print(
         f"{searcher.method}{', ranked in bfloat16' if half else ''}, {len(log_p)} targets, {HARD_LENGTH} tokens: "
         f"{tried / seconds:.0f} candidates a second, {sum(inside) / seconds:.0%} of the time in the LM's forward pass; "

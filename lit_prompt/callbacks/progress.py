@@ -32,7 +32,7 @@ class ChunkProgressBar(TQDMProgressBar):
         self._shown = -math.inf  # when
         self._beat = ExitStack()
         self._ended: list[int] = []  # positions of the targets of the chunk before: under search until the next begins
-        self._step_began = -math.inf
+        self._step_began = math.inf
         self._unshown = 0  # prompts that had gone through the LM by then
 
     @property
@@ -50,7 +50,8 @@ class ChunkProgressBar(TQDMProgressBar):
         module: Any = self.trainer.lightning_module
         current = module.under_search()
         lasts = time.monotonic() - self._step_began >= BEAT_SECONDS
-        if lasts and current is not None and current[0] != self._ended:
+        # a device is not asked from this thread: what a search has on one is as the last step left it
+        if lasts and current is not None and current[0] != self._ended and current[1].kl.is_cpu:
             median = float(progress(module)[1].median())
             shown = {median_label(module): median} if math.isfinite(median) else {}
             bar.set_postfix(shown, scored=module.micro_batch.unshown - self._unshown, refresh=False)
@@ -97,6 +98,13 @@ class ChunkProgressBar(TQDMProgressBar):
         """Remembers where a step begins."""
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         self._step_began, self._unshown = time.monotonic(), pl_module.micro_batch.unshown
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Ends a step."""
+        self._step_began = math.inf
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Ends the bar's line, so that what follows is not hung onto it."""

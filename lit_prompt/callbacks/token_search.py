@@ -51,6 +51,11 @@ class TokenSearch(L.Callback):
         found: ChunkSearch = search
         return found
 
+    def release(self) -> None:
+        """Drops what only more steps would need."""
+        if self._search is not None:
+            self._search.release()
+
     def state_dict(self) -> dict[str, Any]:
         """What the search of the chunk carries from step to step."""
         return {} if self._search is None else {"chunk": self._chunk, **self._search.state_dict()}

@@ -16,7 +16,8 @@ from lit_prompt.records.arrays import ArrayCache
 class LMCache:
     """Tensors that an LM gave, kept under its fingerprint, how its machine rounds, and what else they depend on.
 
-    What is read is bit for bit what would be computed: another device, precision or version has entries of its own.
+    What is read is what would be computed, bit for bit on one machine whose memory suffices: another device, precision
+    or version has entries of its own.
     Size and memory are bounded as :class:`lit_prompt.records.arrays.ArrayCache` says.
 
     Args:
@@ -66,6 +67,7 @@ def _arithmetic(lm: FrozenLM) -> dict[str, object]:
     return {
         "dtype": str(lm.dtype),
         "devices": sorted({parameter.device.type for parameter in lm.parameters()}),
+        "map": str(getattr(lm.model, "hf_device_map", None)),
         "device": torch.cuda.get_device_name(lm.device) if on_gpu else torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "products": [torch.get_float32_matmul_precision(), os.environ.get("MKL_CBWR")],

@@ -1,5 +1,6 @@
 """A causal LM seen as a function from input embeddings to the next token's logits."""
 
+import copy
 import inspect
 from functools import cached_property
 from typing import Any
@@ -24,13 +25,12 @@ class FrozenLM(nn.Module):
     target p enters the search as its moments W^T p alone. Whether this holds is measured on a probe at load time. Where
     it does not (soft-capped logits) the features are the LM's own logits and the head is the identity.
 
-    ``model`` is a ``transformers`` causal LM; all that is asked of it is that it takes ``inputs_embeds``. With
-    ``positions_at_once`` items are filled up to so many positions.
+    ``model`` is a ``transformers`` causal LM; all that is asked of it is that it takes ``inputs_embeds``.
     """
 
-    def __init__(self, model: Any, positions_at_once: int | None = None) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        self._positions_at_once = positions_at_once
+        self._positions_at_once: int | None = None
         self.model = model.eval().requires_grad_(False)
         self.dispatched = getattr(model, "hf_device_map", None) is not None
         self.fingerprint = lm_fingerprint(model)
@@ -63,6 +63,22 @@ class FrozenLM(nn.Module):
         if device is None and torch.accelerator.is_available():
             device = torch.accelerator.current_accelerator()
         return cls(load_causal_lm(lm, options, device))
+
+    def rounded(self, dtype: torch.dtype, positions_at_once: int | None) -> "FrozenLM":
+        """The same LM with other weights, rounded to a dtype; the head, and what was measured of the LM, it shares.
+
+        With ``positions_at_once``, items go through it by so many positions, filled up where there are fewer.
+        """
+        rounded = {
+            id(weight): nn.Parameter(weight.detach().to(dtype), requires_grad=False)
+            for weight in self.model.parameters()
+            if weight.is_floating_point()
+        }
+        other = copy.copy(self)
+        other._modules = {"model": copy.deepcopy(self.model, rounded)}
+        other._head_copy = self.head() if self.is_linear else None
+        other._positions_at_once = positions_at_once
+        return other
 
     @property
     def _table(self) -> Tensor:
@@ -238,11 +254,6 @@ class FrozenLM(nn.Module):
             scaled = None if bias is None else bias.to(dtype) * self._logit_scale
             self._head_copy = (weight.to(dtype) * self._logit_scale, scaled)
         return self._head_copy
-
-    def share_head(self, other: "FrozenLM") -> None:
-        """Maps features to logits with the head of another LM."""
-        if self.is_linear:
-            self._head_copy = other.head()
 
     def logits(self, features: Tensor) -> Tensor:
         """Next-token logits from features: ``[item, feature]`` to ``[item, vocab]``, float32 or float64."""

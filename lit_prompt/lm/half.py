@@ -1,11 +1,13 @@
 """A copy of an LM in half precision."""
 
-import copy
+import logging
+import platform
 
 import torch
-from torch import nn
 
 from lit_prompt.lm.frozen import FrozenLM
+
+_log = logging.getLogger(__name__)
 
 #: Positions that go through a copy at once where what an item gives must not depend on the others.
 POSITIONS_AT_ONCE = 512
@@ -16,27 +18,37 @@ def half_copy(lm: FrozenLM, fixed_shapes: bool) -> FrozenLM | None:
 
     It takes half the memory of the LM's weights, embeddings included. Kernels for bfloat16 may sum in another order
     where there are more rows; with ``fixed_shapes`` items of a width go through the copy by always as many, filled up
-    where there are fewer. None where the LM is in half precision itself, spread over devices, or of a kind whose
-    rounded logits are no longer those of its head.
+    where there are fewer. None where the LM is not in float32, is spread over devices, does not compute in bfloat16, or
+    leaves no memory for a copy.
     """
-    if lm.dtype.itemsize <= 2 or lm.dispatched:
+    if lm.dtype != torch.float32 or lm.dispatched:
         return None
-    halves = {
-        id(weight): nn.Parameter(weight.detach().to(torch.bfloat16), requires_grad=False)
-        for weight in lm.model.parameters()
-        if weight.is_floating_point()
-    }
-    half = FrozenLM(copy.deepcopy(lm.model, halves), POSITIONS_AT_ONCE if fixed_shapes else None)
-    if half.is_linear != lm.is_linear:
+    try:
+        half = lm.rounded(torch.bfloat16, POSITIONS_AT_ONCE if fixed_shapes else None)
+        ids = torch.arange(8).unsqueeze(0) % lm.vocab_size
+        with torch.no_grad():
+            for mask in (None, torch.arange(8).unsqueeze(0) >= 3):
+                works = bool(half.logits(half.features(half.embed(ids), mask)).isfinite().all())
+        half.caches_prefixes(4)
+    except (
+        RuntimeError,
+        MemoryError,
+        TypeError,
+        ValueError,
+    ) as error:  # float32 buffers, no kernel
+        _log.debug("no copy in bfloat16: %s", error)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
         return None
-    half.share_head(lm)
-    return half
+    return half if works else None
 
 
 def computes_in_half(device: torch.device) -> bool:
     """Whether a device's processor has instructions for products in bfloat16."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    if device.type != "cpu":
         return False
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if platform.machine() in ("aarch64", "arm64"):
+        return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -202,6 +202,12 @@ class HardPrompt(PromptModule):
         self.optimizers().step()  # type: ignore[union-attr]
         log_progress(self)
 
+    def on_train_end(self) -> None:
+        """Ends the search, which needs no copy of the LM any more."""
+        super().on_train_end()
+        self._search.release()
+        self._screening.release()
+
     def best_texts(self) -> tuple[list[float], list[str]]:
         """Score in nats and text of the best prompt so far of each target of the chunk; no text where there is none."""
         current = self.under_search()
@@ -226,7 +232,10 @@ class HardPrompt(PromptModule):
         """Resumes from :meth:`search_state`."""
         if state:
             self.micro_batch.size = state["micro_batch"]
-            self._screening.on = state.get("screening", False)  # earlier runs had none
+            if "screening" in state:
+                self._screening.on = state["screening"]
+            elif self.screening == "auto":  # a run of a version that had none
+                self._screening.on = False
 
 
 def _is_plain(value: object) -> bool:

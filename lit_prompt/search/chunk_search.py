@@ -40,6 +40,7 @@ class ChunkSearch:
         except Interrupted:
             self._state = before
             raise
+        self._problem.settle()
         self.best.steps += running
         self._steps += 1
         self._observe(found, running, time.perf_counter() - started)
@@ -49,6 +50,10 @@ class ChunkSearch:
         self.best.observe(found.scores.to(self.best.kl), found.ids, passes, missing=True)
         self.best.end(found.exhausted, StopReason.EXHAUSTED)
         self.best.spend(took_part, seconds)
+
+    def release(self) -> None:
+        """Drops what only more steps would need."""
+        self._problem.release()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to resume."""

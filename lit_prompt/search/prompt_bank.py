@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lit_prompt.functional.precision import double
 from lit_prompt.lm import LMCache, Vocabulary, sample_prompts
+from lit_prompt.scoring import LMScorer
 from lit_prompt.search.starts import TokenStart
 from lit_prompt.search.token_problem import TokenProblem
 
@@ -51,10 +52,11 @@ class PromptBank:
     def _windows(self, problem: TokenProblem, slots: Tensor) -> tuple[Tensor, Tensor]:
         """The best windows of a group, ``[window, position]``, and the slot of each, ``[window]``."""
         common = torch.cat(list(self._common(problem, int(slots[0]))))
-        windows = [self._best_windows(problem, common, slots, self._cache)]
+        windows = [self._best_windows(problem.scorer, common, slots, self._cache)]
         if self._init.drawn_sequences:
             drawn = [
-                self._best_windows(problem, self._drawn(problem, slot), torch.tensor([slot])) for slot in slots.tolist()
+                self._best_windows(problem.ranker, self._drawn(problem, slot), torch.tensor([slot]))
+                for slot in slots.tolist()
             ]
             windows.append(torch.cat(drawn))
         owner = [slots.repeat_interleave(found.shape[1]) for found in windows]
@@ -95,15 +97,12 @@ class PromptBank:
         index = torch.multinomial(p, shape[0] * shape[1], replacement=True, generator=generator)
         return problem.allowed[index].view(shape)
 
-    def _best_windows(
-        self, problem: TokenProblem, sequences: Tensor, slots: Tensor, cache: LMCache | None = None
-    ) -> Tensor:
+    def _best_windows(self, scorer: LMScorer, sequences: Tensor, slots: Tensor, cache: LMCache | None = None) -> Tensor:
         """What stands before the positions where each slot's score is best, ``[slot, window, position]``."""
-        length = problem.length
-        if problem.slots.context(int(slots[0])).after_ids:  # a position is followed by the sequence, not by that text
+        length = scorer.length
+        if scorer.slots.context(int(slots[0])).after_ids:  # a position is followed by the sequence, not by that text
             sequences = sequences[:, : sequences.shape[1] // length * length].reshape(-1, length)
         # where nothing is shared, a slot's budget must not depend on the other slots
-        scorer = problem.ranker if cache is None else problem.scorer  # what is kept serves runs that do not screen, too
         scores = scorer.scan(sequences, slots, self._share, cache)
         ends = scores.shape[1]
         best = scores.flatten(0, 1).topk(min(_RESCORED, len(scores) * ends), dim=0, largest=False).indices.T

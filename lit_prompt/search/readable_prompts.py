@@ -45,15 +45,17 @@ class ReadablePrompts:
         """
         order = scores.sort(dim=1, stable=True)
         found = torch.full((len(ids), count), -1)
+        if self._round_trips is None:
+            best = order.indices[:, :count].masked_fill(~order.values[:, :count].isfinite(), -1)
+            found[:, : best.shape[1]] = best
+            return found
+        at_once = max(_READ_AT_ONCE, count)
         for row, possible in enumerate(order.values.isfinite().sum(1).tolist()):
-            at_once = count if self._round_trips is None else max(_READ_AT_ONCE, count)
             survivors: list[Tensor] = []
             for begin in range(0, possible, at_once):
                 places = order.indices[row, begin : min(begin + at_once, possible)]
-                if self._round_trips is not None:
-                    survives = self._round_trips[int(slots[row])].survives(ids[row, places].tolist())
-                    places = places[torch.tensor(survives)]
-                survivors.append(places)
+                survives = self._round_trips[int(slots[row])].survives(ids[row, places].tolist())
+                survivors.append(places[torch.tensor(survives)])
                 if sum(map(len, survivors)) >= count:
                     break
             if survivors:

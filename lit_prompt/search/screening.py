@@ -5,8 +5,6 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Literal
 
-from torch import Tensor
-
 from lit_prompt.errors import InputError
 from lit_prompt.lm import FrozenLM, computes_in_half, half_copy
 
@@ -34,6 +32,7 @@ class Screening:
         self.on: bool | None = {"auto": None, "always": True, "never": False}[wanted]
         self._fixed_shapes = fixed_shapes
         self._half: FrozenLM | None = None
+        self._measured: bool | None = None
 
     def half(self, lm: FrozenLM) -> FrozenLM | None:
         """The copy that ranks, made when it is first asked for; None where nothing is ranked by one."""
@@ -41,20 +40,33 @@ class Screening:
             self.on = False
         if self.on is not False and self._half is None:
             self._half = half_copy(lm, self._fixed_shapes and lm.device.type == "cpu")
-            self.on = False if self._half is None else self.on
+            if self._half is None:
+                if self.on:
+                    _log.warning("model.screening: this LM has no copy in bfloat16; its candidates are not screened")
+                self.on = False
         return self._half
 
-    def decide(self, exact: Callable[[], Tensor], screened: Callable[[], Tensor]) -> Tensor:
-        """Scores candidates both ways, keeps to the faster one from now on, and returns the exact scores."""
+    def measure(self, exact: Callable[[], object], screened: Callable[[], object]) -> None:
+        """Scores candidates both ways, once a step; what is faster counts from :meth:`settle` on."""
+        if self._measured is not None:
+            return
         screened()  # kernels are prepared in a first pass
         started = perf_counter()
         screened()
         middle = perf_counter()
-        found = exact()
+        exact()
         half, full = middle - started, perf_counter() - middle
-        self.on = half <= _WORTH * full
-        if self.on:
+        self._measured = half <= _WORTH * full
+        if self._measured:
             _log.warning("candidates are ranked in bfloat16, %.1f times as fast here (model.screening)", full / half)
-        else:
-            self._half = None
-        return found
+
+    def settle(self) -> None:
+        """Ends a step: what was measured in it holds from now on."""
+        if self.on is None and self._measured is not None:
+            self.on = self._measured
+        if self.on is False:
+            self.release()
+
+    def release(self) -> None:
+        """Drops the copy."""
+        self._half = None

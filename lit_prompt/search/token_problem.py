@@ -1,6 +1,7 @@
 """Token prompts for some slots: which tokens they may hold, random draws, and what survives as text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -46,6 +47,7 @@ class TokenProblem:
         self.readable = ReadablePrompts(round_trips, allowed, self.length)
         self.screening = screening or Screening("never", fixed_shapes=True)
         self._rough = rough
+        self._passes = torch.zeros(len(self.slots), dtype=torch.long)  # that were counted, and are not taken yet
         self._seed = seed
 
     def __len__(self) -> int:
@@ -63,8 +65,27 @@ class TokenProblem:
 
     def take_passes(self) -> Tensor:
         """Forward passes made for each slot since they were last taken, ``[slot]``, int64; rough ones, too."""
-        passes = self.scorer.take_passes()
+        passes, self._passes = self._passes + self.scorer.take_passes(), torch.zeros_like(self._passes)
         return passes if self._rough is None else passes + self._rough.take_passes()
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Counts no forward passes in a block."""
+        passes = self.take_passes()
+        yield
+        self.take_passes()
+        self._passes = passes
+
+    def settle(self) -> None:
+        """Ends a step."""
+        self.screening.settle()
+        if self.screening.on is False:
+            self.release()
+
+    def release(self) -> None:
+        """Drops the scorer in half precision, and its copy of the LM."""
+        self._passes = self.take_passes()
+        self._rough = None
 
     def group_seed(self, slot: int) -> int:
         """A seed that all slots of one restart share."""

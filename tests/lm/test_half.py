@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers
 
 from lit_prompt.lm import FrozenLM, LMOptions, half_copy, load_causal_lm
 from tests.conftest import ARCHITECTURES
@@ -38,6 +39,33 @@ def test_an_item_does_not_depend_on_the_others_where_shapes_are_fixed(make_lm):
     assert few.equal(whole[33:36])
 
 
-def test_there_is_none_of_an_lm_in_half_precision(make_lm):
-    lm = FrozenLM(load_causal_lm(str(make_lm("llama")), LMOptions(dtype="bfloat16")))
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_there_is_none_of_an_lm_of_another_dtype(make_lm, dtype):
+    lm = FrozenLM(load_causal_lm(str(make_lm("llama")), LMOptions(dtype=dtype)))
     assert half_copy(lm, fixed_shapes=False) is None
+
+
+def test_there_is_none_of_an_lm_that_does_not_compute_in_half_precision():
+    config = transformers.OpenAIGPTConfig(vocab_size=64, n_positions=16, n_embd=16, n_layer=1, n_head=2)
+    assert half_copy(FrozenLM(transformers.OpenAIGPTLMHeadModel(config)), fixed_shapes=False) is None
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_there_is_none_where_it_does_not_fit(make_lm, monkeypatch, error):
+    def full(*args):
+        raise error
+
+    lm = frozen(make_lm("llama"))
+    monkeypatch.setattr(FrozenLM, "rounded", full)
+    assert half_copy(lm, fixed_shapes=False) is None
+
+
+def test_the_lm_itself_stays_as_it_is(make_lm):
+    lm = frozen(make_lm("llama"))
+    ids = token_ids()
+    with torch.no_grad():
+        before = lm.next_token_logits(lm.embed(ids))
+        half = half_copy(lm, fixed_shapes=True)
+        half.next_token_logits(half.embed(ids))
+        assert lm.next_token_logits(lm.embed(ids)).equal(before)
+    assert (lm.dtype, lm.most_items(4), half.most_items(4)) == (torch.float32, None, 128)

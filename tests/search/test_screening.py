@@ -1,12 +1,15 @@
 """Candidates ranked in half precision: only what the LM itself says counts."""
 
 import copy
+import gc
 import logging
+import weakref
 
 import pytest
 import torch
 
 from lit_prompt.errors import InputError
+from lit_prompt.interruption import Interrupted
 from lit_prompt.lm import FrozenLM
 from lit_prompt.search import BestSoFar, ChunkSearch, Screening, random_starts, screening
 from tests.search.test_searchers import SMALL, true_kl
@@ -117,9 +120,46 @@ def test_the_first_step_decides_by_the_clock(make_problem, find, monkeypatch, ca
     assert first.on is on
     assert ("bfloat16" in caplog.text) is on
     # the step that decides is that of the LM itself
-    plain = find(searcher, make_problem(), 1, starts)
+    unscreened = make_problem()
+    plain = find(searcher, unscreened, 1, random_starts(unscreened))
     assert decided.prompts.equal(plain.prompts)
     assert decided.kl.equal(plain.kl)
+    assert decided.forward_passes.equal(plain.forward_passes)
+    assert (problem.rough is None) is not on
+
+
+def test_a_step_that_is_cut_decides_nothing(make_problem, monkeypatch):
+    monkeypatch.setattr(screening, "computes_in_half", lambda device: True)
+    own = Screening("auto", fixed_shapes=True)
+    problem = make_problem(screening=own)
+    nothing = torch.zeros(len(problem), problem.length, dtype=torch.long)
+    search = ChunkSearch(SMALL["gcg"], problem, BestSoFar(nothing, 0.0, None))
+    search.init(*random_starts(problem), 0.0)
+
+    def cut(*args, **kw):
+        raise Interrupted(2)
+
+    monkeypatch.setattr(problem.readable, "best", cut)
+    with pytest.raises(Interrupted):
+        search.step()
+    assert own.on is None
+
+
+def test_the_copy_goes_when_the_search_does(make_problem):
+    problem = make_problem(screening=Screening("always", fixed_shapes=True))
+    copied = weakref.ref(problem.rough.lm)
+    problem.release()
+    problem.screening.release()
+    gc.collect()
+    assert copied() is None
+
+
+def test_an_lm_without_a_copy_is_not_screened_and_this_is_said(make_problem, monkeypatch, caplog):
+    monkeypatch.setattr(screening, "half_copy", lambda lm, fixed_shapes: None)
+    wanted = Screening("always", fixed_shapes=True)
+    assert make_problem(screening=wanted).rough is None
+    assert wanted.on is False
+    assert "not screened" in caplog.text
 
 
 def test_nothing_is_ranked_in_half_precision_where_the_processor_has_none(make_problem, monkeypatch):
