@@ -217,6 +217,7 @@ def test_every_other_command_is_ended_at_once(interrupted, cli, workdir, tiny_lm
 
 
 def test_floors_that_are_certified_are_kept(interrupted, cli, workdir, tiny_lm, monkeypatch):
+    monkeypatch.setattr(floors, "_TARGETS_TOGETHER", 16)
     monkeypatch.setattr(floors, "_ELEMENTS_TOGETHER", 16 * 320)
     text = FAMILIES.replace("chunk_size: 3", "chunk_size: 64").replace("per_entropy: 2", "per_entropy: 14")
     (workdir / "run.yaml").write_text(text)

@@ -115,9 +115,12 @@ def _adam(z: Tensor, target: Tensor, lr: float) -> Tensor:
 
 
 def newton_to_entropy(
-    z: Float32[Tensor, "item vocab"], target: Float32[Tensor, " item"], tolerance: float
-) -> Float32[Tensor, "item vocab"]:
-    """Gauss-Newton steps on (H - h)^2 until every item is within a tenth of the tolerance, or the steps are used up."""
+    z: Float[Tensor, "item vocab"], target: Float[Tensor, " item"], tolerance: float
+) -> Float[Tensor, "item vocab"]:
+    """Gauss-Newton steps on (H - h)^2 until every item is within a tenth of the tolerance, or the steps are used up.
+
+    Float32 sums over hundreds of thousands of tokens can be wrong by the tolerance; such items take steps in float64.
+    """
 
     def look(row: Tensor, z: Tensor) -> tuple[Tensor, State, State]:
         h, gradient = _entropy_and_gradient(z)
@@ -130,4 +133,8 @@ def newton_to_entropy(
         return (z - change.div_(change.abs().amax(-1, keepdim=True).clamp_min(1.0)),)
 
     (found,), _ = until_done(look, move, (z,), _NEWTON_STEPS)
+    if found.dtype == torch.float64:
+        return found
+    off = (entropy(double(found)) - double(target)).abs() > tolerance
+    found[off] = newton_to_entropy(double(found[off]), double(target[off]), tolerance).to(found)
     return found

@@ -1,7 +1,7 @@
 """The part of an LM that no prompt can change: final norm and output head, and what they let a prompt reach."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +15,8 @@ from lit_prompt.functional.rows import pad_rows
 
 # a block of the head in float64 takes at most this much memory, and as much again for the logits that it gives
 _BLOCK_BYTES = 128 * 2**20
+# a head whose weights take at most this much in float64 is converted once, not at each evaluation
+_KEPT_BYTES = 2 * 2**30
 _MOST_ITEMS = 512
 # top tokens that a target's terms name
 _TOP_TOKENS = 64
@@ -85,21 +87,23 @@ class OutputHead:
 
     def _blocks(self, dtype: torch.dtype = torch.float64) -> Iterable[tuple[slice, Tensor, Tensor]]:
         """The head in blocks of its vocabulary: in float64 on the CPU, in another dtype where its weights are."""
-        vocab, features = self._weight.shape
-        size = max(256, _BLOCK_BYTES // (8 * max(features, _MOST_ITEMS)))
-        if size >= vocab and dtype == torch.float64:
-            return self._whole
-        return (self._block(slice(start, min(start + size, vocab)), dtype) for start in range(0, vocab, size))
+        kept = dtype == torch.float64 and 8 * self._weight.numel() <= _KEPT_BYTES
+        return self._kept if kept else self._converted(dtype)
 
     @cached_property
-    def _whole(self) -> list[tuple[slice, Tensor, Tensor]]:
-        return [self._block(slice(0, len(self._weight)), torch.float64)]
+    def _kept(self) -> list[tuple[slice, Tensor, Tensor]]:
+        return list(self._converted(torch.float64))
 
-    def _block(self, part: slice, dtype: torch.dtype) -> tuple[slice, Tensor, Tensor]:
-        weight, bias = self._weight[part], self._bias[part]
-        if dtype == torch.float64:
-            return part, double(weight), double(bias)
-        return part, weight.to(dtype), bias.to(dtype)
+    def _converted(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        vocab, features = self._weight.shape
+        size = max(256, _BLOCK_BYTES // (8 * max(features, _MOST_ITEMS)))
+        for start in range(0, vocab, size):
+            part = slice(start, min(start + size, vocab))
+            weight, bias = self._weight[part], self._bias[part]
+            if dtype == torch.float64:
+                yield part, double(weight), double(bias)
+            else:
+                yield part, weight.to(dtype), bias.to(dtype)
 
     def features(self, u: Tensor) -> Tensor:
         """Features of normalised states: ``[item, dim]`` to ``[item, feature]``, float64."""
@@ -222,7 +226,7 @@ class OutputHead:
         matrix = self._gain.dim() == 2
         size = self._shift.abs() + (self.radius * self._gain.norm(dim=1) if matrix else 0.0)
         bent, norm, low, high, bias_size = 0.0, 0.0, math.inf, -math.inf, 0.0
-        for _, weight, bias in self._blocks():
+        for _, weight, bias in self._converted(torch.float64):  # for many prompts this is all that is asked
             bent = max(bent, float((weight.abs() @ size).max()))
             along = weight @ mean
             low, high = min(low, float(along.min())), max(high, float(along.max()))

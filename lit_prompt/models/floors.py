@@ -13,7 +13,6 @@ from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
 from lit_prompt.functional import OutputHead, kl_floor, kl_on_sphere
 from lit_prompt.functional.row_loop import go_on_always
-from lit_prompt.functional.rows import MIN_ROWS
 from lit_prompt.functional.sphere import SpherePoint
 from lit_prompt.lm import FrozenLM, output_geometry
 from lit_prompt.models.floor_progress import TimeBudget, shown_progress
@@ -21,7 +20,9 @@ from lit_prompt.records.floors import FloorCache, KnownFloor
 
 _log = logging.getLogger(__name__)
 
-# probabilities of the targets that are solved at a time, which an interruption loses; fewer would take longer
+# targets that are solved at a time, or their probabilities where there may be more; an interruption loses them. Fewer
+# would take longer: an evaluation of few costs as much as one of 16, and some need many
+_TARGETS_TOGETHER = 64
 _ELEMENTS_TOGETHER = 2**20
 #: Name of the folder beside the runs' that holds the floors of all runs, a file for each LM.
 FOLDER = "floors"
@@ -98,7 +99,7 @@ class Floors:
         missing = [i for i, key in enumerate(keys) if not self._is_known(key)]
         if missing:
             with self._budget.spending() as go_on:
-                together = max(MIN_ROWS, _ELEMENTS_TOGETHER // self._lm.vocab_size)
+                together = max(_TARGETS_TOGETHER, _ELEMENTS_TOGETHER // self._lm.vocab_size)
                 for start in range(0, len(missing), together):
                     self._solve(batch, keys, missing[start : start + together], go_on)
             if wide := sum(not self._is_known(keys[i]) for i in missing):

@@ -198,3 +198,9 @@ def test_other_logits_give_other_distributions(match):
     wanted = torch.tensor([2.0])
     p, q = (match(random_logits(1, 50, seed), wanted).double().softmax(-1) for seed in (0, 1))
     assert (p - q).abs().sum() > 0.5
+
+
+def test_float32_sums_over_many_tokens_do_not_miss():
+    logits = torch.randn(1, 2**18, generator=torch.Generator().manual_seed(0))
+    found = match_entropy(logits, torch.tensor([5.97]), tolerance=5e-4)
+    assert abs(scipy_entropy(found[0].double().softmax(0)) - 5.97) <= 5e-4
