@@ -68,7 +68,8 @@ SEARCHES: dict[str, Callable[..., PromptModule]] = {
     **{each.method: _hard(each(**SMALL.get(each, {})), before="The king") for each in SEARCHERS},
     "hard_bfloat16": _hard(CoordinateDescent(), steps=1, start=_TEXT),
     "unshared": _hard(SharedSearch(width=4, top_k=32, share=False)),
-    "screened": _hard(SharedSearch(width=4, top_k=32), screening="always"),
+    # so few candidates that all are scored again: which ones rank best in bfloat16 differs between devices
+    "screened": _hard(RandomSearch(width=3), screening="always", start=_TEXT),
     "fluent": _hard(GCG(width=8, top_k=32), fluency=0.1, readable=False, max_forward_passes=20),
     "from_text": _hard(HotFlip(num_candidates=8), start=_TEXT, after=" said"),
     "from_random": _hard(RandomSearch(width=8, contiguous=False), start=TokenStart(kind="random")),
