@@ -7,32 +7,21 @@ import pytest
 from safetensors.numpy import load_file
 
 from lit_prompt.lm import FrozenLM
+from tests.test_cli import HARD
 
-CONFIG = """
-model:
-  class_path: HardPrompt
-  init_args:
-    length: 4
-    steps: 3
-    before: The king
-    searcher: {class_path: GCG, init_args: {width: 16}}
-    start: {random_sequences: 4, sampled_texts: 4, drawn_sequences: 2}
-    max_forward_passes: 60
-data:
-  chunk_size: 2
-  families:
-    - class_path: EntropyMatched
-      init_args: {entropies: [2.0, 4.0], per_entropy: 2}
-"""
+SMALL = [
+    "--model.steps", "3", "--model.max_forward_passes", "60", "--model.start.random_sequences", "4",
+    "--model.start.sampled_texts", "4", "--model.start.drawn_sequences", "2",
+]  # fmt: skip
 
 
 @pytest.fixture
 def make(cli, workdir, tiny_lm):
     """Fits and tests; returns the run's folder, its prompts and its rows."""
-    (workdir / "small.yaml").write_text(CONFIG)
+    (workdir / "small.yaml").write_text(HARD)
 
     def make(run, *options):
-        cli("fit", "--config", "small.yaml", "--lm", tiny_lm, *options)
+        cli("fit", "--config", "small.yaml", "--lm", tiny_lm, *SMALL, *options)
         cli("test", "--run", run, *options)
         rows = pq.read_table(Path(run) / "results.parquet").to_pylist()
         for row in rows:
@@ -69,7 +58,7 @@ def test_results_do_not_depend_on_the_cache(make, monkeypatch):
 
 
 def test_a_validation_reads_the_cache_and_adds_nothing(make, cli, workdir, tiny_lm, monkeypatch):
-    cli("fit", "--config", "small.yaml", "--lm", tiny_lm, "--cache", "false")
+    cli("fit", "--config", "small.yaml", "--lm", tiny_lm, *SMALL, "--cache", "false")
     cli("validate", "--run", "logs/small/version_0", "--cache", "true")
     assert not Path("logs/cache").exists()
     cli("test", "--run", "logs/small/version_0", "--cache", "true")

@@ -27,8 +27,9 @@ def half_copy(lm: FrozenLM, fixed_shapes: bool) -> FrozenLM | None:
         half = lm.rounded(torch.bfloat16, POSITIONS_AT_ONCE if fixed_shapes else None)
         ids = torch.arange(8).unsqueeze(0) % lm.vocab_size
         with torch.no_grad():
-            for mask in (None, torch.arange(8).unsqueeze(0) >= 3):
-                works = bool(half.logits(half.features(half.embed(ids), mask)).isfinite().all())
+            found = [
+                half.next_token_logits(half.embed(ids), mask) for mask in (None, torch.arange(8).unsqueeze(0) >= 3)
+            ]
         half.caches_prefixes(4)
     except (
         RuntimeError,
@@ -40,7 +41,7 @@ def half_copy(lm: FrozenLM, fixed_shapes: bool) -> FrozenLM | None:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return None
-    return half if works else None
+    return half if bool(torch.cat(found).isfinite().all()) else None
 
 
 def computes_in_half(device: torch.device) -> bool:

@@ -54,11 +54,11 @@ def candidate_scores(
         found[row, place] = some(problem.scorer, bases, row, place)
         return found
 
-    if problem.screening.on:
-        return screened()
-    with problem.uncounted():
-        problem.screening.measure(exact, screened)
-    return exact()
+    def tried() -> None:
+        with problem.uncounted():
+            screened()
+
+    return screened() if problem.screening.on else problem.screening.measure(exact, tried)
 
 
 def variation_scores(problem: TokenProblem, running: Tensor, candidates: Tensor, prompts: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Literal
 
+from torch import Tensor
+
 from lit_prompt.errors import InputError
 from lit_prompt.lm import FrozenLM, computes_in_half, half_copy
 
@@ -46,19 +48,20 @@ class Screening:
                 self.on = False
         return self._half
 
-    def measure(self, exact: Callable[[], object], screened: Callable[[], object]) -> None:
-        """Scores candidates both ways, once a step; what is faster counts from :meth:`settle` on."""
+    def measure(self, exact: Callable[[], Tensor], screened: Callable[[], object]) -> Tensor:
+        """Exact scores of candidates; those of a first call are made both ways, so that :meth:`settle` can choose."""
         if self._measured is not None:
-            return
+            return exact()
         screened()  # kernels are prepared in a first pass
         started = perf_counter()
         screened()
         middle = perf_counter()
-        exact()
+        found = exact()
         half, full = middle - started, perf_counter() - middle
         self._measured = half <= _WORTH * full
         if self._measured:
             _log.warning("candidates are ranked in bfloat16, %.1f times as fast here (model.screening)", full / half)
+        return found
 
     def settle(self) -> None:
         """Ends a step: what was measured in it holds from now on."""

@@ -84,8 +84,8 @@ class TokenProblem:
 
     def release(self) -> None:
         """Drops the scorer in half precision, and its copy of the LM."""
-        self._passes = self.take_passes()
-        self._rough = None
+        if self._rough is not None:
+            self._passes, self._rough = self.take_passes(), None
 
     def group_seed(self, slot: int) -> int:
         """A seed that all slots of one restart share."""
