@@ -34,6 +34,7 @@ commands:
 most used:
   --config FILE            settings in YAML; several may follow one another, later ones win
   --run FOLDER             a run's folder (logs/CONFIG/version_K): its settings, targets and checkpoint
+  --trust MODULE           lets that config name classes of MODULE; else of lit_prompt, torch.optim and lightning alone
   --floors false           solve no floors that are not known;  --floor_seconds S  for how long to solve them
   --cache false            take no texts and states of the LM from earlier runs (logs/cache), and leave none
   --lm NAME_OR_PATH        hub id, local folder or GGUF file of the language model

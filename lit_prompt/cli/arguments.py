@@ -22,17 +22,24 @@ class RunArguments:
     Attributes:
         options: for the parser of settings: config files come first, so that what the command line says wins, and
             ``--run FOLDER`` is replaced by the run's own config and checkpoint.
-        configs: the config files.
+        configs: the settings of each config file; those of the run come first.
         name: of a new run's folder in ``logs``: that of the last config file.
         run_folder: folder of the run that is resumed or evaluated; None for a new run.
-        run_settings: that run's own settings.
+        typed: the options that are no files.
+        trusted: modules whose classes the run's config may name.
     """
 
     options: list[str]
-    configs: list[Path]
+    configs: dict[Path, dict[str, Any]]
     name: str
     run_folder: Path | None = None
-    run_settings: dict[str, Any] = field(default_factory=dict)
+    typed: list[str] = field(default_factory=list)
+    trusted: list[str] = field(default_factory=list)
+
+    @property
+    def run_settings(self) -> dict[str, Any]:
+        """The run's own settings, as far as this command takes them."""
+        return {} if self.run_folder is None else self.configs[self.run_folder / CONFIG_FILE]
 
 
 def read_arguments(command: str, options: Sequence[str], takes_run: bool = False) -> RunArguments:
@@ -50,21 +57,40 @@ def read_arguments(command: str, options: Sequence[str], takes_run: bool = False
     parser.add_argument("-c", "--config", dest="configs", type=user_path, action="append", default=[])
     for option in ("--run", "--ckpt_path") if takes_run else ():
         parser.add_argument(option, type=user_path)
+    parser.add_argument("--trust", metavar="MODULE", action="append", default=[])
     parser.set_defaults(run=None, ckpt_path=None)
-    known, rest = parser.parse_known_args(options)
-    folder, checkpoint, configs = known.run, known.ckpt_path, known.configs
+    known, typed = parser.parse_known_args(options)
+    folder, checkpoint = known.run, known.ckpt_path
     if folder is not None:
         checkpoint = checkpoint or _last_checkpoint(folder)
-    elif checkpoint is not None and not configs and (checkpoint.parent.parent / CONFIG_FILE).is_file():
+    elif checkpoint is not None and not known.configs and (checkpoint.parent.parent / CONFIG_FILE).is_file():
         folder = checkpoint.parent.parent
-    every = [_settings(path) for path in configs]
-    of_run: dict[str, Any] = {}
+    configs = {path: _settings(path) for path in known.configs}
+    for settings in () if takes_run else configs.values():
+        settings.pop("ckpt_path", None)  # a run's config has one
     if folder is not None:
         of_run = _settings(folder / CONFIG_FILE, of_run=True)
-        configs, every = [folder / CONFIG_FILE, *configs], [of_run, *every]
-    rest += [f"--ckpt_path={checkpoint}"] if checkpoint else []
-    name = configs[-1].stem if configs else "default"
-    return RunArguments([*map(_option, every), *rest], configs, name, folder, of_run)
+        configs = {folder / CONFIG_FILE: _taken_of_run(of_run, folder, command), **configs}
+    name = list(configs)[-1].stem if configs else "default"
+    given = [f"--ckpt_path={checkpoint}"] if checkpoint else []
+    every = [*map(_option, configs.values()), *typed, *given]
+    return RunArguments(every, configs, name, folder, typed, known.trust)
+
+
+def _taken_of_run(settings: dict[str, Any], folder: Path, command: str) -> dict[str, Any]:
+    """What a command takes of a run's settings.
+
+    The targets are in the run's folder, so that no family is made. An evaluation takes plain values alone for its
+    trainer: a folder that somebody else made is data, and its callbacks, loggers, plugins and profilers are not built.
+    """
+    if (folder / "targets").is_dir() and isinstance(data := settings.get("data"), dict):
+        settings["data"] = {**data, "families": None}
+    if command != "fit" and "trainer" in settings:
+        trainer = settings["trainer"] if isinstance(settings["trainer"], dict) else {}
+        plain = {key: value for key, value in trainer.items() if not isinstance(value, (dict, list))}
+        built = ("callbacks", "plugins", "profiler", *(["logger"] if isinstance(plain.get("logger"), str) else []))
+        settings["trainer"] = {key: value for key, value in plain.items() if key not in built}
+    return settings
 
 
 def _last_checkpoint(run: Path) -> Path:

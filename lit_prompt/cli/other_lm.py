@@ -46,5 +46,6 @@ def pasted_texts(
             f"--lm: {run} has found soft prompts, embeddings of {own} that mean nothing to another LM such as "
             f"{data.lm}; only hard prompts, which are texts, can be tested on one"
         )
-    data.made_for = own, LMOptions(**options)
+    trusted = {"trust_remote_code": data.lm_options.trust_remote_code}  # a run's folder is not asked
+    data.made_for = own, LMOptions(**options | trusted)
     return PastedTexts(read_texts(texts), lm)

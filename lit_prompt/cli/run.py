@@ -18,13 +18,18 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_prompt.callbacks.checkpoint import CHECKPOINT, SearchCheckpoint, how_to_go_on
 from lit_prompt.cli.arguments import CONFIG_FILE, RunArguments
-from lit_prompt.cli.mistakes import explain
+from lit_prompt.cli.classes import admit_modules, modules_named
+from lit_prompt.cli.mistakes import explain, file_of
 from lit_prompt.cli.settings_parser import SettingsParser
 from lit_prompt.cli.yaml_text import read_yaml, write_yaml
 from lit_prompt.data.run_folder import RunFolder, claim_run_folder, run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.files import replaced_whole
 from lit_prompt.interruption import Interrupted
+
+_TRUST = "lm_options.trust_remote_code"
+#: Environment variable with which files may have an LM's own program code run.
+_TRUSTING = "LIT_PROMPT_TRUST_REMOTE_CODE"
 
 
 class SaveConfig(SaveConfigCallback):
@@ -80,6 +85,8 @@ class RunCLI(LightningCLI):
         quiet()
         self._run_folder, self._name = arguments.run_folder, arguments.name
         self._run_settings = arguments.run_settings
+        self._typed = arguments.typed
+        admit_modules(_modules_of(arguments))
         self._made: list[Path] = []  # a new run's folder, and those around it
         try:
             super().__init__(
@@ -97,9 +104,11 @@ class RunCLI(LightningCLI):
                 run=command is not None,
                 **kwargs,
             )
-        except InputError:
+        except InputError as error:
             self._give_back()
-            raise
+            if (path := file_of(str(error), arguments.configs, arguments.typed)) is None:
+                raise
+            raise InputError(f"{path}: {error}") from error
 
     @classmethod
     def subcommands(cls) -> dict[str, set[str]]:
@@ -113,7 +122,7 @@ class RunCLI(LightningCLI):
         parser.epilog = (
             f"{self.epilog} --trainer.KEY takes every argument of lightning.Trainer, such as --trainer.accelerator "
             "cpu; they are listed at https://lightning.ai/docs/pytorch/stable/common/trainer.html. --run FOLDER takes "
-            "settings and checkpoint from a run's folder."
+            "settings and checkpoint from a run's folder; --trust MODULE lets its config name classes of MODULE."
         )
         parser.add_lightning_class_args(self._model_class, "model", subclass_mode=self.subclass_mode_model)
         parser.add_lightning_class_args(self._datamodule_class, "data")
@@ -154,6 +163,17 @@ class RunCLI(LightningCLI):
             raise InputError(explain(str(error), self._parser(command))) from error
         if command is not None:
             _check_checkpoint(command, self.config[command].get("ckpt_path"))
+        self._refuse_untrusted_code(self.config if command is None else self.config[command])
+
+    def _refuse_untrusted_code(self, settings: Namespace) -> None:
+        typed = any(option.removeprefix("--").partition("=")[0] == _TRUST for option in self._typed)
+        if (typed and settings.lm_options.trust_remote_code) or os.environ.get(_TRUSTING):
+            return
+        if _asks_for_trust(settings.as_dict()):
+            raise InputError(
+                "lm_options.trust_remote_code is on in a file, which is not trusted to have the program code run that "
+                f"comes with an LM; read that code, then add --{_TRUST} true, or set {_TRUSTING}=1"
+            )
 
     def instantiate_classes(self) -> None:
         """Makes data module, module and trainer; without a command the data module alone."""
@@ -218,6 +238,20 @@ class RunCLI(LightningCLI):
         for folder in self._made[1:]:
             with contextlib.suppress(OSError):  # another run may be in it by now
                 folder.rmdir()
+
+
+def _asks_for_trust(settings: Any) -> bool:
+    """Whether some settings would have an LM's own program code run."""
+    if isinstance(settings, dict):
+        return bool(settings.get("trust_remote_code")) or any(map(_asks_for_trust, settings.values()))
+    return isinstance(settings, list) and any(map(_asks_for_trust, settings))
+
+
+def _modules_of(arguments: RunArguments) -> set[str]:
+    """Those that the user names: on the command line, or in a config that is no run's."""
+    values = [option.rpartition("=")[2] for option in arguments.typed]
+    configs = [settings for settings in arguments.configs.values() if settings is not arguments.run_settings]
+    return modules_named([values, configs]) | set(arguments.trusted)
 
 
 def _logger_in(folder: Path) -> TensorBoardLogger:

@@ -1,4 +1,4 @@
-"""Text options: their text is what they are given, on the command line and in configs."""
+"""Types of options: a text is what it is given as, and a class one of the kind that is wanted."""
 
 import contextlib
 import types
@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from jsonargparse._typehints import ActionTypeHint
 
+from lit_prompt.cli.classes import refuse_others
 from lit_prompt.cli.yaml_text import read_yaml
 
 #: What an error says is expected of an item of a list of texts and ids.
@@ -20,7 +21,7 @@ class _Given(str):
 
 
 class TextHint(ActionTypeHint):
-    """A type of the settings' parser that never reads a text as anything else.
+    """A type of the settings' parser that never reads a text as anything else, and takes no class of another kind.
 
     Where a text is wanted, it is taken as it is; ``null`` on the command line is none where there may be none. In a
     list of texts and ids (of tokens, say) a text is no id, and what YAML makes of ``yes`` is refused.
@@ -40,7 +41,12 @@ class TextHint(ActionTypeHint):
                 value = read_yaml(value)
         if self._is_exact(value) and not kwargs.get("append"):
             return value
-        return super()._check_type_(value, **kwargs)
+        found = super()._check_type_(value, **kwargs)
+        try:
+            refuse_others(found, value, self._typehint)
+        except TypeError as error:
+            raise TypeError(f'Parser key "{self.dest}":\n{error}') from None
+        return found
 
     def serialize(self, value: Any, dump_kwargs: Any = None) -> Any:
         """What is saved of a value."""

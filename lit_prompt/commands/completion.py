@@ -11,7 +11,7 @@ from typing import Any
 import shtab
 
 from lit_prompt.cli.arguments import RunArguments
-from lit_prompt.cli.mistakes import concrete
+from lit_prompt.cli.classes import concrete
 from lit_prompt.cli.prompt import PromptCLI
 from lit_prompt.cli.run import RunCLI
 from lit_prompt.commands.options import TAKING_SETTINGS, parsers
@@ -36,11 +36,11 @@ def _parser() -> argparse.ArgumentParser:
     """Every command with its options, the keys of settings among them."""
     parser = argparse.ArgumentParser("lit_prompt")
     commands = parser.add_subparsers()
-    of_searches = _settings(PromptCLI, "fit", RunArguments([], [], ""))
+    of_searches = _settings(PromptCLI, "fit", RunArguments([], {}, ""))
     for name, about in PromptCLI.commands.items():
         _add_settings(commands.add_parser(name, help=_first(about)), of_searches[name], "run")
     pretrain = commands.add_parser("pretrain", help=_first(PretrainCLI.commands["fit"]))
-    _add_settings(pretrain, _settings(PretrainCLI, RunArguments([], [], ""))["fit"], "run")
+    _add_settings(pretrain, _settings(PretrainCLI, RunArguments([], {}, ""))["fit"], "run")
     of_targets = commands.add_parser("targets", help="Builds, shows or validates targets").add_subparsers()
     for name, known in parsers().items():
         group, _, command = name.rpartition(" ")
