@@ -10,7 +10,8 @@ from lit_prompt.interruption import Interrupted, ignore_signals
 from lit_prompt.results.text import visible
 
 _EXIT_USER = 2
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+# a full disk, a forbidden place, a folder or a file where the other is to be written
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
 
 
 class InputError(Exception):
