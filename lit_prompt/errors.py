@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from lit_prompt.interruption import Interrupted, ignore_signals
+from lit_prompt.results.text import visible
 
 _EXIT_USER = 2
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+# a full disk, a forbidden place, a folder or a file where the other is to be written
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
 
 
 class InputError(Exception):
@@ -42,7 +44,8 @@ def shown_errors(command: str) -> Iterator[None]:
         _exit(f"lit_prompt: error: {cause}", _EXIT_USER)
     except Interrupted as stop:
         ignore_signals()
-        _exit(f"\n{stop.last_line(command)}", stop.code)
+        print(file=sys.stderr)  # a bar may stand in the line
+        _exit(stop.last_line(command), stop.code)
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise
@@ -50,6 +53,6 @@ def shown_errors(command: str) -> Iterator[None]:
         _exit(f"lit_prompt: error: {where}: {error.strerror}; what was saved before is whole", _EXIT_USER)
 
 
-def _exit(message: str, code: int) -> NoReturn:
-    print(message, file=sys.stderr)
+def _exit(line: str, code: int) -> NoReturn:
+    print(visible(line), file=sys.stderr)
     raise SystemExit(code)

@@ -12,6 +12,8 @@ from lit_prompt.cli.parser import as_utf8, check_command
 from lit_prompt.commands.options import run_command
 from lit_prompt.errors import InputError, shown_errors
 from lit_prompt.interruption import SIGNALS, end_at_once, signals_taken
+from lit_prompt.results.text import visible
+from lit_prompt.warnings_shown import show_warnings
 
 USAGE = """\
 usage: lit_prompt COMMAND [--config FILE] [--lm NAME_OR_PATH] [--KEY VALUE ...]
@@ -77,6 +79,7 @@ def main(args: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a table must not fail for a character of some token
+    show_warnings()
     words = list(sys.argv[1:] if args is None else args) or ["help"]
     command = shlex.join(["lit_prompt", *words])
     try:
@@ -108,7 +111,7 @@ def _run(command: str, *options: str) -> None:
         arguments = read_arguments(command, options, takes_run=True)
         if not _asks(options):
             about = arguments.run_folder or ", ".join(map(str, arguments.configs))
-            print(f"lit_prompt {command} {about}: PyTorch is being loaded", file=sys.stderr, flush=True)
+            print(visible(f"lit_prompt {command} {about}: PyTorch is being loaded"), file=sys.stderr, flush=True)
         from lit_prompt.cli.prompt import PromptCLI
 
         PromptCLI(command, arguments)

@@ -7,6 +7,8 @@ from threading import Event, Thread
 
 from tqdm import tqdm
 
+from lit_prompt.results.text import visible
+
 #: Seconds between two looks at a bar: a terminal gets a moving one, a log file a line now and then.
 REFRESH_SECONDS = 0.1 if sys.stderr.isatty() else 10.0
 #: Seconds between two beats of a bar that nothing else moves.
@@ -46,7 +48,7 @@ def phase(name: str, unit: str = "", total: int | None = None) -> Iterator[Calla
     counted = f": {{n_fmt}} {unit}s" if unit else ""
     form = "{desc}" + counted + " [{elapsed}]" if total is None else None
     bar = tqdm(
-        total=total, desc=name, unit=unit, bar_format=form, leave=False, file=sys.stderr, delay=BEAT_SECONDS,
+        total=total, desc=visible(name), unit=unit, bar_format=form, leave=False, file=sys.stderr, delay=BEAT_SECONDS,
         mininterval=REFRESH_SECONDS,
     )  # fmt: skip
     with bar, beating(bar.refresh):

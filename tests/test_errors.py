@@ -1,6 +1,7 @@
 """Every mistake that a user can make ends in one clear line and exit code 2, and loses nothing."""
 
 import errno
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -343,6 +344,42 @@ def test_checkpoint_of_other_targets(fails, workdir, run):
 
 def test_resume_with_other_settings(fails, run):
     assert "made with length = 3, this run has 4" in fails("fit", "--run", run, "--model.length", "4")
+
+
+class Code:
+    """Pickled, it would make a folder when it is read."""
+
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
+@pytest.mark.parametrize("command", ["fit", "test", "validate", "predict"])
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"lit_prompt": Code()}, "holds more than tensors and plain values, or is damaged; it could run code and was"),
+        ([1], "is no checkpoint of lit_prompt"),
+        ({}, "is no checkpoint of lit_prompt"),
+    ],
+)
+def test_a_checkpoint_that_is_none_of_ours(fails, run, workdir, command, content, expected):
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    torch.save(content, checkpoint)
+    assert f"{checkpoint} {expected}" in fails(command, "--run", run)
+    assert not (workdir / "ran").exists()
+
+
+def test_a_chunk_that_is_none_of_ours(fails, run, workdir):
+    (chunk,) = run.glob("checkpoints/ended/*/chunk_0.pt")
+    torch.save(Code(), chunk)
+    assert f"{chunk} holds more than tensors and plain values" in fails("fit", "--run", run, "--model.steps", 8)
+    assert not (workdir / "ran").exists()
+
+
+def test_a_folder_where_a_file_is_to_be_written(fails, run):
+    (run / "hparams.yaml").unlink(missing_ok=True)
+    (run / "hparams.yaml").mkdir()
+    assert "hparams.yaml: Is a directory" in fails("fit", "--run", run, "--model.steps", 8)
 
 
 def test_truncated_checkpoint(fails, run):

@@ -10,6 +10,7 @@ from lit_prompt.cli.former_keys import add_former_defaults, update_former_settin
 from lit_prompt.cli.parser import CommandParser, user_path
 from lit_prompt.errors import InputError
 from lit_prompt.files import refuse_utf16
+from lit_prompt.results.text import visible
 
 #: A run's saved settings, in its folder.
 CONFIG_FILE = "config.yaml"
@@ -128,7 +129,7 @@ def _settings(path: Path, of_run: bool = False) -> dict[str, Any]:
         if not isinstance(settings, dict):
             raise InputError(f"--config: {path} holds no settings; see configs/demo.yaml")
         if notes := update_former_settings(settings):
-            print(f"lit_prompt: {path}: {'; '.join(notes)}", file=sys.stderr)
+            print(visible(f"lit_prompt: {path}: {'; '.join(notes)}"), file=sys.stderr)
         if of_run:
             add_former_defaults(settings)
         return settings

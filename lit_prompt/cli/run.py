@@ -26,6 +26,7 @@ from lit_prompt.data.run_folder import RunFolder, claim_run_folder, run_folder
 from lit_prompt.errors import InputError
 from lit_prompt.files import replaced_whole
 from lit_prompt.interruption import Interrupted
+from lit_prompt.records.tensors import load_tensors
 
 _TRUST = "lm_options.trust_remote_code"
 #: Environment variable with which files may have an LM's own program code run.
@@ -270,6 +271,8 @@ def _check_checkpoint(command: str, path: Any) -> None:
         raise InputError(f"--ckpt_path: no checkpoint {path}")
     elif not zipfile.is_zipfile(path):
         raise InputError(f"--ckpt_path: {path} is truncated or no checkpoint; take another one or search again")
+    elif "pytorch-lightning_version" not in load_tensors(Path(path), mmap=True):
+        raise InputError(f"--ckpt_path: {path} is no checkpoint of lit_prompt; take another one or search again")
 
 
 def quiet() -> None:

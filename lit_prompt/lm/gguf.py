@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_prompt.errors import InputError
-from lit_prompt.lm.lacking import refuse_lacking
+from lit_prompt.lm.weights import refuse_mismatch, silence_report
 
 _log = logging.getLogger(__name__)
 
@@ -61,14 +61,15 @@ def _unpack(path: Path, folder: Path) -> None:
     """Writes the folder, whole or not at all."""
     import transformers
 
+    silence_report()
     options: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     tokenizer = transformers.AutoTokenizer.from_pretrained(**options)
     if hasattr(transformers, "GgufConfig"):  # transformers before 5.2x dequantises in any case
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
     model, report = transformers.AutoModelForCausalLM.from_pretrained(
-        **options, dtype="float32", output_loading_info=True
+        **options, dtype="float32", output_loading_info=True, ignore_mismatched_sizes=True
     )
-    refuse_lacking(str(path), report)
+    refuse_mismatch(str(path), report)
     model.hf_quantizer, model.is_quantized = None, False
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as staging:

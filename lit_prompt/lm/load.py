@@ -13,8 +13,8 @@ from lit_prompt.errors import InputError
 from lit_prompt.lm.adapter import refuse_adapter
 from lit_prompt.lm.gguf import gguf_parts, unpacked
 from lit_prompt.lm.hub import explained, first_line, only_what_is_at_hand
-from lit_prompt.lm.lacking import refuse_lacking
 from lit_prompt.lm.options import LMOptions
+from lit_prompt.lm.weights import refuse_mismatch, refuse_other_files, silence_report
 from lit_prompt.progress import phase
 
 
@@ -128,19 +128,22 @@ def load_causal_lm(lm: str, options: LMOptions, device: torch.device | None = No
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
+    silence_report()
     # a service would be asked to convert pickled weights, and its unreviewed copy be taken
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     _check_folder(lm, options)
     with readable_errors(lm, options, "the model"), phase(f"loading {Path(lm).name}"):
+        refuse_other_files(lm, where := source(lm, options))
         model, report = AutoModelForCausalLM.from_pretrained(
             dtype=options.dtype,
             device_map=options.device_map,
             attn_implementation=options.attention,
             use_safetensors=True,
             output_loading_info=True,
-            **source(lm, options),
+            ignore_mismatched_sizes=True,  # they are told by us
+            **where,
         )
         if device is not None and options.device_map is None:
             model = model.to(device)
-    refuse_lacking(lm, report)
+    refuse_mismatch(lm, report)
     return model.eval().requires_grad_(False)

@@ -8,6 +8,7 @@ import torch
 
 from lit_prompt.errors import InputError
 from lit_prompt.files import replaced_whole
+from lit_prompt.records.tensors import load_tensors
 
 
 class EndedChunks:
@@ -41,9 +42,7 @@ class EndedChunks:
     def read(self, steps: int, chunk: int) -> dict[str, Any]:
         """The state of a chunk's search, on the CPU."""
         assert self._folder is not None
-        path = self._path(self._folder, steps, chunk)
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return state
+        return load_tensors(self._path(self._folder, steps, chunk))
 
     def forget(self, steps: int) -> None:
         """Removes the states after so many steps: the searches have gone further."""

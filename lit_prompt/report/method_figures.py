@@ -11,6 +11,7 @@ from lit_prompt.report.study import Series, Study, on_common_targets, plain_targ
 from lit_prompt.results import style
 from lit_prompt.results.figures import bands_by_entropy
 from lit_prompt.results.rows import Row, column, entropy_groups, entropy_share, grouped
+from lit_prompt.results.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -125,7 +126,7 @@ def parts_by_entropy(study: Study) -> "Figure | None":
                 handles[text] = panel.bar(x, part, width, bottom=below, color=color)
                 below += part
     for panel, label in zip(axes[:, 0], labels, strict=True):
-        panel.set_ylabel(f"{label}: mean KL (nats)")
+        panel.set_ylabel(visible(f"{label}: mean KL (nats)"))
     for panel in axes[-1]:
         panel.set_xlabel(style.ENTROPY_LABEL)
     style.drop_empty(axes)
@@ -155,13 +156,14 @@ def method_against_method(study: Study) -> "Figure | None":
             x, y = (np.maximum(column(rows, "kl"), _LEAST) for rows in (x_rows, y_rows))
             style.points(panel, x, y, colors[lm], alpha=0.5, marker=markers[lm])
             (handles[lm],) = panel.plot([], [], markers[lm], color=colors[lm])
-        panel.set(xscale="log", yscale="log", xlabel=f"{a}: KL (nats)", ylabel=f"{b}: KL (nats)")
+        x_label, y_label, closer = map(visible, (f"{a}: KL (nats)", f"{b}: KL (nats)", f"{b} closer"))
+        panel.set(xscale="log", yscale="log", xlabel=x_label, ylabel=y_label)
         low, high = min(panel.get_xlim()[0], panel.get_ylim()[0]), max(panel.get_xlim()[1], panel.get_ylim()[1])
         panel.plot([low, high], [low, high], color=style.FAINT, linewidth=1)
         panel.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         style.log_axis(panel.xaxis)
         style.log_axis(panel.yaxis)
-        panel.text(0.97, 0.04, f"{b} closer", transform=panel.transAxes, ha="right", fontsize=8, color=style.INK)
+        panel.text(0.97, 0.04, closer, transform=panel.transAxes, ha="right", fontsize=8, color=style.INK)
     style.legend_below(figure, handles)
     return figure
 

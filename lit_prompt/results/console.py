@@ -40,7 +40,7 @@ def silence() -> Iterator[None]:
 def print_table(table: Table, most: int | None = None) -> None:
     """Prints a table, words folded and numbers whole; rows beyond the most are said to be in the file."""
     view = View(
-        title=escape(visible(table.title)) or None, title_justify="left", caption=table.caption or None,
+        title=_shown(table.title) or None, title_justify="left", caption=_shown(table.caption) or None,
         caption_justify="left", box=box.SIMPLE_HEAD, padding=0 if len(table.head) > _MANY else (0, 1, 0, 0),
     )  # fmt: skip
     last = max((i for i, name in enumerate(table.head) if name in table.words), default=0)
@@ -48,14 +48,18 @@ def print_table(table: Table, most: int | None = None) -> None:
         if name in table.words:
             widest = max((cell_len(visible(row[i])) for row in table.rows), default=0)
             limit = None if i == last and i else WIDEST
-            view.add_column(name, overflow="fold", min_width=min(widest, _LEAST), max_width=limit)
+            view.add_column(_shown(name), overflow="fold", min_width=min(widest, _LEAST), max_width=limit)
         else:
-            view.add_column(name, justify="right", no_wrap=True)
+            view.add_column(_shown(name), justify="right", no_wrap=True)
     for row in table.rows[:most]:
-        view.add_row(*(escape(visible(cell)) for cell in row))
+        view.add_row(*map(_shown, row))
     if table.total is not None:
         view.add_section()
-        view.add_row(*table.total)
+        view.add_row(*map(_shown, table.total))
     console.print(view)
     if most is not None and len(table.rows) > most:
         say(f"... and {len(table.rows) - most} more in the file.")
+
+
+def _shown(text: str) -> str:
+    return escape(visible(text))

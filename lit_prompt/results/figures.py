@@ -152,7 +152,7 @@ def sorted_probabilities(
                 ranks, line, "-", marker=mark, markevery=[end], color=shade, alpha=0.6, linewidth=0.8, markersize=3
             )
         axes.axhline(1 / ranks[-1], linestyle="--", color=style.FAINT, linewidth=1)
-        axes.set_title(name, fontsize=9)
+        axes.set_title(visible(name), fontsize=9)
     lowest = min(1 / ranks[-1], *(float(p[p > 0].min()) for p in curves.values()))
     grid[0].set(xscale="log", yscale="log", xlim=(0.8, 1.25 * ranks[-1]), ylim=(max(lowest, _LEAST_DRAWN) / 2, 2))
     style.log_axis(grid[0].xaxis)
@@ -162,7 +162,7 @@ def sorted_probabilities(
     for axes in grid[max(len(curves) - columns, 0) : len(curves)]:
         axes.tick_params(labelbottom=True)
     figure.colorbar(color, ax=grid[: len(curves)].tolist(), label="entropy (nats)")
-    figure.suptitle(title)
+    figure.suptitle(visible(title))
     figure.supxlabel("rank of the token (dashed: probability of the uniform distribution)", fontsize=9)
     figure.supylabel("probability", fontsize=9)
     return figure

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from lit_prompt.results.text import as_json, number
+from lit_prompt.results.text import as_json, number, visible
 
 
 def prompt_table(rows: Iterable[tuple[str, float, str]], score: str = "KL") -> str:
@@ -29,7 +29,7 @@ def means_table(means: Mapping[str, float]) -> str:
 
 
 def code_span(text: str) -> str:
-    """A text as it is, but in one line, between backquotes. A pipe in it divides no cell."""
-    shown = " ".join(text.splitlines())
+    """A text between backquotes, as it is but for what cannot be seen. A pipe in it divides no cell."""
+    shown = visible(text)
     fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
     return f"{fence} {shown} {fence}" if len(fence) > 1 else f"`{shown}`"

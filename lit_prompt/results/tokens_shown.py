@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 
 from lit_prompt.results.console import print_table, say
+from lit_prompt.results.markdown import code_span
 from lit_prompt.results.rows import Row, grouped
 from lit_prompt.results.table import Table
 from lit_prompt.results.text import as_json, nats
@@ -39,7 +40,7 @@ def error_lines(records: Sequence[Row]) -> list[str]:
 
 def error_markdown(records: Sequence[Row], title: str) -> str:
     """The same as Markdown for TensorBoard, a line a token."""
-    lines = [f"**{title}**", ""]
+    lines = [f"**{code_span(title)}**", ""]
     for side, tokens in _sides(records):
         # indented: a token may hold what Markdown would take for its own
         lines += [f"    {side}", *(f"        {token}" for token in tokens)]

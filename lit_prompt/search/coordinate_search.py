@@ -99,8 +99,8 @@ class CoordinateSearch(Searcher):
         """Slots and places, ``[new]``, of a pool's prompts ``[slot, prompt, length]`` that are not kept or repeated."""
         slots, size, length = pool.shape
         row = torch.arange(slots).repeat_interleave(size)
-        nothing = torch.zeros(0, dtype=torch.long)
-        first = Visited(length + 1, nothing).new(torch.cat([row.unsqueeze(1), pool.flatten(0, 1)], 1))
+        nothing, none = row[:0], torch.zeros(slots, dtype=torch.long)
+        first = Visited(length, nothing, none, none + size).new(pool.flatten(0, 1), row)
         first = first[first % size >= self.beam_size]
         return row[first], first % size
 

@@ -15,6 +15,8 @@ from lit_prompt.search.visited import Visited
 
 # a target that has not improved for this many steps gets half the candidates of one that just has
 _PATIENCE = 20
+# prompts that are remembered for each slot, in half a megabyte: more than a search of a thousand steps tries
+_REMEMBERED = 2**16
 # a stuck search goes on from its best prompt with one token in this many replaced by a random one
 _KICKED_SHARE = 5
 
@@ -30,8 +32,9 @@ class SharedSearch(Searcher):
       each takes the best prompt that was tried for any of them.
     - The tokens before a changed position are computed once, so that a swap of the last token costs one position and a
       swap of the first one all of them. A position is drawn as often as it is cheap.
-    - No prompt is scored twice, and targets that do not improve any more leave their candidates to the others. Where
-      all of a prompt's swaps were tried, the search goes on from the best prompt with some random tokens in it.
+    - No prompt is scored twice, as far as the last 65,536 of each target tell, and targets that do not improve any more
+      leave their candidates to the others. Where all of a prompt's swaps were tried, the search goes on from the best
+      prompt with some random tokens in it.
 
     Args:
         width: candidates of a step for each target, counted in whole prompts; swaps of late tokens cost less, so that
@@ -63,7 +66,7 @@ class SharedSearch(Searcher):
             "best_scores": scores.clone(),
             "stale": torch.zeros_like(scores, dtype=torch.long),  # steps without a better prompt
             "visited": torch.zeros(0, dtype=torch.long),
-            "tried": torch.zeros(len(problem), dtype=torch.long),  # prompts of each owner
+            "tried": torch.zeros(len(problem), dtype=torch.long),  # visited prompts of each owner
         }
 
     def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
@@ -73,11 +76,13 @@ class SharedSearch(Searcher):
         candidates, base = self._candidates(problem, current, choices, number, running, state["stale"])
         owners = self._owners(problem)
         owner = owners[running]
-        visited = Visited(problem.length + 1, state["visited"])
-        new = visited.new(torch.cat([candidates, owner[base].unsqueeze(1)], 1))
-        state["visited"] = visited.hashes
+        # a slot is stuck once all swaps of its prompt are known: those are never more than what is remembered
+        each = max(_REMEMBERED, choices.shape[1] * choices.shape[2])
+        most = (torch.bincount(owners, minlength=len(problem)) * each).clamp_min(1)
+        visited = Visited(problem.length, state["visited"], state["tried"], most)
+        new = visited.new(candidates, owner[base])
+        state["visited"], state["tried"] = visited.hashes, visited.counts
         candidates, base = candidates[new], base[new]
-        state["tried"] += torch.bincount(owner[base], minlength=len(problem))
         stuck = self._stuck(visited, current, choices, owner, torch.bincount(base, minlength=len(running)))
         pool = candidates.expand(len(running), -1, -1)
         scores = self._scores(problem, running, pool, current, base)
@@ -153,7 +158,7 @@ class SharedSearch(Searcher):
         for row in stuck.nonzero().flatten().tolist():
             swaps = current[row].repeat(length * k, 1)
             swaps[torch.arange(length * k), places] = choices[row].flatten()
-            stuck[row] = visited.known(torch.cat([swaps, owner[row].expand(len(swaps), 1)], 1)).all()
+            stuck[row] = visited.known(swaps, owner[row].expand(len(swaps))).all()
         return stuck
 
     def _kick(self, problem: TokenProblem, state: SearchState, slots: Tensor, number: int) -> None:

@@ -216,6 +216,17 @@ def test_weights_in_pickles_alone(hub, folders, load):
     assert said == f"--lm: {hub.name} has no safetensors weights on the hub; choose a revision that has"
 
 
+def test_an_index_of_pickles(hub, folders, load, tmp_path):
+    mixed = shutil.copytree(folders["pickled"], tmp_path / "mixed")
+    index = {"metadata": {}, "weight_map": {"lm_head.weight": "pytorch_model.bin"}}
+    (mixed / "model.safetensors.index.json").write_text(json.dumps(index))
+    hub.branches["main"] = mixed
+    expected = f"--lm: model.safetensors.index.json of {hub.name} names pytorch_model.bin, which is no safetensors file"
+    for environment in ({}, {"HF_HUB_OFFLINE": "1"}):
+        assert load(hub.name, code=2, **environment).startswith(expected)
+    assert "pytorch_model.bin" not in hub.downloads
+
+
 def test_a_config_that_is_damaged_on_the_hub(hub, folders, load, tmp_path):
     damaged = shutil.copytree(folders["one"], tmp_path / "damaged")
     (damaged / "config.json").write_text("{ not json")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from lit_prompt.errors import InputError
 from lit_prompt.lm import FrozenLM, LMOptions, load_causal_lm, load_tokenizer
@@ -180,9 +181,83 @@ def test_weights_that_the_files_lack_are_not_made_up(folder: Path) -> None:
     assert "model.layers.2." in message
 
 
-def test_weights_of_another_shape(folder: Path) -> None:
+def test_weights_that_nothing_calls_for(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    edit_config(folder, num_hidden_layers=1)
+    message = refusal(load_causal_lm, folder)
+    assert "hold 9 weights that its configuration has no place for, such as model.layers.1." in message
+    assert capfd.readouterr().err == ""
+
+
+def test_weights_of_another_shape(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     edit_config(folder, intermediate_size=80)
-    assert f"{folder} could not be loaded" in refusal(load_causal_lm, folder)
+    message = refusal(load_causal_lm, folder)
+    expected = "hold model.layers.0.mlp.down_proj.weight of shape 32 x 64 (and 5 more), where its configuration calls "
+    assert f"{folder} {expected}for 32 x 80; its config.json" in message
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("architecture", "buffers"),
+    [
+        ("gpt2", ["h.0.attn.bias", "h.1.attn.masked_bias"]),
+        ("gpt_neox", ["gpt_neox.layers.0.attention.masked_bias"]),
+        ("llama", ["model.layers.0.self_attn.rotary_emb.inv_freq"]),
+        ("opt", ["model.decoder.version"]),
+    ],
+)
+def test_what_an_architecture_once_kept_beside_its_weights(
+    architecture: str, buffers: list[str], make_lm: MakeLM, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(make_lm(architecture), tmp_path / "lm"))
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights | {name: torch.ones(1) for name in buffers}, folder / "model.safetensors", {"format": "pt"})
+    load_causal_lm(str(folder), LMOptions())
+
+
+def shard(folder: Path, name: str, configured: bool = False) -> None:
+    """Leaves a folder with its weights in a pickle, and an index that names them."""
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    if (folder / name).suffix == ".safetensors":
+        save_file(weights, folder / name, {"format": "pt"})
+    else:
+        torch.save(weights, folder / name)
+    index = {"metadata": {}, "weight_map": dict.fromkeys(weights, name)}
+    file = "weights.safetensors.index.json" if configured else "model.safetensors.index.json"
+    (folder / file).write_text(json.dumps(index))
+    if configured:
+        edit_config(folder, transformers_weights=file)
+
+
+@pytest.mark.parametrize("configured", [True, False])
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "../x.safetensors", "{root}/x.safetensors"])
+def test_an_index_of_other_files_is_refused_before_they_are_read(
+    name: str, configured: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = name.format(root=tmp_path)
+    shard(folder, name, configured)
+    monkeypatch.setattr(torch, "load", None)
+    message = refusal(load_causal_lm, folder)
+    assert f".safetensors.index.json of {folder} names {name}, which is no safetensors file of its folder" in message
+
+
+def test_an_index_of_files_of_the_folder_is_none_to_refuse(folder: Path) -> None:
+    (folder / "parts").mkdir()
+    shard(folder, "parts/x.safetensors")
+    load_causal_lm(str(folder), LMOptions())
+
+
+def test_a_configuration_that_names_a_pickle(folder: Path) -> None:
+    shard(folder, "adapter_model.bin")
+    edit_config(folder, transformers_weights="adapter_model.bin")
+    assert f"config.json of {folder} names adapter_model.bin" in refusal(load_causal_lm, folder)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"weight_map": 3}'])
+def test_a_malformed_index_is_named(text: str, folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(text)
+    assert f"model.safetensors.index.json of {folder} is damaged" in refusal(load_causal_lm, folder)
 
 
 def test_unknown_model_type_is_named(folder: Path) -> None:

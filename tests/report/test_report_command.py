@@ -1,6 +1,7 @@
 """``lit_prompt report``: page and figures, from made-up results and from a run."""
 
 import html
+import io
 import json
 import math
 import re
@@ -9,11 +10,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from matplotlib.text import Text
 
 from lit_prompt.report.method_figures import excess_by_entropy
 from lit_prompt.report.runs import read_runs
+from lit_prompt.report.sections import sections
 from lit_prompt.report.study import study_of
 from lit_prompt.report.target_figures import kl_by_entropy, outlier_against_random
+from lit_prompt.results.style import figure_style
 from tests.browser import copied
 from tests.report.conftest import row, study_rows
 
@@ -87,6 +91,21 @@ def test_everything_is_shown(report, make_run, tmp_path):
     assert "Not in this report" not in page.text
     assert "once upon" in page.text
     assert "soft comes closer than hard (gcg)" in page.text
+
+
+def test_no_name_is_a_formula_or_hidden_in_any_figure(make_run):
+    bad = "$\\frac{\x1b[31m\n\u202e$"
+    runs = [make_run(f"{bad}{i}/version_0", full(lm=bad, factor=factor)) for i, factor in enumerate((1.0, 1.4))]
+    study = study_of(read_runs(runs))
+    for section in sections(study):
+        with figure_style():
+            if (figure := section.figure(study)) is None:
+                continue
+        figure.savefig(io.BytesIO(), format="svg")
+        texts = [text for text in figure.findobj(Text) if "frac" in text.get_text()]
+        assert texts
+        assert not any(text.get_parse_math() for text in texts)
+        assert all(text.get_text().isprintable() for text in figure.findobj(Text))
 
 
 def test_what_is_absent_is_named_with_what_would_give_it(report, make_run, tmp_path):

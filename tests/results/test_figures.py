@@ -1,15 +1,16 @@
 """Pictures hold what they are said to hold."""
 
+import io
 import math
 
 import numpy as np
 import pytest
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from lit_prompt.results.figures import kl_against_entropy, sorted_probabilities, target_against_reached
 from lit_prompt.results.style import COLORS
+from lit_prompt.results.text import visible
 
 RANKS = np.array([1, 2, 4, 8])
 CURVES = {
@@ -156,15 +157,27 @@ def test_every_family_has_a_color_of_its_own():
     assert len(set(COLORS)) == len(COLORS) >= 16
 
 
-@pytest.mark.parametrize("name", ["$x$", "$", r"a\$b$c", "$\\frac$ 5$"])
-def test_no_name_is_a_formula(name):
-    token = {"token": name, "target_probability": 0.5, "reached_probability": 0.25}
-    for figure in (
-        kl_against_entropy({name: {name: ROWS}}),
-        sorted_probabilities({name: CURVES["dense"]}, {name: ENTROPY["dense"]}, RANKS, name),
-        target_against_reached({name: [token]}),
-    ):
-        FigureCanvasAgg(figure).draw()
-        with_name = [text for text in figure.findobj(Text) if name in text.get_text() or repr(name) in text.get_text()]
-        assert len(with_name) >= 2
-        assert not any(text.get_parse_math() for text in with_name)
+NAMED = {
+    "kl": lambda name: kl_against_entropy({name: {name: ROWS}}),
+    "few": lambda name: kl_against_entropy({name: {name: [OWN[0] | {"target_id": name}]}}),
+    "sorted": lambda name: sorted_probabilities({name: CURVES["dense"]}, {name: ENTROPY["dense"]}, RANKS, name),
+    "bars": lambda name: target_against_reached(
+        {name: [{"token": name, "target_probability": 0.5, "reached_probability": 0.25}]}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ["$x$", "$", r"a\$b$c", "$\\frac$ 5$", r"$\frac{bad$", "\x1b[31m\0$\n\u202e$"])
+@pytest.mark.parametrize("make", NAMED.values(), ids=NAMED)
+def test_no_name_is_a_formula_or_hidden(make, name):
+    figure = make(name)
+    figure.savefig(io.BytesIO())
+    with_name = [text for text in figure.findobj(Text) if {visible(name), repr(name)} & parts(text.get_text())]
+    assert len(with_name) >= 2
+    assert not any(text.get_parse_math() for text in with_name)
+    assert all(text.get_text().isprintable() for text in figure.findobj(Text))
+
+
+def parts(text):
+    """A text as it is, and without what is added to a name in a legend."""
+    return {text, text.removesuffix(": median, 10 to 90 %")}

@@ -7,6 +7,7 @@ import pytest
 from tensorboard.plugin_util import markdown_to_safe_html
 
 from lit_prompt.results.markdown import code_span, means_table, prompt_table
+from lit_prompt.results.text import visible
 from lit_prompt.results.tokens_shown import error_lines, error_markdown
 from tests.browser import copied
 
@@ -58,10 +59,10 @@ def test_means_are_a_row_a_group():
     assert cells(means_table(means)) == [["all", "0.5000", "0.2500"], ["a|b/c", "1.0000", "0.1250"]]
 
 
-@pytest.mark.parametrize("target_id", ["a|b", "*a*_b_", "`a`|`", "<i>", "#1", "a\nb"])
+@pytest.mark.parametrize("target_id", ["a|b", "*a*_b_", "`a`|`", "<i>", "#1", "a\nb", "\x1b[31m\u202e"])
 def test_any_name_of_a_target_is_one_cell(target_id):
     shown = cells(prompt_table([(target_id, 1.0, "x"), ("next", 2.0, "y")]))
-    assert shown == [[target_id.replace("\n", " "), "1.0000", '"x"'], ["next", "2.0000", '"y"']]
+    assert shown == [[visible(target_id), "1.0000", '"x"'], ["next", "2.0000", '"y"']]
 
 
 @pytest.mark.parametrize("score", [float("inf"), float("nan")])
@@ -83,9 +84,10 @@ def test_errors_by_token_are_a_line_each():
         {"token": token, "target_probability": p, "reached_probability": q, "token_kl": 0.1, "wrong_mass": 0.3}
         for token, p, q in ((" a*b*", 0.5, 0.3), ("`|\n", 0.2, 0.1), ("c", 0.1, 0.4))
     ]
-    html = markdown_to_safe_html(error_markdown(records, "best: x"))
+    html = markdown_to_safe_html(error_markdown(records, "best: *x*\n\0"))
     shown = "".join(ET.fromstring(f"<page>{html}</page>").itertext())
     lines = [line.strip() for line in shown.splitlines() if line.strip()]
+    assert lines[0] == r"best: *x*\n\x00"
     assert [line.split(" 0.")[0] for line in lines[1:]] == ["missing", "' a*b*'", "'`|\\n'", "excess", "'c'"]
     assert error_lines(records) == [
         "missing 0.300:  ' a*b*' 0.5 to 0.3 (0.1 nats),  '`|\\n' 0.2 to 0.1 (0.1 nats)",

@@ -22,6 +22,7 @@ from lit_prompt.search import (
     SharedSearch,
     StopReason,
     random_starts,
+    shared_search,
 )
 
 STEPS = 8
@@ -275,6 +276,36 @@ def test_the_shared_search_ends_when_it_has_tried_every_prompt(make_problem, fin
     best = find(SharedSearch(share=share), make_problem(allow=LETTERS, length=2), 400)
     assert (best.reason == StopReason.EXHAUSTED).all()
     assert len(set(best.steps.tolist())) == 1 or not share
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_a_shared_search_that_forgets_is_bounded_never_stuck_and_resumes_exactly(make_problem, share, monkeypatch):
+    monkeypatch.setattr(shared_search, "_REMEMBERED", 1)
+    targets, most = range(4), 2 * (len(LETTERS) - 1)  # the swaps of a prompt
+
+    def begun():
+        problem = make_problem(targets, length=2, allow=LETTERS)
+        return ChunkSearch(
+            SharedSearch(share=share), problem, BestSoFar(torch.zeros(4, 2, dtype=torch.long), 0.0, None)
+        )
+
+    whole, resumed = begun(), begun()
+    whole.init(*random_starts(make_problem(targets, length=2, allow=LETTERS)), 0.0)
+    for step in range(60):
+        whole.step()
+        if step == 30:
+            resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
+        elif step > 30:
+            resumed.step()
+    state = whole.state_dict()["state"]
+    assert state["tried"].tolist() == ([4 * most, 0, 0, 0] if share else [most] * 4)
+    assert len(state["visited"]) == 4 * most
+    assert whole.best.running.all()  # what was forgotten may have been tried or not
+    lowest = optimum(make_problem(targets, length=2, allow=LETTERS))
+    assert (whole.best.kl <= lowest + 1e-5).sum() >= 3
+    assert all(value.equal(resumed.state_dict()["state"][name]) for name, value in state.items())
+    assert resumed.best.kl.equal(whole.best.kl)
+    assert resumed.best.forward_passes.equal(whole.best.forward_passes)
 
 
 @pytest.mark.parametrize(
