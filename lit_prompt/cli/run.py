@@ -17,6 +17,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_prompt.callbacks.checkpoint import CHECKPOINT, SearchCheckpoint, how_to_go_on
+from lit_prompt.callbacks.checkpoint_io import WholeCheckpoints
 from lit_prompt.cli.arguments import CONFIG_FILE, RunArguments
 from lit_prompt.cli.mistakes import explain
 from lit_prompt.cli.settings_parser import SettingsParser
@@ -183,9 +184,14 @@ class RunCLI(LightningCLI):
         elif logger in (None, True):
             kwargs["logger"] = False
         try:
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
             raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+        trainer.strategy.checkpoint_io = WholeCheckpoints()
+        return trainer
+
+    def _parse_ckpt_path(self) -> None:
+        """Leaves the checkpoint to the trainer: it holds no hyperparameters, and is read once."""
 
     def _folder(self, trial: bool) -> Path | None:
         """Folder of the run; None for one that keeps nothing."""

@@ -116,7 +116,7 @@ def test_datasets_reads_the_folder(tmp_path, targets):
     rows = datasets.load_from_disk(str(tmp_path / "set"))
     assert rows.num_rows == len(targets)
     facts = ["target_id", "family", "entropy", "seed", "partner_of", "before", "after", "metadata"]
-    assert set(rows.column_names) == {*facts, "token_ids", "log_probs", "rest_log_prob"}
+    assert set(rows.column_names) == {*facts, "token_ids", "log_probs", "rest_log_prob", "sha256"}
     assert rows["seed"][:] == [t.seed for t in targets]
     assert [json.loads(m)["number"] for m in rows["metadata"]] == list(range(len(targets)))
     np.testing.assert_array_equal(np.array(rows[3]["log_probs"], dtype=np.float32), targets[3].log_probs.numpy())
@@ -344,11 +344,11 @@ def test_a_folder_without_a_set(content, tmp_path):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("version", [None, 1, 3, "2"])
+@pytest.mark.parametrize("version", [None, 1, 4, "3"])
 def test_a_folder_of_another_version(version, tmp_path, targets):
     folder = write(tmp_path / "set", targets[:2]).folder
     info = json.loads((folder / "lit_prompt.json").read_text())
-    del info["format"]
+    del info["format"], info["sha256"]
     if version is not None:
         info["format"] = version
     (folder / "lit_prompt.json").write_text(json.dumps(info))
@@ -361,7 +361,7 @@ def test_a_folder_without_rows(tmp_path, targets):
     folder = write(tmp_path / "set", targets[:2]).folder
     for file in folder.glob("*.arrow"):
         file.unlink()
-    with pytest.raises(InputError, match="no saved set of targets"):
+    with pytest.raises(InputError, match="these targets cannot be read"):
         TargetSet(folder)
 
 
