@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,7 @@ def shown_errors(command: str) -> Iterator[None]:
     Raises:
         SystemExit: with code 2 after a mistake, 130 after Ctrl-C, 143 after SIGTERM.
     """
+    threading.excepthook = _thread_failed
     try:
         yield
     except (InputError, ValueError) as error:
@@ -75,6 +77,14 @@ def shown_errors(command: str) -> Iterator[None]:
         if not isinstance(error, OSError) or error.errno not in _DISK_ERRORS:
             raise
         _exit(f"lit_prompt: error: {name or 'writing'}: {error.strerror}; what was saved before is whole", _EXIT_USER)
+    finally:
+        threading.excepthook = threading.__excepthook__
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """Says nothing of a full disk: who waits for the thread, TensorBoard's writer, raises the same error."""
+    if not is_full_disk(failure.exc_value):
+        threading.__excepthook__(failure)
 
 
 def _exit(message: str, code: int) -> NoReturn:

@@ -36,9 +36,13 @@ def replaced_whole(path: Path, size: int | None = None) -> Iterator[Path]:
     Raises:
         InputError: if the disk is full.
     """
-    with _staging(path.parent, ".part", path.name, size) as staging:  # two processes may write one file
-        yield staging
-        os.replace(staging, path)
+    staging = path.with_name(f".{secrets.token_hex(8)}.part")  # two processes may write one file
+    try:
+        with full_disk_named(path, staging, size):
+            yield staging
+            os.replace(staging, path)
+    finally:
+        staging.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: Any) -> None:
@@ -67,20 +71,23 @@ def add_together(folder: Path, files: Mapping[str, Callable[[Path], object]]) ->
     Raises:
         InputError: if the disk is full.
     """
+    staged = {name: folder / f".{secrets.token_hex(8)}{Path(name).suffix}" for name in files}
     placed: list[Path] = []
-    with contextlib.ExitStack() as stack:
-        staged = {}
-        for name, write in files.items():
-            staged[name] = stack.enter_context(_staging(folder, Path(name).suffix, name))
-            write(staged[name])
-        try:
-            for name, staging in staged.items():
+    try:
+        for name, staging in staged.items():
+            with full_disk_named(folder / name, staging):
+                files[name](staging)
+        for name, staging in staged.items():
+            with full_disk_named(folder / name, staging):
                 placed.append(_claimed(folder, name))
                 os.replace(staging, placed[-1])
-        except BaseException:
-            for path in placed:
-                path.unlink(missing_ok=True)
-            raise
+    except BaseException:
+        for path in placed:
+            path.unlink(missing_ok=True)
+        raise
+    finally:
+        for staging in staged.values():
+            staging.unlink(missing_ok=True)
     return placed
 
 
@@ -114,17 +121,6 @@ def full_disk_named(path: Path, staging: Path, size: int | None = None) -> Itera
             shutil.rmtree(staging, ignore_errors=True)
         staging.unlink(missing_ok=True)
         raise _FullDisk(f"{path}: {full_disk(path.parent, needs)}", needs) from error
-
-
-@contextlib.contextmanager
-def _staging(folder: Path, suffix: str, name: str, size: int | None = None) -> Iterator[Path]:
-    """A path to write to that is gone after the block."""
-    staging = folder / f".{secrets.token_hex(8)}{suffix}"
-    try:
-        with full_disk_named(folder / name, staging, size):
-            yield staging
-    finally:
-        staging.unlink(missing_ok=True)
 
 
 def _claimed(folder: Path, name: str) -> Path:

@@ -19,6 +19,7 @@ from lit_prompt.records.results import RESULTS, Columns, method_label, read_resu
 from lit_prompt.results.comparisons import comparisons
 from lit_prompt.results.console import print_table, say
 from lit_prompt.results.figures import kl_against_entropy, target_against_reached
+from lit_prompt.results.picture import save_picture
 from lit_prompt.results.results_shown import print_comparisons, print_prompts, print_results, print_unfinished
 from lit_prompt.results.rows import Row, grouped
 from lit_prompt.results.text import nats
@@ -97,10 +98,10 @@ class ResultWriter(EvaluationCallback):
         say(f"results   {results}", *(f"prompts   {path}" for path in (prompts or known)[:1]))
         title = f"{method_label(module.method)} prompts, {Path(module.lm_path).name}"
         picture = kl_against_entropy({title: grouped(table.to_pylist(), itemgetter("family"))})
-        say(f"picture   {add_file(folder, 'kl_vs_entropy.png', picture.savefig)}")
+        say(f"picture   {add_file(folder, 'kl_vs_entropy.png', partial(save_picture, picture))}")
         if few := _token_records(self.found):
             bars = target_against_reached(few)
-            say(f"bars      {add_file(folder, 'target_against_reached.png', bars.savefig)}")
+            say(f"bars      {add_file(folder, 'target_against_reached.png', partial(save_picture, bars))}")
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes and prints the token records."""

@@ -23,7 +23,7 @@ from lit_prompt.cli.mistakes import explain
 from lit_prompt.cli.settings_parser import SettingsParser
 from lit_prompt.cli.yaml_text import read_yaml, write_yaml
 from lit_prompt.data.run_folder import RunFolder, claim_run_folder, run_folder
-from lit_prompt.errors import InputError
+from lit_prompt.errors import InputError, full_disk, is_full_disk
 from lit_prompt.files import replaced_whole
 from lit_prompt.interruption import Interrupted
 
@@ -215,6 +215,11 @@ class RunCLI(LightningCLI):
             if subcommand == "fit":
                 stop.advice = how_to_go_on(self.trainer, getattr(self.model, "command", "fit"))
             raise
+        except Exception as error:
+            folder = run_folder(self.trainer)
+            if folder is None or isinstance(error, InputError) or not is_full_disk(error):
+                raise
+            raise InputError(f"{folder}: {full_disk(folder)}") from error  # TensorBoard's writer names no file
 
     def _give_back(self) -> None:
         """Removes the folders that were made for a new run, unless something was found already."""

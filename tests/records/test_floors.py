@@ -59,7 +59,8 @@ def test_floors_that_cannot_be_are_not_used_and_named(tmp_path, caplog, changed)
     assert FloorCache(path).get("a") is not None
     FloorCache(path).put({"b": KnownFloor(**({"kl_floor": 1.0, "kl_ball": 1.5, "kl_sphere": 1.5} | changed))})
     assert FloorCache(path).get("a") is None
-    assert f"{path}: holds floors that cannot be; floors are solved again" in caplog.text
+    assert str(path) in caplog.text
+    assert "floors are solved again" in caplog.text
 
 
 def test_a_floor_that_was_raised_in_the_file_is_not_used(tmp_path, caplog):
