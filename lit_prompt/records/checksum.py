@@ -69,7 +69,8 @@ class TableDigest:
     def update(self, table: pa.Table) -> None:
         """Adds rows; all parts have the same columns."""
         for name, column in zip(table.column_names, table.columns, strict=True):
-            self._add(f"{name} {column.type}", b"")
+            kind = column.type
+            self._add(f"{name} {f'list {kind.value_type}' if pa.types.is_list(kind) else kind}", b"")
             for chunk in column.chunks:
                 self._add_array(name, chunk)
 
@@ -79,8 +80,8 @@ class TableDigest:
 
     def _add_array(self, name: str, array: pa.Array) -> None:
         self._add(f"{name} known", _numbers(pc.is_valid(array)))
-        if pa.types.is_null(array.type):
-            return
+        if pa.types.is_boolean(array.type):
+            array = array.cast(pa.int8())
         if pa.types.is_list(array.type):
             self._add(f"{name} lengths", _numbers(pc.list_value_length(array)))
             self._add_array(f"{name} items", array.flatten())
@@ -88,8 +89,10 @@ class TableDigest:
             texts = array.cast(pa.binary())
             self._add(f"{name} lengths", _numbers(pc.binary_length(texts)))
             self._add(f"{name} texts", b"".join(text for text in texts.to_pylist() if text))
-        else:
+        elif pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
             self._add(f"{name} values", _numbers(array))
+        elif not pa.types.is_null(array.type):
+            raise TypeError(f"column {name} is {array.type}")
 
     def _add(self, name: str, content: Any) -> None:
         self._streams.setdefault(name, hashlib.sha256()).update(content)

@@ -53,13 +53,14 @@ class TableFormat:
             with path.open("rb") as file:  # opened once: another process may replace it at any moment
                 table = pq.ParquetFile(file).read()
             table.validate(full=True)
-        except (OSError, ValueError, pa.ArrowException) as error:
+            contents = table_digest(table)
+        except (OSError, ValueError, TypeError, pa.ArrowException) as error:
             raise InputError(f"{path} cannot be read ({' '.join(str(error).split())})") from error
         metadata = table.schema.metadata or {}
         version, checksum = (metadata.get(key.encode(), b"").decode(errors="replace") for key in (KEY, CHECKSUM))
         refuse_newer(path, version, self.version)
         if checksum or version == str(self.version):
-            refuse_changed(path, checksum, table_digest(table), self.advice)
+            refuse_changed(path, checksum, contents, self.advice)
         if missing := [name for name in (*self.filled, *self.needed) if name not in table.column_names]:
             raise InputError(f"{path} was not written by lit_prompt (it has no column {missing[0]})")
         columns = [self._column(path, table, field) for field in self.schema]
