@@ -116,7 +116,8 @@ def full_disk_named(path: Path, staging: Path, size: int | None = None) -> Itera
         needs = error.needs if isinstance(error, _FullDisk) else None if size is None else f"it takes {size} bytes, "
         if needs is None:
             files = [staging] if staging.is_file() else [file for file in staging.rglob("*") if file.is_file()]
-            needs = f"it takes more than {sum(file.stat().st_size for file in files)} bytes, "
+            begun = sum(file.stat().st_size for file in files)
+            needs = f"it takes more than {begun} bytes, " if begun else ""
         if staging.is_dir():
             shutil.rmtree(staging, ignore_errors=True)
         staging.unlink(missing_ok=True)
