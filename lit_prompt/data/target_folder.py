@@ -29,10 +29,9 @@ LIGHT = ("target_id", "family", "entropy", "partner_of", "before", "after", CHEC
 
 def rebuilt(folder: Path) -> str:
     """How a set of targets is made again."""
-    config = folder.parent / "config.yaml"
-    if folder.name == "targets" and config.is_file():  # a run's own
-        command = f"lit_prompt targets build --config {shlex.quote(str(config))} --out {shlex.quote(str(folder))}"
-        return f"move this folder away and build the run's targets again with {command}"
+    if folder.name == "targets" and (folder.parent / "config.yaml").is_file():  # a run's own
+        run = shlex.quote(str(folder.parent))
+        return f"move this folder away, and any command with --run {run} builds the run's targets again"
     return "build them again with lit_prompt targets build"
 
 

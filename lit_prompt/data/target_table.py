@@ -97,7 +97,7 @@ def _checksums(rows: pa.Table) -> list[str]:
         for values in lists:
             array = values.values.to_numpy() if values.is_valid else np.empty(0)
             digest.update(f"{values.is_valid} {array.dtype} {len(array)}".encode())
-            digest.update(array.tobytes())
+            digest.update(array.data)
         found.append(digest.hexdigest()[:32])
     return found
 

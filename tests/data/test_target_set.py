@@ -488,11 +488,11 @@ def test_the_data_of_another_set_are_refused(tmp_path, targets):
         TargetSet(one.folder)
 
 
-def test_a_runs_own_targets_are_built_again_with_its_config(tmp_path, targets):
+def test_how_a_runs_own_targets_are_built_again_is_said(tmp_path, targets):
     folder = write(tmp_path / "targets", targets[:2]).folder
     (tmp_path / "config.yaml").write_text("")
     (folder / "state.json").write_text("{}")
-    with pytest.raises(InputError, match=r"targets build --config \S+/config\.yaml --out \S+/targets$"):
+    with pytest.raises(InputError, match=r"move this folder away, and any command with --run \S+ builds the run's"):
         TargetSet(folder)
 
 
