@@ -1,7 +1,7 @@
 """A run's best prompts as files."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,13 +19,13 @@ class PromptFiles:
 
     Args:
         module: has searched them.
-        restarts: of each target, whose prompt is meant.
+        restarts: whose prompt is meant, by the position of a target.
 
     Attributes:
         checksum: of the prompts and of what they belong to.
     """
 
-    def __init__(self, module: PromptModule, restarts: Sequence[int]) -> None:
+    def __init__(self, module: PromptModule, restarts: Sequence[int] | Mapping[int, int]) -> None:
         self._module = module
         self._searched = module.results.searched.nonzero().flatten().tolist()
         names = module.data.targets.target_id

@@ -90,9 +90,8 @@ class ResultWriter(EvaluationCallback):
         folder.mkdir(parents=True, exist_ok=True)
         found = _evaluated(module)
         table = with_prompts(table, found.checksum)
-        own = isinstance(found, PromptFiles)
-        known = found.known(folder) if own else []
-        new = found.writers() if own and not known else {}
+        known = found.known(folder) if isinstance(found, PromptFiles) else []
+        new = found.writers() if isinstance(found, PromptFiles) and not known else {}
         # results never appear without the prompts that they are of
         *prompts, results = add_together(folder, {**new, "results.parquet": partial(RESULTS.write, table)})
         say(f"results   {results}", *(f"prompts   {path}" for path in (prompts or known)[:1]))
