@@ -1,17 +1,23 @@
 """The exceptions that are shown to a user as a single line, and the showing."""
 
 import errno
+import os
+import shutil
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from lit_prompt.interruption import Interrupted, ignore_signals
 from lit_prompt.results.text import visible
 
 _EXIT_USER = 2
-# a full disk, a forbidden place, a folder or a file where the other is to be written
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# a forbidden place, a folder or a file where the other is to be written
+_DISK_ERRORS = (*_FULL, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
 
 
 class InputError(Exception):
@@ -20,6 +26,25 @@ class InputError(Exception):
     The message is one line that names the file, line or key and says what to do. The command line prints it without a
     traceback and exits with code 2.
     """
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether an error came of a full disk or quota: libraries wrap what the system says in errors of their own."""
+    while error is not None:
+        said = str(error)
+        if getattr(error, "errno", None) in _FULL or any(os.strerror(number) in said for number in _FULL):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def full_disk(folder: Path, needs: str = "") -> str:
+    """What is said of a full disk or quota: what is ``needs`` and what is free where a folder is."""
+    try:
+        free = f"{shutil.disk_usage(folder).free} are free"
+    except OSError:
+        free = "none are free"
+    return f"the disk is full ({needs}{free}); what was saved before is whole; make room and run the command again"
 
 
 @contextmanager
@@ -32,6 +57,7 @@ def shown_errors(command: str) -> Iterator[None]:
     Raises:
         SystemExit: with code 2 after a mistake, 130 after Ctrl-C, 143 after SIGTERM.
     """
+    threading.excepthook = _thread_failed
     try:
         yield
     except (InputError, ValueError) as error:
@@ -46,11 +72,22 @@ def shown_errors(command: str) -> Iterator[None]:
         ignore_signals()
         print(file=sys.stderr)  # a bar may stand in the line
         _exit(stop.last_line(command), stop.code)
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+    except Exception as error:
+        name = getattr(error, "filename", None)
+        if is_full_disk(error):
+            folder = Path(tempfile.gettempdir()) if name is None else Path(os.fsdecode(name)).parent
+            _exit(f"lit_prompt: error: {name or 'writing'}: {full_disk(folder)}", _EXIT_USER)
+        if not isinstance(error, OSError) or error.errno not in _DISK_ERRORS:
             raise
-        where = error.filename or "writing"
-        _exit(f"lit_prompt: error: {where}: {error.strerror}; what was saved before is whole", _EXIT_USER)
+        _exit(f"lit_prompt: error: {name or 'writing'}: {error.strerror}; what was saved before is whole", _EXIT_USER)
+    finally:
+        threading.excepthook = threading.__excepthook__
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """Says nothing of a full disk: who waits for the thread, TensorBoard's writer, raises the same error."""
+    if not is_full_disk(failure.exc_value):
+        threading.__excepthook__(failure)
 
 
 def _exit(line: str, code: int) -> NoReturn:

@@ -5,49 +5,123 @@ import itertools
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from lit_prompt.errors import InputError
+from lit_prompt.errors import InputError, full_disk, is_full_disk
 
 BYTE_ORDER_MARK = "\ufeff"
 
 
+class _FullDisk(InputError):
+    """A disk is full; who writes a file by way of another names the one that is meant."""
+
+    def __init__(self, message: str, needs: str) -> None:
+        super().__init__(message)
+        self.needs = needs
+
+
 @contextlib.contextmanager
-def replaced_whole(path: Path) -> Iterator[Path]:
+def replaced_whole(path: Path, size: int | None = None) -> Iterator[Path]:
     """A path beside ``path`` to write to; the file takes its place in one move at the end of the block.
 
     After an error in the block ``path`` is as it was, and nothing is left beside it.
+
+    Args:
+        path: of the file.
+        size: bytes that it takes, where that is known.
+
+    Raises:
+        InputError: if the disk is full.
     """
     staging = path.with_name(f".{secrets.token_hex(8)}.part")  # two processes may write one file
     try:
-        yield staging
-        os.replace(staging, path)
+        with full_disk_named(path, staging, size):
+            yield staging
+            os.replace(staging, path)
     finally:
         staging.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: Any) -> None:
+    """Writes bytes to a file, whole or not at all.
+
+    Raises:
+        InputError: if the disk is full.
+    """
+    with replaced_whole(path, len(content)) as staging:
+        staging.write_bytes(content)
+
+
+def add_together(folder: Path, files: Mapping[str, Callable[[Path], object]]) -> list[Path]:
+    """Adds files that belong together, each under a name that is free: all of them, or none.
+
+    All are written before the first one appears; they appear in their order. Processes that add files of one name at
+    the same time get a name each.
+
+    Args:
+        folder: of the files; it must exist.
+        files: by the name that is wanted what writes each to a path of the same suffix.
+
+    Returns:
+        The files: ``results.parquet``, else ``results-1.parquet`` and so on.
+
+    Raises:
+        InputError: if the disk is full.
+    """
+    staged = {name: folder / f".{secrets.token_hex(8)}{Path(name).suffix}" for name in files}
+    placed: list[Path] = []
+    try:
+        for name, staging in staged.items():
+            with full_disk_named(folder / name, staging):
+                files[name](staging)
+        for name, staging in staged.items():
+            with full_disk_named(folder / name, staging):
+                placed.append(_claimed(folder, name))
+                os.replace(staging, placed[-1])
+    except BaseException:
+        for path in placed:
+            path.unlink(missing_ok=True)
+        raise
+    finally:
+        for staging in staged.values():
+            staging.unlink(missing_ok=True)
+    return placed
 
 
 def add_file(folder: Path, name: str, write: Callable[[Path], object]) -> Path:
-    """Adds a file under a name that is free: ``results.parquet``, else ``results-1.parquet`` and so on.
+    """Adds a file under a name that is free, as :func:`add_together` adds several."""
+    return add_together(folder, {name: write})[0]
 
-    It appears whole. Processes that add files of one name at the same time get a name each.
+
+@contextlib.contextmanager
+def full_disk_named(path: Path, staging: Path, size: int | None = None) -> Iterator[None]:
+    """Says of a full disk which file, or folder, could not be written, and how much it takes.
 
     Args:
-        folder: of the file; it must exist.
-        name: wanted.
-        write: writes the file to a path of the same suffix.
+        path: that is to be written.
+        staging: what is written in its place for now; it is removed, so that what is free is what was free before.
+        size: bytes that it takes, where that is known.
 
-    Returns:
-        The file.
+    Raises:
+        InputError: if the disk is full.
     """
-    staging = folder / f".{secrets.token_hex(8)}{Path(name).suffix}"
     try:
-        write(staging)
-        path = _claimed(folder, name)
-        os.replace(staging, path)
-    finally:
+        yield
+    except Exception as error:
+        if not is_full_disk(error):
+            raise
+        needs = error.needs if isinstance(error, _FullDisk) else None if size is None else f"it takes {size} bytes, "
+        if needs is None:
+            files = [staging] if staging.is_file() else [file for file in staging.rglob("*") if file.is_file()]
+            begun = sum(file.stat().st_size for file in files)
+            needs = f"it takes more than {begun} bytes, " if begun else ""
+        if staging.is_dir():
+            shutil.rmtree(staging, ignore_errors=True)
         staging.unlink(missing_ok=True)
-    return path
+        raise _FullDisk(f"{path}: {full_disk(path.parent, needs)}", needs) from error
 
 
 def _claimed(folder: Path, name: str) -> Path:
@@ -77,7 +151,12 @@ def refuse_utf16(path: Path, start: bytes) -> None:
 
 def newest(folder: Path, name: str) -> Path | None:
     """The last of ``results.parquet``, ``results-1.parquet``, ... in a folder; None if there is none."""
+    return next(iter(numbered(folder, name)), None)
+
+
+def numbered(folder: Path, name: str) -> list[Path]:
+    """All of ``results.parquet``, ``results-1.parquet``, ... in a folder, the last one first."""
     stem, suffix = Path(name).stem, Path(name).suffix
-    numbered = re.compile(rf"{re.escape(stem)}(?:-(\d+))?{re.escape(suffix)}")
-    found = {int(match[1] or 0): path for path in folder.glob("*") if (match := numbered.fullmatch(path.name))}
-    return found[max(found)] if found else None
+    pattern = re.compile(rf"{re.escape(stem)}(?:-(\d+))?{re.escape(suffix)}")
+    found = {int(match[1] or 0): path for path in folder.glob("*") if (match := pattern.fullmatch(path.name))}
+    return [found[number] for number in sorted(found, reverse=True)]

@@ -406,7 +406,8 @@ def test_full_disk_keeps_the_last_checkpoint(fails, workdir, monkeypatch):
 
     monkeypatch.setattr(L.Trainer, "save_checkpoint", full)
     said = fails("fit", "--config", "ok.yaml", "--checkpoint.every_n_steps", "2")
-    assert "No space left on device); the one before it is whole" in said
+    assert "last.ckpt: the disk is full (" in said
+    assert "what was saved before is whole" in said
     folder = workdir / "logs" / "ok" / "version_0" / "checkpoints"
     assert [path.name for path in folder.iterdir()] == ["last.ckpt"]
     assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 2

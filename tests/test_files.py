@@ -1,11 +1,14 @@
 """Files that are whole or not there, and names that are free."""
 
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
 
-from lit_prompt.files import add_file, replaced_whole
+from lit_prompt.errors import InputError
+from lit_prompt.files import add_file, add_together, replaced_whole
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -70,3 +73,50 @@ def test_a_file_that_could_not_be_written_takes_no_name(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         add_file(tmp_path, "results.parquet", run_out_of_space)
     assert not [*tmp_path.iterdir()]
+
+
+def test_files_that_belong_together_appear_together_or_not_at_all(tmp_path):
+    def run_out_of_space(path):
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def write(path):
+        assert not [*tmp_path.glob("[!.]*")]  # nothing before all are written
+        path.write_text("x")
+
+    with pytest.raises(InputError, match=r"results\.parquet: the disk is full \(it takes more than 4 bytes, \d+ are"):
+        add_together(tmp_path, {"prompts.safetensors": write, "results.parquet": run_out_of_space})
+    assert not [*tmp_path.iterdir()]
+    added = add_together(tmp_path, {"prompts.safetensors": write, "results.parquet": write})
+    assert [path.name for path in added] == ["prompts.safetensors", "results.parquet"]
+
+
+def test_files_that_cannot_all_be_moved_are_not_added(tmp_path, monkeypatch):
+    move, moved = os.replace, []
+
+    def fail_at_second(*paths):
+        moved.append(paths)
+        if len(moved) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        move(*paths)
+
+    monkeypatch.setattr(os, "replace", fail_at_second)
+    with pytest.raises(InputError, match=r"b\.txt: the disk is full"):
+        add_together(tmp_path, {name: lambda path: path.write_text("x") for name in ("a.txt", "b.txt")})
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        RuntimeError("I/O error: No space left on device (os error 28)"),  # as safetensors says it
+    ],
+    ids=str,
+)
+def test_a_full_disk_is_known_whoever_says_it(tmp_path, error):
+    with (
+        pytest.raises(InputError, match=r"a\.txt: the disk is full \(it takes 7 bytes, \d+ are free\)"),
+        replaced_whole(tmp_path / "a.txt", 7),
+    ):
+        raise error

@@ -1,8 +1,6 @@
 """Writes, prints and draws what an evaluation found."""
 
-import json
 import shlex
-from collections.abc import Sequence
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -11,16 +9,17 @@ from typing import Any
 import lightning as L
 import pyarrow as pa
 
+from lit_prompt.callbacks.prompt_files import PromptFiles
 from lit_prompt.data.run_folder import checkpoint_run, run_folder
-from lit_prompt.files import add_file, newest
+from lit_prompt.files import add_file, add_together, newest
 from lit_prompt.models import PromptModule
-from lit_prompt.models.prompt_texts import prompt_texts
+from lit_prompt.models.pasted import PastedTexts
 from lit_prompt.records.predictions import PREDICTIONS
-from lit_prompt.records.prompts import same_prompts, write_prompts, write_texts
-from lit_prompt.records.results import RESULTS, Columns, method_label, result_table
+from lit_prompt.records.results import RESULTS, Columns, method_label, read_results, result_table, with_prompts
 from lit_prompt.results.comparisons import comparisons
 from lit_prompt.results.console import print_table, say
 from lit_prompt.results.figures import kl_against_entropy, target_against_reached
+from lit_prompt.results.picture import save_picture
 from lit_prompt.results.results_shown import print_comparisons, print_prompts, print_results, print_unfinished
 from lit_prompt.results.rows import Row, grouped
 from lit_prompt.results.text import nats
@@ -64,7 +63,8 @@ class ResultWriter(EvaluationCallback):
         """Writes the prompts."""
         assert isinstance(pl_module, PromptModule)
         if (folder := run_folder(trainer)) is not None and bool(pl_module.results.searched.any()):
-            self._written = _save_prompts(pl_module, pl_module.results.best_restart.tolist(), folder)
+            found = PromptFiles(pl_module, pl_module.results.best_restart.tolist())
+            self._written = found.known(folder) or add_together(folder, found.writers())
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Prints the table."""
@@ -88,16 +88,19 @@ class ResultWriter(EvaluationCallback):
 
     def _write(self, module: PromptModule, table: pa.Table, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        say(f"results   {add_file(folder, 'results.parquet', partial(RESULTS.write, table))}")
-        if module.pasted is None:
-            chosen = [restart for part in self.found for restart in part["best_restart"]]
-            say(f"prompts   {_save_prompts(module, chosen, folder)[0]}")
+        found = _evaluated(module)
+        table = with_prompts(table, found.checksum)
+        known = found.known(folder) if isinstance(found, PromptFiles) else []
+        new = found.writers() if isinstance(found, PromptFiles) and not known else {}
+        # results never appear without the prompts that they are of
+        *prompts, results = add_together(folder, {**new, "results.parquet": partial(RESULTS.write, table)})
+        say(f"results   {results}", *(f"prompts   {path}" for path in (prompts or known)[:1]))
         title = f"{method_label(module.method)} prompts, {Path(module.lm_path).name}"
         picture = kl_against_entropy({title: grouped(table.to_pylist(), itemgetter("family"))})
-        say(f"picture   {add_file(folder, 'kl_vs_entropy.png', picture.savefig)}")
+        say(f"picture   {add_file(folder, 'kl_vs_entropy.png', partial(save_picture, picture))}")
         if few := _token_records(self.found):
             bars = target_against_reached(few)
-            say(f"bars      {add_file(folder, 'target_against_reached.png', bars.savefig)}")
+            say(f"bars      {add_file(folder, 'target_against_reached.png', partial(save_picture, bars))}")
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes and prints the token records."""
@@ -107,7 +110,8 @@ class ResultWriter(EvaluationCallback):
         if (run := run_folder(trainer)) is not None:
             folder = _folder(pl_module, run)
             folder.mkdir(parents=True, exist_ok=True)
-            write = partial(PREDICTIONS.write, PREDICTIONS.table(records))
+            table = with_prompts(PREDICTIONS.table(records), _evaluated(pl_module).checksum)
+            write = partial(PREDICTIONS.write, table)
             say(f"predictions   {add_file(folder, 'predictions.parquet', write)}")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -123,6 +127,11 @@ class ResultWriter(EvaluationCallback):
             say(f"  lit_prompt fit --run {_quoted(folder)} --trainer.max_epochs -1")
 
 
+def _evaluated(module: PromptModule) -> PromptFiles | PastedTexts:
+    """The prompts that a module has evaluated."""
+    return module.pasted or PromptFiles(module, module.evaluator.chosen)
+
+
 def _folder(module: PromptModule, run: Path) -> Path:
     """Where results go."""
     return run if module.pasted is None else run / module.pasted.folder(module.lm_path)
@@ -135,7 +144,7 @@ def _say_next(run: Path, on_other: pa.Table | None) -> None:
         say("", "For both KLs side by side test the run on its own LM, too:", f"  lit_prompt test --run {_quoted(run)}")
         return
     if on_other is not None and own is not None:
-        print_table(side_by_side(RESULTS.read(own).to_pylist(), on_other.to_pylist()))
+        print_table(side_by_side(read_results(own, run).to_pylist(), on_other.to_pylist()))
     say("", "Next:")
     if on_other is None:
         say(f"  lit_prompt predict --run {_quoted(run)}    # target and reached probability of the top tokens")
@@ -153,41 +162,3 @@ def _token_records(columns: list[Columns]) -> dict[str, list[Row]]:
     """Token records of few targets, by a title that names target and KL; none where the targets are many."""
     found = [records for part in columns for records in part.get("tokens", []) if records]
     return {f"{records[0]['target_id']}: KL {nats(records[0]['kl'])}": records for records in found}
-
-
-def _save_prompts(module: PromptModule, restarts: Sequence[int], folder: Path) -> list[Path]:
-    """Saves a prompt of each target that was searched, with what it belongs to, unless the newest file holds the same.
-
-    Args:
-        module: has searched them.
-        restarts: of each target, whose prompt is meant.
-        folder: of the run.
-
-    Returns:
-        The files that hold them: ``prompts.safetensors`` and, of tokens, ``prompts.jsonl``.
-    """
-    searched = module.results.searched.nonzero().flatten().tolist()
-    names = module.data.targets.target_id
-    prompts = {names[i]: module.results.prompts[i, restarts[i]].numpy() for i in searched}
-    about = {
-        "method": module.method,
-        "lm": module.lm_path,
-        "lm_fingerprint": module.lm.fingerprint,
-        "in_front": module.data.vocabulary.front,
-        "before": module.before,
-        "after": module.after,
-        "settings": json.dumps(module.settings()),
-    }
-    files = [folder / "prompts.safetensors"]
-    if not module.results.prompts.is_floating_point():
-        files.append(folder / "prompts.jsonl")
-    last = newest(folder, "prompts.safetensors")
-    if last is not None and same_prompts(last, prompts, about):
-        return [path for file in files if (path := newest(folder, file.name)) is not None]
-    written = [add_file(folder, files[0].name, partial(write_prompts, prompts, about))]
-    if len(files) > 1:
-        ids = [prompts[names[i]].tolist() for i in searched]
-        texts = prompt_texts(module.contexts, module.data.targets.batch(searched), ids)
-        rows = list(zip(prompts, texts, ids, strict=True))
-        written.append(add_file(folder, files[1].name, partial(write_texts, rows)))
-    return written

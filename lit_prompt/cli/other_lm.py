@@ -11,7 +11,9 @@ from lit_prompt.files import newest
 from lit_prompt.lm import FrozenLM, LMOptions
 from lit_prompt.models import HardPrompt, PromptModule
 from lit_prompt.models.pasted import PastedTexts
-from lit_prompt.records.prompts import read_prompts, read_texts
+from lit_prompt.records.checksum import CHECKSUM
+from lit_prompt.records.prompt_texts import read_texts
+from lit_prompt.records.prompts import read_prompts
 
 
 def pasted_texts(
@@ -36,7 +38,7 @@ def pasted_texts(
     same_options = all(getattr(data.lm_options, name, value) == value for name, value in options.items())
     if prompts is None or own is None or (data.lm == own and same_options):
         return None
-    _, about = read_prompts(prompts)
+    found, about = read_prompts(prompts)
     lm = FrozenLM.load(data.lm, data.lm_options, device)
     if lm.fingerprint == about.get("lm_fingerprint"):
         return None  # it has another place now
@@ -47,5 +49,6 @@ def pasted_texts(
             f"{data.lm}; only hard prompts, which are texts, can be tested on one"
         )
     trusted = {"trust_remote_code": data.lm_options.trust_remote_code}  # a run's folder is not asked
-    data.made_for = own, LMOptions(**options | trusted)
-    return PastedTexts(read_texts(texts), lm)
+    data.made_for, data.searched = (own, LMOptions(**options | trusted)), about.get("targets")
+    checksum = about.get(CHECKSUM)
+    return PastedTexts(read_texts(texts, found, checksum), lm, checksum)

@@ -17,16 +17,16 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_prompt.callbacks.checkpoint import CHECKPOINT, SearchCheckpoint, how_to_go_on
+from lit_prompt.callbacks.checkpoint_io import WholeCheckpoints
 from lit_prompt.cli.arguments import CONFIG_FILE, RunArguments
 from lit_prompt.cli.classes import admit_modules, modules_named
 from lit_prompt.cli.mistakes import explain, file_of
 from lit_prompt.cli.settings_parser import SettingsParser
 from lit_prompt.cli.yaml_text import read_yaml, write_yaml
 from lit_prompt.data.run_folder import RunFolder, claim_run_folder, run_folder
-from lit_prompt.errors import InputError
+from lit_prompt.errors import InputError, full_disk, is_full_disk
 from lit_prompt.files import replaced_whole
 from lit_prompt.interruption import Interrupted
-from lit_prompt.records.tensors import load_tensors
 
 _TRUST = "lm_options.trust_remote_code"
 #: Environment variable with which files may have an LM's own program code run.
@@ -204,9 +204,14 @@ class RunCLI(LightningCLI):
         elif logger in (None, True):
             kwargs["logger"] = False
         try:
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
             raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+        trainer.strategy.checkpoint_io = WholeCheckpoints()
+        return trainer
+
+    def _parse_ckpt_path(self) -> None:
+        """Leaves the checkpoint to the trainer: it holds no hyperparameters, and is read once."""
 
     def _folder(self, trial: bool) -> Path | None:
         """Folder of the run; None for one that keeps nothing."""
@@ -230,6 +235,11 @@ class RunCLI(LightningCLI):
             if subcommand == "fit":
                 stop.advice = how_to_go_on(self.trainer, getattr(self.model, "command", "fit"))
             raise
+        except Exception as error:
+            folder = run_folder(self.trainer)
+            if folder is None or isinstance(error, InputError) or not is_full_disk(error):
+                raise
+            raise InputError(f"{folder}: {full_disk(folder)}") from error  # TensorBoard's writer names no file
 
     def _give_back(self) -> None:
         """Removes the folders that were made for a new run, unless something was found already."""
@@ -271,8 +281,6 @@ def _check_checkpoint(command: str, path: Any) -> None:
         raise InputError(f"--ckpt_path: no checkpoint {path}")
     elif not zipfile.is_zipfile(path):
         raise InputError(f"--ckpt_path: {path} is truncated or no checkpoint; take another one or search again")
-    elif "pytorch-lightning_version" not in load_tensors(Path(path), mmap=True):
-        raise InputError(f"--ckpt_path: {path} is no checkpoint of lit_prompt; take another one or search again")
 
 
 def quiet() -> None:

@@ -16,7 +16,7 @@ from lit_prompt.errors import InputError
 from lit_prompt.files import add_file
 from lit_prompt.interruption import Interrupted
 from lit_prompt.models import HardPrompt
-from lit_prompt.records.results import RESULTS
+from lit_prompt.records.results import read_results
 from lit_prompt.records.table_format import COUNT, NUMBER, TEXT, TableFormat
 from lit_prompt.results.console import console, print_table, say, silence
 from lit_prompt.results.rows import Row
@@ -50,7 +50,7 @@ def run(options: Namespace) -> None:
             of_fit = [*settings.options, *on, f"--model.init_args.length={length}"]
             cli, folder = _fit_and_test(replace(settings, options=of_fit, name=f"{settings.name}-shortest"), length)
             targets = cli.datamodule.targets
-            for row in RESULTS.read(folder / "results.parquet").to_pylist():
+            for row in read_results(folder / "results.parquet", folder).to_pylist():
                 found[row["target_id"]] = _outcome(row, length, goal, folder)
             left = [i for i, target_id in enumerate(targets.target_id) if found[target_id]["length"] is None]
             say(f"{len(targets) - len(left)} of {len(targets)} targets reach {goal:g} nats with length {length}")

@@ -12,6 +12,7 @@ from lit_prompt.errors import InputError
 from lit_prompt.lm import LMOptions, Vocabulary
 from lit_prompt.results.console import say
 from lit_prompt.results.figures import sorted_probabilities
+from lit_prompt.results.picture import save_picture
 from lit_prompt.results.targets_shown import print_remarks, print_summary, print_targets
 
 _DRAWN_PER_FAMILY = 200
@@ -45,7 +46,7 @@ def run(options: Namespace) -> None:
     print_remarks(targets.rejected, [])
     picture = out or targets.folder / "targets.png"
     try:
-        sorted_probabilities(*_curves(targets), title=str(options.folder)).savefig(picture)
+        save_picture(sorted_probabilities(*_curves(targets), title=str(options.folder)), picture)
     except OSError as error:
         message = f"{picture} cannot be written ({error.strerror})"
         if out is not None:

@@ -81,6 +81,8 @@ class TargetDataModule(L.LightningDataModule):
     notes: list[str]
     #: LM whose targets are loaded, and how it is loaded, where they are to be carried over to this one's vocabulary.
     made_for: tuple[str, LMOptions] | None = None
+    #: Fingerprint that the targets must have which are loaded; None for any.
+    searched: str | None = None
 
     def __init__(
         self,
@@ -116,6 +118,11 @@ class TargetDataModule(L.LightningDataModule):
             self._tell_remarks()
             return
         self.targets = TargetSet(self.load)
+        if self.searched not in (None, self.targets.fingerprint):
+            raise InputError(
+                f"{self.load}: these are not the targets that the prompts were searched for "
+                f"({self.targets.fingerprint}, not {self.searched}); bring the run's own back"
+            )
         if self.made_for is None:
             check_vocabulary(self.targets, self.vocabulary)
         elif self.targets.vocabulary != self.vocabulary.fingerprint:

@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -15,11 +14,18 @@ import torch
 from torch import Tensor
 
 from lit_prompt.data.target import Rejected, Target
-from lit_prompt.data.target_table import dense_log_probs, stored_targets, target_blocks, target_features, target_table
+from lit_prompt.data.target_folder import LIGHT, new_folder, read_info, rebuilt, refuse_changed_rows
+from lit_prompt.data.target_table import (
+    dense_log_probs,
+    first_changed,
+    stored_targets,
+    target_blocks,
+    target_table,
+    with_checksums,
+)
 from lit_prompt.errors import InputError
+from lit_prompt.records.checksum import refuse_changed
 
-_INFO_FILE = "lit_prompt.json"
-_FORMAT = 2  # 1 had dense targets only
 _ROWS_PER_READ = 64
 
 
@@ -58,36 +64,33 @@ class TargetSet:
     :class:`Target` has, but for its seed and metadata, is at hand as a list (entropies in nats, ``[target]``, float64).
 
     Raises:
-        InputError: if the folder holds no set of targets that can be read, as :meth:`write` writes it.
+        InputError: if the folder holds no set of targets that can be read, as :meth:`write` writes it; so do the
+            methods that read targets which are not what was written.
     """
 
     def __init__(self, folder: Path) -> None:
         import datasets
 
         self.folder = Path(folder)
-        try:
-            info = self._info = json.loads((self.folder / _INFO_FILE).read_text())
-            self.vocabulary: str = info["vocabulary"]  #: fingerprint of the vocabulary that the targets are over
-            if info.get("format") != _FORMAT:
-                raise InputError(
-                    f"{folder}: these targets were saved by another version of lit_prompt; build them again"
-                )
-            self._rows = datasets.load_from_disk(str(self.folder)).with_format("arrow")
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{folder}: no saved set of targets (a folder that a fit or a build wrote)") from error
+        info = self._info = read_info(self.folder)
+        self.vocabulary: str = info["vocabulary"]  #: fingerprint of the vocabulary that the targets are over
         self.vocab_size: int = info["vocab_size"]
         self.lm: str | None = info["lm"]  #: hub id or folder of the LM whose vocabulary it is; None where not named
         self.fingerprint: str = info["fingerprint"]  #: changes with everything that a search depends on
         self.rejected = [Rejected(**rejected) for rejected in info["rejected"]]
-        # without the distributions: reading them here would pull the whole set into memory
-        names = ["target_id", "family", "entropy", "partner_of", "before", "after"]
-        columns = self._rows.select_columns(names)[:].to_pydict()
-        self.target_id: list[str] = columns["target_id"]
-        self.family: list[str] = columns["family"]
-        self.entropy = torch.tensor(columns["entropy"], dtype=torch.float64)
-        self.partner_of: list[str | None] = columns["partner_of"]
-        self.before: list[str | None] = columns["before"]
-        self.after: list[str | None] = columns["after"]
+        with self._reading():
+            self._rows = datasets.load_from_disk(str(self.folder)).with_format("arrow")
+            # without the distributions: reading them here would pull the whole set into memory
+            columns = self._rows.select_columns([name for name in LIGHT if name in self._rows.column_names])[:]
+            columns.validate(full=True)
+            found = columns.to_pydict()
+        refuse_changed_rows(self.folder, info, columns)
+        self.target_id: list[str] = found["target_id"]
+        self.family: list[str] = found["family"]
+        self.entropy = torch.tensor(found["entropy"], dtype=torch.float64)
+        self.partner_of: list[str | None] = found["partner_of"]
+        self.before: list[str | None] = found["before"]
+        self.after: list[str | None] = found["after"]
 
     def __len__(self) -> int:
         return len(self.target_id)
@@ -95,7 +98,7 @@ class TargetSet:
     def batch(self, index: Sequence[int]) -> TargetBatch:
         """Reads the targets at some positions, in this order; dense, whatever they are on disk."""
         index = list(index)
-        rows: pa.Table = self._rows[index]
+        rows = self._read(index)
         return TargetBatch(
             index=index,
             target_id=[self.target_id[i] for i in index],
@@ -111,16 +114,34 @@ class TargetSet:
     def stored(self) -> Iterator[Target]:
         """All targets in their order, each sparse where it is sparse on disk; some are in memory at a time."""
         for start in range(0, len(self), _ROWS_PER_READ):
-            yield from stored_targets(self._rows[start : start + _ROWS_PER_READ])
+            yield from stored_targets(self._read(list(range(start, min(start + _ROWS_PER_READ, len(self))))))
+
+    def _read(self, index: list[int]) -> pa.Table:
+        """The rows at some positions, as they were written."""
+        with self._reading():
+            rows: pa.Table = self._rows[index]
+            rows.validate(full=True)
+            changed = first_changed(rows)
+        if changed is not None:
+            where = Path(f"{self.folder}: target {self.target_id[index[changed]]}")
+            refuse_changed(where, None, "", rebuilt(self.folder))
+        return rows
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # of a damaged file datasets and Arrow raise whatever they come across
+            said = " ".join(str(error).split())
+            raise InputError(f"{self.folder}: these targets cannot be read ({said}); {rebuilt(self.folder)}") from error
 
     def select(self, index: Sequence[int], folder: Path) -> "TargetSet":
         """Saves the targets at some positions as a set of their own, in a folder that must not exist yet."""
         index = list(index)
-        with _new_folder(folder) as (staging, write):
+        digest = hashlib.sha256(json.dumps([self.fingerprint, index]).encode()).hexdigest()[:16]
+        with new_folder(folder, self._info | {"fingerprint": digest, "rejected": []}) as write:
             for start in range(0, len(index), _ROWS_PER_READ):
-                write(self._rows[index[start : start + _ROWS_PER_READ]])
-            digest = hashlib.sha256(json.dumps([self.fingerprint, index]).encode()).hexdigest()[:16]
-            _write_info(staging, self._info | {"fingerprint": digest, "rejected": []})
+                write(with_checksums(self._read(index[start : start + _ROWS_PER_READ])))
         return TargetSet(folder)
 
     @staticmethod
@@ -153,7 +174,8 @@ class TargetSet:
                     digest.update(_contents(item, vocab_size))
                     yield item
 
-        with _new_folder(Path(folder)) as (staging, write):
+        info: dict[str, Any] = {"vocab_size": vocab_size, "vocabulary": vocabulary, "lm": lm}
+        with new_folder(Path(folder), info) as write:
             for block in target_blocks(accepted()):
                 write(target_table(block))
             if not seen:
@@ -163,9 +185,7 @@ class TargetSet:
                     f"none of the {len(seen)} targets could be made; the first, {rejected[0].target_id}: "
                     f"{rejected[0].reason}"
                 )
-            info = {"format": _FORMAT, "vocab_size": vocab_size, "vocabulary": vocabulary, "lm": lm}
             info |= {"fingerprint": digest.hexdigest()[:16], "rejected": [asdict(item) for item in rejected]}
-            _write_info(staging, info)
         return TargetSet(folder)
 
 
@@ -179,33 +199,3 @@ def _contents(target: Target, vocab_size: int) -> bytes:
     facts += [target.partner_of, target.before, target.after]
     ids = b"" if target.token_ids is None else target.token_ids.numpy().tobytes()
     return json.dumps(facts).encode() + target.log_probs.numpy().tobytes() + ids
-
-
-def _write_info(folder: Path, info: dict[str, Any]) -> None:
-    (folder / _INFO_FILE).write_text(json.dumps(info, indent=1) + "\n")
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[tuple[Path, Callable[[pa.Table], None]]]:
-    """A folder of ``datasets`` to be filled, and what writes rows to it; it takes its place whole or not at all.
-
-    An empty dataset is saved, and the rows are written in place of its data: ``datasets`` would copy them.
-    """
-    import datasets
-
-    features = target_features()
-    empty = datasets.Dataset.from_dict({name: [] for name in features}, features=features)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".targets-", dir=folder.parent, ignore_cleanup_errors=True) as temporary:
-        staging = Path(temporary) / "set"
-        had_bars = datasets.is_progress_bar_enabled()
-        datasets.disable_progress_bars()
-        try:
-            empty.save_to_disk(str(staging), num_shards=1)
-        finally:
-            if had_bars:
-                datasets.enable_progress_bars()
-        (data,) = staging.glob("*.arrow")
-        with pa.OSFile(str(data), "wb") as sink, pa.ipc.new_stream(sink, features.arrow_schema) as writer:
-            yield staging, writer.write_table
-        staging.rename(folder)

@@ -1,15 +1,18 @@
 """The Arrow form of targets: one row per target, sparse where the target is sparse."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
 from lit_prompt.data.target import Target, fill_log_probs
 from lit_prompt.functional import one_thread
+from lit_prompt.records.checksum import CHECKSUM
 
 # What is held at a time while a set is written: 4 MiB of log-probabilities, or this many sparse rows.
 _ELEMENTS_PER_BLOCK = 2**20
@@ -17,7 +20,10 @@ _ROWS_PER_BLOCK = 2**12
 
 
 def target_features() -> Any:
-    """Columns of a set of targets, named for the attributes of a :class:`Target`, as ``datasets`` describes them."""
+    """Columns of a set of targets, as ``datasets`` describes them.
+
+    They are named for the attributes of a :class:`Target`; the last one is the checksum of the row.
+    """
     import datasets
 
     text = datasets.Value("string")
@@ -34,6 +40,7 @@ def target_features() -> Any:
             "before": text,
             "after": text,
             "metadata": text,
+            CHECKSUM: text,
         }
     )
 
@@ -55,6 +62,7 @@ def target_blocks(targets: Iterable[Target]) -> Iterator[list[Target]]:
 def target_table(block: list[Target]) -> pa.Table:
     """The rows of some targets, with the columns of :func:`target_features`."""
     schema = target_features().arrow_schema
+    schema = schema.remove(schema.get_field_index(CHECKSUM))
     converted = {
         "token_ids": [None if t.token_ids is None else t.token_ids.to(torch.int32).numpy() for t in block],
         "log_probs": [target.log_probs.numpy() for target in block],
@@ -62,12 +70,41 @@ def target_table(block: list[Target]) -> pa.Table:
     }
     as_they_are = set(schema.names) - set(converted)
     columns = converted | {name: [getattr(target, name) for target in block] for name in as_they_are}
-    return pa.Table.from_pydict(columns, schema)
+    return with_checksums(pa.Table.from_pydict(columns, schema))
+
+
+def with_checksums(rows: pa.Table) -> pa.Table:
+    """Rows with the column of their checksums, which those of a former version lack."""
+    if CHECKSUM in rows.column_names:
+        return rows
+    return rows.append_column(CHECKSUM, pa.array(_checksums(rows), pa.string())).cast(target_features().arrow_schema)
+
+
+def first_changed(rows: pa.Table) -> int | None:
+    """Position of the first row that is not what was written; None where all are, or have no checksums."""
+    if CHECKSUM not in rows.column_names:
+        return None
+    pairs = zip(rows.column(CHECKSUM).to_pylist(), _checksums(rows.drop_columns([CHECKSUM])), strict=True)
+    return next((i for i, (written, found) in enumerate(pairs) if written != found), None)
+
+
+def _checksums(rows: pa.Table) -> list[str]:
+    plain = rows.drop_columns(["token_ids", "log_probs"]).to_pylist()
+    numbers = zip(rows.column("token_ids"), rows.column("log_probs"), strict=True)
+    found = []
+    for facts, lists in zip(plain, numbers, strict=True):
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+        for values in lists:
+            array = values.values.to_numpy() if values.is_valid else np.empty(0)
+            digest.update(f"{values.is_valid} {array.dtype} {len(array)}".encode())
+            digest.update(array.data)
+        found.append(digest.hexdigest()[:32])
+    return found
 
 
 def stored_targets(rows: pa.Table) -> Iterator[Target]:
     """The targets of rows with the columns of :func:`target_features`, as they were when they were stored."""
-    plain = rows.drop_columns(["token_ids", "log_probs"]).to_pylist()
+    plain = rows.select(sorted({*rows.column_names} - {"token_ids", "log_probs", CHECKSUM})).to_pylist()
     for row, token_ids, log_probs in zip(plain, rows.column("token_ids"), rows.column("log_probs"), strict=True):
         ids = torch.tensor(token_ids.values.to_numpy()).long() if token_ids.is_valid else None
         row |= {"metadata": json.loads(row["metadata"]), "token_ids": ids}

@@ -4,11 +4,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lit_prompt.errors import InputError
-from lit_prompt.files import replaced_whole
-from lit_prompt.records.tensors import load_tensors
+from lit_prompt.records.tensors import load_tensors, write_tensors
 
 
 class EndedChunks:
@@ -26,8 +23,7 @@ class EndedChunks:
         if self._folder is not None:
             path = self._path(self._folder, steps, chunk)
             path.parent.mkdir(parents=True, exist_ok=True)
-            with replaced_whole(path) as staging:
-                torch.save(state, staging)
+            write_tensors(state, path)
 
     def require(self, steps: int, chunks: int) -> None:
         """Raises InputError if the state of one of the chunks is gone."""
@@ -40,9 +36,15 @@ class EndedChunks:
                 )
 
     def read(self, steps: int, chunk: int) -> dict[str, Any]:
-        """The state of a chunk's search, on the CPU."""
+        """The state of a chunk's search, on the CPU.
+
+        Raises:
+            InputError: if its file is damaged.
+        """
         assert self._folder is not None
-        return load_tensors(self._path(self._folder, steps, chunk))
+        path = self._path(self._folder, steps, chunk)
+        state: dict[str, Any] = load_tensors(path, "start anew, with fit --config")
+        return state
 
     def forget(self, steps: int) -> None:
         """Removes the states after so many steps: the searches have gone further."""

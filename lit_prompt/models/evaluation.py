@@ -24,6 +24,7 @@ from lit_prompt.metrics import (
 )
 from lit_prompt.models.floors import excess_columns
 from lit_prompt.models.record_columns import TOP_K, top_tokens
+from lit_prompt.records.floors import refuse_impossible_floors
 from lit_prompt.records.results import Columns
 from lit_prompt.results.rows import MOST_NAMED
 from lit_prompt.scoring import Context, MicroBatch, PromptedLM
@@ -43,12 +44,14 @@ class Evaluation(ABC, Generic[Prompts]):
 
     Attributes:
         metrics: divergences and entropy over the targets evaluated, overall, by family and by entropy.
+        chosen: by the position of a target that was evaluated the restart whose prompt is the best.
     """
 
     def __init__(self, module: "PromptModule") -> None:
         self._module = module
         self._lm = module.lm
         self._micro_batch = MicroBatch()
+        self.chosen: dict[int, int] = {}
         self.metrics = GroupedMetrics(
             MetricCollection(
                 {
@@ -147,9 +150,17 @@ class Evaluation(ABC, Generic[Prompts]):
     def floor_columns(
         self, batch: TargetBatch, kl: list[float | None], bounded: Tensor, compared: bool
     ) -> dict[str, list[float | None]]:
-        """The floors and the parts of the excess above them; arguments as of :meth:`columns` and :meth:`reached`."""
+        """The floors and the parts of the excess above them; arguments as of :meth:`columns` and :meth:`reached`.
+
+        Raises:
+            InputError: if a KL is below its floor.
+        """
         floors = self._module.known.floors
-        return excess_columns(kl, floors.of(batch) if compared else floors.known(batch), bounded.tolist())
+        columns = excess_columns(kl, floors.of(batch) if compared else floors.known(batch), bounded.tolist())
+        found = zip(batch.target_id, kl, columns["kl_floor"], strict=True)
+        rows = (dict(zip(("target_id", "kl", "kl_floor"), row, strict=True)) for row in found)
+        refuse_impossible_floors(rows, floors.source, "move that file away: floors are solved again without it")
+        return columns
 
     def context_columns(self, contexts: list[Context]) -> Columns:
         """What stands around the prompts, and what the LM is given without them."""

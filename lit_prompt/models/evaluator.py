@@ -34,6 +34,7 @@ class Evaluator(Evaluation[SearchResults]):
         reached, bounded = (x.unflatten(0, found.shape[:2]) for x in self.reached(found.flatten(0, 1), in_context))
         columns, log_q = divergence_columns(batch, reached, prompts, self.unprompted(contexts), module.objective)
         rows, best_restart = torch.arange(len(batch)), torch.tensor(columns["best_restart"])
+        self.chosen |= dict(zip(batch.index, columns["best_restart"], strict=True))
         if compared:
             columns |= self._baselines.columns(batch)
         columns |= self.floor_columns(batch, columns["kl"], bounded[rows, best_restart], compared)

@@ -53,6 +53,9 @@ class Floors:
             same LM and the same distribution is not solved again.
         options: which are solved, and how well.
         write: whether those that are solved are added to the file.
+
+    Attributes:
+        source: what is named as the place that they come from.
     """
 
     def __init__(
@@ -61,7 +64,9 @@ class Floors:
         self._lm = lm
         self._options = options
         self._budget = TimeBudget(options.seconds)
-        self._cache = FloorCache(None if folder is None else folder / f"{lm.fingerprint}.parquet", write)
+        path = None if folder is None else folder / f"{lm.fingerprint}.parquet"
+        self.source = "floors" if path is None else str(path)
+        self._cache = FloorCache(path, write)
         #: what this run has solved, cut or whole: all of it holds and is reported, what was cut is kept nowhere else
         self._found = FloorCache(None)
         #: of the targets that :meth:`sphere_points` was asked for last: whose, where, KL

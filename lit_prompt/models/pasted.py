@@ -32,10 +32,12 @@ class PastedTexts:
     Attributes:
         texts: of the prompts, by target.
         lm: the other LM.
+        checksum: of the prompts; None where a former version wrote them.
     """
 
     texts: Mapping[str, str]
     lm: FrozenLM
+    checksum: str | None = None
 
     def folder(self, lm_path: str) -> str:
         """Where in a run's folder the results go."""

@@ -12,6 +12,7 @@ from lit_prompt.errors import InputError
 from lit_prompt.files import newest
 from lit_prompt.lm import FrozenLM
 from lit_prompt.records.prompts import read_prompts
+from lit_prompt.records.results import read_results
 
 
 def prompts_file(folder: str, setting: str) -> Path:
@@ -31,9 +32,12 @@ def run_prompts(folder: str, setting: str, lm: FrozenLM, target_ids: Sequence[st
     """The newest file of prompts in a run's folder, and its prompts by target.
 
     Raises:
-        InputError: if there is none, they belong to another LM, or a target has none.
+        InputError: if there is none, they belong to another LM, a target has none, or the run's results are of prompts
+            that it does not hold.
     """
     path = prompts_file(folder, setting)
+    if (results := newest(path.parent, "results.parquet")) is not None:
+        read_results(results, path.parent)  # whose prompts are there, else these may be another run's
     prompts, about = read_prompts(path)
     if about.get("lm_fingerprint") != lm.fingerprint:
         raise InputError(f"{path}: these prompts belong to another LM, {about.get('lm')}; give the same --lm")

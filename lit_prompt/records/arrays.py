@@ -14,12 +14,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from lit_prompt import __version__
+from lit_prompt.errors import InputError
 from lit_prompt.files import replaced_whole
+from lit_prompt.records.checksum import CHECKSUM, arrays_digest
 from lit_prompt.records.versions import KEY
 
 _log = logging.getLogger(__name__)
 
-_VERSION = "1"
+_VERSION = "2"
 _SUFFIX = ".safetensors"
 #: Bytes of the largest entry that is kept.
 LARGEST = 2**28
@@ -78,7 +80,7 @@ class ArrayCache:
             with replaced_whole(self._path(self._folder, key)) as staging:
                 save_file(arrays, staging, metadata=_origin(key, arrays))
             self._make_room(self._folder)
-        except (OSError, SafetensorError) as error:  # no reason to stop a search
+        except (OSError, SafetensorError, InputError) as error:  # no reason to stop a search
             _log.warning("what the LM gives is not kept: %s cannot be written (%s)", self._folder, error)
             self._writes = False
 
@@ -106,8 +108,5 @@ def _key(about: Mapping[str, object]) -> str:
 
 def _origin(key: str, arrays: Arrays) -> dict[str, str]:
     """What a file's metadata say: of arrays that were changed they say something else."""
-    digest = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.data)
-    return {KEY: _VERSION, "key": key, "sha256": digest.hexdigest()}
+    origin = {KEY: _VERSION, "key": key}
+    return origin | {CHECKSUM: arrays_digest(arrays, origin)}

@@ -1,13 +1,17 @@
 """Certified floors: what ``lit_prompt floor`` writes, and those that some run has solved, for all with the same LM."""
 
 import logging
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from lit_prompt import __version__
 from lit_prompt.errors import InputError
+from lit_prompt.records.checksum import CHECKSUM
 from lit_prompt.records.table_format import NUMBER, TEXT, TableFormat
 
 _log = logging.getLogger(__name__)
@@ -18,7 +22,10 @@ _KNOWN = [("kl_floor", NUMBER), ("kl_ball", NUMBER), ("kl_sphere", NUMBER)]
 FLOORS = TableFormat(pa.schema([*_ABOUT, *_KNOWN, ("lm", TEXT), ("lm_fingerprint", TEXT)]))
 # another version may solve otherwise
 _SCHEMA = pa.schema([("fingerprint", TEXT), *_KNOWN], {"lit_prompt": __version__})
-_CACHE = TableFormat(_SCHEMA, filled=tuple(_SCHEMA.names))
+_CACHE = TableFormat(_SCHEMA, filled=tuple(_SCHEMA.names), advice="none of its floors is used")
+#: nats; as much lower may rounding make a KL, or a value that a solver found, than a floor, which is lowered by more
+#: than what the LM's own arithmetic does: so that a KL at its floor, a lift's say, is none below it
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,32 @@ class KnownFloor:
     def gap(self) -> float:
         """How far the floor can be below the best bound."""
         return self.kl_ball - self.kl_floor
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the values can be those of a distribution: finite, and the floor between zero and what was found."""
+        found = min(self.kl_ball, self.kl_sphere)
+        return all(map(math.isfinite, vars(self).values())) and 0.0 <= self.kl_floor <= found + _ROUNDING
+
+
+def refuse_impossible_floors(rows: Iterable[Mapping[str, Any]], where: str, advice: str) -> None:
+    """Refuses floors above the KL that a prompt has reached: a certified floor excludes those.
+
+    Args:
+        rows: target_id, kl and kl_floor (nats; None where unknown) of targets.
+        where: the floors are from.
+        advice: what the user can do.
+
+    Raises:
+        InputError: if there is one.
+    """
+    for row in rows:
+        kl, floor = row["kl"], row["kl_floor"]
+        if kl is not None and floor is not None and kl < floor - _ROUNDING:
+            raise InputError(
+                f"{where}: the floor of {row['target_id']}, {floor:.6f} nats, is above the KL that a prompt has "
+                f"reached, {kl:.6f}, so that it is none; {advice}"
+            )
 
 
 class FloorCache:
@@ -59,8 +92,9 @@ class FloorCache:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             _CACHE.write(_CACHE.table(rows), self._path)
-        except OSError as error:  # no reason to stop a search
-            _log.warning("floors are not kept: %s cannot be written (%s)", self._path, error.strerror)
+        except (OSError, InputError) as error:  # no reason to stop a search
+            why = error.strerror if isinstance(error, OSError) else error
+            _log.warning("floors are not kept: %s cannot be written (%s)", self._path, why)
             self._path = None
 
 
@@ -69,11 +103,18 @@ def _narrower(known: dict[str, KnownFloor], found: dict[str, KnownFloor]) -> dic
 
 
 def _read(path: Path) -> dict[str, KnownFloor]:
-    """Floors of a file; none where it is no such file or another version's, as it can be made again."""
+    """Floors of a file; none where it is no sound one or another version's, as it can be made again."""
+    if not path.exists():
+        return {}
     try:
         table = _CACHE.read(path)
-    except InputError:
+        metadata = table.schema.metadata
+        if metadata.get(b"lit_prompt") != __version__.encode() or CHECKSUM.encode() not in metadata:
+            return {}
+        found = {row.pop("fingerprint"): KnownFloor(**row) for row in table.to_pylist()}
+        if not all(floor.is_sound for floor in found.values()):
+            raise InputError(f"{path}: holds floors that cannot be")
+    except InputError as error:
+        _log.warning("%s; floors are solved again", error)
         return {}
-    if table.schema.metadata.get(b"lit_prompt") != __version__.encode():
-        return {}
-    return {row.pop("fingerprint"): KnownFloor(**row) for row in table.to_pylist()}
+    return found

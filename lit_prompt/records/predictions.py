@@ -11,4 +11,5 @@ PREDICTIONS = TableFormat(
         ("token_kl", NUMBER), ("prompt_text", TEXT),
     ]),
     needed=("target_id", "token", "target_probability", "reached_probability", "token_kl"),
+    advice="lit_prompt predict --run RUN writes predictions anew",
 )  # fmt: skip

@@ -1,10 +1,12 @@
 """``results.parquet``: one row per target, every number recomputed from the saved prompts."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from lit_prompt.records.prompts import paired_prompts
 from lit_prompt.records.table_format import COUNT, NUMBER, TEXT, TableFormat
 
 Columns = dict[str, list[Any]]
@@ -29,7 +31,32 @@ RESULTS = TableFormat(
     SCHEMA,
     needed=("partner_of", "kl"),
     filled=("target_id", "family", "entropy", "kl_uniform", "method", "prompt_length", "lm"),
+    advice="lit_prompt test --run RUN writes results anew",
 )
+
+_PROMPTS = "prompts"  # key in the metadata: checksum of the prompts
+
+
+def with_prompts(table: pa.Table, checksum: str | None) -> pa.Table:
+    """A table that names the prompts which it is of by their checksum, as files of results and predictions do."""
+    return table if checksum is None else table.replace_schema_metadata({_PROMPTS: checksum})
+
+
+def prompts_of(table: pa.Table) -> str | None:
+    """The checksum of the prompts that a table is of; None where it names none."""
+    checksum = (table.schema.metadata or {}).get(_PROMPTS.encode())
+    return None if checksum is None else checksum.decode()
+
+
+def read_results(path: Path, run: Path) -> pa.Table:
+    """Reads results, whose prompts must be in their run's folder.
+
+    Raises:
+        InputError: if they cannot be read or are not as they were written, or the prompts are not there.
+    """
+    table = RESULTS.read(path)
+    paired_prompts(run, path, prompts_of(table))
+    return table
 
 
 def method_label(name: str) -> str:

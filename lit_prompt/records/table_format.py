@@ -1,4 +1,4 @@
-"""Parquet files with known columns and a version."""
+"""Parquet files with known columns, a version and a checksum."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lit_prompt.errors import InputError
-from lit_prompt.files import replaced_whole
+from lit_prompt.files import write_whole
+from lit_prompt.records.checksum import CHECKSUM, refuse_changed, table_digest
 from lit_prompt.records.versions import KEY, refuse_newer
 
 TEXT, NUMBER, COUNT = pa.string(), pa.float64(), pa.int64()
@@ -23,7 +24,9 @@ class TableFormat:
     schema: pa.Schema
     needed: tuple[str, ...] = ()  #: columns that a file must have; others are null where it lacks them
     filled: tuple[str, ...] = ()  #: columns in which no value may be missing or, of numbers, not finite
-    version: int = 1  #: written into the metadata; raise it when a reader of the old columns would go wrong
+    #: written into the metadata; raise it when a reader of the old columns would go wrong (1 had no checksum)
+    version: int = 2
+    advice: str = "write it again with the command that wrote it"  #: what to do about a file that is damaged
 
     def table(self, rows: Iterable[dict[str, Any]]) -> pa.Table:
         """A table of rows."""
@@ -31,24 +34,33 @@ class TableFormat:
 
     def write(self, table: pa.Table, path: Path) -> Path:
         """Writes a table, whole or not at all; returns ``path``."""
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: str(self.version)})
-        with replaced_whole(path) as staging, staging.open("wb") as file:  # of a path pyarrow would expand a "~"
-            pq.write_table(table, file)
+        metadata = {**(table.schema.metadata or {}), KEY: str(self.version)}
+        table = table.replace_schema_metadata(metadata)
+        table = table.replace_schema_metadata({**metadata, CHECKSUM: table_digest(table)})
+        content = pa.BufferOutputStream()
+        pq.write_table(table, content)
+        write_whole(path, content.getvalue())
         return path
 
     def read(self, path: Path) -> pa.Table:
         """Reads a file of this or an earlier version.
 
         Raises:
-            InputError: if it cannot be read, was written by a newer lit_prompt, or does not hold what it should.
+            InputError: if it cannot be read, was written by a newer lit_prompt, or does not hold what it should or what
+                was written.
         """
         try:
             with path.open("rb") as file:  # opened once: another process may replace it at any moment
                 table = pq.ParquetFile(file).read()
-        except (OSError, pa.ArrowException) as error:
+            table.validate(full=True)
+            contents = table_digest(table)
+        except (OSError, ValueError, TypeError, pa.ArrowException) as error:
             raise InputError(f"{path} cannot be read ({' '.join(str(error).split())})") from error
         metadata = table.schema.metadata or {}
-        refuse_newer(path, metadata.get(KEY.encode(), b"").decode(), self.version)
+        version, checksum = (metadata.get(key.encode(), b"").decode(errors="replace") for key in (KEY, CHECKSUM))
+        refuse_newer(path, version, self.version)
+        if checksum or version == str(self.version):
+            refuse_changed(path, checksum, contents, self.advice)
         if missing := [name for name in (*self.filled, *self.needed) if name not in table.column_names]:
             raise InputError(f"{path} was not written by lit_prompt (it has no column {missing[0]})")
         columns = [self._column(path, table, field) for field in self.schema]

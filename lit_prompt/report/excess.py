@@ -11,8 +11,6 @@ from lit_prompt.results.rows import column
 
 #: nats; a KL this close to the floor has reached it for all that matters
 _REACHED = 0.01
-#: a KL may be this much below a floor by rounding
-_ROUNDING = 1e-6
 
 
 def excess_sentences(study: Study) -> list[str]:
@@ -55,16 +53,3 @@ def _sentences(study: Study, names: Sequence[str], clause: Callable[..., str]) -
         if known.shape[1] >= FEWEST:
             clauses.setdefault(series.label, []).append(f"on {series.lm}, {clause(*known)}")
     return [f"{label}: {'; '.join(found)}." for label, found in clauses.items()]
-
-
-def floor_warning(study: Study) -> list[str]:
-    """A sentence if a KL is below a floor that should bound it; none if all is well."""
-    rows = [row for series in study.series for row in series.rows]
-    below = [row for row in rows if row["kl_floor"] is not None and row["kl"] < row["kl_floor"] - _ROUNDING]
-    if not below:
-        return []
-    worst = max(below, key=lambda row: row["kl_floor"] - row["kl"])
-    return [
-        f"{len(below)} results are below their floor, {worst['target_id']} the most: {worst['kl']:.6f} against "
-        f"{worst['kl_floor']:.6f} nats. A certified floor excludes this; do not trust these floors."
-    ]

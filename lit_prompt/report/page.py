@@ -10,11 +10,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lit_prompt import __version__
-from lit_prompt.files import replaced_whole
+from lit_prompt.files import write_whole
 from lit_prompt.report.findings import Finding, between, change, verdict
 from lit_prompt.report.sections import sections
 from lit_prompt.report.study import Study
 from lit_prompt.report.tables import by_family, examples, overview, runs_table, transfers
+from lit_prompt.results.picture import save_picture
 from lit_prompt.results.rows import grouped
 from lit_prompt.results.style import figure_style
 from lit_prompt.results.text import as_json, visible
@@ -71,8 +72,7 @@ def write_report(study: Study, folder: Path) -> Path:
         version=__version__,
     )
     path = folder / "report.html"
-    with replaced_whole(path) as staging:
-        staging.write_text(page, encoding="utf-8")
+    write_whole(path, page.encode())
     return path
 
 
@@ -104,9 +104,8 @@ def _glances(findings: list[Finding], study: Study) -> list[Glance]:
 def _saved(figure: "Figure", folder: Path, name: str) -> tuple[str, int]:
     """Saves a figure as PNG and PDF; returns it as a data URI for the page, and its width in pixels."""
     for suffix in ("png", "pdf"):
-        with replaced_whole(folder / f"{name}.{suffix}") as staging:
-            metadata = {"CreationDate": None} if suffix == "pdf" else None
-            figure.savefig(staging, format=suffix, dpi=_DPI, metadata=metadata)
+        metadata = {"CreationDate": None} if suffix == "pdf" else None
+        save_picture(figure, folder / f"{name}.{suffix}", dpi=_DPI, metadata=metadata)
     svg = io.BytesIO()
     figure.savefig(svg, format="svg", dpi=_DPI, metadata={"Date": None})
     kind, image = "svg+xml", svg.getvalue()

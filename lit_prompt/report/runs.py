@@ -12,9 +12,10 @@ from typing import Any
 import yaml
 
 from lit_prompt.errors import InputError
-from lit_prompt.files import newest
+from lit_prompt.files import newest, numbered
+from lit_prompt.records.floors import refuse_impossible_floors
 from lit_prompt.records.predictions import PREDICTIONS
-from lit_prompt.records.results import RESULTS, method_label
+from lit_prompt.records.results import method_label, prompts_of, read_results
 from lit_prompt.results.rows import Row, grouped, searched_objective
 from lit_prompt.results.transfer import results_on_others
 
@@ -83,7 +84,8 @@ def _missing(path: Path) -> str:
 
 def _read(results: Path) -> Run:
     folder = results.parent
-    every = RESULTS.read(results).to_pylist()
+    table = read_results(results, folder)
+    every = table.to_pylist()
     searched = [_finite(row) | {"run": str(results)} for row in every if row["kl"] is not None]
     if not searched:
         resume = f"lit_prompt fit --run {shlex.quote(str(folder))}"
@@ -91,14 +93,33 @@ def _read(results: Path) -> Run:
     rows = [row for row in searched if math.isfinite(row["kl"])]
     if not rows:
         raise InputError(f"report: {results} holds no KL that is finite; search again with another start or precision")
-    tokens: list[Row] = []
-    if (predictions := newest(folder, "predictions.parquet")) is not None:
-        tokens = PREDICTIONS.read(predictions).to_pylist()
+    tokens = _tokens(folder, results, prompts_of(table))
     known = (token for token in map(_finite, tokens) if all(token[name] is not None for name in PREDICTIONS.needed))
     by_target = grouped(known, itemgetter("target_id"))
-    others = [[_finite(row) for row in RESULTS.read(path).to_pylist()] for path in results_on_others(folder)]
+    on_others = {path: read_results(path, folder).to_pylist() for path in results_on_others(folder)}
+    for path, each in {results: rows, **on_others}.items():
+        refuse_impossible_floors(
+            each, str(path), f"evaluate again with lit_prompt test --run {shlex.quote(str(folder))}"
+        )
+    others = [[_finite(row) for row in each] for each in on_others.values()]
     settings = _settings(folder / "config.yaml")
     return Run(folder, results, rows, len(searched) - len(rows), settings, by_target, others)
+
+
+def _tokens(folder: Path, results: Path, prompts: str | None) -> list[Row]:
+    """Token records of the prompts that results are of, by their checksum; the newest ones where that is not known."""
+    others = []
+    for path in numbered(folder, "predictions.parquet"):
+        table = PREDICTIONS.read(path)
+        if None in (prompts, found := prompts_of(table)) or prompts == found:
+            return table.to_pylist()
+        others.append(path)
+    if others:
+        run = shlex.quote(str(folder))
+        raise InputError(
+            f"report: {others[0]} is of other prompts than {results}; run lit_prompt predict --run {run} again"
+        )
+    return []
 
 
 def _finite(row: Row) -> Row:

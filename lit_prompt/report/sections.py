@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from lit_prompt.report import claims, method_figures, target_figures
-from lit_prompt.report.excess import excess_sentences, floor_warning, parts_sentences
+from lit_prompt.report.excess import excess_sentences, parts_sentences
 from lit_prompt.report.findings import Finding, adjusted
 from lit_prompt.report.study import OUTLIER, RANDOM, Study
 
@@ -75,7 +75,7 @@ def sections(study: Study) -> list[Section]:
             "KL minus the certified floor, below which no prompt of this LM can come. Smaller values are drawn at "
             "0.0001 nats.",
             "Needs results with a certified floor; these hold none.",
-            remarks=[*floor_warning(study), *excess_sentences(study)],
+            remarks=excess_sentences(study),
         ),
         Section(
             "parts", "Where the KL comes from", method_figures.parts_by_entropy,

@@ -116,7 +116,7 @@ def test_datasets_reads_the_folder(tmp_path, targets):
     rows = datasets.load_from_disk(str(tmp_path / "set"))
     assert rows.num_rows == len(targets)
     facts = ["target_id", "family", "entropy", "seed", "partner_of", "before", "after", "metadata"]
-    assert set(rows.column_names) == {*facts, "token_ids", "log_probs", "rest_log_prob"}
+    assert set(rows.column_names) == {*facts, "token_ids", "log_probs", "rest_log_prob", "sha256"}
     assert rows["seed"][:] == [t.seed for t in targets]
     assert [json.loads(m)["number"] for m in rows["metadata"]] == list(range(len(targets)))
     np.testing.assert_array_equal(np.array(rows[3]["log_probs"], dtype=np.float32), targets[3].log_probs.numpy())
@@ -344,11 +344,11 @@ def test_a_folder_without_a_set(content, tmp_path):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("version", [None, 1, 3, "2"])
+@pytest.mark.parametrize("version", [None, 1, 4, "3"])
 def test_a_folder_of_another_version(version, tmp_path, targets):
     folder = write(tmp_path / "set", targets[:2]).folder
     info = json.loads((folder / "lit_prompt.json").read_text())
-    del info["format"]
+    del info["format"], info["sha256"]
     if version is not None:
         info["format"] = version
     (folder / "lit_prompt.json").write_text(json.dumps(info))
@@ -361,7 +361,7 @@ def test_a_folder_without_rows(tmp_path, targets):
     folder = write(tmp_path / "set", targets[:2]).folder
     for file in folder.glob("*.arrow"):
         file.unlink()
-    with pytest.raises(InputError, match="no saved set of targets"):
+    with pytest.raises(InputError, match="these targets cannot be read"):
         TargetSet(folder)
 
 
@@ -416,3 +416,101 @@ def test_a_selection_holds_no_more_than_it_needs(tmp_path, targets):
 def test_rejected_ones_are_not_those_of_a_selection(tmp_path, mixed):
     whole = write(tmp_path / "set", [*mixed, Rejected("r/0", "random", "no")])
     assert whole.select([0], tmp_path / "some").rejected == []
+
+
+# ---- damaged and exchanged files ----
+
+
+def _everything(folder, index):
+    targets = TargetSet(folder)
+    batch = targets.batch(index)
+    facts = [targets.target_id, targets.family, targets.entropy.tolist(), targets.partner_of, targets.fingerprint]
+    return facts, batch.log_probs.tolist(), batch.metadata, batch.before, batch.after
+
+
+def _flipped(path, step):
+    """Puts every ``step``-th byte wrong, one after another, a bit each; in a new file, as the old one is mapped."""
+    content = path.read_bytes()
+    for place in range(0, len(content), step):
+        path.unlink()
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place // step % 8]) + content[place + 1 :])
+        yield place
+    path.unlink()
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "least"),
+    [("data-00000-of-00001.arrow", 29, 0.5), ("lit_prompt.json", 5, 1.0), ("state.json", 5, 0.5),
+     ("dataset_info.json", 23, 0.5)],
+)  # fmt: skip
+def test_a_flipped_bit_is_found(name, step, least, tmp_path, mixed):
+    folder = write(tmp_path / "set", mixed).folder
+    expected = str(_everything(folder, range(6)))
+    refused, tried = 0, 0
+    for place in _flipped(folder / name, step):
+        tried += 1
+        try:
+            found = str(_everything(folder, range(6)))
+        except InputError as error:
+            refused += str(folder) in str(error) and "\n" not in str(error)
+        else:
+            assert found == expected, place
+    assert refused >= least * tried
+    assert str(_everything(folder, range(6))) == expected
+
+
+def test_a_flipped_bit_of_a_distribution_is_found_when_its_target_is_read(tmp_path, targets):
+    whole = write(tmp_path / "set", targets)
+    (data,) = whole.folder.glob("*.arrow")
+    content, number = data.read_bytes(), targets[3].log_probs[1:4].numpy().tobytes()
+    place = content.index(number) + 3
+    del whole
+    data.unlink()
+    data.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+    damaged = TargetSet(tmp_path / "set")
+    damaged.batch([0, 1, 2])  # what is read is what was written
+    said = r"set: target f/3: its contents are not what was written \(checksum\); build them again with lit_prompt"
+    for read in (
+        lambda: damaged.batch([2, 3]),
+        lambda: list(damaged.stored()),
+        lambda: damaged.select([3], tmp_path / "x"),
+    ):
+        with pytest.raises(InputError, match=said):
+            read()
+
+
+def test_the_data_of_another_set_are_refused(tmp_path, targets):
+    one, other = (write(tmp_path / str(i), [replace(t, seed=i) for t in targets[:3]]) for i in (1, 2))
+    for each, theirs in zip(one.folder.glob("*.arrow"), other.folder.glob("*.arrow"), strict=True):
+        theirs.replace(each)
+    with pytest.raises(InputError, match="its contents are not what was written"):
+        TargetSet(one.folder)
+
+
+def test_how_a_runs_own_targets_are_built_again_is_said(tmp_path, targets):
+    folder = write(tmp_path / "targets", targets[:2]).folder
+    (tmp_path / "config.yaml").write_text("")
+    (folder / "state.json").write_text("{}")
+    with pytest.raises(InputError, match=r"move this folder away, and any command with --run \S+ builds the run's"):
+        TargetSet(folder)
+
+
+def _as_formerly(folder):
+    """Makes a set one of the format without checksums."""
+    rows = datasets.load_from_disk(str(folder)).remove_columns("sha256")
+    info = json.loads((folder / "lit_prompt.json").read_text())
+    kept = {name: value for name, value in info.items() if name not in ("sha256", "rows")} | {"format": 2}
+    rows.save_to_disk(str(folder.parent / "former"))
+    (folder.parent / "former" / "lit_prompt.json").write_text(json.dumps(kept))
+    return folder.parent / "former"
+
+
+def test_a_set_of_before_checksums_is_read_and_its_selections_have_them(tmp_path, mixed):
+    whole = write(tmp_path / "set", mixed)
+    former = TargetSet(_as_formerly(whole.folder))
+    assert torch.equal(former.batch(range(6)).log_probs, whole.batch(range(6)).log_probs)
+    some, same = former.select([4, 1], tmp_path / "some"), whole.select([4, 1], tmp_path / "same")
+    for name in ("rows", "format"):
+        assert len({json.loads((each.folder / "lit_prompt.json").read_text())[name] for each in (some, same)}) == 1
+    assert torch.equal(some.batch([0]).log_probs, whole.batch([4]).log_probs)

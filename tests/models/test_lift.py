@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from lit_prompt.data.families import EntropyMatched, OneHot
+from lit_prompt.errors import InputError
 from lit_prompt.lm import LMOptions
 from lit_prompt.models import PromptInit, SoftPrompt, floor_progress
 from lit_prompt.models.floors import FloorOptions, Floors
 from lit_prompt.records import floors
+from lit_prompt.records.floors import KnownFloor
 from lit_prompt.search import StopReason
 from tests.conftest import ARCHITECTURES, EMBEDDED_GPT2, EMBEDDED_LLAMA
 
@@ -198,3 +200,13 @@ def test_baselines_are_the_best_of_their_prompts(search, tiny_lm):
         log_q = module.lm.model(input_ids=whole).logits[:, -1].double().log_softmax(-1)
         kl = (p.exp().unsqueeze(1) * (p.unsqueeze(1) - log_q)).sum(-1)
         np.testing.assert_allclose(columns[f"kl_best_{kind}"], kl.amin(1), atol=1e-5)
+
+
+def test_an_evaluation_refuses_a_floor_above_what_was_reached(search, tiny_lm, monkeypatch):
+    module = search(tiny_lm, [EntropyMatched(3, 1)], steps=1, kind=SoftPrompt)
+    batch = module.data.targets.batch(range(3))
+    kl = module.evaluator.columns(batch, module.results)[0]["kl"]
+    raised = [KnownFloor(x + 1.0, x + 1.0, x + 1.0) for x in kl]
+    monkeypatch.setattr(Floors, "known", lambda *_: raised)
+    with pytest.raises(InputError, match=r"^floors: the floor of \S+, .* is above the KL that a prompt has reached"):
+        module.evaluator.columns(batch, module.results, compared=False)

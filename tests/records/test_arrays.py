@@ -40,7 +40,7 @@ def test_another_version_makes_its_own(folder, monkeypatch):
     monkeypatch.setattr(arrays, "__version__", "newer")
     assert ArrayCache(folder).get(ABOUT) is None
     monkeypatch.undo()
-    monkeypatch.setattr(arrays, "_VERSION", "2")
+    monkeypatch.setattr(arrays, "_VERSION", "3")
     assert ArrayCache(folder).get(ABOUT) is None
 
 
@@ -67,7 +67,7 @@ def _of_another_key(path):
         lambda path: _flipped(path, -40),
         lambda path: _flipped(path, 20),
         lambda path: save_file(FOUND, path),
-        lambda path: save_file(FOUND, path, metadata={"format": "1"}),
+        lambda path: save_file(FOUND, path, metadata={"format": "2"}),
         _of_another_key,
         lambda path: (path.unlink(), path.mkdir()),
     ],

@@ -6,7 +6,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from lit_prompt.errors import InputError
-from lit_prompt.records.prompts import read_prompts, write_prompts
+from lit_prompt.records.prompts import prompts_digest, read_prompts, write_prompts
 
 PROMPTS = {"a/0": np.arange(6, dtype=np.float32).reshape(2, 3), "a/1": np.array([3, 1], dtype=np.int64)}
 
@@ -14,7 +14,7 @@ PROMPTS = {"a/0": np.arange(6, dtype=np.float32).reshape(2, 3), "a/1": np.array(
 def test_prompts_are_read_as_they_were_written(tmp_path):
     path = write_prompts(PROMPTS, {"lm": "here"}, tmp_path / "prompts.safetensors")
     prompts, about = read_prompts(path)
-    assert about == {"lm": "here", "format": "1"}
+    assert about == {"lm": "here", "format": "2", "sha256": prompts_digest(PROMPTS, {"lm": "here"})}
     assert prompts.keys() == PROMPTS.keys()
     for name, prompt in prompts.items():
         np.testing.assert_array_equal(prompt, PROMPTS[name], strict=True)

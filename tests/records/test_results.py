@@ -67,7 +67,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
 
 def test_a_file_names_its_format_and_is_read_as_it_was(tmp_path):
     path = RESULTS.write(result_table([COLUMNS]), tmp_path / "~results.parquet")
-    assert pq.read_schema(path).metadata[b"format"] == b"1"
+    assert pq.read_schema(path).metadata[b"format"] == b"2"
     assert RESULTS.read(path).equals(result_table([COLUMNS]))
 
 
@@ -82,6 +82,6 @@ def test_a_file_of_before_formats_had_versions_is_read(tmp_path):
 
 def test_a_file_of_a_newer_format_is_refused(tmp_path):
     path = tmp_path / "results.parquet"
-    pq.write_table(result_table([COLUMNS]).replace_schema_metadata({"format": "2"}), path)
-    with pytest.raises(InputError, match=r"^\S+results.parquet was written by a newer lit_prompt \(format 2; .*\)$"):
+    pq.write_table(result_table([COLUMNS]).replace_schema_metadata({"format": "3"}), path)
+    with pytest.raises(InputError, match=r"^\S+results.parquet was written by a newer lit_prompt \(format 3; .*\)$"):
         RESULTS.read(path)
