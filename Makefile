@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo smollm2 gemma3 bench-peers findings paper paper-real test bench clean
+.PHONY: demo smollm2 gemma3 bench-peers findings paper paper-real test faults bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/lit_prompt fit --config configs/demo.yaml
@@ -46,6 +46,10 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# seeded attacks on everything that is read, written and shown, in full: an hour on 2 cores; `make test` has a short form
+faults: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.faults
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/soft.py

@@ -15,7 +15,7 @@ from lit_prompt.interruption import Interrupted, ignore_signals
 from lit_prompt.results.text import visible
 
 _EXIT_USER = 2
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # a forbidden place, a folder or a file where the other is to be written
 _DISK_ERRORS = (*_FULL, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
 
@@ -44,7 +44,8 @@ def full_disk(folder: Path, needs: str = "") -> str:
         free = f"{shutil.disk_usage(folder).free} are free"
     except OSError:
         free = "none are free"
-    return f"the disk is full ({needs}{free}); what was saved before is whole; make room and run the command again"
+    advice = "what was saved before is whole; make room and run the command again"
+    return f"the disk is full or limited ({needs}{free}); {advice}"
 
 
 @contextmanager

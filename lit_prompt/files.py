@@ -4,13 +4,13 @@ import contextlib
 import itertools
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lit_prompt.errors import InputError, full_disk, is_full_disk
+from lit_prompt.under_way import under_way
 
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -36,13 +36,9 @@ def replaced_whole(path: Path, size: int | None = None) -> Iterator[Path]:
     Raises:
         InputError: if the disk is full.
     """
-    staging = path.with_name(f".{secrets.token_hex(8)}.part")  # two processes may write one file
-    try:
-        with full_disk_named(path, staging, size):
-            yield staging
-            os.replace(staging, path)
-    finally:
-        staging.unlink(missing_ok=True)
+    with under_way(path.parent) as folder, full_disk_named(path, folder, size):
+        yield folder / path.name
+        os.replace(folder / path.name, path)
 
 
 def write_whole(path: Path, content: Any) -> None:
@@ -71,23 +67,19 @@ def add_together(folder: Path, files: Mapping[str, Callable[[Path], object]]) ->
     Raises:
         InputError: if the disk is full.
     """
-    staged = {name: folder / f".{secrets.token_hex(8)}{Path(name).suffix}" for name in files}
     placed: list[Path] = []
-    try:
-        for name, staging in staged.items():
-            with full_disk_named(folder / name, staging):
-                files[name](staging)
-        for name, staging in staged.items():
-            with full_disk_named(folder / name, staging):
-                placed.append(_claimed(folder, name))
-                os.replace(staging, placed[-1])
-    except BaseException:
-        for path in placed:
-            path.unlink(missing_ok=True)
-        raise
-    finally:
-        for staging in staged.values():
-            staging.unlink(missing_ok=True)
+    with under_way(folder) as staging:
+        try:
+            for name, write in files.items():
+                with full_disk_named(folder / name, staging):
+                    write(staging / name)
+            for name in files:
+                with full_disk_named(folder / name, staging):
+                    placed.append(_placed(staging / name, folder, name))
+        except BaseException:
+            for path in placed:
+                path.unlink(missing_ok=True)
+            raise
     return placed
 
 
@@ -102,7 +94,7 @@ def full_disk_named(path: Path, staging: Path, size: int | None = None) -> Itera
 
     Args:
         path: that is to be written.
-        staging: what is written in its place for now; it is removed, so that what is free is what was free before.
+        staging: the folder that it is written in for now; it is removed, so that what is free is what was before.
         size: bytes that it takes, where that is known.
 
     Raises:
@@ -115,21 +107,26 @@ def full_disk_named(path: Path, staging: Path, size: int | None = None) -> Itera
             raise
         needs = error.needs if isinstance(error, _FullDisk) else None if size is None else f"it takes {size} bytes, "
         if needs is None:
-            files = [staging] if staging.is_file() else [file for file in staging.rglob("*") if file.is_file()]
-            begun = sum(file.stat().st_size for file in files)
-            needs = f"it takes more than {begun} bytes, " if begun else ""
-        if staging.is_dir():
-            shutil.rmtree(staging, ignore_errors=True)
-        staging.unlink(missing_ok=True)
+            begun = [file for file in staging.rglob("*") if file.is_file()]
+            mine = [file for file in begun if file.name == path.name] or begun
+            size = sum(file.stat().st_size for file in mine)
+            needs = f"it takes more than {size} bytes, " if size else ""
+        shutil.rmtree(staging, ignore_errors=True)
         raise _FullDisk(f"{path}: {full_disk(path.parent, needs)}", needs) from error
 
 
-def _claimed(folder: Path, name: str) -> Path:
-    """The first path that no other process has, as an empty file."""
+def _placed(staging: Path, folder: Path, name: str) -> Path:
+    """Gives a file the first name that is free, which no other process can then take."""
     for k in itertools.count():
         path = folder / (f"{Path(name).stem}-{k}{Path(name).suffix}" if k else name)
         with contextlib.suppress(FileExistsError):
-            path.touch(exist_ok=False)
+            try:
+                os.link(staging, path)
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without hard links
+                path.touch(exist_ok=False)
+                os.replace(staging, path)
             return path
     raise AssertionError
 

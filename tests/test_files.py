@@ -84,7 +84,10 @@ def test_files_that_belong_together_appear_together_or_not_at_all(tmp_path):
         assert not [*tmp_path.glob("[!.]*")]  # nothing before all are written
         path.write_text("x")
 
-    with pytest.raises(InputError, match=r"results\.parquet: the disk is full \(it takes more than 4 bytes, \d+ are"):
+    with pytest.raises(
+        InputError,
+        match=r"results\.parquet: the disk is full or limited \(it takes more than 4 bytes, \d+ are",
+    ):
         add_together(tmp_path, {"prompts.safetensors": write, "results.parquet": run_out_of_space})
     assert not [*tmp_path.iterdir()]
     added = add_together(tmp_path, {"prompts.safetensors": write, "results.parquet": write})
@@ -92,7 +95,7 @@ def test_files_that_belong_together_appear_together_or_not_at_all(tmp_path):
 
 
 def test_files_that_cannot_all_be_moved_are_not_added(tmp_path, monkeypatch):
-    move, moved = os.replace, []
+    move, moved = os.link, []
 
     def fail_at_second(*paths):
         moved.append(paths)
@@ -100,7 +103,7 @@ def test_files_that_cannot_all_be_moved_are_not_added(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         move(*paths)
 
-    monkeypatch.setattr(os, "replace", fail_at_second)
+    monkeypatch.setattr(os, "link", fail_at_second)
     with pytest.raises(InputError, match=r"b\.txt: the disk is full"):
         add_together(tmp_path, {name: lambda path: path.write_text("x") for name in ("a.txt", "b.txt")})
     assert not [*tmp_path.iterdir()]
@@ -116,7 +119,10 @@ def test_files_that_cannot_all_be_moved_are_not_added(tmp_path, monkeypatch):
 )
 def test_a_full_disk_is_known_whoever_says_it(tmp_path, error):
     with (
-        pytest.raises(InputError, match=r"a\.txt: the disk is full \(it takes 7 bytes, \d+ are free\)"),
+        pytest.raises(
+            InputError,
+            match=r"a\.txt: the disk is full or limited \(it takes 7 bytes, \d+ are free\)",
+        ),
         replaced_whole(tmp_path / "a.txt", 7),
     ):
         raise error

@@ -157,6 +157,7 @@ def test_a_fit_is_ended_before_and_after_its_search(interrupted, cli, workdir, t
     again = f"what was finished is kept. Begin again with: {shlex.join(map(str, ['lit_prompt', *fit]))}"
     assert interrupted(EntropyMatched, "targets", *fit).endswith(again)
     assert interrupted(FrozenLM, "load", *fit, number=signal.SIGTERM).endswith(again)
+    assert not Path("logs").exists()
     last = interrupted(Evaluator, "columns", *fit)
     run = Path(last.rpartition(" ")[2])
     assert last.endswith(f"the search had ended. Evaluate it with: lit_prompt test --run {run}")

@@ -105,6 +105,9 @@ class RunCLI(LightningCLI):
                 run=command is not None,
                 **kwargs,
             )
+        except Interrupted:
+            self._give_back()
+            raise
         except InputError as error:
             self._give_back()
             if (path := file_of(str(error), arguments.configs, arguments.typed)) is None:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
@@ -20,6 +19,7 @@ from lit_prompt.data.target_set import TargetBatch, TargetSet
 from lit_prompt.errors import InputError
 from lit_prompt.lm import DEFAULT_LM, LMOptions, Vocabulary
 from lit_prompt.progress import phase
+from lit_prompt.under_way import temporary_folder
 
 _log = logging.getLogger(__name__)
 _MOST_REMARKS = 20
@@ -104,7 +104,6 @@ class TargetDataModule(L.LightningDataModule):
         self.lm_options = lm_options or LMOptions()
         self.notes = []
         self.vocabulary = Vocabulary.load(self.lm, self.lm_options)
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     def setup(self, stage: str) -> None:
         """Builds the targets, or opens the set that was built before.
@@ -128,7 +127,7 @@ class TargetDataModule(L.LightningDataModule):
         elif self.targets.vocabulary != self.vocabulary.fingerprint:
             source = Vocabulary.load(*self.made_for)
             carried = CarriedTargets(source, self.vocabulary)(self.targets.stored())
-            self.targets = self._write(carried, self._temporary_folder())
+            self.targets = self._write(carried, temporary_folder(self) / "targets")
             self._tell_remarks()
 
     def _tell_remarks(self) -> None:
@@ -143,11 +142,7 @@ class TargetDataModule(L.LightningDataModule):
         run = run_folder(self.trainer) if self.trainer is not None and stage == "fit" else None
         if run is not None and not (run / "targets").exists():
             return run / "targets"
-        return self._temporary_folder()
-
-    def _temporary_folder(self) -> Path:
-        self._temporary = tempfile.TemporaryDirectory(prefix="lit_prompt-")
-        return Path(self._temporary.name) / "targets"
+        return temporary_folder(self) / "targets"
 
     def build(self, folder: Path) -> TargetSet:
         """Builds the targets of the families in a folder that must not exist yet, and fills :attr:`notes`.

@@ -6,7 +6,6 @@ opened; each row's own checksum is a part of that. So the whole set is certain, 
 
 import json
 import shlex
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from lit_prompt.data.target_table import target_features
 from lit_prompt.errors import InputError
 from lit_prompt.files import full_disk_named
 from lit_prompt.records.checksum import CHECKSUM, TableDigest, plain_digest, refuse_changed
+from lit_prompt.under_way import under_way
 
 _INFO_FILE = "lit_prompt.json"
 _FORMAT = 3  # 1 had dense targets only, 2 no checksums
@@ -84,10 +84,10 @@ def new_folder(folder: Path, info: dict[str, Any]) -> Iterator[Callable[[pa.Tabl
     digest = TableDigest()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(prefix=".targets-", dir=folder.parent, ignore_cleanup_errors=True) as temporary,
-        full_disk_named(folder, Path(temporary)),
+        under_way(folder.parent) as temporary,
+        full_disk_named(folder, temporary),
     ):
-        staging = Path(temporary) / "set"
+        staging = temporary / "set"
         had_bars = datasets.is_progress_bar_enabled()
         datasets.disable_progress_bars()
         try:

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import mmap
-import tempfile
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from lit_prompt.errors import InputError
 from lit_prompt.lm.weights import refuse_mismatch, silence_report
+from lit_prompt.under_way import under_way
 
 _log = logging.getLogger(__name__)
 
@@ -72,8 +72,8 @@ def _unpack(path: Path, folder: Path) -> None:
     refuse_mismatch(str(path), report)
     model.hf_quantizer, model.is_quantized = None, False
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as staging:
-        lm = Path(staging) / "lm"
+    with under_way(folder.parent) as staging:
+        lm = staging / "lm"
         model.save_pretrained(lm)
         tokenizer.save_pretrained(lm)
         if not folder.exists():  # another process may have been faster

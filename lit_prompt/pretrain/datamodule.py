@@ -1,7 +1,6 @@
 """Text as batches of token windows."""
 
 import os
-import tempfile
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from lit_prompt.files import replaced_whole
 from lit_prompt.functional import seed_for
 from lit_prompt.lm import LMOptions, load_tokenizer
 from lit_prompt.pretrain.tokenizer import TokenizerTraining, train_tokenizer
+from lit_prompt.under_way import temporary_folder
 
 _TEXTS_PER_BLOCK = 1000
 
@@ -62,7 +62,6 @@ class TextDataModule(L.LightningDataModule):
         self.held_out = held_out
         self.seed = seed
         self._done = 0
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     def setup(self, stage: str) -> None:
         """Trains or loads the tokenizer and writes the stream of tokens; a resumed run finds both in its folder."""
@@ -70,8 +69,7 @@ class TextDataModule(L.LightningDataModule):
             return
         folder = run_folder(self.trainer) if self.trainer is not None else None
         if folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="lit_prompt-")
-            folder = Path(self._temporary.name)
+            folder = temporary_folder(self)
         tokens, saved = folder / "tokens.bin", folder / "tokenizer"
         if tokens.exists():
             from transformers import AutoTokenizer

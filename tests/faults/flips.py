@@ -10,6 +10,7 @@ import json
 import random
 import shutil
 import signal
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -187,4 +188,6 @@ if __name__ == "__main__":
     print(f"{'file':64} {'tried':>9}", *(f"{name:>10}" for name in columns))
     for file, counts in found.items():
         print(f"{file[-64:]:64} {counts.total():9}", *(f"{counts[name]:10}" for name in columns))
-    print(json.dumps({name: sum(counts[name] for counts in found.values()) for name in columns}))
+    total = {name: sum(counts[name] for counts in found.values()) for name in columns}
+    print(json.dumps(total))
+    sys.exit(total["violations"] > 0)

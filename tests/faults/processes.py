@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -34,7 +35,7 @@ class Processes:
         print(json.dumps(question), file=self._server.stdin, flush=True)
         return json.loads(self._server.stdout.readline())
 
-    def start(self, *args: object, folder: Path, temporary: Path, log: Path) -> int:
+    def start(self, *args: object, folder: Path, temporary: Path, log: Path, most: int | None = None) -> int:
         """Starts a command; gives its process's number.
 
         Args:
@@ -42,8 +43,9 @@ class Processes:
             folder: its current folder.
             temporary: its folder for temporary files.
             log: file for all that it prints.
+            most: bytes that a file may have; a longer one is refused by the system.
         """
-        pid: int = self._ask("start", [str(arg) for arg in args], str(folder), str(temporary), str(log))
+        pid: int = self._ask("start", [str(arg) for arg in args], str(folder), str(temporary), str(log), most)
         return pid
 
     def ended(self, pid: int) -> int | None:
@@ -66,7 +68,7 @@ class Processes:
         return code
 
 
-def _start(args: list[str], folder: str, temporary: str, log: str) -> int:
+def _start(args: list[str], folder: str, temporary: str, log: str, most: int | None) -> int:
     if pid := os.fork():
         return pid
     os.chdir(folder)
@@ -77,6 +79,8 @@ def _start(args: list[str], folder: str, temporary: str, log: str) -> int:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, mode) for n, mode in ((0, "r"), (1, "w"), (2, "w")))
     sys.argv = ["lit_prompt", *args]
+    if most is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     code = 1
     try:
         main()

@@ -1,0 +1,111 @@
+"""SIGKILL at random moments: a search that goes on finds the same, any command can be given again, nothing is left.
+
+``python -m tests.faults.kills --kills 100`` prints a table; the suite tries some.
+"""
+
+import argparse
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from tests.faults.commands import Try, table
+from tests.faults.payloads import LM
+from tests.faults.signals import duration
+from tests.faults.workplace import COMMANDS, Workplace, workplace
+
+#: A search that was killed may be killed again as often as this.
+_MOST_KILLS = 3
+
+
+def _killed(place: Workplace, words: tuple[str, ...], at: float) -> bool:
+    """Runs a command and kills it after ``at`` seconds; whether it had not ended by then."""
+    pid = place.start(*words)
+    until = time.monotonic() + at
+    while place.ended(pid) is None:
+        if time.monotonic() >= until:
+            os.kill(pid, signal.SIGKILL)
+            return place.wait(pid) == -signal.SIGKILL
+        time.sleep(0.005)
+    return False
+
+
+def _found(place: Workplace, name: str) -> dict[str, np.ndarray]:
+    run = max((place.folder / "logs" / name).glob("version_*"), key=lambda path: int(path.name.rpartition("_")[2]))
+    return load_file(run / "prompts.safetensors")
+
+
+def _fit(place: Workplace, words: tuple[str, ...], lasts: float, draw: random.Random) -> Try:
+    """Kills a search again and again, goes on each time, and compares what it finds with one that was left alone."""
+    name = Path(words[-1]).stem
+    shares = [draw.random() for _ in range(draw.randint(1, _MOST_KILLS))]
+    what = f"{name} killed at {', '.join(f'{share:.0%}' for share in shares)}"
+    place.clear()
+    assert place.wait(place.start(*words)) == 0, place.said
+    whole = _found(place, name)
+    place.clear()
+    runs = place.folder / "logs" / name
+    before = set(runs.glob("version_*"))
+    command = words
+    kills = 0
+    for share in shares:
+        kills += _killed(place, command, share * lasts)
+        new = [run for run in runs.glob("version_*") if run not in before and (run / "checkpoints/last.ckpt").exists()]
+        command = ("fit", "--run", str(new[0].relative_to(place.folder))) if new else words
+    if place.wait(place.start(*command)) != 0:
+        return Try("fit", what, "killed", place.said[-500:])
+    found = _found(place, name)
+    same = found.keys() == whole.keys() and all(np.array_equal(found[key], whole[key]) for key in whole)
+    wrong = [] if same else ["found other prompts"]
+    wrong += [f"left {path}" for path in place.litter]
+    return Try("fit", what, "killed" if kills else "had ended", "; ".join(wrong))
+
+
+def _other(place: Workplace, kind: str, words: tuple[str, ...], at: float) -> Try:
+    """Kills a command and gives it again."""
+    place.clear()
+    killed = _killed(place, words, at)
+    what = f"{' '.join(words)} killed after {at:.2f} s"
+    code = place.wait(place.start(*words))
+    wrong = [] if code == 0 or "exists" in place.last_line else [f"then code {code}: {place.said[-400:]}"]
+    wrong += [f"left {path}" for path in place.litter]
+    return Try(kind, what, "killed" if killed else "had ended", "; ".join(wrong))
+
+
+def campaign(count: int, seed: int = 0, lm: Path = LM, kinds: tuple[str, ...] = tuple(COMMANDS)) -> list[Try]:
+    """Kills ``count`` times, in turn each command, at random moments.
+
+    Args:
+        count: of commands that are killed.
+        seed: of the draw.
+        lm: a small LM.
+        kinds: rows of :data:`COMMANDS`.
+    """
+    draw = random.Random(seed)
+    every = [(kind, words) for kind in kinds for words in COMMANDS[kind]]
+    with workplace(lm) as place:
+        tries, lasts = [], {}
+        for k in range(count):
+            kind, words = every[k % len(every)]
+            if words not in lasts:
+                lasts[words] = duration(place, words)
+            if kind == "fit":
+                tries.append(_fit(place, words, lasts[words], draw))
+            else:
+                tries.append(_other(place, kind, words, draw.random() * lasts[words]))
+    return tries
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    tries = campaign(options.kills, options.seed)
+    print(table(tries))
+    sys.exit(any(t.violation for t in tries))
