@@ -140,8 +140,8 @@ def _attacked(architecture: str, head: str, dtype: str, pairs: int) -> Iterator[
                 yield Pairs(architecture, f"{of}, {attack}", result, count=count, head=of, least=least, slack=slack)
         if bool((below := holds & ~sound).any()):
             target, prompt = (int(i) for i in below.nonzero()[0])
-            what = f"{batch.target_id[target]}: KL {kl[target, prompt]!r}, floor {lower[target, 0]!r}, slack {slack:g}"
-            least = float(above[below].min())
+            numbers = f"KL {float(kl[target, prompt])!r}, floor {float(lower[target])!r}, slack {slack:g}"
+            what, least = f"{batch.target_id[target]}: {numbers}", float(above[below].min())
             yield Pairs(architecture, f"{of}, {attack}", "below", what, int(below.sum()), of, least, slack)
 
 
