@@ -70,19 +70,21 @@ def inside(folder: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Try:
-    """One attack.
+    """One attack, or several that ended alike.
 
     Attributes:
         kind: the row of the table that it is counted in.
         what: tells it from others.
         result: what happened, a column of the table.
         violation: what must not have happened; empty where it did not.
+        count: of attacks.
     """
 
     kind: str
     what: str
     result: str
     violation: str = ""
+    count: int = 1
 
 
 def table(tries: Iterable[Try]) -> str:
@@ -93,8 +95,11 @@ def table(tries: Iterable[Try]) -> str:
     lines += ["|" + " --- |" + " ---: |" * (len(results) + 2)]
     for kind in [*dict.fromkeys(t.kind for t in tries), "all"]:
         mine = [t for t in tries if kind in (t.kind, "all")]
-        counts = Counter(t.result for t in mine)
-        numbers = [len(mine), *(counts[name] for name in results), sum(bool(t.violation) for t in mine)]
+        counts: Counter[str] = Counter()
+        for t in mine:
+            counts[t.result] += t.count
+        violations = sum(t.count for t in mine if t.violation)
+        numbers = [counts.total(), *(counts[name] for name in results), violations]
         lines.append("| " + " | ".join([kind, *(f"{n:,}" for n in numbers)]) + " |")
     lines += [f"{t.kind}: {t.what}: {t.violation}" for t in tries if t.violation]
     return "\n".join(lines)
