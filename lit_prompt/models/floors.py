@@ -108,10 +108,9 @@ class Floors:
                 for start in range(0, len(missing), together):
                     self._solve(batch, keys, missing[start : start + together], go_on)
             if wide := sum(not self._is_known(keys[i]) for i in missing):
-                _log.warning(
-                    "floors: %d of %d are lower than they could be, as the solver was stopped early (after %s seconds; "
-                    "--floor_seconds)", wide, len(keys), self._options.seconds,
-                )  # fmt: skip
+                seconds = self._options.seconds
+                why = "had no more steps" if seconds is None else f"was stopped after {seconds:g} s (--floor_seconds)"
+                _log.warning("floors: %d of %d are lower than they could be, as the solver %s", wide, len(keys), why)
         return [self._narrowest(key) for key in keys]
 
     def known(self, batch: TargetBatch) -> list[KnownFloor | None]:
