@@ -126,7 +126,11 @@ def _placed(staging: Path, folder: Path, name: str) -> Path:
                 raise
             except OSError:  # a file system without hard links
                 path.touch(exist_ok=False)
-                os.replace(staging, path)
+                try:
+                    os.replace(staging, path)
+                except BaseException:
+                    path.unlink()
+                    raise
             return path
     raise AssertionError
 

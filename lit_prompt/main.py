@@ -110,7 +110,7 @@ def _run(command: str, *options: str) -> None:
     if command in SEARCHES:
         arguments = read_arguments(command, options, takes_run=True)
         if not _asks(options):
-            about = arguments.run_folder or ", ".join(map(str, arguments.configs))
+            about = arguments.run_folder or ", ".join(str(config.path) for config in arguments.configs)
             print(visible(f"lit_prompt {command} {about}: PyTorch is being loaded"), file=sys.stderr, flush=True)
         from lit_prompt.cli.prompt import PromptCLI
 

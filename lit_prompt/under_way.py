@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 try:
@@ -27,7 +28,7 @@ def under_way(parent: Path) -> Iterator[Path]:
     Args:
         parent: the folder that it is in.
     """
-    _sweep(parent)
+    _sweep(parent.absolute())
     folder = parent / f".lit_prompt-{secrets.token_hex(8)}"
     held = _held(folder)
     try:
@@ -49,18 +50,22 @@ def temporary_folder(owner: object) -> Path:
 def _held(folder: Path) -> int | None:
     """Makes a folder; gives the descriptor of its lock, which ends with the process at the latest."""
     while True:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         if fcntl is None:
-            return None
-        held = os.open(folder, os.O_RDONLY)
+            return None  # type: ignore[unreachable]
+        try:
+            held = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # it was swept before it was locked, as it may be below
+            continue
         with contextlib.suppress(OSError):  # a file system without locks: who sweeps there cannot lock it, either
             fcntl.flock(held, fcntl.LOCK_EX)
-        with contextlib.suppress(FileNotFoundError):  # it was swept before it was locked
+        with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(held), folder.stat()):
                 return held
         os.close(held)
 
 
+@cache  # once a process: the folder may hold thousands of files
 def _sweep(parent: Path) -> None:
     for folder in parent.glob(".lit_prompt-*") if fcntl is not None else ():
         if _NAME.fullmatch(folder.name):

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from lit_prompt.callbacks.curves import KLCurves
-from lit_prompt.data import target_set
+from lit_prompt.data import target_folder
 from lit_prompt.data.families import EntropyMatched
 from lit_prompt.functional import OutputHead
 from lit_prompt.lm import FrozenLM
@@ -211,7 +211,7 @@ def test_every_other_command_is_ended_at_once(interrupted, cli, workdir, tiny_lm
     build = ["targets", "build", *settings, "--out", "made/here"]
     again = shlex.join(map(str, ["lit_prompt", *build]))
     # before any target is there, and when all are but for the last words
-    for owner, name in ((EntropyMatched, "targets"), (target_set, "_write_info")):
+    for owner, name in ((EntropyMatched, "targets"), (target_folder, "plain_digest")):
         last = interrupted(owner, name, *build)
         assert last == f"Interrupted; no target was written to made/here. Begin again with: {again}"
         assert not [*(workdir / "made").iterdir()]

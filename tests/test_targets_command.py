@@ -13,6 +13,7 @@ from matplotlib.image import imread
 from lit_prompt.data import Rejected, Target, TargetSet
 from lit_prompt.data.families import OneHot
 from lit_prompt.lm import LMOptions, Vocabulary
+from lit_prompt.records.checksum import CHECKSUM, plain_digest
 from tests.conftest import EMBEDDED_GPT2, EMBEDDED_LLAMA, REPOSITORY
 
 CONFIG = """
@@ -277,13 +278,17 @@ def test_show_goes_on_where_the_set_cannot_be_written(cli, built):
 
 
 def test_show_of_an_lm_that_has_moved(cli, fails, built, tiny_lm, monkeypatch):
-    info = json.loads((built / "lit_prompt.json").read_text())
-    (built / "lit_prompt.json").write_text(json.dumps(info | {"lm": "/no/such/lm"}))
+    def says(lm):
+        info = json.loads((built / "lit_prompt.json").read_text()) | {"lm": lm}
+        info.pop(CHECKSUM)
+        (built / "lit_prompt.json").write_text(json.dumps(info | {CHECKSUM: plain_digest(info)}))
+
+    says("/no/such/lm")
     assert "sets/small was built for it; where it is elsewhere now, name it with --lm" in fails(
         "targets", "show", built
     )
     assert "9 targets" in cli("targets", "show", built, "--lm", tiny_lm)
-    (built / "lit_prompt.json").write_text(json.dumps(info | {"lm": None}))
+    says(None)
     assert "does not say which LM it was built for; name it with --lm" in fails("targets", "show", built)
 
 

@@ -55,3 +55,19 @@ def test_nothing_else_is_swept(tmp_path):
     with under_way(tmp_path):
         pass
     assert sorted(tmp_path.iterdir()) == before
+
+
+_WRITE = """
+import pathlib, sys
+from lit_prompt import under_way
+from lit_prompt.files import write_whole
+for _ in range(400):
+    under_way._sweep.cache_clear()  # as if each were by a process that has just begun
+    write_whole(pathlib.Path(sys.argv[1]) / sys.argv[2], b"mine")
+"""
+
+
+def test_processes_that_write_in_one_folder_leave_each_other_alone(tmp_path):
+    workers = [subprocess.Popen([sys.executable, "-c", _WRITE, str(tmp_path), name]) for name in "abc"]
+    assert [worker.wait() for worker in workers] == [0, 0, 0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]

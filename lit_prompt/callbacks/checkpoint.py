@@ -1,15 +1,13 @@
 """One checkpoint that is always whole, and a stop that loses nothing."""
 
-import shlex
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from lit_prompt.data.run_folder import run_folder
+from lit_prompt.data.run_folder import run_folder, run_option
 from lit_prompt.errors import InputError
-from lit_prompt.files import replaced_whole
 from lit_prompt.interruption import Interrupted, give_back, held, hold, release, stop_if_asked, take_signals
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
@@ -82,8 +80,7 @@ class SearchCheckpoint(Checkpoint):
             return
         path = folder / CHECKPOINT
         try:
-            with replaced_whole(path) as staging:
-                trainer.save_checkpoint(staging, weights_only=False)
+            trainer.save_checkpoint(path, weights_only=False)
         except OSError as error:
             kept = "; the one before it is whole" if path.exists() else ""
             raise InputError(
@@ -105,7 +102,7 @@ def how_to_go_on(trainer: L.Trainer, command: str) -> str | None:
     folder = run_folder(trainer)
     if folder is None or not (folder / CHECKPOINT).exists():
         return None
-    run = shlex.quote(str(folder))
+    run = run_option(trainer, folder)
     if command == "fit" and trainer.fit_loop.done:
-        return f"Interrupted; the search had ended. Evaluate it with: lit_prompt test --run {run}"
-    return f"Interrupted; everything so far is saved. Resume with: lit_prompt {command} --run {run}"
+        return f"Interrupted; the search had ended. Evaluate it with: lit_prompt test {run}"
+    return f"Interrupted; everything so far is saved. Resume with: lit_prompt {command} {run}"

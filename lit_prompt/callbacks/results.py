@@ -10,7 +10,7 @@ import lightning as L
 import pyarrow as pa
 
 from lit_prompt.callbacks.prompt_files import PromptFiles
-from lit_prompt.data.run_folder import checkpoint_run, run_folder
+from lit_prompt.data.run_folder import checkpoint_run, run_folder, run_option
 from lit_prompt.files import add_file, add_together, newest
 from lit_prompt.models import PromptModule
 from lit_prompt.models.pasted import PastedTexts
@@ -84,7 +84,7 @@ class ResultWriter(EvaluationCallback):
         if (run := run_folder(trainer)) is not None:
             self._write(pl_module, table, _folder(pl_module, run))
             if (run / "config.yaml").exists():  # else it is a checkpoint that was tested outside its run
-                _say_next(run, None if pl_module.pasted is None else table)
+                _say_next(run, run_option(trainer, run), None if pl_module.pasted is None else table)
 
     def _write(self, module: PromptModule, table: pa.Table, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,10 +121,11 @@ class ResultWriter(EvaluationCallback):
             return
         found, every = int(pl_module.results.searched.sum()), len(pl_module.data.targets)
         say("", *(f"prompts   {path}" for path in self._written))
-        say("searched; evaluate with", f"  lit_prompt test --run {_quoted(folder)}")
+        option = run_option(trainer, folder)
+        say("searched; evaluate with", f"  lit_prompt test {option}")
         if trainer.current_epoch < pl_module.data.num_chunks:
             say(f"{found} of {every} targets, as trainer.max_epochs is {trainer.max_epochs}; go on to the others with")
-            say(f"  lit_prompt fit --run {_quoted(folder)} --trainer.max_epochs -1")
+            say(f"  lit_prompt fit {option} --trainer.max_epochs -1")
 
 
 def _evaluated(module: PromptModule) -> PromptFiles | PastedTexts:
@@ -137,17 +138,20 @@ def _folder(module: PromptModule, run: Path) -> Path:
     return run if module.pasted is None else run / module.pasted.folder(module.lm_path)
 
 
-def _say_next(run: Path, on_other: pa.Table | None) -> None:
-    """Says what to do after a test; after one ``on_other`` LM both KLs stand side by side."""
+def _say_next(run: Path, option: str, on_other: pa.Table | None) -> None:
+    """Says what to do after a test; after one ``on_other`` LM both KLs stand side by side.
+
+    ``option`` names the run for a command.
+    """
     own = newest(run, "results.parquet")
     if on_other is not None and own is None:
-        say("", "For both KLs side by side test the run on its own LM, too:", f"  lit_prompt test --run {_quoted(run)}")
+        say("", "For both KLs side by side test the run on its own LM, too:", f"  lit_prompt test {option}")
         return
     if on_other is not None and own is not None:
         print_table(side_by_side(read_results(own, run).to_pylist(), on_other.to_pylist()))
     say("", "Next:")
     if on_other is None:
-        say(f"  lit_prompt predict --run {_quoted(run)}    # target and reached probability of the top tokens")
+        say(f"  lit_prompt predict {option}    # target and reached probability of the top tokens")
     say(f"  lit_prompt report {_quoted(run)} --out {_quoted(run / 'report')}    # figures and findings")
     if on_other is None:
         say(f"  tensorboard --logdir {_quoted(run.parent.parent)}")

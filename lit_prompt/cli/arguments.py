@@ -17,13 +17,28 @@ CONFIG_FILE = "config.yaml"
 
 
 @dataclass(frozen=True)
+class Config:
+    """A config file.
+
+    Attributes:
+        path: of it.
+        settings: in it.
+        of_run: whether it lies in a run's folder, which somebody else may have made.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    of_run: bool = False
+
+
+@dataclass(frozen=True)
 class RunArguments:
     """Options of a command.
 
     Attributes:
         options: for the parser of settings: config files come first, so that what the command line says wins, and
             ``--run FOLDER`` is replaced by the run's own config and checkpoint.
-        configs: the settings of each config file; those of the run come first.
+        configs: the config files; that of the run comes first, later ones win.
         name: of a new run's folder in ``logs``: that of the last config file.
         run_folder: folder of the run that is resumed or evaluated; None for a new run.
         typed: the options that are no files.
@@ -31,7 +46,7 @@ class RunArguments:
     """
 
     options: list[str]
-    configs: dict[Path, dict[str, Any]]
+    configs: list[Config]
     name: str
     run_folder: Path | None = None
     typed: list[str] = field(default_factory=list)
@@ -40,7 +55,16 @@ class RunArguments:
     @property
     def run_settings(self) -> dict[str, Any]:
         """The run's own settings, as far as this command takes them."""
-        return {} if self.run_folder is None else self.configs[self.run_folder / CONFIG_FILE]
+        return {} if self.run_folder is None else self.configs[0].settings
+
+    @property
+    def modules(self) -> set[str]:
+        """Those that the user names: on the command line, or in a config that is no run's."""
+        from lit_prompt.cli.classes import modules_named
+
+        values = [option.rpartition("=")[2] for option in self.typed]
+        own = [config.settings for config in self.configs if not config.of_run]
+        return modules_named([values, own]) | set(self.trusted)
 
 
 def read_arguments(command: str, options: Sequence[str], takes_run: bool = False) -> RunArguments:
@@ -66,32 +90,62 @@ def read_arguments(command: str, options: Sequence[str], takes_run: bool = False
         checkpoint = checkpoint or _last_checkpoint(folder)
     elif checkpoint is not None and not known.configs and (checkpoint.parent.parent / CONFIG_FILE).is_file():
         folder = checkpoint.parent.parent
-    configs = {path: _settings(path) for path in known.configs}
-    for settings in () if takes_run else configs.values():
-        settings.pop("ckpt_path", None)  # a run's config has one
+    configs = [Config(path, _settings(path), _lies_in_run(path)) for path in known.configs]
     if folder is not None:
-        of_run = _settings(folder / CONFIG_FILE, of_run=True)
-        configs = {folder / CONFIG_FILE: _taken_of_run(of_run, folder, command), **configs}
-    name = list(configs)[-1].stem if configs else "default"
+        path = folder / CONFIG_FILE
+        configs.insert(0, Config(path, _without_families(_settings(path, of_run=True), folder), of_run=True))
+    for config in configs:
+        if config.of_run:
+            _refuse_joined_keys(config)
+            if takes_run and command != "fit":
+                config.settings["trainer"] = _plain_trainer(config.settings.get("trainer"))
+        if not takes_run:
+            config.settings.pop("ckpt_path", None)  # a run's config has one
+    name = configs[-1].path.stem if configs else "default"
     given = [f"--ckpt_path={checkpoint}"] if checkpoint else []
-    every = [*map(_option, configs.values()), *typed, *given]
+    every = [*(_option(config.settings) for config in configs), *typed, *given]
     return RunArguments(every, configs, name, folder, typed, known.trust)
 
 
-def _taken_of_run(settings: dict[str, Any], folder: Path, command: str) -> dict[str, Any]:
-    """What a command takes of a run's settings.
+#: What an evaluation takes of the trainer of a run, whose folder is data whoever made it: where and how it computes.
+#: Its callbacks, loggers, plugins and profilers are not built, and no part of the targets is left out.
+_PLAIN = (
+    "accelerator",
+    "benchmark",
+    "default_root_dir",
+    "deterministic",
+    "devices",
+    "enable_progress_bar",
+    "precision",
+)
 
-    The targets are in the run's folder, so that no family is made. An evaluation takes plain values alone for its
-    trainer: a folder that somebody else made is data, and its callbacks, loggers, plugins and profilers are not built.
-    """
+
+def _plain_trainer(settings: Any) -> dict[str, Any]:
+    settings = settings if isinstance(settings, dict) else {}
+    plain = {name: settings[name] for name in _PLAIN if not isinstance(settings.get(name, {}), dict)}
+    return plain | ({"logger": False} if settings.get("logger") is False else {})
+
+
+def _lies_in_run(path: Path) -> bool:
+    return path.name == CONFIG_FILE and any((path.parent / name).is_dir() for name in ("checkpoints", "targets"))
+
+
+def _without_families(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A run's settings; its targets are in its folder, so that no family need be made."""
     if (folder / "targets").is_dir() and isinstance(data := settings.get("data"), dict):
         settings["data"] = {**data, "families": None}
-    if command != "fit" and "trainer" in settings:
-        trainer = settings["trainer"] if isinstance(settings["trainer"], dict) else {}
-        plain = {key: value for key, value in trainer.items() if not isinstance(value, (dict, list))}
-        built = ("callbacks", "plugins", "profiler", *(["logger"] if isinstance(plain.get("logger"), str) else []))
-        settings["trainer"] = {key: value for key, value in plain.items() if key not in built}
     return settings
+
+
+def _refuse_joined_keys(config: Config) -> None:
+    """Refuses keys such as ``trainer.callbacks``, by which settings would come back that were taken out."""
+    for name in ("", "data", "trainer"):
+        group = config.settings.get(name) if name else config.settings
+        for key in group if isinstance(group, dict) else ():
+            if not str(key).isidentifier():
+                raise InputError(
+                    f"{config.path}: no run has written the key {key!r}; its settings stand under one another"
+                )
 
 
 def _last_checkpoint(run: Path) -> Path:

@@ -6,12 +6,15 @@ import re
 import sys
 import typing
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from jsonargparse import Namespace, set_parsing_settings
 
+from lit_prompt.errors import InputError
+
 #: Whose classes the config in a run's folder may name, beside those of modules that the command line trusts.
-RUN_MODULES = ("lit_prompt", "lightning.pytorch", "torch.optim")
+RUN_MODULES = ("lit_prompt", "lightning.pytorch", "lightning.fabric", "torch.optim")
 #: How the message begins that a place does not take what is named.
 REFUSED = "refused: "
 
@@ -33,14 +36,30 @@ def admit_modules(named: Iterable[str]) -> None:
     """Lets the parser of settings import these modules and :data:`RUN_MODULES`, and no others.
 
     A class that is named where any value is taken is not made.
+
+    Raises:
+        InputError: if one of them cannot be a module's name.
     """
     named = set(named)
-    set_parsing_settings(
-        import_path_denylist=["*", *sorted(_admitted - named)],
-        import_path_allowlist=[*RUN_MODULES, *sorted(named)],
-        instantiate_subclass_spec_in_any=False,
-    )
+    try:
+        set_parsing_settings(
+            import_path_denylist=["*", *sorted(_admitted - named)],
+            import_path_allowlist=[*RUN_MODULES, *sorted(named)],
+            instantiate_subclass_spec_in_any=False,
+        )
+    except ValueError as error:
+        raise InputError(f"--trust: {error}") from error
     _admitted.update(named)
+
+
+def foreign_packages(settings: Any) -> list[str]:
+    """The packages of the classes in some settings that a run's folder may not name by itself, but for its families."""
+    if isinstance(settings, dict):
+        path = settings.get("class_path")
+        known = any(f"{path}.".startswith(f"{module}.") for module in RUN_MODULES)
+        mine = [] if known or not isinstance(path, str) else [path.partition(".")[0]]
+        return sorted({*mine, *chain(*(foreign_packages(settings[name]) for name in settings if name != "families"))})
+    return sorted({*chain(*map(foreign_packages, settings))}) if isinstance(settings, list) else []
 
 
 def refuse_others(value: Any, given: Any, annotation: Any) -> None:

@@ -1,5 +1,6 @@
 """The one true cause in a settings parser's error, and the nearest key or class that the user may have meant."""
 
+import contextlib
 import difflib
 import inspect
 import re
@@ -11,6 +12,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from lit_prompt.cli.arguments import Config
 from lit_prompt.cli.classes import REFUSED, choices, classes_of, concrete, kinds_of, loaded_object
 from lit_prompt.cli.text_options import TEXT_OR_ID
 
@@ -72,15 +74,16 @@ def explain(message: str, parser: ArgumentParser) -> str:
 def _annotation(key: str, owners: Sequence[type], options: Mapping[str, Any]) -> Any:
     """Of a parameter of the innermost class that has it, or of an option."""
     for owner in reversed(owners):
-        hints = typing.get_type_hints(inspect.getattr_static(owner, "__init__"))
-        if key in hints:
-            return hints[key]
+        with contextlib.suppress(NameError):  # an annotation that only a type checker can read
+            hints = typing.get_type_hints(inspect.getattr_static(owner, "__init__"))
+            if key in hints:
+                return hints[key]
     return getattr(options.get(key), "_typehint", None)
 
 
 def _denied(name: str) -> str:
-    package = name.partition(".")[0]
-    if package in sys.stdlib_module_names or package == "jsonargparse":
+    package, _, last = name.partition(".")
+    if last in ("yaml", "yml", "json") or package in sys.stdlib_module_names or package == "jsonargparse":
         return "is no class that a setting may name"
     return f"is not imported because a run's folder names it; where you trust {package}, add --trust {package}"
 
@@ -94,19 +97,19 @@ def _nearest(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {leaf.get(close[0], close[0])!r}?" if close else ""
 
 
-def file_of(message: str, configs: Mapping[Path, dict[str, Any]], typed: Sequence[str]) -> Path | None:
+def file_of(message: str, configs: Sequence[Config], typed: Sequence[str]) -> Path | None:
     """The config file that an error is about, by the key that it begins with.
 
     Args:
         message: the error's.
-        configs: the settings of each file; later ones win.
+        configs: the files; later ones win.
         typed: the options on the command line, which win over those; what one of them says is in no file.
     """
     found = re.match(r"(?:unknown key '|--)?([a-z_]\w*(?:\.\w+)*)['\s:]", message)
     if found is None or any(option.lstrip("-").startswith(found[1].partition(".")[0]) for option in typed):
         return None
     keys = found[1].split(".")
-    return next((path for path, settings in reversed([*configs.items()]) if _holds(settings, keys)), None)
+    return next((config.path for config in reversed(configs) if _holds(config.settings, keys)), None)
 
 
 def _holds(settings: Any, keys: Sequence[str]) -> bool:

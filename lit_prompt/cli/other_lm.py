@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from lit_prompt.cli.trust import files_are_trusted
 from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.errors import InputError
 from lit_prompt.files import newest
@@ -48,7 +49,8 @@ def pasted_texts(
             f"--lm: {run} has found soft prompts, embeddings of {own} that mean nothing to another LM such as "
             f"{data.lm}; only hard prompts, which are texts, can be tested on one"
         )
-    trusted = {"trust_remote_code": data.lm_options.trust_remote_code}  # a run's folder is not asked
+    # what was typed is of the LM that was named, and the run's folder is not asked
+    trusted = {"trust_remote_code": data.lm_options.trust_remote_code if own == data.lm else files_are_trusted()}
     data.made_for, data.searched = (own, LMOptions(**options | trusted)), about.get("targets")
     checksum = about.get(CHECKSUM)
     return PastedTexts(read_texts(texts, found, checksum), lm, checksum)

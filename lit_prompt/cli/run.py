@@ -15,22 +15,20 @@ from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lit_prompt.callbacks.checkpoint import CHECKPOINT, SearchCheckpoint, how_to_go_on
 from lit_prompt.callbacks.checkpoint_io import WholeCheckpoints
 from lit_prompt.cli.arguments import CONFIG_FILE, RunArguments
-from lit_prompt.cli.classes import admit_modules, modules_named
+from lit_prompt.cli.classes import admit_modules, foreign_packages
 from lit_prompt.cli.mistakes import explain, file_of
 from lit_prompt.cli.settings_parser import SettingsParser
+from lit_prompt.cli.trust import refuse_untrusted
 from lit_prompt.cli.yaml_text import read_yaml, write_yaml
 from lit_prompt.data.run_folder import RunFolder, claim_run_folder, run_folder
 from lit_prompt.errors import InputError, full_disk, is_full_disk
 from lit_prompt.files import replaced_whole
 from lit_prompt.interruption import Interrupted
-
-_TRUST = "lm_options.trust_remote_code"
-#: Environment variable with which files may have an LM's own program code run.
-_TRUSTING = "LIT_PROMPT_TRUST_REMOTE_CODE"
 
 
 class SaveConfig(SaveConfigCallback):
@@ -87,7 +85,7 @@ class RunCLI(LightningCLI):
         self._run_folder, self._name = arguments.run_folder, arguments.name
         self._run_settings = arguments.run_settings
         self._typed = arguments.typed
-        admit_modules(_modules_of(arguments))
+        admit_modules(arguments.modules)
         self._made: list[Path] = []  # a new run's folder, and those around it
         try:
             super().__init__(
@@ -167,17 +165,8 @@ class RunCLI(LightningCLI):
             raise InputError(explain(str(error), self._parser(command))) from error
         if command is not None:
             _check_checkpoint(command, self.config[command].get("ckpt_path"))
-        self._refuse_untrusted_code(self.config if command is None else self.config[command])
-
-    def _refuse_untrusted_code(self, settings: Namespace) -> None:
-        typed = any(option.removeprefix("--").partition("=")[0] == _TRUST for option in self._typed)
-        if (typed and settings.lm_options.trust_remote_code) or os.environ.get(_TRUSTING):
-            return
-        if _asks_for_trust(settings.as_dict()):
-            raise InputError(
-                "lm_options.trust_remote_code is on in a file, which is not trusted to have the program code run that "
-                f"comes with an LM; read that code, then add --{_TRUST} true, or set {_TRUSTING}=1"
-            )
+        settings = self.config if command is None else self.config[command]
+        refuse_untrusted(settings.as_dict(), self._typed)
 
     def instantiate_classes(self) -> None:
         """Makes data module, module and trainer; without a command the data module alone."""
@@ -201,7 +190,7 @@ class RunCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         logger = kwargs.get("logger", given.get("logger"))
         if (folder := self._folder(bool(given.get("fast_dev_run")))) is not None:
-            self.trainer_defaults["callbacks"].append(RunFolder(folder))
+            self.trainer_defaults["callbacks"].append(RunFolder(folder, foreign_packages(self.config.as_dict())))
             if logger in (None, True) or (self._run_folder is not None and logger):
                 kwargs["logger"] = _logger_in(folder)
         elif logger in (None, True):
@@ -210,6 +199,10 @@ class RunCLI(LightningCLI):
             trainer = super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
             raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+        if type(trainer.strategy.checkpoint_io) is not TorchCheckpointIO:
+            raise InputError(
+                "trainer.plugins: checkpoints are written in one way, which no plugin replaces; leave it out"
+            )
         trainer.strategy.checkpoint_io = WholeCheckpoints()
         return trainer
 
@@ -252,20 +245,6 @@ class RunCLI(LightningCLI):
         for folder in self._made[1:]:
             with contextlib.suppress(OSError):  # another run may be in it by now
                 folder.rmdir()
-
-
-def _asks_for_trust(settings: Any) -> bool:
-    """Whether some settings would have an LM's own program code run."""
-    if isinstance(settings, dict):
-        return bool(settings.get("trust_remote_code")) or any(map(_asks_for_trust, settings.values()))
-    return isinstance(settings, list) and any(map(_asks_for_trust, settings))
-
-
-def _modules_of(arguments: RunArguments) -> set[str]:
-    """Those that the user names: on the command line, or in a config that is no run's."""
-    values = [option.rpartition("=")[2] for option in arguments.typed]
-    configs = [settings for settings in arguments.configs.values() if settings is not arguments.run_settings]
-    return modules_named([values, configs]) | set(arguments.trusted)
 
 
 def _logger_in(folder: Path) -> TensorBoardLogger:

@@ -36,11 +36,11 @@ def _parser() -> argparse.ArgumentParser:
     """Every command with its options, the keys of settings among them."""
     parser = argparse.ArgumentParser("lit_prompt")
     commands = parser.add_subparsers()
-    of_searches = _settings(PromptCLI, "fit", RunArguments([], {}, ""))
+    of_searches = _settings(PromptCLI, "fit", RunArguments([], [], ""))
     for name, about in PromptCLI.commands.items():
         _add_settings(commands.add_parser(name, help=_first(about)), of_searches[name], "run", "trust")
     pretrain = commands.add_parser("pretrain", help=_first(PretrainCLI.commands["fit"]))
-    _add_settings(pretrain, _settings(PretrainCLI, RunArguments([], {}, ""))["fit"], "run", "trust")
+    _add_settings(pretrain, _settings(PretrainCLI, RunArguments([], [], ""))["fit"], "run", "trust")
     of_targets = commands.add_parser("targets", help="Builds, shows or validates targets").add_subparsers()
     for name, known in parsers().items():
         group, _, command = name.rpartition(" ")

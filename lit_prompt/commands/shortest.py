@@ -62,7 +62,11 @@ def run(options: Namespace) -> None:
     except Interrupted as stop:
         if on:
             rest = [str(n) for n in lengths if n >= length]
-            given = [*(f"--config={path}" for path in settings.configs), *settings.options[len(settings.configs) :]]
+            given = [
+                *(f"--config={config.path}" for config in settings.configs),
+                *settings.options[len(settings.configs) :],
+            ]
+            given += [f"--trust={module}" for module in settings.trusted]
             command = ["lit_prompt", "shortest", *given, *on, "--kl", f"{goal:g}", "--lengths", *rest]
             stop.advice = f"Interrupted; what was found is kept. Go on with: {shlex.join(command)}"
         else:
@@ -91,7 +95,9 @@ def _fit_and_test(arguments: RunArguments, length: int) -> tuple[_KeptFit, Path]
         cli = _KeptFit("fit", arguments)
         run = run_folder(cli.trainer)
         assert run is not None
-        PromptCLI("test", read_arguments("test", ["--run", str(run)], takes_run=True))
+        trusted = [f"--trust={module}" for module in sorted(arguments.modules)]
+        trusted += ["--lm_options.trust_remote_code=true"] if cli.datamodule.lm_options.trust_remote_code else []
+        PromptCLI("test", read_arguments("test", ["--run", str(run), *trusted], takes_run=True))
     return cli, run
 
 

@@ -28,6 +28,6 @@ def run(options: Namespace) -> None:
     print_summary(targets)
     print_remarks(targets.rejected, data.notes)
     quoted = shlex.quote(str(folder))
-    config = "".join(f" --config {shlex.quote(str(path))}" for path in options.settings.configs)
+    config = "".join(f" --config {shlex.quote(str(given.path))}" for given in options.settings.configs)
     say("", f"targets   {folder}", "", "Next:", f"  lit_prompt targets show {quoted}    # table and picture")
     say(f"  lit_prompt fit{config} --data.load {quoted}")

@@ -1,6 +1,8 @@
 """The folder of a run: claimed by one process, known to all parts of its trainer."""
 
 import re
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
@@ -11,10 +13,12 @@ class RunFolder(L.Callback):
 
     Args:
         path: the folder.
+        packages: of classes in its config that a command must trust to read it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, packages: Sequence[str] = ()) -> None:
         self.path = path
+        self.packages = packages
 
 
 def run_folder(trainer: L.Trainer) -> Path | None:
@@ -26,6 +30,12 @@ def run_folder(trainer: L.Trainer) -> Path | None:
         if isinstance(callback, RunFolder):
             return callback.path
     return None if trainer.logger is None or trainer.log_dir is None else Path(trainer.log_dir)
+
+
+def run_option(trainer: L.Trainer, run: Path) -> str:
+    """The options of a command on a trainer's run, in its ``run`` folder, as they are typed."""
+    trusted = [p for c in trainer.callbacks if isinstance(c, RunFolder) for p in c.packages]  # type: ignore[attr-defined]
+    return " ".join([f"--run {shlex.quote(str(run))}", *(f"--trust {package}" for package in trusted)])
 
 
 def checkpoint_run(trainer: L.Trainer) -> Path | None:

@@ -131,6 +131,8 @@ class TargetSet:
     def _reading(self) -> Iterator[None]:
         try:
             yield
+        except MemoryError:
+            raise
         except Exception as error:  # of a damaged file datasets and Arrow raise whatever they come across
             said = " ".join(str(error).split())
             raise InputError(f"{self.folder}: these targets cannot be read ({said}); {rebuilt(self.folder)}") from error

@@ -48,6 +48,11 @@ def run_folder(cli, workdir, tiny_lm):
     return Path("logs/run/version_0")
 
 
+def tiny(run):
+    """The LM of a run."""
+    return yaml.safe_load((run / "config.yaml").read_text())["lm"]
+
+
 def change(run, *keys, value):
     """Sets a key in a run's config."""
     path = run / "config.yaml"
@@ -70,10 +75,20 @@ def test_a_run_folder_runs_no_command(command, run_folder, refused):
 def test_an_evaluation_builds_no_part_of_the_runs_trainer(run_folder, cli):
     callback = {"class_path": "LambdaCallback", "init_args": {"on_test_start": "os.system"}}
     change(run_folder, "trainer", "callbacks", value=[callback])
-    change(run_folder, "trainer", "profiler", value="advanced")
+    profiler = {"class_path": "SimpleProfiler", "init_args": {"dirpath": "elsewhere", "filename": "p"}}
+    change(run_folder, "trainer", "profiler", value=profiler)
     change(run_folder, "trainer", "logger", value={"class_path": "CSVLogger", "init_args": {"save_dir": "elsewhere"}})
-    assert "0 mistakes" not in cli("test", "--run", run_folder)
+    change(run_folder, "trainer", "fast_dev_run", value=True)
+    cli("test", "--run", run_folder)
     assert (run_folder / "results.parquet").exists()
+    assert not Path("elsewhere").exists()
+
+
+@pytest.mark.parametrize("key", ["trainer.profiler", "trainer+", "data.families"])
+def test_a_run_folder_brings_back_no_part_by_another_key(key, run_folder, refused):
+    change(run_folder, key, value={"class_path": "SimpleProfiler", "init_args": {"dirpath": "elsewhere"}})
+    said = refused("test", "--run", run_folder)
+    assert said.startswith(f"lit_prompt: error: {run_folder}/config.yaml: no run has written the key {key!r}")
     assert not Path("elsewhere").exists()
 
 
@@ -117,9 +132,19 @@ class TestOwnClasses:
         assert said.endswith("where you trust own_adam, add --trust own_adam")
         assert not Path("imported").exists()
 
+    def test_nor_does_its_config_by_its_own_name(self, run_folder, refused):
+        for words in (("floor",), ("test", "--ckpt_path", run_folder / "checkpoints" / "last.ckpt")):
+            refused(*words, "--config", run_folder / "config.yaml")
+        assert not Path("imported").exists()
+
     def test_unless_its_module_is_trusted(self, run_folder, cli):
-        cli("test", "--run", run_folder, "--trust", "own_adam")
+        said = cli("test", "--run", run_folder, "--trust", "own_adam")
         assert Path("imported").exists()
+        assert f"lit_prompt predict --run {run_folder} --trust own_adam " in said
+
+    def test_shortest_evaluates_with_them(self, run_folder, cli):
+        options = ["--kl", "9", "--lengths", "1", "--model.optimizer", "own_adam.Mine"]
+        assert "2 of 2 targets" in cli("shortest", "--config", "run.yaml", "--lm", tiny(run_folder), *options)
 
 
 class TestCodeOfAnLM:
@@ -151,13 +176,21 @@ class TestCodeOfAnLM:
         for command in ("fit", "floor"):
             said = refused(command, "--config", config)
             assert said.startswith(f"lit_prompt: error: {config}: lm_options.trust_remote_code is on in a file")
-            assert said.endswith("add --lm_options.trust_remote_code true, or set LIT_PROMPT_TRUST_REMOTE_CODE=1")
+            assert said.endswith("or for all LMs that files name set LIT_PROMPT_TRUST_REMOTE_CODE=1")
+            assert "add --lm_options.trust_remote_code true" in said
         assert not Path("ran").exists()
 
     def test_nor_a_familys_lm(self, workdir, lm, tiny_lm, refused):
         family = f"{{class_path: FromLM, init_args: {{lm: {lm}, lm_options: {{trust_remote_code: true}}}}}}"
         (workdir / "run.yaml").write_text(f"data: {{families: [{family}]}}")
         assert "is on in a file" in refused("fit", "--config", "run.yaml", "--lm", tiny_lm)
+        assert not Path("ran").exists()
+
+    def test_what_is_typed_is_of_the_lm_alone(self, workdir, lm, tiny_lm, refused):
+        family = f"{{class_path: FromLM, init_args: {{lm: {lm}, lm_options: {{trust_remote_code: true}}}}}}"
+        (workdir / "run.yaml").write_text(f"data: {{families: [{family}]}}")
+        typed = ["--lm", tiny_lm, "--lm_options.trust_remote_code", "true"]
+        assert "is on in a file" in refused("fit", "--config", "run.yaml", *typed)
         assert not Path("ran").exists()
 
     def test_the_command_line_can(self, config, cli, refused):

@@ -54,6 +54,7 @@ PAYLOADS: dict[str, Any] = {
     "a name alone": "os.system",
     "a module": {"class_path": "evil_module.Optimizer"},
     "a module's name": "evil_module.Optimizer",
+    "a file elsewhere": {"class_path": "SimpleProfiler", "init_args": {"dirpath": "elsewhere", "filename": "p"}},
     "a YAML tag": "!!python/object/apply:os.system",
 }  # fmt: skip
 
@@ -73,6 +74,9 @@ PLACES: dict[str, tuple[Any, ...]] = {
     "profiler": ("trainer", "profiler"),
     "strategy": ("trainer", "strategy"),
     "accelerator": ("trainer", "accelerator"),
+    "profiler, joined": ("trainer.profiler",),
+    "callbacks, joined": ("trainer.callbacks",),
+    "family, joined": ("data.families",),
     "checkpoint": ("checkpoint",),
     "lm_options": ("lm_options",),
 }
@@ -144,6 +148,9 @@ def campaign(count: int, seed: int = 0, lm: Path = LM) -> list[Try]:
                 )
                 result = "refused" if outcome.code == 2 else "left aside"
                 tries.append(Try(command, f"{payload} as {place}", result, violation))
+                if Path("elsewhere").exists():  # one's own config, and one's own search, may write where they like
+                    violation = violation or ("" if command in ("fit", "resume") else "it wrote elsewhere")
+                    shutil.rmtree("elsewhere")
                 Path(MARK).unlink(missing_ok=True)
                 shutil.rmtree("evil")
         finally:

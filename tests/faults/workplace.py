@@ -13,10 +13,10 @@ from tests.faults.payloads import CONFIG, HARD
 from tests.faults.processes import Processes
 
 FAMILIES = {
-    "families": [{"class_path": "EntropyMatched", "init_args": {"entropies": 3, "per_entropy": 2}}],
-    "chunk_size": 3,
+    "families": [{"class_path": "EntropyMatched", "init_args": {"entropies": 2, "per_entropy": 2}}],
+    "chunk_size": 2,
 }
-SOFT = CONFIG | {"model": {"class_path": "SoftPrompt", "init_args": {"length": 2, "steps": 30}}, "data": FAMILIES}
+SOFT = CONFIG | {"model": {"class_path": "SoftPrompt", "init_args": {"length": 2, "steps": 12}}, "data": FAMILIES}
 LIFT = SOFT | {"model": {"class_path": "SoftPrompt", "init_args": {"length": 1, "steps": 9, "init": {"kind": "lift"}}}}
 SHARED = {"class_path": "HardPrompt", "init_args": {"length": 3, "steps": 4}}
 CONFIGS = {"soft": SOFT, "lift": LIFT, "hard": SOFT | {"model": SHARED}, "gcg": SOFT | {"model": HARD}}
@@ -26,7 +26,7 @@ PRETRAIN = {
         "architecture": "llama", "out": "trained",
         "options": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
     },
-    "data": {"texts": {"path": "text.txt"}, "vocab_size": 300, "context": 16, "batch_size": 4},
+    "data": {"texts": {"path": "text.txt"}, "tokenizer": {"vocab_size": 300}, "context": 16, "batch_size": 4},
     "trainer": {"max_epochs": 2},
 }  # fmt: skip
 

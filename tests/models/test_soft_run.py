@@ -132,7 +132,7 @@ def test_the_gap_is_that_of_the_saved_files(cli, workdir, tiny_lm, lm):
 
     shutil.rmtree("logs/soft")
     *_, error = cli("test", "--run", "logs/hard/version_0", code=2).splitlines()
-    assert error.startswith("lit_prompt: error: model.start.soft_run: logs/soft/version_0 holds no prompts")
+    assert "logs/hard/version_0/config.yaml: model.start.soft_run: logs/soft/version_0 holds no prompts" in error
 
 
 def test_the_start_is_the_better_projection(search_hard, tiny_lm, lm, tmp_path):
