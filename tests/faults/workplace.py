@@ -27,7 +27,7 @@ PRETRAIN = {
         "options": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
     },
     "data": {"texts": {"path": "text.txt"}, "tokenizer": {"vocab_size": 300}, "context": 16, "batch_size": 4},
-    "trainer": {"max_epochs": 2},
+    "trainer": {"max_steps": 60},
 }  # fmt: skip
 
 #: Commands by the row of the table that they are counted in; RUN is a run that has ended and was tested.
