@@ -48,6 +48,13 @@ def full_disk(folder: Path, needs: str = "") -> str:
     return f"the disk is full or limited ({needs}{free}); {advice}"
 
 
+def mistake_in(error: BaseException | None) -> InputError | None:
+    """The mistake that an error came of: the settings' parser wraps what a class says of its settings in others."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__
+    return error
+
+
 @contextmanager
 def shown_errors(command: str) -> Iterator[None]:
     """Prints the user's mistakes as one line and exits with code 2; other errors keep their traceback.
@@ -62,11 +69,7 @@ def shown_errors(command: str) -> Iterator[None]:
     try:
         yield
     except (InputError, ValueError) as error:
-        # the settings' parser wraps what a class says of its settings in a ValueError
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):
-            cause = cause.__cause__
-        if cause is None:
+        if (cause := mistake_in(error)) is None:
             raise
         _exit(f"lit_prompt: error: {cause}", _EXIT_USER)
     except Interrupted as stop:

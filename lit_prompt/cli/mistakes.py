@@ -71,6 +71,12 @@ def explain(message: str, parser: ArgumentParser) -> str:
     return " ".join(message.split())
 
 
+def not_made(message: str) -> str | None:
+    """Which class could not be made, and why, in a line; None where an error is about something else."""
+    found = re.search(r"Problem with given class_path '(?:[\w.]+\.)?(\w+)':\s+(.+)$", message, re.MULTILINE)
+    return None if found is None else f"{found[1]} cannot be made: {found[2]}"
+
+
 def _annotation(key: str, owners: Sequence[type], options: Mapping[str, Any]) -> Any:
     """Of a parameter of the innermost class that has it, or of an option."""
     for owner in reversed(owners):

@@ -21,12 +21,12 @@ from lit_prompt.callbacks.checkpoint import CHECKPOINT, SearchCheckpoint, how_to
 from lit_prompt.callbacks.checkpoint_io import WholeCheckpoints
 from lit_prompt.cli.arguments import CONFIG_FILE, RunArguments
 from lit_prompt.cli.classes import admit_modules, foreign_packages
-from lit_prompt.cli.mistakes import explain, file_of
+from lit_prompt.cli.mistakes import explain, file_of, not_made
 from lit_prompt.cli.settings_parser import SettingsParser
 from lit_prompt.cli.trust import refuse_untrusted
 from lit_prompt.cli.yaml_text import read_yaml, write_yaml
 from lit_prompt.data.run_folder import RunFolder, claim_run_folder, run_folder
-from lit_prompt.errors import InputError, full_disk, is_full_disk
+from lit_prompt.errors import InputError, full_disk, is_full_disk, mistake_in
 from lit_prompt.files import replaced_whole
 from lit_prompt.interruption import Interrupted
 
@@ -173,7 +173,12 @@ class RunCLI(LightningCLI):
         if self.subcommand is None:
             self.datamodule = self.parser.instantiate_classes(Namespace(data=self.config.data)).data
         else:
-            super().instantiate_classes()
+            try:
+                super().instantiate_classes()
+            except ValueError as error:
+                if (why := not_made(str(error))) is None or mistake_in(error) is not None:
+                    raise
+                raise InputError(why) from error
 
     @property
     def logs(self) -> Path:

@@ -203,3 +203,9 @@ class TestCodeOfAnLM:
         monkeypatch.setenv("LIT_PROMPT_TRUST_REMOTE_CODE", "1")
         cli("fit", "--config", config)
         assert Path("ran").exists()
+
+
+def test_a_class_that_cannot_be_made_is_one_line(workdir, tiny_lm, refused):
+    (workdir / "run.yaml").write_text(CONFIG)
+    said = refused("fit", "--config", "run.yaml", "--lm", tiny_lm, "--trainer.logger", "MLFlowLogger")
+    assert "MLFlowLogger cannot be made: " in said
