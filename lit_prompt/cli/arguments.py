@@ -97,7 +97,7 @@ def read_arguments(command: str, options: Sequence[str], takes_run: bool = False
     for config in configs:
         if config.of_run:
             _refuse_joined_keys(config)
-            if takes_run and command != "fit":
+            if command in _EVALUATIONS:
                 config.settings["trainer"] = _plain_trainer(config.settings.get("trainer"))
         if not takes_run:
             config.settings.pop("ckpt_path", None)  # a run's config has one
@@ -107,6 +107,7 @@ def read_arguments(command: str, options: Sequence[str], takes_run: bool = False
     return RunArguments(every, configs, name, folder, typed, known.trust)
 
 
+_EVALUATIONS = ("test", "validate", "predict")
 #: What an evaluation takes of the trainer of a run, whose folder is data whoever made it: where and how it computes.
 #: Its callbacks, loggers, plugins and profilers are not built, and no part of the targets is left out.
 _PLAIN = (

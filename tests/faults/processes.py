@@ -3,14 +3,17 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
+_readers: dict[int, threading.Thread] = {}  # by the process that they listen to
 
 
 class Processes:
@@ -69,13 +72,17 @@ class Processes:
 
 
 def _start(args: list[str], folder: str, temporary: str, log: str, most: int | None) -> int:
+    reads, writes = os.pipe()  # what is printed is no file, so that no limit on files cuts it
     if pid := os.fork():
+        os.close(writes)
+        _readers[pid] = threading.Thread(target=_copy, args=(reads, log), daemon=True)
+        _readers[pid].start()
         return pid
     os.chdir(folder)
     os.environ["TMPDIR"] = temporary
-    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
-        os.dup2(out, stream)
+        os.dup2(writes, stream)
+    os.close(writes)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, mode) for n, mode in ((0, "r"), (1, "w"), (2, "w")))
     sys.argv = ["lit_prompt", *args]
@@ -93,9 +100,17 @@ def _start(args: list[str], folder: str, temporary: str, log: str, most: int | N
         end_at_once(code)
 
 
+def _copy(reads: int, log: str) -> None:
+    with os.fdopen(reads, "rb") as said, open(log, "wb") as file:
+        shutil.copyfileobj(said, file)
+
+
 def _ended(pid: int) -> int | None:
     done, status = os.waitpid(pid, os.WNOHANG)
-    return os.waitstatus_to_exitcode(status) if done else None
+    if not done:
+        return None
+    _readers.pop(pid).join()
+    return os.waitstatus_to_exitcode(status)
 
 
 def _serve() -> None:

@@ -52,7 +52,7 @@ def _try(draw: random.Random, lm: Path) -> list[Try]:
     names, family = [text() for _ in range(3)], text()
     file, config = (f"{_NOT_IN_PATHS.sub('', text())}{suffix}" for suffix in (".jsonl", ".yaml"))
     around = {"before": text(), "after": text()}
-    probs = [{" yes": 0.5, " no": 0.5}, {" one": 0.25, " two": 0.75}, {" king": 0.9, " girl": 0.1}]
+    probs = [{"a": 0.5, "b": 0.5}, {"c": 0.25, "d": 0.75}, {"e": 0.9, "f": 0.1}]  # tokens of any LM
     lines = [
         {"name": f"{name}{k}", "probs": probs[k], **({"context": around} if k else {})} for k, name in enumerate(names)
     ]
