@@ -24,10 +24,8 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.\w+)+", re.ASCII)
 
 def modules_named(settings: Any) -> set[str]:
     """The packages of everything in some settings that may be the path of a class; none of Python's own."""
-    if isinstance(settings, dict):
-        return set().union(*map(modules_named, settings.values()))
-    if isinstance(settings, list):
-        return set().union(*map(modules_named, settings))
+    if isinstance(settings, (dict, list)):
+        return set().union(*map(modules_named, settings.values() if isinstance(settings, dict) else settings))
     package = settings.partition(".")[0] if isinstance(settings, str) and _DOTTED.fullmatch(settings) else ""
     return {package} - {"", "jsonargparse"} - sys.stdlib_module_names
 

@@ -1,12 +1,14 @@
 """What the campaigns in this folder have in common: commands run in this process, and a table of what happened."""
 
+import argparse
 import contextlib
 import io
 import os
 import signal
+import sys
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,3 +105,21 @@ def table(tries: Iterable[Try]) -> str:
         lines.append("| " + " | ".join([kind, *(f"{n:,}" for n in numbers)]) + " |")
     lines += [f"{t.kind}: {t.what}: {t.violation}" for t in tries if t.violation]
     return "\n".join(lines)
+
+
+def show(campaign: Callable[[int, int], list[Try]], about: str | None, things: str, count: int) -> None:
+    """Runs a campaign as the command line asks, prints its table, and ends with code 1 after a violation.
+
+    Args:
+        campaign: given how many, and a seed.
+        about: for its help.
+        things: that it tries, the name of the option.
+        count: how many, unless that option says.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument(f"--{things}", dest="count", type=int, default=count)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    tries = campaign(options.count, options.seed)
+    print(table(tries))
+    sys.exit(any(t.violation for t in tries))

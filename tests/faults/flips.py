@@ -3,16 +3,9 @@
 ``python -m tests.faults.flips --flips 1000`` prints what came of it, file by file.
 """
 
-import argparse
-import contextlib
-import io
-import json
 import random
 import shutil
-import signal
-import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -20,13 +13,14 @@ import torch
 
 from lit_prompt.data.target_set import TargetSet
 from lit_prompt.errors import InputError
-from lit_prompt.main import main
 from lit_prompt.records.floors import FloorCache
 from lit_prompt.records.prompt_texts import read_texts
 from lit_prompt.records.prompts import read_prompts
 from lit_prompt.records.tensors import load_tensors
 from lit_prompt.report.runs import read_runs
-from tests.conftest import EMBEDDED_LLAMA
+from tests.faults.commands import Try, show
+from tests.faults.commands import run as run_command
+from tests.faults.payloads import LM
 
 MODELS = {
     "soft": "{class_path: SoftPrompt, init_args: {length: 2, steps: 3}}",
@@ -35,22 +29,6 @@ MODELS = {
 }
 CONFIG = "model: {model}\ndata: {{families: [{{class_path: OneHot, init_args: {{count: 3, seed: {seed}}}}}]}}\n"
 Read = Callable[[], object]
-
-
-def command(*args: object) -> tuple[int, str]:
-    """The exit code of a command that is run in this process, and what it printed."""
-    said = io.StringIO()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    code = 0
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            main([str(arg) for arg in args])
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    return code, said.getvalue()
 
 
 def make_run(folder: Path, kind: str, seed: int, lm: Path) -> Path:
@@ -62,8 +40,8 @@ def make_run(folder: Path, kind: str, seed: int, lm: Path) -> Path:
     asked = [["fit", "--config", config, "--lm", lm, "--logs", folder / "logs"]]
     asked += [[name, "--run", run] for name in ("test", "predict")]
     for args in asked:
-        code, said = command(*args)
-        assert code == 0, said
+        made = run_command(*args)
+        assert made.code == 0, made.said
     return run
 
 
@@ -115,21 +93,20 @@ def _damages(content: bytes, flips: int, rng: random.Random) -> Iterator[bytes]:
     yield b""
 
 
-def _outcome(path: Path, content: bytes, read: Read, expected: str) -> str:
+def _read(kind: str, path: Path, content: bytes, read: Read, expected: str) -> Try:
     path.unlink()  # the old one may be mapped
     path.write_bytes(content)
     try:
-        return "harmless" if repr(read()) == expected else "violations"
+        wrong = "" if repr(read()) == expected else "other contents were read"
+        return Try(kind, str(path), "harmless", wrong)
     except InputError as error:
-        return "violations" if "\n" in str(error) else "refused"
+        return Try(kind, str(path), "refused", str(error) if "\n" in str(error) else "")
     except Exception as error:  # a traceback for the user
-        print(f"{path}: {type(error).__name__}: {error}")
-        return "violations"
+        return Try(kind, str(path), "broke", f"{type(error).__name__}: {error}")
 
 
-def exchanged(run: Path, other: Path) -> dict[str, str]:
+def _exchanged(kind: str, run: Path, other: Path) -> Iterator[Try]:
     """What commands make of each file of another run in the place of a run's own."""
-    found = {}
     for name in ("results.parquet", "predictions.parquet", "prompts.safetensors", "targets", "checkpoints/last.ckpt"):
         place, kept = run / name, run / "kept"
         place.rename(kept)
@@ -137,57 +114,37 @@ def exchanged(run: Path, other: Path) -> dict[str, str]:
         asked = ["report", run, "--out", run / "report"]
         if "/" in name or name == "targets":
             asked = ["validate", "--run", run, "--floors", "false"]
-        code, said = command(*asked)
-        one_line = said.count("lit_prompt: error: ") == 1 and "Traceback" not in said
-        found[f"{name} of another run"] = "refused" if code == 2 and one_line else "violations"
+        found = run_command(*asked)
+        refused = found.clean and found.code == 2
+        yield Try(f"{kind}: {name} of another run", name, "refused", "" if refused else found.said[-400:])
         shutil.rmtree(place) if place.is_dir() else place.unlink()
         kept.rename(place)
-    return found
 
 
-def campaign(
-    flips: int, seed: int, folder: Path, lm: Path = EMBEDDED_LLAMA, kinds: Iterable[str] = MODELS
-) -> dict[str, Counter[str]]:
+def campaign(flips: int, seed: int = 0, lm: Path = LM, kinds: Iterable[str] = MODELS) -> list[Try]:
     """Makes small runs and damages every file that matters.
 
     Args:
         flips: bits that are flipped in each file, one at a time; it is cut and emptied, too, and exchanged for another
             run's.
         seed: of what is damaged.
-        folder: for the runs.
         lm: the LM.
         kinds: of runs, of :data:`MODELS`.
-
-    Returns:
-        By file how many damages were ``refused`` in one line, ``harmless`` (the same was read), and ``violations``.
     """
-    rng = random.Random(seed)
-    outcomes: dict[str, Counter[str]] = {}
-    for kind in kinds:
-        run, other = (make_run(folder / str(number), kind, number, lm) for number in (0, 1))
-        for path, read in readers(run):
-            if not path.exists():
-                continue
-            content, expected = path.read_bytes(), repr(read())
-            results = [_outcome(path, damage, read, expected) for damage in _damages(content, flips, rng)]
-            assert _outcome(path, content, read, expected) == "harmless", path
-            outcomes[f"{kind}: {path.relative_to(run.parents[1])}"] = Counter(results)
-        for name, outcome in exchanged(run, other).items():
-            outcomes[f"{kind}: {name}"] = Counter([outcome])
-    return outcomes
+    draw = random.Random(seed)
+    tries: list[Try] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for kind in kinds:
+            run, other = (make_run(Path(temporary) / str(number), kind, number, lm) for number in (0, 1))
+            for path, read in readers(run):
+                if path.exists():
+                    row = f"{kind}: {path.relative_to(run.parents[1])}"
+                    content, expected = path.read_bytes(), repr(read())
+                    tries += [_read(row, path, damage, read, expected) for damage in _damages(content, flips, draw)]
+                    assert _read(row, path, content, read, expected).result == "harmless", path
+            tries += _exchanged(kind, run, other)
+    return tries
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--flips", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        found = campaign(given.flips, given.seed, Path(temporary))
-    columns = ("refused", "harmless", "violations")
-    print(f"{'file':64} {'tried':>9}", *(f"{name:>10}" for name in columns))
-    for file, counts in found.items():
-        print(f"{file[-64:]:64} {counts.total():9}", *(f"{counts[name]:10}" for name in columns))
-    total = {name: sum(counts[name] for counts in found.values()) for name in columns}
-    print(json.dumps(total))
-    sys.exit(total["violations"] > 0)
+    show(campaign, __doc__, "flips", 100)

@@ -4,17 +4,15 @@
 length of a file, so that no file system need be mounted.
 """
 
-import argparse
 import random
-import sys
 from pathlib import Path
 
 from lit_prompt.errors import InputError
 from lit_prompt.files import numbered
 from lit_prompt.records.results import read_results
-from tests.faults.commands import Try, table
+from tests.faults.commands import Try, show
 from tests.faults.payloads import LM
-from tests.faults.workplace import COMMANDS, Workplace, workplace
+from tests.faults.workplace import COMMANDS, Workplace, in_turn, workplace
 
 #: The longest file that is allowed, bytes.
 _MOST = 2**17
@@ -61,16 +59,9 @@ def campaign(count: int, seed: int = 0, lm: Path = LM, kinds: tuple[str, ...] = 
         kinds: rows of :data:`COMMANDS`.
     """
     draw = random.Random(seed)
-    every = [(kind, words) for kind in kinds for words in COMMANDS[kind]]
     with workplace(lm) as place:
-        return [_try(place, *every[k % len(every)], int(_MOST * draw.random() ** 3)) for k in range(count)]
+        return [_try(place, *each, int(_MOST * draw.random() ** 3)) for each in in_turn(count, kinds)]
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--limits", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    tries = campaign(options.limits, options.seed)
-    print(table(tries))
-    sys.exit(any(t.violation for t in tries))
+    show(campaign, __doc__, "limits", 60)

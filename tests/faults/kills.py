@@ -3,21 +3,18 @@
 ``python -m tests.faults.kills --kills 100`` prints a table; the suite tries some.
 """
 
-import argparse
 import os
 import random
 import signal
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
 
-from tests.faults.commands import Try, table
+from tests.faults.commands import Try, show
 from tests.faults.payloads import LM
 from tests.faults.signals import duration
-from tests.faults.workplace import COMMANDS, Workplace, workplace
+from tests.faults.workplace import COMMANDS, Workplace, in_turn, workplace
 
 #: A search that was killed may be killed again as often as this.
 _MOST_KILLS = 3
@@ -26,13 +23,10 @@ _MOST_KILLS = 3
 def _killed(place: Workplace, words: tuple[str, ...], at: float) -> bool:
     """Runs a command and kills it after ``at`` seconds; whether it had not ended by then."""
     pid = place.start(*words)
-    until = time.monotonic() + at
-    while place.ended(pid) is None:
-        if time.monotonic() >= until:
-            os.kill(pid, signal.SIGKILL)
-            return place.wait(pid) == -signal.SIGKILL
-        time.sleep(0.005)
-    return False
+    if place.ended_within(pid, at) is not None:
+        return False
+    os.kill(pid, signal.SIGKILL)
+    return place.wait(pid) == -signal.SIGKILL
 
 
 def _found(place: Workplace, name: str) -> dict[str, np.ndarray]:
@@ -87,11 +81,9 @@ def campaign(count: int, seed: int = 0, lm: Path = LM, kinds: tuple[str, ...] = 
         kinds: rows of :data:`COMMANDS`.
     """
     draw = random.Random(seed)
-    every = [(kind, words) for kind in kinds for words in COMMANDS[kind]]
     with workplace(lm) as place:
         tries, lasts = [], {}
-        for k in range(count):
-            kind, words = every[k % len(every)]
+        for kind, words in in_turn(count, kinds):
             if words not in lasts:
                 lasts[words] = duration(place, words)
             if kind == "fit":
@@ -102,10 +94,4 @@ def campaign(count: int, seed: int = 0, lm: Path = LM, kinds: tuple[str, ...] = 
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    tries = campaign(options.kills, options.seed)
-    print(table(tries))
-    sys.exit(any(t.violation for t in tries))
+    show(campaign, __doc__, "kills", 100)

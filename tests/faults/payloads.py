@@ -3,7 +3,6 @@
 ``python -m tests.faults.payloads`` prints a table of all; the suite tries some.
 """
 
-import argparse
 import itertools
 import random
 import shutil
@@ -15,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from tests.faults.commands import Outcome, Try, inside, run, table
+from tests.faults.commands import Outcome, Try, inside, run, show
 
 LM = Path(__file__).parents[2] / "data" / "lms" / "tales-llama"
 MARK = "it_ran"
@@ -159,10 +158,4 @@ def campaign(count: int, seed: int = 0, lm: Path = LM) -> list[Try]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--payloads", type=int, default=len(COMMANDS) * len(PLACES) * len(PAYLOADS))
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    tries = campaign(options.payloads, options.seed)
-    print(table(tries))
-    sys.exit(any(t.violation for t in tries))
+    show(campaign, __doc__, "payloads", len(COMMANDS) * len(PLACES) * len(PAYLOADS))

@@ -3,18 +3,16 @@
 ``python -m tests.faults.signals --signals 200`` prints a table; the suite tries some.
 """
 
-import argparse
 import math
 import os
 import random
 import signal
-import sys
 import time
 from pathlib import Path
 
-from tests.faults.commands import Try, table
+from tests.faults.commands import Try, show
 from tests.faults.payloads import LM
-from tests.faults.workplace import COMMANDS, Workplace, workplace
+from tests.faults.workplace import COMMANDS, Workplace, in_turn, workplace
 
 _CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -24,10 +22,7 @@ def _try(place: Workplace, kind: str, words: tuple[str, ...], number: signal.Sig
     what = f"{number.name} after {at:.2f} s of {' '.join(words)}"
     place.clear()
     pid = place.start(*words)
-    until = time.monotonic() + at
-    while (code := place.ended(pid)) is None and time.monotonic() < until:
-        time.sleep(0.005)
-    if code is not None:
+    if (code := place.ended_within(pid, at)) is not None:
         said = place.said
         return Try(kind, what, "had ended", said[-500:] if code or "Interrupted" in said else "")
     sent = time.monotonic()
@@ -70,11 +65,9 @@ def campaign(count: int, seed: int = 0, lm: Path = LM, kinds: tuple[str, ...] = 
         kinds: rows of :data:`COMMANDS`.
     """
     draw = random.Random(seed)
-    every = [(kind, words) for kind in kinds for words in COMMANDS[kind]]
     with workplace(lm) as place:
         tries, lasts = [], {}
-        for k in range(count):
-            kind, words = every[k % len(every)]
+        for kind, words in in_turn(count, kinds):
             if words not in lasts:
                 lasts[words] = duration(place, words)
             number = draw.choice(list(_CODES))
@@ -83,10 +76,4 @@ def campaign(count: int, seed: int = 0, lm: Path = LM, kinds: tuple[str, ...] = 
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--signals", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    tries = campaign(options.signals, options.seed)
-    print(table(tries))
-    sys.exit(any(t.violation for t in tries))
+    show(campaign, __doc__, "signals", 200)

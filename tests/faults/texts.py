@@ -3,17 +3,15 @@
 ``python -m tests.faults.texts --texts 40`` prints a table; the suite tries some.
 """
 
-import argparse
 import json
 import random
 import re
-import sys
 import tempfile
 from pathlib import Path
 
 import yaml
 
-from tests.faults.commands import Try, inside, run, table
+from tests.faults.commands import Try, inside, run, show
 from tests.faults.payloads import HARD, LM
 
 #: What a name, a text or a path may hold, and a terminal, a page or a figure would take for more than characters.
@@ -93,10 +91,4 @@ def campaign(count: int, seed: int = 0, lm: Path = LM) -> list[Try]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--texts", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    tries = campaign(options.texts, options.seed)
-    print(table(tries))
-    sys.exit(any(t.violation for t in tries))
+    show(campaign, __doc__, "texts", 40)

@@ -4,7 +4,9 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from itertools import cycle, islice
 from pathlib import Path
 
 import yaml
@@ -45,6 +47,11 @@ COMMANDS = {
 }
 
 
+def in_turn(count: int, kinds: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """``count`` commands of these rows of :data:`COMMANDS`, one after the other, each with its row."""
+    return islice(cycle([(kind, words) for kind in kinds for words in COMMANDS[kind]]), count)
+
+
 class Workplace:
     """A folder with configs, and a run that has ended and was tested.
 
@@ -83,9 +90,12 @@ class Workplace:
         """How it ended."""
         return self._processes.wait(pid)
 
-    def ended(self, pid: int) -> int | None:
-        """How it ended; None while it lasts."""
-        return self._processes.ended(pid)
+    def ended_within(self, pid: int, seconds: float) -> int | None:
+        """Waits so long; gives how it ended, None if it lasts."""
+        until = time.monotonic() + seconds
+        while (code := self._processes.ended(pid)) is None and time.monotonic() < until:
+            time.sleep(0.005)
+        return code
 
     @property
     def said(self) -> str:
