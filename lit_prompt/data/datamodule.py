@@ -69,8 +69,8 @@ class TargetDataModule(L.LightningDataModule):
 
     Args:
         families: families of targets; their targets follow one another.
-        chunk_size: targets that are searched at the same time. It bounds the memory; on a CPU it does not change
-            any result, on a GPU only the rounding.
+        chunk_size: targets that are searched at the same time; a task is never divided. It bounds the memory; on a CPU
+            it does not change any result, on a GPU only the rounding.
         load: folder of a saved set of targets, used instead of ``families``.
         lm: hub id or local folder of the LM that is searched, over whose vocabulary the targets are; set by ``--lm``.
         lm_options: how that LM is loaded; set by ``--lm_options``.
@@ -168,15 +168,23 @@ class TargetDataModule(L.LightningDataModule):
     @property
     def num_chunks(self) -> int:
         """Number of chunks, and so of a fit's epochs."""
-        return len(self._chunks(self.chunk_size))
+        return len(self.chunks)
 
-    def _chunks(self, size: int) -> list[range]:
-        """Positions of the targets of each chunk."""
-        count = len(self.targets)
-        return [range(start, min(start + size, count)) for start in range(0, count, size)]
+    @property
+    def chunks(self) -> list[list[int]]:
+        """Numbers of the tasks of each chunk."""
+        found: list[list[int]] = []
+        room = 0
+        for task in range(len(self.targets.task_ids)):
+            size = len(self.targets.members(task))
+            if size > room:
+                found.append([])
+                room = self.chunk_size
+            found[-1].append(task)
+            room -= size
+        return found
 
-    def _loader(self, size: int, sampler: _ChunkSampler | None = None) -> DataLoader[TargetBatch]:
-        chunks: Any = self._chunks(size)
+    def _loader(self, chunks: Any, sampler: _ChunkSampler | None = None) -> DataLoader[TargetBatch]:
         # a fit asks for the same chunk at every step
         read: Any = lru_cache(maxsize=1)(self.targets.batch)
         return DataLoader(chunks, sampler=sampler, batch_size=None, collate_fn=read)
@@ -186,13 +194,15 @@ class TargetDataModule(L.LightningDataModule):
         assert self.trainer is not None
         module: Any = self.trainer.lightning_module
         steps: int = module.steps - module.extended_from
-        return self._loader(self.chunk_size, _ChunkSampler(steps))
+        searched = [[i for task in chunk for i in self.targets.members(task)] for chunk in self.chunks]
+        return self._loader(searched, _ChunkSampler(steps))
 
     def evaluation_dataloader(self) -> DataLoader[TargetBatch]:
-        """Every target once, chunk by chunk; in smaller parts where the distributions of a chunk take much memory."""
+        """Every target once, held-out ones too; in parts whose distributions fit the memory."""
         module: Any = None if self.trainer is None else self.trainer.lightning_module
         each = self.vocabulary.size * (1 if module is None else module.restarts)
-        return self._loader(max(1, min(self.chunk_size, _PROBABILITIES // each)))
+        size, count = max(1, min(self.chunk_size, _PROBABILITIES // each)), len(self.targets)
+        return self._loader([range(start, min(start + size, count)) for start in range(0, count, size)])
 
     test_dataloader = predict_dataloader = evaluation_dataloader
 

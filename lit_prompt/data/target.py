@@ -2,15 +2,24 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lit_prompt.data.answers import Answers
 from lit_prompt.functional import entropy, normalize_log_probs, one_thread
 from lit_prompt.functional.precision import double
+
+
+class Texts(NamedTuple):
+    """What stands around a target's prompt; None for the module's."""
+
+    before: str | None  #: text before the prompt
+    after: str | None  #: text between the prompt and the answer
+    chat: str | None  #: in place of both, messages as JSON, in which ``{prompt}`` stands for the prompt
 
 
 @dataclass
@@ -34,6 +43,12 @@ class Target:
     partner_of: str | None = None  #: id of the target that this one is to be compared with
     before: str | None = None  #: text before the prompt; None for the module's
     after: str | None = None  #: text after the prompt; None for the module's
+    chat: str | None = None  #: in place of both, messages as JSON, in which ``{prompt}`` stands for the prompt
+    task: str | None = None  #: id of the task that it belongs to; None for one of its own
+    weight: float = 1.0  #: its share in the task, beside the others'
+    held_out: bool = False  #: whether it is only evaluated, never searched for
+    #: where it is over answers; ``log_probs`` are then those of their first tokens
+    answers: Answers | None = None
 
     @classmethod
     def from_logits(
@@ -82,6 +97,11 @@ class Target:
         h = _entropy_of_groups(np.append(log_probs, rest_log_prob), np.append(np.ones(len(ids)), unlisted))
         sparse_ids = torch.from_numpy(ids).long()
         return cls(target_id, family, torch.from_numpy(log_probs), h, seed, metadata, sparse_ids, rest_log_prob)
+
+    @property
+    def texts(self) -> Texts:
+        """What stands around its prompt."""
+        return Texts(self.before, self.after, self.chat)
 
     def dense(self, vocab_size: int) -> Tensor:
         """Log-probabilities over the whole vocabulary, ``[vocab]``, float32."""

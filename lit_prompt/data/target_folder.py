@@ -20,11 +20,13 @@ from lit_prompt.records.checksum import CHECKSUM, TableDigest, plain_digest, ref
 from lit_prompt.under_way import under_way
 
 _INFO_FILE = "lit_prompt.json"
-_FORMAT = 3  # 1 had dense targets only, 2 no checksums
-_WITHOUT_CHECKSUMS = 2
+_FORMAT = 4  # 1 had dense targets only, 2 no checksums, 3 no tasks
+_READ = (2, 3, _FORMAT)
 _ROWS = "rows"
 #: columns that are read when a set is opened
-LIGHT = ("target_id", "family", "entropy", "partner_of", "before", "after", CHECKSUM)
+LIGHT = (
+    "target_id", "family", "entropy", "partner_of", "before", "after", "chat", "task", "weight", "held_out", CHECKSUM
+)  # fmt: skip
 
 
 def rebuilt(folder: Path) -> str:
@@ -49,9 +51,9 @@ def read_info(folder: Path) -> dict[str, Any]:
             info[name]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{folder}: no saved set of targets (a folder that a fit or a build wrote)") from error
-    if written is not None or version == _FORMAT:
+    if written is not None or version in (3, _FORMAT):
         refuse_changed(folder / _INFO_FILE, written, plain_digest(rest), rebuilt(folder))
-    if version not in (_FORMAT, _WITHOUT_CHECKSUMS):
+    if version not in _READ:
         raise InputError(f"{folder}: these targets were saved by another version of lit_prompt; build them again")
     return info
 

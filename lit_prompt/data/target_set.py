@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -13,17 +14,20 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from lit_prompt.data.target import Rejected, Target
+from lit_prompt.data.answers import Answers
+from lit_prompt.data.target import Rejected, Target, Texts
 from lit_prompt.data.target_folder import LIGHT, new_folder, read_info, rebuilt, refuse_changed_rows
 from lit_prompt.data.target_table import (
+    completed,
     dense_log_probs,
     first_changed,
     stored_targets,
     target_blocks,
     target_table,
-    with_checksums,
+    with_defaults,
 )
 from lit_prompt.errors import InputError
+from lit_prompt.functional.answer_tree import AnswerTree
 from lit_prompt.records.checksum import refuse_changed
 
 _ROWS_PER_READ = 64
@@ -40,28 +44,55 @@ class TargetBatch:
     entropy: Tensor  #: nats, ``[item]``, float64
     metadata: list[dict[str, Any]]
     partner_of: list[str | None]
-    before: list[str | None]
-    after: list[str | None]
+    texts: list[Texts]
+    answers: list[Answers | None]
+    task: list[int]  #: number of each target's task in the set
+    task_id: list[str]  #: its id
+    weight: Tensor  #: share in the task, those of all targets of it that are searched sum to 1, ``[item]``, float64
+    held_out: list[bool]
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def answers(self, item: int) -> dict[int, str]:
+    @property
+    def tasks(self) -> dict[int, list[int]]:
+        """By the number of a task, the items that belong to it."""
+        found: dict[int, list[int]] = {}
+        for item, task in enumerate(self.task):
+            found.setdefault(task, []).append(item)
+        return found
+
+    @cached_property
+    def trees(self) -> list[AnswerTree | None]:
+        """Of targets over answers, the tree of their tokens."""
+        return [None if answers is None else answers.tree for answers in self.answers]
+
+    def first_tokens(self, item: int) -> dict[int, str]:
         """Of one of these targets, the texts of several tokens that a token stands for, by its id."""
         return {token_id: text for text, token_id in self.metadata[item].get("first_tokens", {}).items()}
 
     @cached_property
     def fingerprints(self) -> list[str]:
         """SHA-256 over each distribution, 16 hexadecimal digits: what a target is, whatever its id."""
-        rows = self.log_probs.contiguous().numpy()
-        return [hashlib.sha256(row.tobytes()).hexdigest()[:16] for row in rows]
+        rows = zip(self.log_probs.contiguous().numpy(), self.answers, strict=True)
+        whole = (row.tobytes() + (b"" if answers is None else answers.to_json().encode()) for row, answers in rows)
+        return [hashlib.sha256(content).hexdigest()[:16] for content in whole]
 
 
 class TargetSet:
     """An ordered set of targets in a folder that ``datasets.load_from_disk`` reads.
 
     The distributions stay on disk and are memory-mapped: reading a batch costs that batch. What else a
-    :class:`Target` has, but for its seed and metadata, is at hand as a list (entropies in nats, ``[target]``, float64).
+    :class:`Target` has, but for its seed, answers and metadata, is at hand as a list (entropies in nats, ``[target]``,
+    float64).
+
+    Every target belongs to a task, for which one prompt is searched; one that names none is a task by itself.
+
+    Attributes:
+        task_ids: of the tasks, in the order of their first targets.
+        task: number of each target's task.
+        weight: of each target in its task, ``[target]``, float64: those that are searched sum to 1, and so do those
+            that are held out.
 
     Raises:
         InputError: if the folder holds no set of targets that can be read, as :meth:`write` writes it; so do the
@@ -83,14 +114,19 @@ class TargetSet:
             # without the distributions: reading them here would pull the whole set into memory
             columns = self._rows.select_columns([name for name in LIGHT if name in self._rows.column_names])[:]
             columns.validate(full=True)
-            found = columns.to_pydict()
+            found = with_defaults(columns, [name for name in LIGHT if name != CHECKSUM]).to_pydict()
         refuse_changed_rows(self.folder, info, columns)
         self.target_id: list[str] = found["target_id"]
         self.family: list[str] = found["family"]
         self.entropy = torch.tensor(found["entropy"], dtype=torch.float64)
         self.partner_of: list[str | None] = found["partner_of"]
-        self.before: list[str | None] = found["before"]
-        self.after: list[str | None] = found["after"]
+        self.texts = [Texts(*texts) for texts in zip(found["before"], found["after"], found["chat"], strict=True)]
+        self.held_out: list[bool] = found["held_out"]
+        names = [name or own for name, own in zip(found["task"], self.target_id, strict=True)]
+        self.task_ids = list(dict.fromkeys(names))
+        numbers = {name: number for number, name in enumerate(self.task_ids)}
+        self.task = [numbers[name] for name in names]
+        self.weight = _shares(found["weight"], list(zip(self.task, self.held_out, strict=True)))
 
     def __len__(self) -> int:
         return len(self.target_id)
@@ -107,9 +143,29 @@ class TargetSet:
             entropy=self.entropy[index],
             metadata=[json.loads(text) for text in rows["metadata"].to_pylist()],
             partner_of=[self.partner_of[i] for i in index],
-            before=rows["before"].to_pylist(),
-            after=rows["after"].to_pylist(),
+            texts=[self.texts[i] for i in index],
+            answers=[None if text is None else Answers.from_json(text) for text in rows["answers"].to_pylist()],
+            task=[self.task[i] for i in index],
+            task_id=[self.task_ids[self.task[i]] for i in index],
+            weight=self.weight[index],
+            held_out=[self.held_out[i] for i in index],
         )
+
+    def members(self, task: int, held_out: bool = False) -> list[int]:
+        """Positions of a task's targets: of those that are searched, or of those that are held out."""
+        return self._members.get((task, held_out), [])
+
+    @cached_property
+    def _members(self) -> dict[tuple[int, bool], list[int]]:
+        found: dict[tuple[int, bool], list[int]] = {}
+        for position, key in enumerate(zip(self.task, self.held_out, strict=True)):
+            found.setdefault(key, []).append(position)
+        return found
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether any task is of more than a target."""
+        return len(self.task_ids) < len(self)
 
     def stored(self) -> Iterator[Target]:
         """All targets in their order, each sparse where it is sparse on disk; some are in memory at a time."""
@@ -122,6 +178,7 @@ class TargetSet:
             rows: pa.Table = self._rows[index]
             rows.validate(full=True)
             changed = first_changed(rows)
+            rows = completed(rows)
         if changed is not None:
             where = Path(f"{self.folder}: target {self.target_id[index[changed]]}")
             refuse_changed(where, None, "", rebuilt(self.folder))
@@ -143,7 +200,7 @@ class TargetSet:
         digest = hashlib.sha256(json.dumps([self.fingerprint, index]).encode()).hexdigest()[:16]
         with new_folder(folder, self._info | {"fingerprint": digest, "rejected": []}) as write:
             for start in range(0, len(index), _ROWS_PER_READ):
-                write(with_checksums(self._read(index[start : start + _ROWS_PER_READ])))
+                write(self._read(index[start : start + _ROWS_PER_READ]))
         return TargetSet(folder)
 
     @staticmethod
@@ -156,9 +213,10 @@ class TargetSet:
         folder of its LM.
 
         Raises:
-            InputError: if two targets have the same id, or there is none.
+            InputError: if two targets have the same id, there is none, or all of a task are held out.
         """
         seen: set[str] = set()
+        tasks = TaskNames()
         rejected: list[Rejected] = []
         digest = hashlib.sha256(vocabulary.encode())
 
@@ -173,6 +231,7 @@ class TargetSet:
                 if isinstance(item, Rejected):
                     rejected.append(item)
                 else:
+                    tasks.add(item)
                     digest.update(_contents(item, vocab_size))
                     yield item
 
@@ -187,6 +246,7 @@ class TargetSet:
                     f"none of the {len(seen)} targets could be made; the first, {rejected[0].target_id}: "
                     f"{rejected[0].reason}"
                 )
+            tasks.check()
             info |= {"fingerprint": digest.hexdigest()[:16], "rejected": [asdict(item) for item in rejected]}
         return TargetSet(folder)
 
@@ -199,5 +259,47 @@ def _contents(target: Target, vocab_size: int) -> bytes:
     sparse = None if target.token_ids is None else [listed, target.rest_log_prob]
     facts = [target.target_id, target.family, target.seed, target.metadata, sparse]
     facts += [target.partner_of, target.before, target.after]
+    own_task = target.task is None and not target.held_out and target.chat is None and target.answers is None
+    if not own_task:  # else as before there were tasks: a search of then is resumed
+        answers = None if target.answers is None else target.answers.to_json()
+        facts += [target.task, target.weight, target.held_out, target.chat, answers]
     ids = b"" if target.token_ids is None else target.token_ids.numpy().tobytes()
     return json.dumps(facts).encode() + target.log_probs.numpy().tobytes() + ids
+
+
+def _shares(weights: Sequence[float], groups: Sequence[Hashable]) -> Tensor:
+    """Weights, each divided by the sum of its group, ``[weight]``, float64."""
+    totals: dict[Hashable, float] = {}
+    for weight, group in zip(weights, groups, strict=True):
+        totals[group] = totals.get(group, 0.0) + weight
+    shares = [weight / totals[group] for weight, group in zip(weights, groups, strict=True)]
+    return torch.tensor(shares, dtype=torch.float64)
+
+
+class TaskNames:
+    """Which tasks targets belong to, as they are written."""
+
+    def __init__(self) -> None:
+        self._searched: dict[str, bool] = {}  # whether any target of a task is searched for
+        self._named: set[str] = set()  # tasks that targets name
+        self._alone: set[str] = set()  # those of targets that name none
+
+    def add(self, target: Target) -> None:
+        """Takes in a target.
+
+        Raises:
+            InputError: if its weight is not positive.
+        """
+        if not 0.0 < target.weight < math.inf:
+            raise InputError(f"{target.target_id}: weight is {target.weight:g}; it must be a positive number")
+        name = target.task or target.target_id
+        (self._alone if target.task is None else self._named).add(name)
+        self._searched[name] = self._searched.get(name, False) or not target.held_out
+
+    def check(self) -> None:
+        """Raises InputError if all targets of a task are held out, or a task is called as a target outside of it."""
+        for name in self._named & self._alone:
+            raise InputError(f"{name!r} is the name of a task and of a target that is in none; rename one of them")
+        for name, searched in self._searched.items():
+            if not searched:
+                raise InputError(f"{name}: all of it is held out (split: test), so that nothing can be searched for")

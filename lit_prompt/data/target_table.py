@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from lit_prompt.data.answers import Answers
 from lit_prompt.data.target import Target, fill_log_probs
 from lit_prompt.functional import one_thread
 from lit_prompt.records.checksum import CHECKSUM
@@ -17,6 +18,10 @@ from lit_prompt.records.checksum import CHECKSUM
 # What is held at a time while a set is written: 4 MiB of log-probabilities, or this many sparse rows.
 _ELEMENTS_PER_BLOCK = 2**20
 _ROWS_PER_BLOCK = 2**12
+
+
+# of columns that have come since, where it is not null
+_DEFAULTS = {"weight": 1.0, "held_out": False}
 
 
 def target_features() -> Any:
@@ -39,6 +44,11 @@ def target_features() -> Any:
             "partner_of": text,
             "before": text,
             "after": text,
+            "chat": text,
+            "task": text,
+            "weight": datasets.Value("float64"),
+            "held_out": datasets.Value("bool"),
+            "answers": text,
             "metadata": text,
             CHECKSUM: text,
         }
@@ -66,18 +76,33 @@ def target_table(block: list[Target]) -> pa.Table:
     converted = {
         "token_ids": [None if t.token_ids is None else t.token_ids.to(torch.int32).numpy() for t in block],
         "log_probs": [target.log_probs.numpy() for target in block],
+        "answers": [None if target.answers is None else target.answers.to_json() for target in block],
         "metadata": [json.dumps(target.metadata) for target in block],
     }
     as_they_are = set(schema.names) - set(converted)
     columns = converted | {name: [getattr(target, name) for target in block] for name in as_they_are}
-    return with_checksums(pa.Table.from_pydict(columns, schema))
+    return completed(pa.Table.from_pydict(columns, schema))
 
 
-def with_checksums(rows: pa.Table) -> pa.Table:
-    """Rows with the column of their checksums, which those of a former version lack."""
-    if CHECKSUM in rows.column_names:
+def completed(rows: pa.Table) -> pa.Table:
+    """Rows with all columns, the checksums' among them, which those of a former version lack."""
+    schema = target_features().arrow_schema
+    if rows.column_names == schema.names:
         return rows
-    return rows.append_column(CHECKSUM, pa.array(_checksums(rows), pa.string())).cast(target_features().arrow_schema)
+    if CHECKSUM in rows.column_names:
+        rows = rows.drop_columns([CHECKSUM])
+    rows = with_defaults(rows, [name for name in schema.names if name != CHECKSUM])
+    return rows.append_column(CHECKSUM, pa.array(_checksums(rows), pa.string())).cast(schema)
+
+
+def with_defaults(rows: pa.Table, names: Sequence[str]) -> pa.Table:
+    """Some columns of rows; those that a former version did not have hold what it meant."""
+    schema = target_features().arrow_schema
+    for name in names:
+        if name not in rows.column_names:
+            value = pa.scalar(_DEFAULTS.get(name), schema.field(name).type)
+            rows = rows.append_column(name, pa.array([value.as_py()] * len(rows), value.type))
+    return rows.select(list(names))
 
 
 def first_changed(rows: pa.Table) -> int | None:
@@ -107,7 +132,9 @@ def stored_targets(rows: pa.Table) -> Iterator[Target]:
     plain = rows.select(sorted({*rows.column_names} - {"token_ids", "log_probs", CHECKSUM})).to_pylist()
     for row, token_ids, log_probs in zip(plain, rows.column("token_ids"), rows.column("log_probs"), strict=True):
         ids = torch.tensor(token_ids.values.to_numpy()).long() if token_ids.is_valid else None
+        answers = row.get("answers")
         row |= {"metadata": json.loads(row["metadata"]), "token_ids": ids}
+        row |= {"answers": None if answers is None else Answers.from_json(answers)}
         yield Target(log_probs=torch.tensor(log_probs.values.to_numpy()), **row)
 
 

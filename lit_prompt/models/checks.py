@@ -95,10 +95,11 @@ def check_targets(module: "PromptModule") -> None:
             f"{module.lm_path} has {lm.vocab_size} logits, the targets are over {targets.vocab_size} tokens"
         )
     module.contexts.check_lengths(targets, module.length, module.lm_path)
-    if None in targets.before:
+    before = [texts.before for texts in targets.texts]
+    if None in before:
         warn_of_second_front(module, module.before, "model.before")
-    own = dict(zip(reversed(targets.before), reversed(targets.target_id), strict=True))
-    for text in dict.fromkeys(targets.before):
+    own = dict(zip(reversed(before), reversed(targets.target_id), strict=True))
+    for text in dict.fromkeys(before):
         if text is not None and warn_of_second_front(module, text, f"{own[text]}: the text before its prompt"):
             break  # others will be of the same kind
 

@@ -228,7 +228,7 @@ class Evaluation(ABC, Generic[Prompts]):
         log_p = double(batch.log_probs)
         p, q = log_p.exp(), log_q.exp()
         shares, wrong_mass = token_kl(log_p, log_q), total_variation(log_p, log_q)
-        texts, answers = columns.get("prompt_text"), [batch.answers(i) for i in range(len(batch))]
+        texts, answers = columns.get("prompt_text"), [batch.first_tokens(i) for i in range(len(batch))]
         return [
             [
                 {

@@ -109,7 +109,7 @@ def _lines(batch: "TargetBatch", vocabulary: "Vocabulary") -> list[_Line]:
             mass = batch.metadata[i].get(key)
             cells[name] = number(mass) if isinstance(mass, float) and mass > 0.0 else ""
         cells["partner of"] = batch.partner_of[i] or ""
-        sides = (("before", batch.before[i]), ("after", batch.after[i]))
+        sides = batch.texts[i]._asdict().items()
         found.append(_Line(cells, tokens, [f"{side} {_short(text)}" for side, text in sides if text is not None]))
     return found
 
