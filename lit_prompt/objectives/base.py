@@ -10,7 +10,6 @@ from lit_prompt.functional import normalize_log_probs
 from lit_prompt.lm import FrozenLM
 from lit_prompt.records.results import objective_label
 
-
 #: All targets.
 ALL = slice(None)
 

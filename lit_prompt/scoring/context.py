@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lit_prompt.data.target import Texts
 from lit_prompt.errors import InputError
@@ -21,6 +21,7 @@ def _named(where: str) -> Iterator[None]:
         raise InputError(f"{where}: {error}") from error
 
 
+@runtime_checkable
 class _Targets(Protocol):
     """What has targets with texts around their prompts: a set of targets, or a batch."""
 

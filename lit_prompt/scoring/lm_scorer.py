@@ -136,7 +136,7 @@ class LMScorer(Scorer):
         contexts = self._hard.contexts(rows)
         groups = self.slots.group[slots]
         # the number of each row's group, and of its context in it
-        keys = torch.stack([groups[which], torch.arange(len(which)) - which.searchsorted(which)], 1)
+        keys = torch.stack([groups[which], _order(which)], 1)
         values: dict[int, Tensor] = {}
         of_group: dict[int, tuple[Tensor, SharedReadings]] = {}
         for number in groups.unique().tolist():
@@ -189,7 +189,7 @@ class LMScorer(Scorer):
             most_rows = self._prompted.most_rows(self.length if every else 1)
             self._prompted.each(prompts, which, contexts, lambda part: fill(part, None), every, most_rows)
             return
-        rows = bases.first[base][which] + torch.arange(len(which)) - which.searchsorted(which)
+        rows = bases.first[base][which] + _order(which)
         log_probs = bases.log_probs
 
         def function(part: Part) -> None:
@@ -219,9 +219,7 @@ class LMScorer(Scorer):
                 value = -self._token_log_probs(part, known).mean(1)[row]
             yield found.row, found.column, value
 
-    def _read_all(
-        self, part: Part, rows: Tensor, shared: SharedReadings, context: int, known: Tensor | None
-    ) -> Tensor:
+    def _read_all(self, part: Part, rows: Tensor, shared: SharedReadings, context: int, known: Tensor | None) -> Tensor:
         """What is read in some rows of a part, all in one context of a group, ``[row, column]``."""
         features = part.last
         every = len(rows) == len(part.rows)
@@ -358,11 +356,16 @@ class LMScorer(Scorer):
         return readings.scores(values, tasks).to(embeddings.device), _sums(by_row, which, len(slots))
 
 
+def _order(which: Tensor) -> Tensor:
+    """The place of each row among those of its prompt, ``which`` ``[row]``, rising."""
+    return torch.arange(len(which)) - torch.searchsorted(which, which)
+
+
 def _sums(rows: Tensor, which: Tensor, count: int) -> Tensor:
     """Sums of the rows of each prompt, ``which`` ``[row]``, rising; in their order, whatever the device."""
     if len(rows) == count:
         return rows
-    order = torch.arange(len(which)) - which.searchsorted(which)
+    order = _order(which)
     total = rows.new_zeros(count, *rows.shape[1:])
     for place in range(int(order.max()) + 1):
         mine = (order == place).nonzero().flatten()

@@ -8,8 +8,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lit_prompt.functional import normalize_log_probs
-from lit_prompt.functional.precision import double
 from lit_prompt.lm import FrozenLM, PrefixCache
 from lit_prompt.scoring.context import Context
 from lit_prompt.scoring.layout import Frame, frames
@@ -214,22 +212,3 @@ class PromptedLM:
     def most_rows(self, ends: int = 1) -> int:
         """Rows of a part whose logits after some positions are held."""
         return max(1 if ends > 1 else _FEWEST_ROWS, _BYTES_PER_PART // (8 * self.lm.vocab_size * ends))
-
-    @torch.no_grad()
-    def log_probs(
-        self, prompts: Tensor, also: Callable[[Part], None] | None = None
-    ) -> Float[Tensor, "prompt vocab"]:
-        """Next-token log-probabilities after prompts, the first in the first context and so on, float64 on the CPU.
-
-        Prompts are as of :meth:`each`; ``also`` takes the parts, too.
-        """
-        found = torch.empty(len(prompts), self.lm.vocab_size, dtype=torch.float64)
-
-        def fill(part: Part) -> None:
-            found[part.rows] = normalize_log_probs(double(self.lm.logits(part.features)))
-            if also is not None:
-                also(part)
-
-        rows = torch.arange(len(prompts))
-        self.each(prompts, rows, rows, fill)
-        return found

@@ -25,7 +25,7 @@ class Member:
         """Where the LM is asked for its next token: after the prompt and, of answers, after the beginnings of them."""
         if self.tree is None:
             return [self.context]
-        root, *inner = self.tree.prefixes
+        inner = self.tree.prefixes[1:]
         longer = (self.context.after_ids + tuple(prefix) for prefix in inner)
         return [self.context, *(replace(self.context, after_ids=ids, own=True) for ids in longer)]
 
