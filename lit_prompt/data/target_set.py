@@ -28,7 +28,7 @@ from lit_prompt.data.target_table import (
 )
 from lit_prompt.errors import InputError
 from lit_prompt.functional.answer_tree import AnswerTree
-from lit_prompt.records.checksum import refuse_changed
+from lit_prompt.records.checksum import CHECKSUM, refuse_changed
 
 _ROWS_PER_READ = 64
 
@@ -257,7 +257,7 @@ def _contents(target: Target, vocab_size: int) -> bytes:
     if len(target.log_probs) != listed:
         raise ValueError(f"{target.target_id}: {len(target.log_probs)} log-probabilities for {listed} tokens")
     sparse = None if target.token_ids is None else [listed, target.rest_log_prob]
-    facts = [target.target_id, target.family, target.seed, target.metadata, sparse]
+    facts: list[Any] = [target.target_id, target.family, target.seed, target.metadata, sparse]
     facts += [target.partner_of, target.before, target.after]
     own_task = target.task is None and not target.held_out and target.chat is None and target.answers is None
     if not own_task:  # else as before there were tasks: a search of then is resumed
