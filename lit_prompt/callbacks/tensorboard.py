@@ -16,7 +16,7 @@ from lit_prompt.records.tasks import has_tasks
 from lit_prompt.results.figures import kl_against_entropy, target_against_reached
 from lit_prompt.results.markdown import markdown_table, means_table
 from lit_prompt.results.rows import MOST_NAMED, Row, column, grouped
-from lit_prompt.results.tasks_shown import shares_table, tasks_table
+from lit_prompt.results.task_tables import shares_table, tasks_table
 from lit_prompt.results.text import nats
 from lit_prompt.results.tokens_shown import error_markdown
 

@@ -177,6 +177,14 @@ class TargetSet:
         return self._members.get((task, held_out), [])
 
     @cached_property
+    def over_answers(self) -> list[bool]:
+        """Which targets are over answers of several tokens, or cells of them."""
+        if "answers" not in self._rows.column_names:
+            return [False] * len(self)
+        found: list[bool] = self._rows.data.column("answers").is_valid().to_pylist()
+        return found
+
+    @cached_property
     def task_family(self) -> list[str]:
         """Family of each task."""
         first = dict(zip(reversed(self.task), reversed(self.family), strict=True))

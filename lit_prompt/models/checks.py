@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import (
 
 from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.errors import InputError
+from lit_prompt.objectives import ForwardKL
 
 if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
@@ -93,6 +94,12 @@ def check_targets(module: "PromptModule") -> None:
     if lm.vocab_size != targets.vocab_size:
         raise InputError(
             f"{module.lm_path} has {lm.vocab_size} logits, the targets are over {targets.vocab_size} tokens"
+        )
+    if any(targets.over_answers) and not isinstance(module.objective, ForwardKL):
+        name = targets.target_id[targets.over_answers.index(True)]
+        raise InputError(
+            f"{name}: a target over whole answers or cells is searched for by KL(target || LM) alone, not by "
+            f"{module.objective.label}: set model.objective to ForwardKL, or strings of its family to first_tokens"
         )
     module.contexts.check_lengths(targets, module.length, module.lm_path)
     before = [texts.before for texts in targets.texts]

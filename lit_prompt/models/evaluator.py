@@ -1,6 +1,5 @@
 """The evaluation of what a search has found."""
 
-import math
 from functools import cached_property
 
 import torch
@@ -12,7 +11,7 @@ from lit_prompt.models.baselines import Baselines
 from lit_prompt.models.evaluation import Evaluation
 from lit_prompt.models.outcomes import target_outcomes
 from lit_prompt.models.prompt_texts import text_columns
-from lit_prompt.models.record_columns import divergence_columns
+from lit_prompt.models.record_columns import divergence_columns, least_restart
 from lit_prompt.records.results import Columns
 from lit_prompt.search import SearchResults
 
@@ -88,8 +87,7 @@ class Evaluator(Evaluation[SearchResults]):
             for start in range(0, len(searched), _TOGETHER):
                 own = self._module.data.targets.batch(searched[start : start + _TOGETHER])
                 total += self._restarts(own, prompts)[3].T @ own.weight
-        # a prompt that gives a KL of inf or NaN here was tried all the same
-        return int(torch.where(tried, total.nan_to_num(nan=1e300, posinf=1e300), math.inf).argmin())
+        return least_restart(total, tried)
 
     def start(self, prompts: SearchResults) -> None:
         """As of :meth:`Evaluation.start`."""

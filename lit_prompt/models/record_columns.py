@@ -55,6 +55,12 @@ def divergence_columns(
     return columns, log_q
 
 
+def least_restart(value: Tensor, tried: Tensor) -> int:
+    """The restart of least ``value`` ``[restart]`` of those that were tried, ``[restart]``, bool."""
+    # a prompt that gives a KL of inf or NaN here was tried all the same
+    return int(torch.where(tried, value.nan_to_num(nan=1e300, posinf=1e300), math.inf).argmin())
+
+
 def target_columns(batch: TargetBatch) -> Columns:
     """The columns that tell which target a record is of."""
     return {

@@ -12,7 +12,7 @@ from lit_prompt.report.runs import Run
 from lit_prompt.report.study import Study, identity
 from lit_prompt.results.rows import MOST_NAMED, Row, column, searched_objective
 from lit_prompt.results.table import Table, quantile
-from lit_prompt.results.tasks_shown import shares_table, tasks_table
+from lit_prompt.results.task_tables import shares_table, tasks_table
 from lit_prompt.results.text import nats, number
 from lit_prompt.results.transfer import side_by_side
 

@@ -12,7 +12,7 @@ from lit_prompt.results.comparisons import Comparison
 from lit_prompt.results.console import console, print_table, say
 from lit_prompt.results.rows import MOST_NAMED, column, searched_objective
 from lit_prompt.results.table import Table, Told, entropy_table, quantile, target_table
-from lit_prompt.results.tasks_shown import marked, shares_table, tasks_table
+from lit_prompt.results.task_tables import marked, shares_table, tasks_table
 from lit_prompt.results.text import as_json, nats, number
 
 _MOST_PROMPTS = 16

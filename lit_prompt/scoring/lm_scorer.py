@@ -13,7 +13,7 @@ from lit_prompt.objectives.base import ALL
 from lit_prompt.scoring.context_states import ContextStates
 from lit_prompt.scoring.micro_batch import MicroBatch
 from lit_prompt.scoring.prompted_lm import Bases, Part, PromptedLM
-from lit_prompt.scoring.readings import Readings, SharedReadings, weighted
+from lit_prompt.scoring.readings import Readings, SharedReadings
 from lit_prompt.scoring.scorer import Scorer
 from lit_prompt.scoring.slots import Slots
 
@@ -346,7 +346,7 @@ class LMScorer(Scorer):
             for row, column, value in self._read(part, readings, rows):
                 at = which[part.rows[row]].to(values.device), column.to(values.device)
                 values[at] = value.detach().to(values)
-                total.append(weighted(value, weights[at].to(value)))
+                total.append((value * weights[at].to(value)).sum())
             (found,) = torch.autograd.grad(torch.stack(total).sum(), part.prompts)
             by_row[part.rows.to(by_row.device)] = found
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_prompt.functional.answer_tree import AnswerTree
 from lit_prompt.scoring.slots import Member, Slots
@@ -198,10 +198,17 @@ class SharedReadings:
 
 
 def weighted(values: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sums over the last dimension, in which what has no weight may be infinite."""
+    """Weighted sums over the last dimension, in which what has no weight may be infinite.
+
+    More columns without a weight change nothing, not even the rounding: halves are added until one column is left.
+    """
     if values.shape[-1] == 1:
         return (values * weights).squeeze(-1)
-    return torch.where(weights == 0.0, 0.0, values * weights).sum(-1)
+    terms = torch.where(weights == 0.0, 0.0, values * weights)
+    while (count := terms.shape[-1]) > 1:
+        half = 1 << (count - 1).bit_length() - 1
+        terms = terms[..., :half] + nn.functional.pad(terms[..., half:], (0, 2 * half - count))
+    return terms.squeeze(-1)
 
 
 def _of_cells(cells: Sequence[_Cells], values: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from lit_prompt.functional import entropy, match_entropy
 from lit_prompt.functional.precision import double
 from lit_prompt.lm import FrozenLM
 from tests.conftest import ARCHITECTURES, VOCABULARY
+from tests.places import single_targets_batch
 
 
 def _scaled(by: float) -> Callable[[Tensor], Tensor]:
@@ -88,6 +89,5 @@ def some_targets(lm: FrozenLM) -> TargetBatch:
         "after tokens",
         "after embeddings",
     ]
-    nothing: list[str | None] = [None] * len(names)
     h = entropy(double(log_p))
-    return TargetBatch([*range(len(names))], names, names, log_p, h, [{} for _ in names], nothing, nothing, nothing)
+    return single_targets_batch([*range(len(names))], names, names, log_p, h)

@@ -8,11 +8,12 @@ import torch
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy as scipy_entropy
 
-from lit_prompt.data import TargetBatch
-from lit_prompt.models.record_columns import divergence_columns, top_tokens
+from lit_prompt.models.outcomes import target_outcomes
+from lit_prompt.models.record_columns import divergence_columns, least_restart, top_tokens
 from lit_prompt.objectives import ForwardKL
 from lit_prompt.records.results import SCHEMA, result_table
 from lit_prompt.search import SearchResults, StopReason
+from tests.places import single_targets_batch
 
 VOCAB, RESTARTS = 40, 3
 INDEX = [4, 1, 2, 0]  # positions in a set of five targets
@@ -38,8 +39,7 @@ def batch():
     ids = [f"t{i}" for i in INDEX]
     entropy = torch.zeros(4, dtype=torch.float64)  # as stored; the record computes its own
     partners = [None, "t4", None, "t2"]
-    none = [None] * 4
-    return TargetBatch(INDEX, ids, ["f", "f", "g", "g"], log_probs, entropy, [{}] * 4, partners, none, none)
+    return single_targets_batch(INDEX, ids, ["f", "f", "g", "g"], log_probs, entropy, partners)
 
 
 @pytest.fixture
@@ -59,6 +59,14 @@ def bank():
     return bank
 
 
+def columns_of(batch, reached, bank, unprompted):
+    """The columns with the restart of least KL, which each target chooses for itself."""
+    value = ForwardKL().divergence(target_outcomes(batch).unsqueeze(1), reached)
+    best = [least_restart(*row) for row in zip(value, bank.kl[batch.index].isfinite(), strict=True)]
+    columns, log_q = divergence_columns(batch, reached, bank, unprompted, value, torch.tensor(best))
+    return columns | {"best_restart": best}, log_q
+
+
 def normalised(log_probs):
     p = np.exp(log_probs.double().numpy())
     return p / p.sum(-1, keepdims=True)
@@ -69,7 +77,7 @@ def close(values, expected):
 
 
 def test_numbers_equal_scipys(batch, reached, bank):
-    columns, log_q = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
+    columns, log_q = columns_of(batch, reached, bank, UNPROMPTED)
     p, every_q = normalised(batch.log_probs), normalised(reached)
     kl = scipy_entropy(p[:, None], every_q, axis=-1)
     best = kl.argmin(1)
@@ -91,7 +99,7 @@ def test_numbers_equal_scipys(batch, reached, bank):
 
 
 def test_overlap_of_top_tokens(batch, reached, bank):
-    columns, log_q = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
+    columns, log_q = columns_of(batch, reached, bank, UNPROMPTED)
     for i in (0, 3):
         tops = [set(np.argsort(-x[i].numpy())[:10].tolist()) for x in (batch.log_probs, log_q)]
         assert columns["top10_overlap"][i] == pytest.approx(len(tops[0] & tops[1]) / 10)
@@ -99,14 +107,14 @@ def test_overlap_of_top_tokens(batch, reached, bank):
 
 
 def test_half_a_vocabulary_of_rounding_is_normalised_away(batch, reached, bank):
-    first, _ = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
+    first, _ = columns_of(batch, reached, bank, UNPROMPTED)
     batch.log_probs = batch.log_probs + 0.01
-    second, _ = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
+    second, _ = columns_of(batch, reached, bank, UNPROMPTED)
     np.testing.assert_allclose(second["kl"], first["kl"], rtol=1e-5)
 
 
 def test_bookkeeping_is_the_banks_at_the_batchs_positions(batch, reached, bank):
-    columns, _ = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
+    columns, _ = columns_of(batch, reached, bank, UNPROMPTED)
     assert columns["target_id"] == ["t4", "t1", "t2", "t0"]
     assert columns["family"] == ["f", "f", "g", "g"]
     assert columns["partner_of"] == [None, "t4", None, "t2"]
@@ -116,33 +124,33 @@ def test_bookkeeping_is_the_banks_at_the_batchs_positions(batch, reached, bank):
 
 
 def test_the_stop_reason_is_the_best_restarts(batch, reached, bank):
-    best = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())[0]["best_restart"]
+    best = columns_of(batch, reached, bank, UNPROMPTED)[0]["best_restart"]
     for position, restart, reason in zip(INDEX, best, list(StopReason)[2:6], strict=True):
         bank.reason[position, restart] = reason
-    columns, _ = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
+    columns, _ = columns_of(batch, reached, bank, UNPROMPTED)
     assert columns["stop_reason"] == ["steps", "kl_tolerance", "patience", "not_finite"]
 
 
 def test_unprompted_is_each_targets_own(batch, reached, bank):
     unprompted = random_log_probs(9, 4)
     unprompted[2] = math.nan
-    columns, _ = divergence_columns(batch, reached, bank, unprompted, ForwardKL())
+    columns, _ = columns_of(batch, reached, bank, unprompted)
     expected = scipy_entropy(normalised(batch.log_probs), normalised(unprompted), axis=-1)
     assert columns["kl_unprompted"][2] is None
     close([columns["kl_unprompted"][i] for i in (0, 1, 3)], expected[[0, 1, 3]])
 
 
 def test_the_search_kls_are_not_used(batch, reached, bank):
-    first, _ = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
+    first, _ = columns_of(batch, reached, bank, UNPROMPTED)
     bank.kl[:] = torch.rand(5, RESTARTS)
-    second, _ = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
+    second, _ = columns_of(batch, reached, bank, UNPROMPTED)
     assert first == second
 
 
 def test_targets_that_were_not_searched_are_null(batch, reached, bank):
     bank.kl[[1, 0]] = math.inf
     bank.reason[[1, 0]] = StopReason.NOT_SEARCHED
-    columns, log_q = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
+    columns, log_q = columns_of(batch, reached, bank, UNPROMPTED)
     for name in NUMBERS:
         assert [v is None for v in columns[name]] == [False, True, False, True], name
     assert [s == "not_searched" for s in columns["stop_reason"]] == [False, True, False, True]
@@ -155,7 +163,7 @@ def test_targets_that_were_not_searched_are_null(batch, reached, bank):
 def test_restarts_without_a_result_do_not_count(batch, reached, bank):
     bank.kl[:, 0] = math.inf
     reached[:, 0] = math.nan  # whatever their prompts give
-    columns, log_q = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
+    columns, log_q = columns_of(batch, reached, bank, UNPROMPTED)
     kl = scipy_entropy(normalised(batch.log_probs)[:, None], normalised(reached[:, 1:]), axis=-1)
     close(columns["kl"], kl.min(1))
     assert columns["best_restart"] == (kl.argmin(1) + 1).tolist()
@@ -167,13 +175,13 @@ def test_restarts_without_a_result_do_not_count(batch, reached, bank):
 def test_one_restart_has_no_spread(batch, reached):
     bank = SearchResults(5, 1, (2, 3))
     bank.kl[:] = 1.0
-    columns, _ = divergence_columns(batch, reached[:, :1], bank, UNPROMPTED, ForwardKL())
+    columns, _ = columns_of(batch, reached[:, :1], bank, UNPROMPTED)
     assert columns["kl_restart_std"] == [0.0] * 4
     assert columns["kl_worst_restart"] == columns["kl"]
 
 
 def test_columns_of_the_record_are_in_the_schema(batch, reached, bank):
-    columns, _ = divergence_columns(batch, reached, bank, UNPROMPTED, ForwardKL())
+    columns, _ = columns_of(batch, reached, bank, UNPROMPTED)
     assert set(columns) - set(SCHEMA.names) == {"best_restart"}
 
 
