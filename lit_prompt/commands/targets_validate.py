@@ -38,9 +38,8 @@ def run(options: Namespace) -> None:
     entropies: list[float] = []
     notes: list[str] = []
     tasks = TaskNames()
-    for target in FromFile(path, options.rest, options.tolerance, strings=options.strings).read(
-        vocabulary, report, warn
-    ):
+    family = FromFile(path, options.rest, options.tolerance, strings=options.strings)
+    for target in family.read(vocabulary, report, warn):
         entropies.append(target.entropy)
         tasks.add(target)
         if (note := target.metadata.get("note")) is not None:
