@@ -24,6 +24,10 @@ REPOSITORY = Path(__file__).parent.parent
 EMBEDDED_LLAMA = REPOSITORY / "data" / "lms" / "tales-llama"
 EMBEDDED_GPT2 = REPOSITORY / "data" / "lms" / "tales-gpt2"
 
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{{ m['role'] }}: {{ m['content'] | trim }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
 _TEXT = [
     "Once upon a time there was a little girl who lived in a house by the sea.",
     "Yes, said the fox, and no, said the crow; one, two, three, four, five, six.",
@@ -142,6 +146,17 @@ def make_lm(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 def tiny_lm(make_lm: Callable[..., Path]) -> Path:
     """Folder of a tiny Llama."""
     return make_lm("llama")
+
+
+@pytest.fixture(scope="session")
+def chat_lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the embedded Llama with a chat template."""
+    folder = tmp_path_factory.mktemp("lms") / "chat-llama"
+    shutil.copytree(EMBEDDED_LLAMA, folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture

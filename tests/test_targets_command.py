@@ -218,10 +218,63 @@ def test_show_spells_tokens_and_contexts(cli, workdir):
     (workdir / "data").symlink_to(REPOSITORY / "data")
     cli("targets", "build", "--config", "survey.yaml", "--out", "made")
     said = cli("targets", "show", "made")
-    assert "' very' 0.41" in said
-    assert "'Perhaps' 0.4" in said
-    assert "after '\"I was'" in said
+    assert "10 targets in 1 task over the 4096 tokens" in said
+    assert "survey/guests: one prompt for 10 targets" in said
+    assert "├── survey/bed: weight 0.100, entropy 1.295" in said
+    assert "after ' Question: How did you like your bed? Answer:'" in said
+    assert "├── ' very' ' well' ' satisf' 'ied' 0.41" in said
+    assert re.search(r"├── ' on' 0.62\n│   │   ├── ' foot' 0.38\n│   │   └── ' horse' 'b' 'ack' 0.24\n", said)
     assert "partner of" not in said  # nothing to say
+
+
+def test_show_prints_what_is_held_out_and_no_more_than_is_asked_for(cli, workdir):
+    (workdir / "data").symlink_to(REPOSITORY / "data")
+    cli("targets", "build", "--config", REPOSITORY / "configs" / "wordings.yaml", "--out", "made")
+    said = cli("targets", "show", "made")
+    assert "wordings/return: one prompt for 6 targets, 2 held out" in said
+    assert "├── wordings/told: weight 0.167, entropy 1.081" in said
+    assert "wordings/held_out: held out, entropy 1.081" in said
+    few = cli("targets", "show", "made", "--rows", 2)
+    assert "wordings/turned" in few
+    assert "wordings/middle" not in few
+    assert "└── ... and 6 more" in few
+
+
+def test_show_prints_cells_and_chats(cli, workdir, chat_lm):
+    (workdir / "data").symlink_to(REPOSITORY / "data")
+    config = REPOSITORY / "configs" / "survey_chat.yaml"
+    cli("targets", "build", "--config", config, "--lm", chat_lm, "--out", "made")
+    said = cli("targets", "show", "made")
+    assert "│   system '{prompt}'" in said
+    assert re.search(r"│   user 'How did you like your bed\?.*….*miserable\.'", said)
+    assert re.search(r"├── cell 'not altogether happy' 0.2\n│   │   ├── 'not' .* ' happy'\n", said)
+
+
+def test_show_prints_targets_of_every_kind(cli, workdir, tiny_lm):
+    records = [
+        {"name": "alone", "probs": {"a": 1.0}},
+        {"name": "tokens", "probs": {"a": 0.75, "no": 0.25}, "task": "t", "weight": 3},
+        {"name": "answers", "strings": {" the king": 0.5, " the fox": 0.5}, "task": "t"},
+        {"name": "many", "strings": {f"{c} and": 0.1 for c in "abcdefghij"}},
+        {"name": "escape", "cells": {"\x1b[31m[bold]": [" king", " fox"]}, "probs": {"\x1b[31m[bold]": 1.0}},
+    ]
+    (workdir / "x.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (workdir / "x.yaml").write_text("data: {families: [{class_path: FromFile, init_args: {path: x.jsonl}}]}\n")
+    cli("targets", "build", "--config", "x.yaml", "--lm", tiny_lm, "--out", "made")
+    said = cli("targets", "show", "made")
+    assert re.search(r"^ *user/alone .* 'a' 1", said, re.M)
+    assert "├── user/tokens: weight 0.750, entropy 0.562\n│   ├── 'a' 0.75\n│   └── 'no' 0.25" in said
+    assert "└── user/answers: weight 0.250, entropy 0.693\n    └── ' the' 1\n" in said
+    assert "└── ... and 2 more answers 0.2" in said
+    assert r"cell '\x1b[31m[bold]' 1" in said
+
+
+def test_validate_knows_tasks(cli, workdir, tiny_lm):
+    one = {"name": "a", "probs": {"a": 1.0}, "task": "t", "split": "test"}
+    write_lines(one, one | {"name": "b", "task": "u", "split": None})
+    said = cli("targets", "validate", "t.jsonl", "--lm", tiny_lm, code=2)
+    assert "t.jsonl: user/t: all of it is held out (split: test)" in said
+    assert "2 targets in order, entropy 0.000 to 0.000 nats; 1 mistake, 0 warnings" in said
 
 
 def test_show_tells_outlier_mass_and_partners(cli, workdir, tiny_lm):
@@ -335,9 +388,12 @@ def write_lines(*records):
 
 def test_validate_a_good_file(cli, workdir, tiny_lm):
     path = write_lines(GOOD, {"strings": {" fox": 0.25, " three": 0.75}})
-    assert cli("targets", "validate", path, "--lm", tiny_lm).splitlines() == [
+    assert cli("targets", "validate", path, "--lm", tiny_lm, "--strings", "first_tokens").splitlines() == [
         "note on user/t-2: first tokens stand for strings: ' f' for ' fox'",
         "t.jsonl: 2 targets in order, entropy 0.562 to 0.693 nats; 0 mistakes, 0 warnings, 1 note",
+    ]
+    assert cli("targets", "validate", path, "--lm", tiny_lm).splitlines() == [
+        "t.jsonl: 2 targets in order, entropy 0.562 to 0.693 nats; 0 mistakes, 0 warnings, 0 notes",
     ]
 
 
@@ -347,7 +403,7 @@ def test_validate_lists_every_mistake_with_its_line(cli, workdir, tiny_lm):
         GOOD,
         "",
         "{broken",
-        {"strings": {" hair": 0.5, " hans": 0.5}, "contxt": "x"},
+        {"strings": {" hair": 0.5, " hairs": 0.5}, "contxt": "x"},
         GOOD,
         {"probs": {"a": 1.0}, "context": {"befor": "x"}},
     )
@@ -357,7 +413,7 @@ def test_validate_lists_every_mistake_with_its_line(cli, workdir, tiny_lm):
         (1, "probabilities of 't-1' sum to 1.1"),
         (4, "not JSON"),
         (5, "'contxt' is not read; did you mean 'context'? (warning)"),
-        (5, "strings of 't-5' share their first token", "' hair', ' hans' begin with ' h'"),
+        (5, "the answer ' hair' begins another one, ' hairs'", '"end"'),
         (6, "the name 'coin' was used before, at t.jsonl:2"),
         (7, "\"context\" has no key 'befor'"),
     ]
@@ -399,9 +455,9 @@ def test_validate_rows(cli, workdir, tiny_lm):
     assert "1 target in order" in lines[-1]
 
 
-def test_validate_reads_the_shipped_targets(cli, workdir):
+def test_validate_reads_the_shipped_targets(cli, workdir, chat_lm):
     for path in sorted((REPOSITORY / "data" / "targets").glob("*.jsonl")):
-        for lm in (EMBEDDED_LLAMA, EMBEDDED_GPT2):
+        for lm in [chat_lm] if path.name == "survey_chat.jsonl" else [EMBEDDED_LLAMA, EMBEDDED_GPT2]:
             assert "0 mistakes, 0 warnings" in cli("targets", "validate", path, "--lm", lm)
 
 

@@ -191,7 +191,7 @@ def _show() -> CommandParser:
 def _validate() -> CommandParser:
     parser = CommandParser(
         "targets validate",
-        "FILE [--lm NAME_OR_PATH] [--rest zero|spread] [--tolerance X]",
+        "FILE [--lm NAME_OR_PATH] [--rest zero|spread] [--tolerance X] [--strings whole|first_tokens]",
         description="Lists every mistake in a file of targets (.jsonl, .csv, .tsv, .parquet, or a folder of "
         "datasets) with its line; exit code 2 if there is one.",
     )
@@ -200,6 +200,10 @@ def _validate() -> CommandParser:
         "--rest", choices=("zero", "spread"), default="zero", help="as the rest of a FromFile family (%(default)s)"
     )
     parser.add_argument("--tolerance", metavar="X", type=float, help="as the tolerance of a FromFile family (0.001)")
+    parser.add_argument(
+        "--strings", choices=("whole", "first_tokens"), default="whole",
+        help="as the strings of a FromFile family (%(default)s)",
+    )  # fmt: skip
     return _with_tokenizer(parser, "LM whose tokens the targets name (the embedded Llama)")
 
 

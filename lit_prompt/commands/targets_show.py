@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lit_prompt.cli.parser import user_path
-from lit_prompt.data import TargetSet
+from lit_prompt.data import TargetBatch, TargetSet
 from lit_prompt.data.datamodule import check_vocabulary
 from lit_prompt.errors import InputError
 from lit_prompt.lm import LMOptions, Vocabulary
@@ -69,6 +69,16 @@ def _set_folder(folder: Path) -> Path:
     return folder
 
 
+def _sorted_probs(batch: TargetBatch) -> np.ndarray:
+    """Probabilities of a target's tokens, or of its answers or cells and zeros, ``[vocab]``."""
+    answers = batch.answers[0]
+    if answers is None:
+        return batch.log_probs[0].sort(descending=True).values.exp().numpy()
+    found = np.zeros(max(batch.log_probs.shape[1], len(answers.probs)))
+    found[: len(answers.probs)] = sorted(answers.probs, reverse=True)
+    return found
+
+
 def _curves(targets: TargetSet) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
     """Sorted probabilities ``[target, rank]`` and entropies of some targets of each family, and the ranks."""
     ranks = np.unique(np.geomspace(1, targets.vocab_size, _RANKS).round().astype(int))
@@ -81,7 +91,6 @@ def _curves(targets: TargetSet) -> tuple[dict[str, np.ndarray], dict[str, np.nda
         mine = mine[np.argsort(entropy[mine], kind="stable")]
         drawn = mine[np.linspace(0, len(mine) - 1, min(len(mine), _DRAWN_PER_FAMILY)).round().astype(int)]
         # read one by one: a row is as long as the vocabulary
-        rows = (targets.batch([i]).log_probs[0].sort(descending=True).values for i in drawn.tolist())
-        curves[name] = np.stack([row.exp().numpy()[ranks - 1] for row in rows])
+        curves[name] = np.stack([_sorted_probs(targets.batch([i]))[ranks - 1] for i in drawn.tolist()])
         drawn_entropy[name] = entropy[drawn]
     return curves, drawn_entropy, ranks

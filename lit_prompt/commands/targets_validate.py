@@ -4,6 +4,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from lit_prompt.data.families import FromFile
+from lit_prompt.data.target_set import TaskNames
 from lit_prompt.errors import InputError
 from lit_prompt.lm import LMOptions, Vocabulary, default_lm
 from lit_prompt.results.console import say
@@ -36,10 +37,18 @@ def run(options: Namespace) -> None:
 
     entropies: list[float] = []
     notes: list[str] = []
-    for target in FromFile(path, options.rest, options.tolerance).read(vocabulary, report, warn):
+    tasks = TaskNames()
+    family = FromFile(path, options.rest, options.tolerance, strings=options.strings)
+    for target in family.read(vocabulary, report, warn):
         entropies.append(target.entropy)
+        tasks.add(target)
         if (note := target.metadata.get("note")) is not None:
             notes.append(f"{target.target_id}: {note}")
+    if not mistakes:  # else a target that is wanting would count as missing
+        try:
+            tasks.check()
+        except InputError as error:
+            report(InputError(f"{path}: {error}"))
     print_remarks([], notes)
     found = f"{path}: {_count(entropies, 'target')} in order"
     if entropies:

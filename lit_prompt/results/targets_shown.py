@@ -1,5 +1,6 @@
 """A set of targets on the screen."""
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
@@ -7,9 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from rich.cells import cell_len
 
+from lit_prompt.results.answers_shown import Branch, answer_branches
 from lit_prompt.results.console import WIDEST, console, print_table, say
 from lit_prompt.results.rows import grouped
 from lit_prompt.results.table import Table
+from lit_prompt.results.tasks_shown import ShownTarget, context_lines, print_tasks
 from lit_prompt.results.text import number
 
 if TYPE_CHECKING:
@@ -33,7 +36,8 @@ _MASSES = {
 def print_summary(targets: "TargetSet") -> None:
     """Prints count and entropy range of each family."""
     of = "" if targets.lm is None else f" of {targets.lm}"
-    say(f"{len(targets)} targets over the {targets.vocab_size} tokens{of}")
+    tasks = f" in {len(targets.task_ids)} task{'' if len(targets.task_ids) == 1 else 's'}" if targets.has_tasks else ""
+    say(f"{len(targets)} targets{tasks} over the {targets.vocab_size} tokens{of}")
     refused = [rejected.family for rejected in targets.rejected]
     family = np.array(targets.family)
     rows = []
@@ -54,14 +58,30 @@ def print_remarks(rejected: "Sequence[Rejected]", notes: Sequence[str]) -> None:
 
 
 def print_targets(targets: "TargetSet", vocabulary: "Vocabulary", rows: int) -> None:
-    """Prints some targets, one per row, evenly from all families; every target if ``rows`` is 0.
+    """Prints some targets, evenly from all families; every target if ``rows`` is 0.
 
-    What is empty for all of them is left out, and in a narrow terminal the family, with which an id begins.
+    Those over answers and those of a task of several targets are printed as trees, the others one per row.
     """
     shown = _first_of_each(targets.family, rows)
     lines: list[_Line] = []
     for start in range(0, len(shown), _ROWS_PER_READ):
         lines += _lines(targets.batch(shown[start : start + _ROWS_PER_READ]), vocabulary)
+    sizes = Counter(targets.task)
+    in_rows, in_trees = [], []
+    for i, line in zip(shown, lines, strict=True):
+        if line.branches or sizes[targets.task[i]] > 1:
+            in_trees.append(ShownTarget(i, line.context, line.branches or [Branch(token) for token in line.tokens]))
+        else:
+            in_rows.append(line)
+    if in_rows:
+        _print_rows(in_rows)
+    print_tasks(targets, in_trees)
+    if len(shown) < len(targets):
+        say(f"... and {len(targets) - len(shown)} more; --rows 0 shows all")
+
+
+def _print_rows(lines: "Sequence[_Line]") -> None:
+    """Prints targets, one per row; what is empty for all is left out, and in a narrow terminal the family."""
     names = [name for name in lines[0].cells if any(line.cells[name] for line in lines)]
     width = {n: min(max(cell_len(t) for t in (n, *(line.cells[n] for line in lines))), WIDEST) for n in names}
     room = console.width - sum(width.values()) - 2 * len(names) - 3
@@ -76,8 +96,6 @@ def print_targets(targets: "TargetSet", vocabulary: "Vocabulary", rows: int) -> 
     print_table(Table(head, cells, [name for name in head if name not in ("entropy", *_MASSES)]))
     if meant := [f"{name}: {_MASSES[name][1]}" for name in names if name in _MASSES]:
         say("; ".join(meant))
-    if len(shown) < len(targets):
-        say(f"... and {len(targets) - len(shown)} more; --rows 0 shows all")
 
 
 def _first_of_each(family: Sequence[str], rows: int) -> list[int]:
@@ -88,11 +106,12 @@ def _first_of_each(family: Sequence[str], rows: int) -> list[int]:
 
 
 class _Line(NamedTuple):
-    """A row: the cells by column, the top tokens, and the texts around the prompt, one per line."""
+    """A target: the cells by column, the top tokens, the texts around the prompt, one per line, and its answers."""
 
     cells: dict[str, str]
     tokens: list[str]
     context: list[str]
+    branches: list[Branch]
 
 
 def _lines(batch: "TargetBatch", vocabulary: "Vocabulary") -> list[_Line]:
@@ -109,8 +128,9 @@ def _lines(batch: "TargetBatch", vocabulary: "Vocabulary") -> list[_Line]:
             mass = batch.metadata[i].get(key)
             cells[name] = number(mass) if isinstance(mass, float) and mass > 0.0 else ""
         cells["partner of"] = batch.partner_of[i] or ""
-        sides = batch.texts[i]._asdict().items()
-        found.append(_Line(cells, tokens, [f"{side} {_short(text)}" for side, text in sides if text is not None]))
+        answers = batch.answers[i]
+        branches = [] if answers is None else answer_branches(answers, vocabulary.text)
+        found.append(_Line(cells, tokens, context_lines(*batch.texts[i]), branches))
     return found
 
 

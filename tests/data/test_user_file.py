@@ -257,9 +257,11 @@ def test_mistakes_in_a_folder_of_datasets_name_it_and_the_row(tmp_path, vocabula
 
 def test_the_files_that_come_along_are_in_order():
     vocabulary = Vocabulary.load(str(EMBEDDED_LLAMA), LMOptions())
+    vocabulary.tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     found = {path.name: list(FromFile(path).targets(vocabulary)) for path in (REPOSITORY / "data/targets").iterdir()}
     assert {path: len(targets) for path, targets in found.items()} == {
-        "die.jsonl": 3, "survey.jsonl": 3, "poll.csv": 1, "animals.tsv": 2, "api.jsonl": 1
+        "die.jsonl": 3, "survey.jsonl": 10, "survey_chat.jsonl": 10, "wordings.jsonl": 8, "poll.csv": 1,
+        "animals.tsv": 2, "api.jsonl": 1,
     }  # fmt: skip
 
 
