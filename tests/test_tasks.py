@@ -13,12 +13,13 @@ from scipy.special import rel_entr
 from lit_prompt.records.results import RESULTS
 from lit_prompt.records.tasks import TASKS
 
-WHO = {" a": 0.5, " the": 0.3, " he": 0.2}
+WHO = {" a": 0.5, " the": 0.3, " was": 0.2}
 LINES = [
     {"name": "q1", "task": "who", "weight": 3, "context": {"after": " said the"}, "probs": WHO},
     {"name": "q2", "task": "who", "context": {"before": "Yes,", "after": " and the"}, "probs": WHO},
     {"name": "q3", "task": "who", "context": {"after": " but the"}, "probs": WHO, "split": "test"},
-    {"name": "s", "task": "how", "context": {"after": " He was"}, "strings": {" very glad": 0.5, " very sad": 0.2, " no": 0.3}},
+    {"name": "s", "task": "how", "context": {"after": " He was"},
+     "strings": {" very glad": 0.5, " very sad": 0.2, " no": 0.3}},
     {"name": "p", "task": "how", "context": {"after": " He was"}, "probs": {" a": 0.5, " the": 0.5}},
     {"name": "c", "context": {"after": " He was"}, "cells": {"good": [" very glad", " good"], "bad": [" sad"]},
      "probs": {"good": 0.8, "bad": 0.2}},
@@ -26,15 +27,15 @@ LINES = [
 ]  # fmt: skip
 MODELS = {
     "soft": "{class_path: SoftPrompt, init_args: {length: 2, steps: 12, restarts: 2}}",
-    "hard": "{class_path: HardPrompt, init_args: {length: 3, steps: 4, restarts: 2, searcher: {class_path: SharedSearch,"
-    " init_args: {share: false}}, start: {sampled_texts: 2, random_sequences: 4}}}",
+    "hard": "{class_path: HardPrompt, init_args: {length: 3, steps: 4, restarts: 2, "
+    "searcher: {class_path: SharedSearch, init_args: {share: false}}, start: {sampled_texts: 2, random_sequences: 4}}}",
 }
 
 
 def write(folder, lines, kind="soft", extra="chunk_size: 64"):
     (folder / "targets.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    config = f"model: {MODELS[kind]}\ndata: {{{extra}, families: [{{class_path: FromFile, init_args: {{path: targets.jsonl}}}}]}}\n"
-    (folder / f"{kind}.yaml").write_text(config)
+    families = "[{class_path: FromFile, init_args: {path: targets.jsonl}}]"
+    (folder / f"{kind}.yaml").write_text(f"model: {MODELS[kind]}\ndata: {{{extra}, families: {families}}}\n")
 
 
 def searched(cli, folder, lm, kind, number=0, *more):
@@ -150,11 +151,11 @@ def test_the_restart_that_is_best_for_the_whole_task_counts(cli, workdir, tiny_l
 
 def test_another_objective_is_refused_for_answers(cli, workdir, tiny_lm):
     write(workdir, LINES, "soft")
-    with pytest.raises(SystemExit, match="2"):
-        cli("fit", "--config", "soft.yaml", "--lm", str(tiny_lm), "--model.objective", "JensenShannon")
+    said = cli("fit", "--config", "soft.yaml", "--lm", tiny_lm, "--model.objective", "JensenShannon", code=2)
+    assert "user/s: a target over whole answers or cells is searched for by KL(target || LM) alone, not by JS" in said
 
 
 def test_tasks_whose_targets_are_all_held_out_are_refused(cli, workdir, tiny_lm):
     write(workdir, [LINES[2]], "soft")
-    with pytest.raises(SystemExit, match="2"):
-        cli("fit", "--config", "soft.yaml", "--lm", str(tiny_lm))
+    said = cli("fit", "--config", "soft.yaml", "--lm", tiny_lm, code=2)
+    assert "user/who: all of it is held out (split: test), so that nothing can be searched for" in said

@@ -102,7 +102,7 @@ def test_scores_and_tables_are_the_weighted_sums_over_the_targets(lms, fluency):
     table = scorer.table(ids, slots)
     group = scorer.slots.group
     same = group[slots].unsqueeze(1) == group
-    assert group.tolist()[:2] == [0, 0] and len(set(group.tolist())) == 4
+    assert group.tolist() == [0, 0, 1, 2, 3]
     assert torch.equal(table.isfinite(), same)
     assert (table - wanted)[same].abs().max() <= 2e-5
     # variations of other prompts give the same
