@@ -42,7 +42,7 @@ from lit_prompt.lm import (
     output_geometry,
 )
 from lit_prompt.objectives import ForwardKL
-from lit_prompt.scoring import Contexts, LMScorer, MicroBatch, Slots
+from lit_prompt.scoring import Contexts, LMScorer, Member, MicroBatch, Slots
 from lit_prompt.search import GCG, Screening, Searcher, SharedSearch, TokenProblem
 from lit_prompt.search.starts import random_starts
 
@@ -136,7 +136,7 @@ def seconds_of(call: Callable[[], object], repeats: int) -> float:
 def scorer_of(lm: FrozenLM, vocabulary: Vocabulary, log_p: Tensor, length: int) -> LMScorer:
     """A scorer of prompts without texts around them."""
     contexts = Contexts("", "", lm, vocabulary)
-    slots = Slots([str(i) for i in range(len(log_p))], [contexts.default] * len(log_p), 1)
+    slots = Slots([str(i) for i in range(len(log_p))], [[Member(i, contexts.default)] for i in range(len(log_p))])
     return LMScorer(lm, slots, log_p, length, ForwardKL(), MicroBatch())
 
 

@@ -48,7 +48,7 @@ def _no_points(steps: int) -> Tensor:
 
 
 class KLCurves(L.Callback):
-    """Logs the best KL so far over targets, as median and 10/90 % quantiles, overall and for each family.
+    """Logs the best KL so far over tasks, as median and 10/90 % quantiles, overall and for each family.
 
     During the fit ``train/kl_*`` shows the chunk under search against the trainer's global step. At the end of several
     chunks ``curve/kl_*`` shows all targets against the step of their own search, so that chunks lie over one another;
@@ -56,7 +56,7 @@ class KLCurves(L.Callback):
     """
 
     def __init__(self) -> None:
-        self._curves: dict[int, Tensor] = {}  # position of a target: best KL so far at each recorded step
+        self._curves: dict[int, Tensor] = {}  # number of a task: best KL so far at each recorded step
         self._steps: int | None = None  # of a search; the curves are drawn for as many
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -84,7 +84,7 @@ class KLCurves(L.Callback):
                 self._curves[target] = _no_points(pl_module.steps)
             self._curves[target][step // stride :] = value  # holds for the steps that the chunk may not need
         if trainer.logger is not None:
-            families = [pl_module.data.targets.family[i] for i in index]
+            families = [pl_module.data.targets.task_family[i] for i in index]
             found = quantiles(kl, families, _tag(pl_module))
             tags = {f"train/{name}": value for name, value in found.items()}
             trainer.logger.log_metrics(tags, step=trainer.global_step)
@@ -97,7 +97,7 @@ class KLCurves(L.Callback):
             return
         targets = sorted(self._curves)
         curves = torch.stack([self._curves[i] for i in targets])
-        families = [pl_module.data.targets.family[i] for i in targets]
+        families = [pl_module.data.targets.task_family[i] for i in targets]
         stride = _stride(pl_module.steps)
         score, several = _tag(pl_module), pl_module.data.num_chunks > 1
         for point in range(curves.shape[1] if several else 0):

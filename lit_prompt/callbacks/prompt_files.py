@@ -15,11 +15,11 @@ from lit_prompt.records.prompts import prompts_digest, read_prompts, write_promp
 
 
 class PromptFiles:
-    """A prompt of each target that was searched, with what it belongs to: as numbers and, of tokens, as texts.
+    """A prompt of each task that was searched, with what it belongs to: as numbers and, of tokens, as texts.
 
     Args:
         module: has searched them.
-        restarts: whose prompt is meant, by the position of a target.
+        restarts: whose prompt is meant, by the number of a task.
 
     Attributes:
         checksum: of the prompts and of what they belong to.
@@ -28,7 +28,7 @@ class PromptFiles:
     def __init__(self, module: PromptModule, restarts: Sequence[int] | Mapping[int, int]) -> None:
         self._module = module
         self._searched = module.results.searched.nonzero().flatten().tolist()
-        names = module.data.targets.target_id
+        names = module.data.targets.task_ids
         self._prompts = {names[i]: module.results.prompts[i, restarts[i]].numpy() for i in self._searched}
         self._about = {
             "method": module.method,
@@ -64,7 +64,7 @@ class PromptFiles:
         }
         if self._are_tokens:
             ids = [prompt.tolist() for prompt in self._prompts.values()]
-            texts = prompt_texts(self._module.contexts, self._module.data.targets.batch(self._searched), ids)
+            texts = prompt_texts(self._module.contexts, self._module.data.targets, self._searched, ids)
             rows = list(zip(self._prompts, texts, ids, strict=True))
             found["prompts.jsonl"] = partial(write_texts, rows, self.checksum)
         return found

@@ -37,8 +37,8 @@ class PromptTable(L.Callback):
             return  # the chunk's last step may have been shown
         self._logged = now
         index, _ = progress(module)
-        target_ids = [module.data.targets.target_id[i] for i in index]
-        rows = list(zip(target_ids, *module.best_texts(), strict=True))
+        task_ids = [module.data.targets.task_ids[i] for i in index]
+        rows = list(zip(task_ids, *module.best_texts(), strict=True))
         table = prompt_table(rows[:_ROWS], score_label(module))
         if len(rows) > _ROWS:
             table += f"\n\n... and {len(rows) - _ROWS} more"

@@ -15,7 +15,7 @@ class TokenSearch(L.Callback):
     A step of the search is made before each batch, so that whatever follows sees its results.
 
     Attributes:
-        current: positions of the targets of the chunk under search, and the bests of its slots; None before the first.
+        current: numbers of the tasks of the chunk under search, and the bests of its slots; None before the first.
         stepped: whether a step was made before the present batch; if not, all searches of the chunk have ended.
     """
 
@@ -32,7 +32,7 @@ class TokenSearch(L.Callback):
         """Begins a chunk, or resumes that of a checkpoint; then makes a step, unless all searches have ended."""
         if self._search is None or self._chunk != trainer.current_epoch:
             self._search = self._begin(trainer.current_epoch, pl_module, batch)
-            self.current = batch.index, self._search.best
+            self.current = list(batch.tasks), self._search.best
         self.stepped = bool(self._search.best.running.any())
         if self.stepped:
             self._search.step()

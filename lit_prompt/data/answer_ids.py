@@ -36,6 +36,27 @@ class AnswerIds:
             hint = "" if strings else '; for texts of several tokens use "strings" (a column "string")'
             raise InputError(f"{where}: {error}{hint}") from error
 
+    def by_id(self, entry: UserDistribution) -> dict[int, int | str]:
+        """The answers of a distribution, a token each, by their ids; mistakes are reported."""
+        found: dict[int, int | str] = {}
+        shared: dict[int, list[int | str]] = {}
+        for i, answer in enumerate(entry.answers):
+            if answer is None:
+                continue  # reported when it was read
+            where = entry.where_of(i)
+            with entry.mistakes_reported():
+                token_id = self(answer, entry.strings, where)
+                if token_id not in found:
+                    found[token_id] = answer
+                elif found[token_id] == answer or not entry.strings:
+                    raise InputError(f"{where}: {'string' if entry.strings else 'token'} {answer!r} is listed twice")
+                else:
+                    shared.setdefault(token_id, [found[token_id]]).append(answer)
+        with entry.mistakes_reported():
+            if shared:
+                raise self._collision(entry, shared)
+        return found
+
     def _first(self, string: str) -> int:
         ids = self._vocabulary.continuation_ids(string)
         if not ids:
@@ -43,7 +64,7 @@ class AnswerIds:
             raise InputError(f"the string {string!r} {problem}")
         return ids[0]
 
-    def collision(self, entry: UserDistribution, shared: dict[int, list[int | str]]) -> InputError:
+    def _collision(self, entry: UserDistribution, shared: dict[int, list[int | str]]) -> InputError:
         """The error of strings that begin with the same token; ``shared`` holds those of each such token."""
         groups = "; ".join(
             f"{', '.join(map(repr, strings))} begin with {self._text(token_id)!r}"

@@ -7,10 +7,14 @@ from typing import Any
 
 import torch
 
+from lit_prompt.data.answer_tokens import AnswerTokens, first_beginning
+from lit_prompt.data.answers import Answers
 from lit_prompt.data.target import Rejected, Target
+from lit_prompt.errors import InputError
 from lit_prompt.functional.precision import double
 from lit_prompt.lm import Vocabulary, VocabularyMap
 
+_KEPT = ("partner_of", "before", "after", "chat", "task", "weight", "held_out")
 #: Probability that a target may lose on the way.
 MOST_LOST = 0.01
 
@@ -18,10 +22,11 @@ MOST_LOST = 0.01
 class CarriedTargets:
     """Carries targets over by what their tokens say.
 
-    A token that a sparse target names becomes the token of the same text, or the first one of that text; two names
-    that share it cannot be told apart, so that there is no such target. A dense target goes token by token, bytes to
-    the same bytes. Between two sizes of one tokenizer's vocabulary ids stay as they are. At most :data:`MOST_LOST` of
-    the mass may have nowhere to go; the rest is renormalised, with a note.
+    Answers are spelled anew by their texts, in their context. A token that a sparse target names becomes the token of
+    the same text, or the first one of that text; two names that share it cannot be told apart, so that there is no such
+    target. A dense target goes token by token, bytes to the same bytes. Between two sizes of one tokenizer's vocabulary
+    ids stay as they are. At most :data:`MOST_LOST` of the mass may have nowhere to go; the rest is renormalised, with a
+    note. A chat stays the same messages.
 
     Args:
         source: the vocabulary that the targets are over.
@@ -35,7 +40,15 @@ class CarriedTargets:
     def __call__(self, targets: Iterable[Target]) -> Iterator[Target | Rejected]:
         """The targets over the other vocabulary, or why they cannot be."""
         for target in targets:
-            yield self._by_token(target) if target.token_ids is None else self._by_name(target)
+            try:
+                after = self._answer_tokens.after(target.texts)
+            except InputError as error:
+                yield Rejected(target.target_id, target.family, str(error))
+                continue
+            if target.answers is not None:
+                yield self._by_answer(target, target.answers, after)
+            else:
+                yield self._by_token(target) if target.token_ids is None else self._by_name(target)
 
     @cached_property
     def _same_bytes(self) -> VocabularyMap:
@@ -44,6 +57,24 @@ class CarriedTargets:
     @cached_property
     def _first_pieces(self) -> VocabularyMap:
         return VocabularyMap(self._source, self._to, "first_piece")
+
+    @cached_property
+    def _answer_tokens(self) -> AnswerTokens:
+        return AnswerTokens(self._to)
+
+    def _by_answer(self, target: Target, answers: Answers, after: str) -> Target | Rejected:
+        try:
+            ids = [self._answer_tokens(text, after, answers.end) for text in answers.texts]
+        except InputError as error:
+            return Rejected(target.target_id, target.family, f"{self._to.lm}: {error}")
+        if (pair := first_beginning(ids)) is not None:
+            short, long = (answers.texts[i] for i in pair)
+            reason = f"the tokens of {short!r} begin those of {long!r} for {self._to.lm}"
+            return Rejected(target.target_id, target.family, reason)
+        carried = Target.from_answers(
+            target.target_id, target.family, replace(answers, ids=ids), self._to.size, target.seed
+        )
+        return _completed(carried, target, 0.0, {})
 
     def _by_token(self, target: Target) -> Target | Rejected:
         mapped = self._same_bytes.map(target.log_probs.exp().unsqueeze(0))
@@ -99,5 +130,5 @@ def _completed(carried: Target, target: Target, lost: float, longer: dict[str, i
     notes = [f"first tokens stand for {', '.join(map(repr, longer))}"] if longer else []
     notes += [f"{100 * lost:.2g} % of its mass was lost"] if lost > 0 else []
     metadata |= {"note": "; ".join(notes)} if notes else {}
-    own = {name: getattr(target, name) for name in ("partner_of", "before", "after")}
+    own = {name: getattr(target, name) for name in _KEPT}
     return replace(carried, metadata=metadata, **own)

@@ -194,7 +194,7 @@ class TargetDataModule(L.LightningDataModule):
         assert self.trainer is not None
         module: Any = self.trainer.lightning_module
         steps: int = module.steps - module.extended_from
-        searched = [[i for task in chunk for i in self.targets.members(task)] for chunk in self.chunks]
+        searched = [tuple(i for task in chunk for i in self.targets.members(task)) for chunk in self.chunks]
         return self._loader(searched, _ChunkSampler(steps))
 
     def evaluation_dataloader(self) -> DataLoader[TargetBatch]:

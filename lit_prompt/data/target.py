@@ -1,7 +1,7 @@
 """A target: a distribution over an LM's vocabulary that a prompt is searched for."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,6 +97,16 @@ class Target:
         h = _entropy_of_groups(np.append(log_probs, rest_log_prob), np.append(np.ones(len(ids)), unlisted))
         sparse_ids = torch.from_numpy(ids).long()
         return cls(target_id, family, torch.from_numpy(log_probs), h, seed, metadata, sparse_ids, rest_log_prob)
+
+    @classmethod
+    def from_answers(
+        cls, target_id: str, family: str, answers: Answers, vocab_size: int, seed: int | None = None
+    ) -> "Target":
+        """Makes a target over answers or cells of them; its entropy is that of the cells."""
+        first = answers.first_tokens
+        weights = torch.tensor([*first.values()], dtype=torch.float64)
+        target = cls.from_weights(target_id, family, torch.tensor([*first]), weights, vocab_size, seed=seed)
+        return replace(target, entropy=answers.tree.entropy, answers=answers)
 
     @property
     def texts(self) -> Texts:

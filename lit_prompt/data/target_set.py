@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from lit_prompt.data.target_table import (
 )
 from lit_prompt.errors import InputError
 from lit_prompt.functional.answer_tree import AnswerTree
-from lit_prompt.records.checksum import refuse_changed
+from lit_prompt.records.checksum import CHECKSUM, refuse_changed
 
 _ROWS_PER_READ = 64
 
@@ -56,11 +56,24 @@ class TargetBatch:
 
     @property
     def tasks(self) -> dict[int, list[int]]:
-        """By the number of a task, the items that belong to it."""
+        """The items that belong to each task, by its number."""
         found: dict[int, list[int]] = {}
         for item, task in enumerate(self.task):
             found.setdefault(task, []).append(item)
         return found
+
+    def subset(self, items: Sequence[int]) -> "TargetBatch":
+        """Some of these targets."""
+        chosen = list(items)
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in values.items():
+            values[name] = value[chosen] if isinstance(value, Tensor) else [value[i] for i in chosen]
+        return replace(self, **values)
+
+    @property
+    def task_ids(self) -> list[str]:
+        """Ids of the tasks, in the order of :attr:`tasks`."""
+        return list(dict.fromkeys(self.task_id))
 
     @cached_property
     def trees(self) -> list[AnswerTree | None]:
@@ -74,9 +87,17 @@ class TargetBatch:
     @cached_property
     def fingerprints(self) -> list[str]:
         """SHA-256 over each distribution, 16 hexadecimal digits: what a target is, whatever its id."""
-        rows = zip(self.log_probs.contiguous().numpy(), self.answers, strict=True)
-        whole = (row.tobytes() + (b"" if answers is None else answers.to_json().encode()) for row, answers in rows)
-        return [hashlib.sha256(content).hexdigest()[:16] for content in whole]
+        own = ("" if answers is None else answers.to_json() for answers in self.answers)
+        return fingerprints(self.log_probs, own)
+
+
+def fingerprints(log_probs: Tensor, also: Iterable[str] | None = None) -> list[str]:
+    """SHA-256 over each row of log-probabilities, ``[item, vocab]``, and what else it is; 16 hexadecimal digits."""
+    rows = log_probs.contiguous().numpy()
+    return [
+        hashlib.sha256(row.tobytes() + text.encode()).hexdigest()[:16]
+        for row, text in zip(rows, also or [""] * len(rows), strict=True)
+    ]
 
 
 class TargetSet:
@@ -154,6 +175,12 @@ class TargetSet:
     def members(self, task: int, held_out: bool = False) -> list[int]:
         """Positions of a task's targets: of those that are searched, or of those that are held out."""
         return self._members.get((task, held_out), [])
+
+    @cached_property
+    def task_family(self) -> list[str]:
+        """Family of each task."""
+        first = dict(zip(reversed(self.task), reversed(self.family), strict=True))
+        return [first[task] for task in range(len(self.task_ids))]
 
     @cached_property
     def _members(self) -> dict[tuple[int, bool], list[int]]:
@@ -257,7 +284,7 @@ def _contents(target: Target, vocab_size: int) -> bytes:
     if len(target.log_probs) != listed:
         raise ValueError(f"{target.target_id}: {len(target.log_probs)} log-probabilities for {listed} tokens")
     sparse = None if target.token_ids is None else [listed, target.rest_log_prob]
-    facts = [target.target_id, target.family, target.seed, target.metadata, sparse]
+    facts: list[Any] = [target.target_id, target.family, target.seed, target.metadata, sparse]
     facts += [target.partner_of, target.before, target.after]
     own_task = target.task is None and not target.held_out and target.chat is None and target.answers is None
     if not own_task:  # else as before there were tasks: a search of then is resumed

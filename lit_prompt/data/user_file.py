@@ -6,16 +6,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lit_prompt.data.user_distribution import UserDistribution
+from lit_prompt.data.target import Texts
+from lit_prompt.data.user_cells import UserCells
+from lit_prompt.data.user_distribution import SHARED, UserDistribution
+from lit_prompt.data.user_facts import KEYS, UserFacts
 from lit_prompt.data.user_records import VALUES, Record, Report, raise_error, read_objects, read_rows
 from lit_prompt.errors import InputError
+from lit_prompt.lm import chat_json
 
 # columns of answers, and the keys under which an object lists them
 _ANSWERS = {"token": "tokens", "string": "strings", "id": "ids"}
 # columns of values, and the keys under which an object lists them
 _VALUES = dict(zip(VALUES, ("probs", "percent", "counts", "log_probs"), strict=True))
-_COLUMNS = ("name", "prob", *_ANSWERS, "before", "after")
-_KEYS = ("name", "probs", *_ANSWERS.values(), "context")
+_COLUMNS = ("name", "prob", *_ANSWERS, *SHARED)
+_KEYS = ("name", "probs", *_ANSWERS.values(), "cells", "context", "chat", *KEYS)
 _TABLES = (".csv", ".tsv", ".parquet")
 
 
@@ -25,12 +29,14 @@ def read_distributions(path: Path, report: Report = raise_error) -> Iterator[Use
     Args:
         path: ``.jsonl``: one object a line, ``{"name": "coin", "probs": {" heads": 0.5, " tails": 0.5}}`` or with
             lists, ``{"tokens": [...], "probs": [...]}`` or ``{"ids": [...], "probs": [...]}``; ``"strings"`` in place
-            of ``"probs"`` or ``"tokens"`` for texts of several tokens; ``"context"``: the text before the prompt, or
-            ``{"before": ..., "after": ...}``. ``.csv`` (commas, semicolons or tabs), ``.tsv`` and ``.parquet``: a row
-            an answer, columns ``token``, ``id`` or ``string``, ``prob`` and, where there are several distributions,
-            ``name``; ``before`` and ``after`` (an empty cell of CSV leaves the module's text). ``percent``, ``counts``
-            (a column ``count``) or ``log_probs`` (``log_prob``) take the place of ``probs`` (``prob``). A folder that
-            ``datasets``' save_to_disk wrote, and Parquet, hold such rows or such objects.
+            of ``"probs"`` or ``"tokens"`` for texts of several tokens, ``"cells"`` beside ``"probs"`` for sets of them;
+            ``"context"``: the text before the prompt, or ``{"before": ..., "after": ...}``; ``"chat"``: messages in
+            its place; and those of :class:`UserFacts`. ``.csv`` (commas, semicolons or tabs), ``.tsv`` and
+            ``.parquet``: a row an answer, columns ``token``, ``id`` or ``string``, ``prob`` and, where there are
+            several distributions, ``name``; ``before`` and ``after`` (an empty cell of CSV leaves the module's text),
+            and again those facts. ``percent``, ``counts`` (a column ``count``) or ``log_probs`` (``log_prob``) take
+            the place of ``probs`` (``prob``). A folder that ``datasets``' save_to_disk wrote, and Parquet, hold such
+            rows or such objects.
         report: given each mistake. By default it raises; where it returns, reading continues with what follows.
 
     Raises:
@@ -60,7 +66,7 @@ def _of_table(path: Path, report: Report) -> Iterator[UserDistribution]:
         return
     is_text = path.suffix.lower() in (".csv", ".tsv")
     place = f"{path}:" if is_text else f"{path}: row "
-    if not is_text and set(columns) & {*_VALUES.values(), "strings"} and not set(columns) & {*_ANSWERS}:
+    if not is_text and set(columns) & {*_VALUES.values(), "strings", "cells"} and not set(columns) & {*_ANSWERS}:
         # a table has a cell for each of its columns, and one of an object for each key of any row
         objects = ((line, {key: _filled(cell) for key, cell in row.items() if cell is not None}) for line, row in rows)
         yield from _of_objects(objects, place, path, report)
@@ -69,6 +75,8 @@ def _of_table(path: Path, report: Report) -> Iterator[UserDistribution]:
 
 
 def _filled(cell: Any) -> Any:
+    if isinstance(cell, list):
+        return [_filled(value) for value in cell]
     return {key: value for key, value in cell.items() if value is not None} if isinstance(cell, dict) else cell
 
 
@@ -83,12 +91,14 @@ def _of_objects(objects: Iterable[Record], place: str, path: Path, report: Repor
 def _of_object(line: int, record: dict[str, Any], place: str, path: Path, report: Report) -> UserDistribution:
     """The distribution of an object, its answers as rows."""
     entry = UserDistribution(place, line, str(record.pop("name", f"{path.stem}-{line}")), report)
-    key, entry.values, answers, given = _take_answers(record, entry.where)
-    entry.strings = key == "string"
+    key, entry.values, answers, given = _take_answers(record, entry)
+    entry.strings = key in ("string", "cell")
     rows = [(line, {key: answer, entry.values: value}) for answer, value in zip(answers, given, strict=True)]
     entry.add(rows, key)
     with entry.mistakes_reported():
-        entry.before, entry.after = _context(record.pop("context", None), entry.where)
+        entry.facts = UserFacts.take(record, entry.where)
+    with entry.mistakes_reported():
+        entry.texts = _texts(record.pop("context", None), record.pop("chat", None), entry.where)
     entry.metadata = record
     entry.warnings = _misspelled(record, _KEYS, entry.where)
     for side in ("before", "after"):
@@ -97,14 +107,21 @@ def _of_object(line: int, record: dict[str, Any], place: str, path: Path, report
     return entry
 
 
-def _take_answers(record: dict[str, Any], where: str) -> tuple[str, str, list[Any], list[Any]]:
-    """Takes out of an object which kind its answers and its values are, the answers, and the values."""
+def _take_answers(record: dict[str, Any], entry: UserDistribution) -> tuple[str, str, list[Any], list[Any]]:
+    """Takes out of an object which kind its answers and its values are, the answers or names of cells, the values."""
+    where, cells = entry.where, record.pop("cells", None)
     given = {key: record.pop(listed) for key, listed in _ANSWERS.items() if record.get(listed) is not None}
     found = {kind: record.pop(listed) for kind, listed in _VALUES.items() if record.get(listed) is not None}
     if len(found) > 1:
         both = " and ".join(f'"{_VALUES[kind]}"' for kind in found)
         raise InputError(f"{where}: has {both}; keep one of them")
     kind, values = next(iter(found.items()), ("prob", None))
+    if cells is not None:
+        if given:
+            raise InputError(f'{where}: has "cells" and "{_ANSWERS[next(iter(given))]}"; keep one of them')
+        found_cells = UserCells.read(cells, values, _VALUES[kind], where)
+        entry.cells = found_cells.answers
+        return "cell", kind, found_cells.names, found_cells.given
     if isinstance(values, dict) and not given:
         return "token", kind, list(values), list(values.values())
     if list(given) == ["string"] and isinstance(strings := given["string"], dict) and values is None:
@@ -123,10 +140,14 @@ def _take_answers(record: dict[str, Any], where: str) -> tuple[str, str, list[An
     return key, kind, answers, values
 
 
-def _context(given: Any, where: str) -> tuple[str | None, str | None]:
-    """The texts before and after the prompt."""
+def _texts(given: Any, chat: Any, where: str) -> Texts:
+    """What stands around the prompt."""
+    if chat is not None:
+        if given is not None:
+            raise InputError(f'{where}: has "context" and "chat"; keep one of them')
+        return Texts(None, None, chat_json(chat, where))
     if given is None or isinstance(given, str):
-        return given, None
+        return Texts(given, None, None)
     if not isinstance(given, dict):
         raise InputError(
             f'{where}: "context" is {reprlib.repr(given)}; give the text before the prompt, or an object with '
@@ -137,7 +158,7 @@ def _context(given: Any, where: str) -> tuple[str | None, str | None]:
             raise InputError(f'{where}: "context" has no key {key!r}; its keys are "before" and "after"')
         if not isinstance(text, str):
             raise InputError(f'{where}: "{key}" in "context" is {reprlib.repr(text)}, not a text')
-    return given.get("before"), given.get("after")
+    return Texts(given.get("before"), given.get("after"), None)
 
 
 def _of_rows(
@@ -164,6 +185,8 @@ def _of_rows(
     warnings += _misspelled([column for column in columns if column not in (*_COLUMNS, kind)], _COLUMNS, top)
     if "context" in columns:
         warnings.append(f"{top}: 'context' is not read; the columns for texts around the prompt are before and after")
+    if "chat" in columns or "cells" in columns:
+        warnings.append(f"{top}: chats and cells are not read from a row an answer; write them as JSONL")
     yield from entries
 
 

@@ -23,6 +23,9 @@ Record = tuple[int, dict[Any, Any]]
 #: Columns that hold what an answer is given: a probability, or what stands for one.
 VALUES = ("prob", "percent", "count", "log_prob")
 
+#: Columns in which an empty cell of CSV means that nothing is given.
+OPTIONAL = ("before", "after", "task", "weight", "split", "end")
+
 #: Bytes that are not UTF-8, as the error handler ``surrogateescape`` leaves them.
 NOT_UTF8 = re.compile("[\udc80-\udcff]")
 # halves of UTF-16 pairs, which JSON can escape one by one and no tokenizer takes
@@ -85,7 +88,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def read_rows(path: Path) -> tuple[list[str], Iterator[Record]]:
     """Reads the columns of CSV, Parquet or a folder of ``datasets``, and then its rows.
 
-    An empty ``before`` or ``after`` of CSV is None.
+    An empty cell of CSV is None in :data:`OPTIONAL` columns; ``true`` in its column ``end`` is no text.
 
     Raises:
         InputError: at once or between the rows, if the file is broken or a column stands twice.
@@ -117,9 +120,11 @@ def _csv_rows(path: Path) -> tuple[list[str], Iterator[Record]]:
             reader = csv.DictReader(lines, delimiter=separator)
             try:
                 for row in reader:
-                    row |= {side: row[side] or None for side in ("before", "after") if side in row}
+                    row |= {name: row[name] or None for name in OPTIONAL if name in row}
+                    if (row.get("end") or "").lower() == "true":
+                        row["end"] = True
                     if separator == ";":  # written where the comma is the decimal point
-                        row |= {name: row[name].replace(",", ".") for name in VALUES if row.get(name)}
+                        row |= {name: row[name].replace(",", ".") for name in (*VALUES, "weight") if row.get(name)}
                     yield reader.line_num, row
             except csv.Error as error:
                 raise InputError(f"{path}:{reader.line_num}: not CSV ({error}); nothing after it was read") from error

@@ -2,6 +2,7 @@
 
 from lit_prompt.lm.allowed_tokens import AllowedTokens
 from lit_prompt.lm.cache import LMCache
+from lit_prompt.lm.chat import ChatTexts, chat_json
 from lit_prompt.lm.frozen import FrozenLM
 from lit_prompt.lm.geometry import output_geometry
 from lit_prompt.lm.half import computes_in_half, half_copy
@@ -17,6 +18,7 @@ from lit_prompt.lm.vocabulary_map import VocabularyMap
 __all__ = [
     "DEFAULT_LM",
     "AllowedTokens",
+    "ChatTexts",
     "FrozenLM",
     "LMCache",
     "LMOptions",
@@ -25,6 +27,7 @@ __all__ = [
     "Sampling",
     "Vocabulary",
     "VocabularyMap",
+    "chat_json",
     "computes_in_half",
     "default_lm",
     "half_copy",

@@ -148,9 +148,9 @@ class Vocabulary:
     def _names(self, ids: list[int]) -> list[str]:
         return list(self.tokenizer.convert_ids_to_tokens(ids))
 
-    def encode_start(self, text: str) -> list[int]:
+    def encode_start(self, text: str, front: bool = True) -> list[int]:
         """Token ids of a text from its very start: what stands in front of it, and its own, as of :meth:`encode`."""
-        return [*self.front_ids, *self.encode(text)]
+        return [*(self.front_ids if front else ()), *self.encode(text)]
 
     def encode_after(self, text: str) -> list[int]:
         """Token ids of a text that follows others: as :meth:`encode`, but no space is put in front."""
@@ -162,10 +162,10 @@ class Vocabulary:
             ids = []
         return ids or self.encode(text)
 
-    def encode_starts(self, texts: list[str]) -> list[list[int]]:
+    def encode_starts(self, texts: list[str], front: bool = True) -> list[list[int]]:
         """Token ids of many texts, as :meth:`encode_start` gives them, in one call."""
         encoded = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
-        return [[*self.front_ids, *ids] for ids in encoded]
+        return [[*(self.front_ids if front else ()), *ids] for ids in encoded]
 
     @cached_property
     def _spelling(self) -> TokenBytes:

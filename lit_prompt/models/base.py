@@ -75,7 +75,7 @@ class PromptModule(L.LightningModule, ABC):
 
     @abstractmethod
     def under_search(self) -> tuple[list[int], BestSoFar] | None:
-        """Positions of the targets of the chunk under search, and the bests of its slots; None before the first."""
+        """Numbers of the tasks of the chunk under search, and the bests of its slots; None before the first."""
 
     @abstractmethod
     def search_state(self) -> dict[str, Any]:

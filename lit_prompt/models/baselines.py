@@ -63,11 +63,12 @@ class Baselines:
 
     @torch.no_grad()
     def columns(self, batch: TargetBatch) -> dict[str, list[float | None]]:
-        """``kl_best_random`` and ``kl_best_natural`` of some targets in their contexts, nats."""
+        """``kl_best_random`` and ``kl_best_natural`` of some targets in their contexts, nats; None for answers."""
         prepared = [double(x) for x in ForwardKL().prepare(batch.log_probs, self._lm)]
         of_context: dict[Context, list[int]] = {}
         for i, context in enumerate(self._contexts.of_all(batch)):
-            of_context.setdefault(context, []).append(i)
+            if batch.answers[i] is None:
+                of_context.setdefault(context, []).append(i)
         found: dict[str, list[float | None]] = {}
         for kind in ("random", "natural"):
             best: list[float | None] = [None] * len(batch)

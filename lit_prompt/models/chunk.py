@@ -1,4 +1,4 @@
-"""The chunk of targets under search: its scorer, and how far it is."""
+"""The chunk of tasks under search: its scorer, and how far it is."""
 
 from typing import TYPE_CHECKING
 
@@ -6,15 +6,18 @@ from torch import Tensor
 
 from lit_prompt.data import TargetBatch
 from lit_prompt.lm import FrozenLM
-from lit_prompt.scoring import LMScorer, Slots
+from lit_prompt.scoring import LMScorer, Member, Slots
 
 if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
 
 
 def chunk_scorer(module: "PromptModule", batch: TargetBatch, lm: FrozenLM | None = None) -> LMScorer:
-    """Scores prompts for a chunk of targets, a slot for each restart; with the module's LM or another form of it."""
-    slots = Slots(batch.target_id, module.contexts.of_all(batch), module.restarts)
+    """Scores prompts for a chunk of tasks, a slot for each restart; with the module's LM or another form of it."""
+    members = zip(range(len(batch)), module.contexts.of_all(batch), batch.weight.tolist(), batch.trees, strict=True)
+    every = [Member(*member) for member in members]
+    tasks = batch.tasks.values()
+    slots = Slots([batch.task_id[of[0]] for of in tasks], [[every[i] for i in of] for of in tasks], module.restarts)
     objective, micro_batch = module.objective, module.micro_batch
     return LMScorer(lm or module.lm, slots, batch.log_probs, module.length, objective, micro_batch, module.fluency)
 
@@ -40,17 +43,17 @@ def score_label(module: "PromptModule") -> str:
 
 
 def log_progress(module: "PromptModule") -> None:
-    """Shows the median over targets in the progress bar."""
+    """Shows the median over tasks in the progress bar."""
     module.log(median_label(module), progress(module)[1].median(), prog_bar=True, logger=False)
 
 
 def median_label(module: "PromptModule") -> str:
-    """What the progress bar calls the median over targets."""
+    """What the progress bar calls the median over tasks."""
     return f"median {score_label(module)}"
 
 
 def progress(module: "PromptModule") -> tuple[list[int], Tensor]:
-    """Positions of the chunk's targets and the best score so far of each in nats, ``[target]``, on CPU."""
+    """Numbers of the chunk's tasks and the best score so far of each in nats, ``[task]``, on CPU."""
     current = module.under_search()
     assert current is not None
     index, best = current

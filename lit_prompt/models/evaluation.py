@@ -1,6 +1,7 @@
 """The evaluation of prompts: every number recomputed from them, with nothing carried over from the search."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -11,7 +12,7 @@ from torchmetrics import MetricCollection
 
 from lit_prompt.data import TargetBatch
 from lit_prompt.functional import largest_errors, token_kl, total_variation
-from lit_prompt.functional.precision import double
+from lit_prompt.functional.answer_tree import AnswerTree
 from lit_prompt.metrics import (
     Entropy,
     GroupedMetrics,
@@ -23,12 +24,12 @@ from lit_prompt.metrics import (
     entropy_bin,
 )
 from lit_prompt.models.floors import excess_columns
+from lit_prompt.models.outcomes import OTHER, reached_outcomes, target_outcomes, width
 from lit_prompt.models.record_columns import TOP_K, top_tokens
 from lit_prompt.records.floors import refuse_impossible_floors
 from lit_prompt.records.results import Columns
 from lit_prompt.results.rows import MOST_NAMED
-from lit_prompt.scoring import Context, MicroBatch, PromptedLM
-from lit_prompt.scoring.prompted_lm import Part
+from lit_prompt.scoring import Context, Member, MicroBatch, PromptedLM
 
 if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
@@ -44,7 +45,7 @@ class Evaluation(ABC, Generic[Prompts]):
 
     Attributes:
         metrics: divergences and entropy over the targets evaluated, overall, by family and by entropy.
-        chosen: by the position of a target that was evaluated the restart whose prompt is the best.
+        chosen: by the number of a task that was evaluated the restart whose prompt is the best.
     """
 
     def __init__(self, module: "PromptModule") -> None:
@@ -68,54 +69,64 @@ class Evaluation(ABC, Generic[Prompts]):
 
     # ---- distributions ----
 
-    def reached(self, prompts: Tensor, contexts: list[Context]) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def reached(
+        self, prompts: Tensor, contexts: Sequence[Context], trees: Sequence[AnswerTree | None]
+    ) -> tuple[Tensor, Tensor]:
         """What the LM gives after prompts.
 
         Args:
             prompts: token ids ``[item, length]``, or embeddings ``[item, length, embedding]``.
             contexts: of each.
+            trees: of those whose outcomes are answers; None for tokens.
 
         Returns:
-            Next-token log-probabilities ``[item, vocab]``, float64, and whether floors hold for them ``[item]``, bool.
+            Log-probabilities of outcomes ``[item, outcome]``, float64 (see :func:`target_outcomes`), and whether floors
+            hold for them ``[item]``, bool.
         """
-        prompted = PromptedLM(self._lm, contexts, prompts.shape[1], self._micro_batch)
-        bounded = torch.zeros(len(prompts), dtype=torch.bool)
+        rows = [Member(0, context, tree=tree) for context, tree in zip(contexts, trees, strict=True)]
+        distinct = list(dict.fromkeys(context for row in rows for context in row.contexts))
+        prompted = PromptedLM(self._lm, distinct, prompts.shape[1], self._micro_batch)
+        return reached_outcomes(prompted, prompts, rows, distinct, self._module.known.floors.hold_for)
 
-        def note(part: Part) -> None:
-            bounded[part.rows] = self._module.known.floors.hold_for(part.features)
-
-        return prompted.log_probs(prompts, torch.arange(len(prompts)), note), bounded
-
-    def unprompted(self, contexts: list[Context]) -> Tensor:
+    def unprompted(self, contexts: Sequence[Context], trees: Sequence[AnswerTree | None]) -> Tensor:
         """What the LM gives without a prompt: after a context's texts, or where there is no token after BOS, else EOS.
 
         Args:
             contexts: any number; equal ones are computed once.
+            trees: as of :meth:`reached`.
 
         Returns:
-            Log-probabilities ``[context, vocab]``, float64; NaN where there is neither.
+            Log-probabilities of outcomes ``[context, outcome]``, float64; NaN where there is neither.
         """
-        return self.after([self._without_prompt(context) for context in contexts])[0]
+        return self.after([self._without_prompt(context) for context in contexts], trees)[0]
 
     def _without_prompt(self, context: Context) -> Context:
         alone = tuple(self._module.data.vocabulary.empty_text_ids)
         return context if context.ids else replace(context, before_ids=alone)
 
-    def after(self, contexts: list[Context]) -> tuple[Tensor, Tensor]:
+    def after(self, contexts: Sequence[Context], trees: Sequence[AnswerTree | None]) -> tuple[Tensor, Tensor]:
         """What the LM gives after texts.
 
         Args:
             contexts: without a place for a prompt; equal ones are computed once.
+            trees: as of :meth:`reached`.
 
         Returns:
             As of :meth:`reached`; NaN and False after texts that the LM does not take.
         """
-        distinct = list(dict.fromkeys(context for context in contexts if self.takes(context)))
-        found = zip(*self.reached(torch.zeros(len(distinct), 0, dtype=torch.long), distinct), strict=True)
-        known = dict(zip(distinct, found, strict=True))
-        nothing = torch.full((self._lm.vocab_size,), torch.nan, dtype=torch.float64), torch.tensor(False)
-        log_probs, bounded = zip(*(known.get(context, nothing) for context in contexts), strict=True)
-        return torch.stack(log_probs), torch.stack(bounded)
+        pairs = list(zip(contexts, trees, strict=True))
+        distinct = list(dict.fromkeys(pair for pair in pairs if self.takes(pair[0])))
+        nothing = torch.zeros(len(distinct), 0, dtype=torch.long)
+        found, holds = self.reached(nothing, [context for context, _ in distinct], [tree for _, tree in distinct])
+        log_q = torch.full((len(pairs), width(trees, self._lm.vocab_size)), torch.nan, dtype=torch.float64)
+        bounded = torch.zeros(len(pairs), dtype=torch.bool)
+        numbers = {pair: number for number, pair in enumerate(distinct)}
+        for row, pair in enumerate(pairs):
+            if pair in numbers:
+                log_q[row] = -torch.inf
+                log_q[row, : found.shape[1]], bounded[row] = found[numbers[pair]], holds[numbers[pair]]
+        return log_q, bounded
 
     def takes(self, context: Context) -> bool:
         """Whether the LM takes the texts of a context: at least a token, none unknown, and no more than it can."""
@@ -135,7 +146,7 @@ class Evaluation(ABC, Generic[Prompts]):
                 known are there in any case.
 
         Returns:
-            The columns of the result record, and the reached log-probabilities ``[target, vocab]`` of the best
+            The columns of the result record, and the reached log-probabilities ``[target, outcome]`` of the best
             prompt (NaN for a target that has none).
         """
 
@@ -197,7 +208,7 @@ class Evaluation(ABC, Generic[Prompts]):
         known = torch.tensor([value is not None for value in columns["kl"]])
         labels = [[f, entropy_bin(h)] for f, h in zip(batch.family, batch.entropy.tolist(), strict=True)]
         if known.any():
-            log_p = double(batch.log_probs[known])
+            log_p = target_outcomes(batch)[known]
             self.metrics.update(log_p, log_q[known], [x for x, k in zip(labels, known, strict=True) if k])
         return columns
 
@@ -213,9 +224,9 @@ class Evaluation(ABC, Generic[Prompts]):
         """Target and reached probability of the top tokens of some targets.
 
         Returns:
-            For each token that is among a target's ten most likely ones, in the target or as reached, or among those
-            with most missing or excess mass: target_id, family, kl (nats), wrong_mass (all that is missing, which is
-            all that is too much), token_id, token, target_probability, reached_probability and token_kl (the token's
+            For each token, or answer, that is among a target's ten most likely ones, in the target or as reached, or
+            among those with most missing or excess mass: target_id, family, kl (nats), wrong_mass (all that is missing,
+            which is all that is too much), token_id, token, target_probability, reached_probability and token_kl (its
             share of the KL, nats). ``answer`` is the text of several tokens that the token stands for, if any;
             ``prompt_text`` that of a hard prompt. Targets that were not searched are left out.
         """
@@ -225,10 +236,10 @@ class Evaluation(ABC, Generic[Prompts]):
 
     def _token_records(self, batch: TargetBatch, columns: Columns, log_q: Tensor) -> list[list[dict[str, Any]]]:
         """The token records of each target; none of one that was not searched."""
-        log_p = double(batch.log_probs)
+        log_p = target_outcomes(batch)
         p, q = log_p.exp(), log_q.exp()
         shares, wrong_mass = token_kl(log_p, log_q), total_variation(log_p, log_q)
-        texts, answers = columns.get("prompt_text"), [batch.first_tokens(i) for i in range(len(batch))]
+        texts = columns.get("prompt_text")
         return [
             [
                 {
@@ -236,16 +247,22 @@ class Evaluation(ABC, Generic[Prompts]):
                     "family": batch.family[i],
                     "kl": columns["kl"][i],
                     "wrong_mass": float(wrong_mass[i]),
-                    "token_id": token_id,
-                    "token": self._module.data.vocabulary.text(token_id),
-                    "answer": answers[i].get(token_id),
-                    "target_probability": float(p[i, token_id]),
-                    "reached_probability": float(q[i, token_id]),
-                    "token_kl": float(shares[i, token_id]),
+                    **self._outcome(batch, i, outcome),
+                    "target_probability": float(p[i, outcome]),
+                    "reached_probability": float(q[i, outcome]),
+                    "token_kl": float(shares[i, outcome]),
                     "prompt_text": None if texts is None else texts[i],
                 }
-                for token_id in dict.fromkeys([*top_tokens(p[i], q[i]), *largest_errors(p[i], q[i])])
+                for outcome in dict.fromkeys([*top_tokens(p[i], q[i]), *largest_errors(p[i], q[i])])
                 if columns["kl"][i] is not None
             ]
             for i, target_id in enumerate(batch.target_id)
         ]
+
+    def _outcome(self, batch: TargetBatch, item: int, outcome: int) -> dict[str, Any]:
+        """What an outcome of a target is: a token, and the answer that it stands for, or an answer."""
+        if (answers := batch.answers[item]) is None:
+            text, answer = self._module.data.vocabulary.text(outcome), batch.first_tokens(item).get(outcome)
+            return {"token_id": outcome, "token": text, "answer": answer}
+        name = answers.names[outcome] if outcome < len(answers.names) else OTHER
+        return {"token_id": None, "token": name, "answer": None}

@@ -1,5 +1,6 @@
 """The evaluation of what a search has found."""
 
+import math
 from functools import cached_property
 
 import torch
@@ -9,10 +10,14 @@ from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
 from lit_prompt.models.baselines import Baselines
 from lit_prompt.models.evaluation import Evaluation
+from lit_prompt.models.outcomes import target_outcomes
 from lit_prompt.models.prompt_texts import text_columns
 from lit_prompt.models.record_columns import divergence_columns
 from lit_prompt.records.results import Columns
 from lit_prompt.search import SearchResults
+
+# targets of a task whose distributions are held at once
+_TOGETHER = 8
 
 
 class Evaluator(Evaluation[SearchResults]):
@@ -28,13 +33,12 @@ class Evaluator(Evaluation[SearchResults]):
     def columns(self, batch: TargetBatch, prompts: SearchResults, compared: bool = True) -> tuple[Columns, Tensor]:
         """As of :meth:`Evaluation.columns`; the prompts are those of the restart that has the least objective."""
         module = self._module
-        found = prompts.prompts[torch.tensor(batch.index)]
         contexts = module.contexts.of_all(batch)
-        in_context = [context for context in contexts for _ in range(found.shape[1])]
-        reached, bounded = (x.unflatten(0, found.shape[:2]) for x in self.reached(found.flatten(0, 1), in_context))
-        columns, log_q = divergence_columns(batch, reached, prompts, self.unprompted(contexts), module.objective)
-        rows, best_restart = torch.arange(len(batch)), torch.tensor(columns["best_restart"])
-        self.chosen |= dict(zip(batch.index, columns["best_restart"], strict=True))
+        found, reached, bounded, value = self._restarts(batch, prompts)
+        best_restart = self._best_restarts(batch, prompts, value)
+        unprompted = self.unprompted(contexts, batch.trees)
+        columns, log_q = divergence_columns(batch, reached, prompts, unprompted, value, best_restart)
+        rows = torch.arange(len(batch))
         if compared:
             columns |= self._baselines.columns(batch)
         columns |= self.floor_columns(batch, columns["kl"], bounded[rows, best_restart], compared)
@@ -43,14 +47,53 @@ class Evaluator(Evaluation[SearchResults]):
         columns["prompt_norm"] = (self._lm.embed(best).float() if is_text else best).norm(dim=-1).mean(-1).tolist()
         columns["prompt_length"] = [module.length] * len(batch)
         if is_text:
-            known = prompts.searched[torch.tensor(batch.index)].tolist()
-            columns |= text_columns(self, module.contexts, batch, best, known)
+            known = prompts.searched[torch.tensor(batch.task)].tolist()
+            columns |= text_columns(self, module, batch, best, known)
         if module.soft_run is not None and compared:
             columns |= module.soft_run.projection_columns(module, batch)
         return columns | self.context_columns(contexts) | self.constant_columns(len(batch)), log_q
+
+    def _restarts(self, batch: TargetBatch, prompts: SearchResults) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The prompts of all restarts, what they reach, whether floors hold for it, and the objective.
+
+        ``[target, restart, ...]``; the objective is infinite where there is no prompt.
+        """
+        tasks = torch.tensor(batch.task)
+        found = prompts.prompts[tasks]
+        each = range(found.shape[1])
+        contexts = [context for context in self._module.contexts.of_all(batch) for _ in each]
+        trees = [tree for tree in batch.trees for _ in each]
+        reached, bounded = (x.unflatten(0, found.shape[:2]) for x in self.reached(found.flatten(0, 1), contexts, trees))
+        value = self._module.objective.divergence(target_outcomes(batch).unsqueeze(1), reached)
+        return found, reached, bounded, value
+
+    def _best_restarts(self, batch: TargetBatch, prompts: SearchResults, value: Tensor) -> Tensor:
+        """The restart of each target's task that has the least objective, ``[target]``."""
+        for task, items in batch.tasks.items():
+            if task not in self.chosen:
+                self.chosen[task] = self._best_restart(task, items, batch, prompts, value)
+        return torch.tensor([self.chosen[task] for task in batch.task])
+
+    def _best_restart(
+        self, task: int, items: list[int], batch: TargetBatch, prompts: SearchResults, value: Tensor
+    ) -> int:
+        tried = prompts.kl[task].isfinite()
+        if len(tried) == 1:
+            return 0
+        searched = self._module.data.targets.members(task)
+        total = torch.zeros(len(tried), dtype=torch.float64)
+        if searched == [batch.index[i] for i in items]:
+            total += value[items].T @ batch.weight[items]
+        else:  # some of it are in other batches
+            for start in range(0, len(searched), _TOGETHER):
+                own = self._module.data.targets.batch(searched[start : start + _TOGETHER])
+                total += self._restarts(own, prompts)[3].T @ own.weight
+        # a prompt that gives a KL of inf or NaN here was tried all the same
+        return int(torch.where(tried, total.nan_to_num(nan=1e300, posinf=1e300), math.inf).argmin())
 
     def start(self, prompts: SearchResults) -> None:
         """As of :meth:`Evaluation.start`."""
         if not bool(prompts.searched.any()):
             raise InputError("no prompt has been searched yet; name a run with --run or a checkpoint with --ckpt_path")
         super().start(prompts)
+        self.chosen.clear()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from lit_prompt.functional import OutputHead, kl_floor, kl_on_sphere
 from lit_prompt.functional.row_loop import go_on_always
 from lit_prompt.functional.sphere import SpherePoint
 from lit_prompt.lm import FrozenLM, output_geometry
+from lit_prompt.models.answer_floors import over_answers
 from lit_prompt.models.floor_progress import TimeBudget, shown_progress
 from lit_prompt.records.floors import FloorCache, KnownFloor
 
@@ -42,6 +44,17 @@ class FloorOptions:
     solve: bool = True
     seconds: float | None = 600.0
     tolerance: float = 1e-3
+
+
+@runtime_checkable
+class Distributions(Protocol):
+    """Distributions over an LM's tokens, and what tells each from others."""
+
+    log_probs: Tensor  #: ``[item, vocab]``
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Of each."""
 
 
 class Floors:
@@ -98,8 +111,16 @@ class Floors:
 
     def of(self, batch: TargetBatch) -> list[KnownFloor | None]:
         """Floors of some targets, as good as the time allows; None where there is none."""
+        return over_answers(batch, self.of_distributions)
+
+    def known(self, batch: TargetBatch) -> list[KnownFloor | None]:
+        """Floors of some targets that were solved before; None where there is none."""
+        return over_answers(batch, self._known)
+
+    def of_distributions(self, batch: Distributions) -> list[KnownFloor | None]:
+        """As :meth:`of`, of distributions over the LM's tokens."""
         if self.head is None or not self._options.solve:
-            return self.known(batch)
+            return self._known(batch)
         keys = batch.fingerprints
         missing = [i for i, key in enumerate(keys) if not self._is_known(key)]
         if missing:
@@ -113,10 +134,9 @@ class Floors:
                 _log.warning("floors: %d of %d are lower than they could be, as the solver %s", wide, len(keys), why)
         return [self._narrowest(key) for key in keys]
 
-    def known(self, batch: TargetBatch) -> list[KnownFloor | None]:
-        """Floors of some targets that were solved before; None where there is none."""
+    def _known(self, batch: Distributions) -> list[KnownFloor | None]:
         if self.head is None:
-            return [None] * len(batch)
+            return [None] * len(batch.fingerprints)
         return [self._cache.get(key) if self._is_known(key) else None for key in batch.fingerprints]
 
     def _is_known(self, key: str) -> bool:
@@ -154,7 +174,7 @@ class Floors:
         return self._points[1:]
 
     def _solve(
-        self, batch: TargetBatch, keys: list[str], which: list[int], go_on: Callable[[int], bool]
+        self, batch: Distributions, keys: list[str], which: list[int], go_on: Callable[[int], bool]
     ) -> SpherePoint:
         assert self.head is not None
         terms = self.head.terms(batch.log_probs[which])

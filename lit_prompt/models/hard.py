@@ -10,7 +10,7 @@ from torch import Tensor
 from lit_prompt.callbacks.token_search import TokenSearch
 from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
-from lit_prompt.lm import AllowedTokens
+from lit_prompt.lm import AllowedTokens, RoundTrip
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.checks import warn_of_second_front
 from lit_prompt.models.chunk import chunk_scorer, log_progress
@@ -19,6 +19,7 @@ from lit_prompt.models.run_prompts import prompts_file
 from lit_prompt.models.shorter_run import ShorterRun
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.objectives import ForwardKL, Objective
+from lit_prompt.scoring import Slots
 from lit_prompt.search import (
     BestSoFar,
     ChunkSearch,
@@ -140,15 +141,15 @@ class HardPrompt(PromptModule):
 
     def prepare(self) -> None:
         """Makes room for all results."""
-        self.results = SearchResults(len(self.data.targets), self.restarts, (self.length,), torch.long)
+        self.results = SearchResults(len(self.data.targets.task_ids), self.restarts, (self.length,), torch.long)
         self.allowed = torch.tensor(self.tokens.ids(self.data.vocabulary))
         if self.start.kind == "text":
             warn_of_second_front(self, self.start.text, "model.start.text")
         if self.start.kind == "soft":
             assert self.start.soft_run is not None
-            self.soft_run = SoftRun(self.start.soft_run, self.length, self.lm, self.data.targets.target_id)
+            self.soft_run = SoftRun(self.start.soft_run, self.length, self.lm, self.data.targets.task_ids)
         if (shorter := self.start.shorter_run) is not None:
-            self._shorter = ShorterRun(shorter, self.length, self.lm, self.data.targets.target_id, tokens=True)
+            self._shorter = ShorterRun(shorter, self.length, self.lm, self.data.targets.task_ids, tokens=True)
 
     def configure_callbacks(self) -> list[L.Callback]:
         """What drives the search."""
@@ -160,20 +161,23 @@ class HardPrompt(PromptModule):
     # ---- search ----
 
     def under_search(self) -> tuple[list[int], BestSoFar] | None:
-        """Positions of the targets of the chunk under search, and the bests of its slots; None before the first."""
+        """Numbers of the tasks of the chunk under search, and the bests of its slots; None before the first."""
         return self._search.current
 
     def new_search(self, batch: TargetBatch) -> tuple[ChunkSearch, Callable[[], tuple[Tensor, Tensor]]]:
         """The search of a chunk, not yet begun, and what finds its starts."""
         scorer = chunk_scorer(self, batch)
         slots = scorer.slots
-        trips = [self.contexts.round_trip(slots.context(slot)) for slot in range(len(slots))] if self.readable else None
+        trips = [self._round_trip(slots, slot) for slot in range(len(slots))] if self.readable else None
         half = self._screening.half(self.lm)
         rough = None if half is None else chunk_scorer(self, batch, half)
         problem = TokenProblem(scorer, batch.log_probs, self.allowed, self.seed, trips, self._screening, rough)
         nothing = torch.zeros(len(slots), self.length, dtype=torch.long)
         best = BestSoFar(nothing, self.kl_tolerance, self.patience, self.max_forward_passes, self.max_seconds)
         return ChunkSearch(self.searcher, problem, best), lambda: self._starts(problem)
+
+    def _round_trip(self, slots: Slots, slot: int) -> RoundTrip:
+        return self.contexts.round_trip([member.context for member in slots.targets(slot)])
 
     def _starts(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
         with self.micro_batch.shown(f"starts ({self.start.kind})"):
@@ -209,13 +213,13 @@ class HardPrompt(PromptModule):
         self._screening.release()
 
     def best_texts(self) -> tuple[list[float], list[str]]:
-        """Score in nats and text of the best prompt so far of each target of the chunk; no text where there is none."""
+        """Score in nats and text of the best prompt so far of each task of the chunk; no text where there is none."""
         current = self.under_search()
         assert current is not None
         index, best = current
         score, restart = best.kl.unflatten(0, (len(index), self.restarts)).min(1)
         ids = best.prompts[torch.arange(len(index)) * self.restarts + restart].tolist()
-        texts = prompt_texts(self.contexts, self.data.targets.batch(index), ids)
+        texts = prompt_texts(self.contexts, self.data.targets, index, ids)
         return score.tolist(), [text if s < float("inf") else "" for text, s in zip(texts, score, strict=True)]
 
     # ---- state ----

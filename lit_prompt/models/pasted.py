@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from lit_prompt.data import TargetBatch
-from lit_prompt.functional import kl_divergence, normalize_log_probs
-from lit_prompt.functional.precision import double
+from lit_prompt.functional import kl_divergence
 from lit_prompt.lm import FrozenLM
 from lit_prompt.models.evaluation import Evaluation
+from lit_prompt.models.outcomes import target_outcomes
 from lit_prompt.models.record_columns import known_values, reached_columns, target_columns
 from lit_prompt.records.results import Columns
 from lit_prompt.results.transfer import folder_on
@@ -30,7 +30,7 @@ class PastedTexts:
     """A hard search's prompts, to be evaluated on another LM: as texts, between the same texts, as that LM reads them.
 
     Attributes:
-        texts: of the prompts, by target.
+        texts: of the prompts, by task.
         lm: the other LM.
         checksum: of the prompts; None where a former version wrote them.
     """
@@ -52,25 +52,26 @@ class PastedTexts:
 
 
 class PastedEvaluator(Evaluation[Mapping[str, str]]):
-    """Evaluates texts of prompts by target."""
+    """Evaluates texts of prompts by task."""
 
     @torch.no_grad()
     def columns(self, batch: TargetBatch, prompts: Mapping[str, str], compared: bool = True) -> tuple[Columns, Tensor]:
         """As of :meth:`Evaluation.columns`; ``kl`` and ``kl_text`` are the same, as there are texts alone."""
         module = self._module
         contexts = module.contexts.of_all(batch)
-        texts = [prompts.get(target_id) for target_id in batch.target_id]
+        texts = [prompts.get(task_id) for task_id in batch.task_id]
         whole = [replace(_NOTHING, before_ids=ids) for ids in self._pasted(contexts, texts)]
         has_prompt = torch.tensor([text is not None for text in texts])
         taken = torch.tensor([self.takes(context) for context in whole])
         if left_out := int((has_prompt & ~taken).sum()):
             _log.warning("%d prompts are longer, as texts, than what %s takes", left_out, module.lm_path)
         has_prompt &= taken
-        log_q, bounded = self.after(whole)
+        log_q, bounded = self.after(whole, batch.trees)
         log_q[~has_prompt] = torch.nan
-        log_p = normalize_log_probs(double(batch.log_probs))
+        log_p = target_outcomes(batch)
         kl = kl_divergence(log_p, log_q)
-        columns = target_columns(batch) | reached_columns(log_p, log_q, kl, self.unprompted(contexts), has_prompt)
+        unprompted = self.unprompted(contexts, batch.trees)
+        columns = target_columns(batch) | reached_columns(batch, log_q, kl, unprompted, has_prompt)
         columns |= self.floor_columns(batch, columns["kl"], bounded, compared)
         columns["objective_value"] = known_values(module.objective.divergence(log_p, log_q), has_prompt)
         columns["prompt_length"] = [len(a.ids) - len(b.ids) for a, b in zip(whole, contexts, strict=True)]
@@ -79,6 +80,5 @@ class PastedEvaluator(Evaluation[Mapping[str, str]]):
 
     def _pasted(self, contexts: list[Context], texts: list[str | None]) -> Iterator[tuple[int, ...]]:
         """Tokens of whole texts: each prompt, or nothing, between its fixed texts."""
-        around = zip(contexts, texts, strict=True)
-        whole = [f"{context.before}{text or ''}{context.after}" for context, text in around]
-        return map(tuple, self._module.data.vocabulary.encode_starts(whole))
+        for context, text in zip(contexts, texts, strict=True):
+            yield tuple(self._module.contexts.encoded(context, text or ""))

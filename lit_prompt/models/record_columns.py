@@ -10,13 +10,12 @@ from lit_prompt.functional import (
     entropy,
     js_divergence,
     kl_divergence,
-    normalize_log_probs,
     reverse_kl_divergence,
     top_k_overlap,
     total_variation,
 )
-from lit_prompt.functional.precision import double
-from lit_prompt.objectives import Objective
+from lit_prompt.functional.answer_tree import AnswerTree
+from lit_prompt.models.outcomes import target_outcomes
 from lit_prompt.records.results import Columns
 from lit_prompt.search import SearchResults, StopReason
 
@@ -24,27 +23,25 @@ TOP_K = 10
 
 
 def divergence_columns(
-    batch: TargetBatch, reached: Tensor, results: SearchResults, unprompted: Tensor, objective: Objective
+    batch: TargetBatch, reached: Tensor, results: SearchResults, unprompted: Tensor, value: Tensor, best: Tensor
 ) -> tuple[Columns, Tensor]:
     """The columns of the record that follow from targets, reached distributions and the search's bookkeeping.
 
-    ``reached`` holds the log-probabilities after the found prompts, ``[target, restart, vocab]``, float64, on the CPU,
-    ``unprompted`` those without a prompt, ``[target, vocab]``; NaN where that means nothing. The objective chooses the
-    best restart, whatever scores the search saw. Beside the columns the log-probabilities of each target's best
-    restart, ``[target, vocab]``. For a target that was not searched the numbers are null and NaN.
+    ``reached`` holds the log-probabilities after the found prompts, ``[target, restart, outcome]``, float64, on the
+    CPU, ``unprompted`` those without a prompt, ``[target, outcome]``; NaN where that means nothing. ``value`` is what
+    was minimised, ``[target, restart]``, ``best`` the restart that counts, ``[target]``. Beside the columns the
+    log-probabilities of that restart, ``[target, outcome]``. For a target that was not searched the numbers are null
+    and NaN.
     """
-    index = torch.tensor(batch.index)
+    index = torch.tensor(batch.task)
     rows = torch.arange(len(batch))
-    log_p = normalize_log_probs(double(batch.log_probs))
+    log_p = target_outcomes(batch)
     tried = results.kl[index].isfinite()
     searched = tried.any(1)
     kl = kl_divergence(log_p.unsqueeze(1), reached).masked_fill(~tried, math.inf)
-    # a prompt that gives a KL of inf or NaN here was tried all the same
-    value = objective.divergence(log_p.unsqueeze(1), reached)
-    best = torch.where(tried, value.nan_to_num(nan=1e300, posinf=1e300), math.inf).argmin(1)
     log_q = reached[rows, best].masked_fill(~searched.unsqueeze(1), math.nan)
     restarts = [row[ok] for row, ok in zip(kl, tried, strict=True)]
-    columns = target_columns(batch) | reached_columns(log_p, log_q, kl[rows, best], unprompted, searched)
+    columns = target_columns(batch) | reached_columns(batch, log_q, kl[rows, best], unprompted, searched)
     columns |= {
         "restarts": [kl.shape[1]] * len(batch),
         "kl_worst_restart": [float(r.max()) if len(r) else None for r in restarts],
@@ -54,7 +51,6 @@ def divergence_columns(
         "forward_passes": results.forward_passes[index].tolist(),
         "seconds": results.seconds[index].tolist(),
         "stop_reason": [StopReason(int(r)).name.lower() for r in results.reason[index, best]],
-        "best_restart": best.tolist(),
     }
     return columns, log_q
 
@@ -65,21 +61,28 @@ def target_columns(batch: TargetBatch) -> Columns:
         "target_id": batch.target_id,
         "family": batch.family,
         "partner_of": batch.partner_of,
+        "task": batch.task_id,
+        "weight": batch.weight.tolist(),
+        "split": ["test" if held_out else "train" for held_out in batch.held_out],
         "target_fingerprint": batch.fingerprints,
     }
 
 
-def reached_columns(log_p: Tensor, log_q: Tensor, kl: Tensor, unprompted: Tensor, has_prompt: Tensor) -> Columns:
-    """The columns that follow from targets, ``[target, vocab]``, and what was reached, float64 both.
+def reached_columns(batch: TargetBatch, log_q: Tensor, kl: Tensor, unprompted: Tensor, has_prompt: Tensor) -> Columns:
+    """The columns that follow from targets and what was reached, ``[target, outcome]``, float64.
 
     ``kl`` is the KL(target || reached) in nats, ``[target]``, ``unprompted`` what the LM gives without a prompt (NaN
     where that means nothing), ``has_prompt`` tells which targets have one, ``[target]``: the others' columns are null.
     """
+    log_p = target_outcomes(batch)
     h = entropy(log_p)
     return {
         "entropy": h.tolist(),
         "kl": known_values(kl, has_prompt),
-        "kl_uniform": (math.log(log_p.shape[-1]) - h).tolist(),
+        "kl_uniform": [
+            math.log(batch.log_probs.shape[1]) - float(own) if tree is None else _kl_uniform(tree, batch.log_probs)
+            for own, tree in zip(h, batch.trees, strict=True)
+        ],
         "kl_unprompted": [None if math.isnan(x) else x for x in kl_divergence(log_p, unprompted).tolist()],
         "prompt_entropy": known_values(entropy(log_q), has_prompt),
         "reverse_kl": known_values(reverse_kl_divergence(log_p, log_q), has_prompt),
@@ -87,6 +90,11 @@ def reached_columns(log_p: Tensor, log_q: Tensor, kl: Tensor, unprompted: Tensor
         "tv": known_values(total_variation(log_p, log_q), has_prompt),
         "top10_overlap": known_values(top_k_overlap(log_p, log_q, TOP_K), has_prompt),
     }
+
+
+def _kl_uniform(tree: AnswerTree, log_probs: Tensor) -> float:
+    """KL(target || uniform) over answers in nats, where every token is as likely as any other."""
+    return float(tree.kl(torch.full((len(tree.token),), -math.log(log_probs.shape[1]), dtype=torch.float64)))
 
 
 def known_values(values: Tensor, known: Tensor) -> list[float | None]:

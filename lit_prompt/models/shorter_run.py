@@ -14,33 +14,33 @@ _TRIES = 64
 
 
 class ShorterRun:
-    """Prompts by target, each shorter than those that are searched.
+    """Prompts by task, each shorter than those that are searched.
 
     Args:
         folder: of the run; its search must have ended.
         length: of the prompts that are searched.
         lm: the LM that they must belong to.
-        target_ids: targets that must have one.
+        task_ids: tasks that must have one.
         tokens: whether they must be token ids, or embeddings.
 
     Raises:
         InputError: if there are no such prompts.
     """
 
-    def __init__(self, folder: str, length: int, lm: FrozenLM, target_ids: Sequence[str], tokens: bool) -> None:
-        path, self._prompts = run_prompts(folder, "shorter_run", lm, target_ids)
+    def __init__(self, folder: str, length: int, lm: FrozenLM, task_ids: Sequence[str], tokens: bool) -> None:
+        path, self._prompts = run_prompts(folder, "shorter_run", lm, task_ids)
         for prompt in self._prompts.values():
             if prompt.is_floating_point() == tokens or len(prompt) >= length:
                 kind = "tokens" if tokens else "embeddings"
                 raise InputError(f"{path}: wanted are prompts of fewer than {length} {kind}")
 
-    def lengthened(self, target_id: str, start: Tensor) -> Tensor:
-        """A start ``[length, ...]`` whose end is the target's prompt."""
-        prompt = self._prompts[target_id]
+    def lengthened(self, task_id: str, start: Tensor) -> Tensor:
+        """A start ``[length, ...]`` whose end is the task's prompt."""
+        prompt = self._prompts[task_id]
         return torch.cat([start[: len(start) - len(prompt)], prompt.to(start)])
 
     def starts(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
-        """For each slot the best of some prompts that its target's is the end of.
+        """For each slot the best of some prompts that its task's is the end of.
 
         Args:
             problem: what is searched.
@@ -55,7 +55,7 @@ class ShorterRun:
         return ids[slots, best], score
 
     def _tried(self, problem: TokenProblem, slot: int) -> Tensor:
-        name = problem.slots.target_ids[problem.slots.target(slot)]
+        name = problem.slots.name(slot)
         generator = problem.generator(slot, "longer")
         return torch.stack(
             [self.lengthened(name, problem.random_ids(problem.length, generator)) for _ in range(_TRIES)]

@@ -48,7 +48,8 @@ class SoftPrompt(PromptModule):
 
     With ``lift_tolerance`` it finds prompts without a gradient step through the LM: the best next-token distribution
     that the LM's final norm and head allow is the solution of a small problem without the transformer (the sphere
-    problem), and in a pre-norm transformer a single long embedding at the last position reaches it. A target whose
+    problem), and in a pre-norm transformer a single long embedding at the last position reaches it. A task of several
+    targets, or over answers of several tokens, has no lift and is searched by gradient descent. A target whose
     lifted prompt stays above the sphere's value (a post-norm LM, text after the prompt) is searched by gradient descent
     from where it is; its stop_reason says so: ``lift`` for a lifted prompt, otherwise that of the search.
 
@@ -151,14 +152,14 @@ class SoftPrompt(PromptModule):
 
     def prepare(self) -> None:
         """Makes room for a chunk of prompts and for all results."""
-        slots = min(self.data.chunk_size, len(self.data.targets)) * self.restarts
+        slots = max(map(len, self.data.chunks)) * self.restarts
         shape = (self.length, self.lm.embedding_dim)
         self.prompt = nn.Parameter(torch.zeros(slots, *shape, device=self.lm.device))
         self.best = BestSoFar(self.prompt.detach(), self.kl_tolerance, self.patience)
-        self.results = SearchResults(len(self.data.targets), self.restarts, shape)
+        self.results = SearchResults(len(self.data.targets.task_ids), self.restarts, shape)
         self._initializer = PromptInitializer(self.init, self.length, self.lm, self.data.vocabulary)
         if (shorter := self.init.shorter_run) is not None:
-            self._shorter = ShorterRun(shorter, self.length, self.lm, self.data.targets.target_id, tokens=False)
+            self._shorter = ShorterRun(shorter, self.length, self.lm, self.data.targets.task_ids, tokens=False)
         if self.init.kind == "text":
             warn_of_second_front(self, self.init.text or "", "model.init.text")
 
@@ -175,7 +176,7 @@ class SoftPrompt(PromptModule):
     # ---- search ----
 
     def under_search(self) -> tuple[list[int], BestSoFar] | None:
-        """Positions of the targets of the chunk under search, and the bests of its slots; None before the first."""
+        """Numbers of the tasks of the chunk under search, and the bests of its slots; None before the first."""
         return None if self._chunk is None else (self._index, self.best)
 
     def _scheduler(self) -> LRScheduler | ReduceLROnPlateau | None:
@@ -199,7 +200,7 @@ class SoftPrompt(PromptModule):
 
     def on_train_batch_start(self, batch: TargetBatch, batch_idx: int) -> int | None:
         """Begins a chunk, and ends it (-1) when no search in it goes on."""
-        if self._scorer is None or self._scorer.slots.target_ids != batch.target_id:
+        if self._scorer is None or self._scorer.slots.task_ids != batch.task_ids:
             self._scorer = chunk_scorer(self, batch)
         if self._chunk != self.current_epoch:
             self._begin_chunk(batch, self._scorer)
@@ -209,12 +210,10 @@ class SoftPrompt(PromptModule):
         started = time.perf_counter()
         if self.extended_from:
             self._take_up(self.ended_chunks.read(self.extended_from, self.current_epoch))
-            self._chunk, self._index = self.current_epoch, batch.index
+            self._chunk, self._index = self.current_epoch, list(batch.tasks)
             return
         with interruptible():
-            starts = [
-                self._start(target_id, restart) for target_id in batch.target_id for restart in range(self.restarts)
-            ]
+            starts = [self._start(task_id, restart) for task_id in batch.task_ids for restart in range(self.restarts)]
             with torch.no_grad():
                 self.prompt.zero_()
                 self.prompt[: len(starts)] = torch.stack(starts).to(self.prompt)
@@ -226,11 +225,11 @@ class SoftPrompt(PromptModule):
             scheduler.load_state_dict(deepcopy(self._scheduler_start))
         self.best.reset(len(starts))
         self.best.spend(self.best.running, time.perf_counter() - started)
-        self._chunk, self._index = self.current_epoch, batch.index
+        self._chunk, self._index = self.current_epoch, list(batch.tasks)
 
-    def _start(self, target_id: str, restart: int) -> Tensor:
-        start = self._initializer.draw(seed_for(self.seed, target_id, restart))
-        return start if self._shorter is None or restart else self._shorter.lengthened(target_id, start)
+    def _start(self, task_id: str, restart: int) -> Tensor:
+        start = self._initializer.draw(seed_for(self.seed, task_id, restart))
+        return start if self._shorter is None or restart else self._shorter.lengthened(task_id, start)
 
     def _take_up(self, state: dict[str, Any]) -> None:
         """Goes on from :meth:`chunk_state`."""
@@ -242,24 +241,27 @@ class SoftPrompt(PromptModule):
             scheduler.load_state_dict(state["scheduler"])
 
     def _lift(self, batch: TargetBatch, scorer: LMScorer, prompts: Tensor) -> None:
-        """Lifts the first restart of every target."""
-        first = torch.arange(0, len(prompts), self.restarts)
+        """Lifts the first restart of every task that is a single target over tokens."""
+        places, single = _single_targets(batch)
+        if not places:
+            return
+        first = torch.tensor(places) * self.restarts
 
         def score(candidates: Tensor) -> Tensor:
             return scorer.scores(candidates, first).to(candidates)
 
-        self.known.floors.sphere_points(batch)  # with a bar of its own
+        self.known.floors.sphere_points(single)  # with a bar of its own
         with self.micro_batch.shown("lift"):
-            prompts[:: self.restarts] = lift(self.known.floors, batch, prompts[:: self.restarts], score, self.max_norm)
+            prompts[first] = lift(self.known.floors, single, prompts[first], score, self.max_norm)
 
     def training_step(self, batch: TargetBatch, batch_idx: int) -> None:
         """One step of all searches of the chunk that still go on; the first one ends where lifted prompts stand."""
         started = time.perf_counter()
         running = self.best.running
-        sphere = None
+        stands_below = None
         if batch_idx == self.extended_from == 0 and self._lifts and self.lift_tolerance is not None:
             with interruptible():
-                sphere = self.known.floors.sphere_points(batch)[1].repeat_interleave(self.restarts)
+                stands_below = self._sphere(batch).repeat_interleave(self.restarts) + self.lift_tolerance
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         self._step_begun = False
@@ -268,11 +270,19 @@ class SoftPrompt(PromptModule):
         with torch.no_grad():
             self._project()
         step_scheduler(self._scheduler(), float(loss), self.steps)
-        if sphere is not None and self.lift_tolerance is not None:
-            stands = self.best.kl[: len(sphere)] <= (sphere + self.lift_tolerance).to(self.best.kl)
-            self.best.end(nn.functional.pad(stands, (0, len(self.best.kl) - len(sphere))), StopReason.LIFT)
+        if stands_below is not None:
+            stands = self.best.kl[: len(stands_below)] <= stands_below.to(self.best.kl)
+            self.best.end(nn.functional.pad(stands, (0, len(self.best.kl) - len(stands_below))), StopReason.LIFT)
         log_progress(self)
         self.best.spend(running, time.perf_counter() - started)
+
+    def _sphere(self, batch: TargetBatch) -> Tensor:
+        """The sphere's values of the chunk's tasks, ``[task]``; ``-inf`` for those that have no lift."""
+        found = torch.full((len(batch.tasks),), -torch.inf, dtype=torch.float64)
+        places, single = _single_targets(batch)
+        if places:
+            found[places] = self.known.floors.sphere_points(single)[1].to(found)
+        return found
 
     def _backward(self) -> Tensor:
         """The summed scores of the running searches; leaves its gradient in the prompts and the scores in the bests."""
@@ -311,8 +321,9 @@ class SoftPrompt(PromptModule):
         fell_back = int((self.results.searched & ~solved.any(1)).sum())
         if fell_back:
             _log.warning(
-                "%d of %d targets were searched by gradient descent: their lifted prompts stay above what the output "
-                "head allows (see stop_reason)", fell_back, len(self.data.targets)
+                "%d of %d tasks were searched by gradient descent: their lifted prompts stay above what the output "
+                "head allows, or they are more than a target (see stop_reason)",
+                fell_back, len(self.data.targets.task_ids),
             )  # fmt: skip
 
     # ---- state ----
@@ -336,3 +347,11 @@ class SoftPrompt(PromptModule):
         if state:
             self._chunk, self._index = state.get("chunk"), state.get("index", [])
             self.micro_batch.size = state["micro_batch"]
+
+
+def _single_targets(batch: TargetBatch) -> tuple[list[int], TargetBatch]:
+    """The tasks of a chunk that are a single target over tokens, by their places, and those targets."""
+    found = {
+        place: of[0] for place, of in enumerate(batch.tasks.values()) if len(of) == 1 and batch.answers[of[0]] is None
+    }
+    return list(found), batch.subset(list(found.values()))

@@ -10,6 +10,9 @@ from lit_prompt.functional import normalize_log_probs
 from lit_prompt.lm import FrozenLM
 from lit_prompt.records.results import objective_label
 
+#: All targets.
+ALL = slice(None)
+
 
 class Objective(ABC):
     """A divergence between targets p and the LM's next-token distributions q, in nats; a search minimises it.
@@ -54,7 +57,7 @@ class Objective(ABC):
         """
         return self.divergence(prepared[which], normalize_log_probs(logits))
 
-    def table(self, logits: Tensor, features: Tensor, prepared: Any) -> Tensor:
-        """Divergences of all rows from all targets, nats, ``[row, target]``."""
+    def table(self, logits: Tensor, features: Tensor, prepared: Any, which: Tensor | slice = ALL) -> Tensor:
+        """Divergences of all rows from some targets, nats, ``[row, target]``."""
         log_q = normalize_log_probs(logits)
-        return torch.stack([self.divergence(log_p, log_q) for log_p in prepared], 1)
+        return torch.stack([self.divergence(log_p, log_q) for log_p in prepared[which]], 1)

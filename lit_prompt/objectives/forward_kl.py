@@ -8,7 +8,7 @@ from torch import Tensor
 from lit_prompt.functional import entropy, kl_divergence, kl_from_moments, kl_table_from_moments
 from lit_prompt.functional.precision import double
 from lit_prompt.lm import FrozenLM
-from lit_prompt.objectives.base import Objective
+from lit_prompt.objectives.base import ALL, Objective
 
 _ROWS = 8  # of targets that are raised to float64 at once
 
@@ -42,6 +42,6 @@ class ForwardKL(Objective):
         """KL of each row for its target."""
         return kl_from_moments(logits, features, *(x[which] for x in prepared))
 
-    def table(self, logits: Tensor, features: Tensor, prepared: _Moments) -> Tensor:
-        """KL of each row for each target: a single matrix product."""
-        return kl_table_from_moments(logits, features, *prepared)
+    def table(self, logits: Tensor, features: Tensor, prepared: _Moments, which: Tensor | slice = ALL) -> Tensor:
+        """KL of each row for each of some targets: a single matrix product."""
+        return kl_table_from_moments(logits, features, *(x[which] for x in prepared))

@@ -5,7 +5,7 @@ from torch import Tensor
 from lit_prompt.errors import InputError
 from lit_prompt.functional import kl_divergence
 from lit_prompt.lm import FrozenLM
-from lit_prompt.objectives.base import Objective
+from lit_prompt.objectives.base import ALL, Objective
 
 
 class ReverseKL(Objective):
@@ -41,11 +41,11 @@ class ReverseKL(Objective):
         """KL of each row for its target."""
         return kl_divergence(logits, prepared[which])
 
-    def table(self, logits: Tensor, features: Tensor, prepared: Tensor) -> Tensor:
-        """KL of each row for each target: a single matrix product."""
+    def table(self, logits: Tensor, features: Tensor, prepared: Tensor, which: Tensor | slice = ALL) -> Tensor:
+        """KL of each row for each of some targets: a single matrix product."""
         log_q = logits.log_softmax(-1)
         q = log_q.exp()
-        return (q * log_q).sum(-1, keepdim=True) - q @ prepared.T
+        return (q * log_q).sum(-1, keepdim=True) - q @ prepared[which].T
 
     def _smoothed(self, log_p: Tensor) -> Tensor:
         if self.smoothing == 0.0:

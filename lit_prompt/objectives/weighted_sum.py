@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lit_prompt.errors import InputError
 from lit_prompt.lm import FrozenLM
-from lit_prompt.objectives.base import Objective
+from lit_prompt.objectives.base import ALL, Objective
 
 
 class WeightedSum(Objective):
@@ -64,10 +64,10 @@ class WeightedSum(Objective):
         parts = zip(self.objectives, prepared, strict=True)
         return self._sum([objective.pairs(logits, features, own, which) for objective, own in parts])
 
-    def table(self, logits: Tensor, features: Tensor, prepared: list[Any]) -> Tensor:
-        """The sum of the parts for each row and each target."""
+    def table(self, logits: Tensor, features: Tensor, prepared: list[Any], which: Tensor | slice = ALL) -> Tensor:
+        """The sum of the parts for each row and each of some targets."""
         parts = zip(self.objectives, prepared, strict=True)
-        return self._sum([objective.table(logits, features, own) for objective, own in parts])
+        return self._sum([objective.table(logits, features, own, which) for objective, own in parts])
 
     def _sum(self, values: list[Tensor]) -> Tensor:
         weighted = [weight * value for weight, value in zip(self.weights, values, strict=True)]

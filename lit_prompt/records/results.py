@@ -16,6 +16,7 @@ Columns = dict[str, list[Any]]
 SCHEMA = pa.schema(
     [
         ("target_id", TEXT), ("family", TEXT), ("partner_of", TEXT), ("target_fingerprint", TEXT), ("entropy", NUMBER),
+        ("task", TEXT), ("weight", NUMBER), ("split", TEXT),
         ("kl", NUMBER), ("kl_floor", NUMBER), ("excess", NUMBER), ("excess_norm", NUMBER), ("excess_prompt", NUMBER),
         ("kl_uniform", NUMBER), ("kl_unprompted", NUMBER), ("kl_best_random", NUMBER), ("kl_best_natural", NUMBER),
         ("prompt_entropy", NUMBER), ("reverse_kl", NUMBER), ("js", NUMBER), ("tv", NUMBER), ("top10_overlap", NUMBER),

@@ -5,13 +5,14 @@ from lit_prompt.scoring.lm_scorer import LMScorer
 from lit_prompt.scoring.micro_batch import MicroBatch, is_out_of_memory
 from lit_prompt.scoring.prompted_lm import Bases, PromptedLM
 from lit_prompt.scoring.scorer import Scorer
-from lit_prompt.scoring.slots import Slots
+from lit_prompt.scoring.slots import Member, Slots
 
 __all__ = [
     "Bases",
     "Context",
     "Contexts",
     "LMScorer",
+    "Member",
     "MicroBatch",
     "PromptedLM",
     "Scorer",

@@ -1,12 +1,16 @@
 """The fixed texts around a prompt, a target's own or the module's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
+from lit_prompt.data.target import Texts
 from lit_prompt.errors import InputError
 from lit_prompt.lm import FrozenLM, RoundTrip, Vocabulary
+from lit_prompt.lm.chat import ChatTexts
+from lit_prompt.lm.round_trip import Surroundings
 
 
 @contextmanager
@@ -22,8 +26,7 @@ class _Targets(Protocol):
     """What has targets with texts around their prompts: a set of targets, or a batch."""
 
     target_id: list[str]
-    before: list[str | None]
-    after: list[str | None]
+    texts: list[Texts]
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Context:
         before_ids: what stands in front of every text, and its tokens.
         after_ids: its tokens.
         own: whether it is a target's own, of other tokens than the module's.
+        chat: where the texts are a chat's, its messages as JSON.
     """
 
     before: str
@@ -43,6 +47,7 @@ class Context:
     before_ids: tuple[int, ...]
     after_ids: tuple[int, ...]
     own: bool
+    chat: str | None = None
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -70,30 +75,61 @@ class Contexts:
         self._vocabulary = vocabulary
         with _named("model.before or model.after"):
             self.default = Context(before, after, *self._ids(before, after), own=False)
-        self._round_trips: dict[Context, RoundTrip] = {}
+        self._known: dict[Texts, Context] = {}
+        self._chats: dict[str, ChatTexts] = {}
+        self._round_trips: dict[tuple[Context, ...], RoundTrip] = {}
 
-    def _ids(self, before: str, after: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return tuple(self._vocabulary.encode_start(before)), tuple(self._vocabulary.encode_after(after))
+    def _ids(self, before: str, after: str, front: bool = True) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return tuple(self._vocabulary.encode_start(before, front)), tuple(self._vocabulary.encode_after(after))
 
-    def of(self, before: str | None, after: str | None) -> Context:
+    def of(self, texts: Texts) -> Context:
         """The context of a target whose texts, where it has its own, are these."""
+        if texts not in self._known:
+            self._known[texts] = self._of(texts)
+        return self._known[texts]
+
+    def _of(self, texts: Texts) -> Context:
         default = self.default
-        if before is None and after is None:
+        if texts.chat is not None:
+            chat = self._chat(texts.chat)
+            ids = self._ids(chat.before, chat.after, front=False)
+            return Context(chat.before, chat.after, *ids, own=True, chat=texts.chat)
+        if texts.before is None and texts.after is None:
             return default
-        before = default.before if before is None else before
-        after = default.after if after is None else after
+        before = default.before if texts.before is None else texts.before
+        after = default.after if texts.after is None else texts.after
         ids = self._ids(before, after)
         return Context(before, after, *ids, own=ids != (default.before_ids, default.after_ids))
 
+    def _chat(self, messages: str) -> ChatTexts:
+        if messages not in self._chats:
+            self._chats[messages] = ChatTexts(self._vocabulary, messages)
+        return self._chats[messages]
+
     def of_all(self, targets: _Targets) -> list[Context]:
         """The contexts of some targets, in their order."""
-        return [self.of(before, after) for before, after in zip(targets.before, targets.after, strict=True)]
+        return [self.of(texts) for texts in targets.texts]
 
-    def round_trip(self, context: Context) -> RoundTrip:
-        """Asks whether prompts survive as text in a context; its answers are remembered."""
-        if context not in self._round_trips:
-            self._round_trips[context] = RoundTrip(self._vocabulary, context.before, context.after)
-        return self._round_trips[context]
+    def whole(self, context: Context, prompt: str) -> str:
+        """The text that a prompt's text stands in."""
+        if context.chat is not None:
+            return self._chat(context.chat).whole(prompt)
+        return f"{context.before}{prompt}{context.after}"
+
+    def round_trip(self, contexts: Sequence[Context]) -> RoundTrip:
+        """Asks whether prompts survive as text in all of some contexts; its answers are remembered."""
+        key = tuple(dict.fromkeys(contexts))
+        if key not in self._round_trips:
+            self._round_trips[key] = RoundTrip(self._vocabulary, [self._surroundings(context) for context in key])
+        return self._round_trips[key]
+
+    def _surroundings(self, context: Context) -> Surroundings:
+        whole = partial(self.whole, context)
+        return Surroundings(context.before, context.before_ids, context.after_ids, context.chat is None, whole)
+
+    def encoded(self, context: Context, prompt: str) -> list[int]:
+        """Tokens of a prompt's text in a context, the texts around it and what stands in front included."""
+        return self._vocabulary.encode_starts([self.whole(context, prompt)], context.chat is None)[0]
 
     def check_lengths(self, targets: _Targets, prompt_length: int, lm_name: str) -> None:
         """Refuses contexts that the LM does not know, and prompts that are longer, with them, than it takes.
@@ -107,15 +143,15 @@ class Contexts:
             InputError: names the first target whose own context is too long or unknown.
         """
         limit = self._lm.max_length
-        fitting: set[tuple[str | None, str | None]] = set()
-        for target_id, texts in zip(targets.target_id, zip(targets.before, targets.after, strict=True), strict=True):
+        fitting: set[Texts] = set()
+        for target_id, texts in zip(targets.target_id, targets.texts, strict=True):
             if texts in fitting:
                 continue
             with _named(target_id):
-                context = self.of(*texts)
+                context = self.of(texts)
             total = len(context.ids) + prompt_length
             if limit is not None and total > limit:
-                own = texts != (None, None)
+                own = texts != Texts(None, None, None)
                 of_target = f"{target_id}: in this target's own context " if own else ""
                 remedy = "the target's texts before and after it" if own else "model.before / model.after"
                 raise InputError(

@@ -75,6 +75,7 @@ class ContextStates:
                         found[name] = torch.empty(len(ids), ends, x.shape[1], dtype=x.dtype)
                     found[name][part.rows] = x.unflatten(0, (-1, ends)).cpu()
 
-        prompted.each(ids, torch.zeros(len(ids), dtype=torch.long), compute, every=ends > 1, most_rows=most_rows)
+        which = torch.arange(len(ids))
+        prompted.each(ids, which, torch.zeros_like(which), compute, every=ends > 1, most_rows=most_rows)
         if cache is not None and found:
             cache.put(about, found)

@@ -19,7 +19,7 @@ _WIDTH_STEP = 16
 class Frame:
     """Contexts that go through the LM together: rows of one width, all padded on the left or all not."""
 
-    slots: Int[Tensor, " row"]  #: whose contexts these are, rising
+    contexts: Int[Tensor, " row"]  #: their numbers, rising
     ids: Int[Tensor, "row position"]  #: their tokens; any where a prompt or padding stands
     start: Int[Tensor, " row"]  #: position of each prompt
     mask: Bool[Tensor, "row position"] | None  #: which positions are not padding; None where none is
@@ -30,9 +30,9 @@ class Frame:
         """Positions of a row."""
         return self.ids.shape[1]
 
-    def places(self, slots: Tensor) -> Tensor:
-        """Rows of some of the slots."""
-        return torch.searchsorted(self.slots, slots)
+    def places(self, contexts: Tensor) -> Tensor:
+        """Rows of some of the contexts."""
+        return torch.searchsorted(self.contexts, contexts)
 
     def masked(self, places: Tensor) -> Tensor | None:
         """The mask of some rows."""
@@ -59,19 +59,19 @@ class Frame:
 
 
 def frames(lm: FrozenLM, contexts: Sequence[Context], length: int) -> list[Frame]:
-    """Groups the slots' contexts by the width of their rows; prompts may have length 0.
+    """Groups contexts by the width of their rows; prompts may have length 0.
 
     The module's own context is laid out without padding; a target's own one is padded on the left to a width that
     follows from its own length. So targets with texts of many lengths share few passes through the LM, and a result
-    does not depend on which targets share its chunk. The frames hold every slot once, on the CPU.
+    does not depend on which targets share its chunk. The frames hold every context once, on the CPU.
     """
     groups: dict[tuple[int, bool], list[int]] = {}
-    for slot, context in enumerate(contexts):
+    for number, context in enumerate(contexts):
         total = len(context.ids) + length
         width = _width(lm, total, context)
         # whether a row is padded decides its kernel, so those that are not stay among themselves
-        groups.setdefault((width, width > total), []).append(slot)
-    return [_frame(slots, [contexts[i] for i in slots], length, *key) for key, slots in sorted(groups.items())]
+        groups.setdefault((width, width > total), []).append(number)
+    return [_frame(own, [contexts[i] for i in own], length, *key) for key, own in sorted(groups.items())]
 
 
 def _width(lm: FrozenLM, total: int, context: Context) -> int:
@@ -81,14 +81,14 @@ def _width(lm: FrozenLM, total: int, context: Context) -> int:
     return width if lm.max_length is None else min(width, lm.max_length)
 
 
-def _frame(slots: list[int], contexts: list[Context], length: int, width: int, padded: bool) -> Frame:
-    ids = torch.zeros(len(slots), width, dtype=torch.long)
-    start = torch.empty(len(slots), dtype=torch.long)
-    mask = torch.zeros(len(slots), width, dtype=torch.bool)
+def _frame(numbers: list[int], contexts: list[Context], length: int, width: int, padded: bool) -> Frame:
+    ids = torch.zeros(len(numbers), width, dtype=torch.long)
+    start = torch.empty(len(numbers), dtype=torch.long)
+    mask = torch.zeros(len(numbers), width, dtype=torch.bool)
     for row, context in enumerate(contexts):
         first = width - len(context.ids) - length
         start[row] = first + len(context.before_ids)
         ids[row, first : start[row]] = torch.tensor(context.before_ids)
         ids[row, width - len(context.after_ids) :] = torch.tensor(context.after_ids)
         mask[row, first:] = True
-    return Frame(torch.tensor(slots), ids, start, mask if padded else None, length)
+    return Frame(torch.tensor(numbers), ids, start, mask if padded else None, length)

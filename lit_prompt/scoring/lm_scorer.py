@@ -1,6 +1,7 @@
 """Scores and gradients of prompts from an LM whose weights are at hand."""
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -8,9 +9,11 @@ from torch import Tensor
 
 from lit_prompt.lm import FrozenLM, LMCache
 from lit_prompt.objectives import Objective
+from lit_prompt.objectives.base import ALL
 from lit_prompt.scoring.context_states import ContextStates
 from lit_prompt.scoring.micro_batch import MicroBatch
 from lit_prompt.scoring.prompted_lm import Bases, Part, PromptedLM
+from lit_prompt.scoring.readings import Readings, SharedReadings, weighted
 from lit_prompt.scoring.scorer import Scorer
 from lit_prompt.scoring.slots import Slots
 
@@ -18,15 +21,16 @@ from lit_prompt.scoring.slots import Slots
 class LMScorer(Scorer):
     """Scores soft and token prompts with an LM.
 
-    The score of a prompt is the objective in nats, plus, for token prompts, ``fluency`` times the prompt's mean
-    negative log-likelihood per token in nats.
+    The score of a prompt is the objective in nats, weighted over the targets of a task, plus, for token prompts,
+    ``fluency`` times the prompt's mean negative log-likelihood per token in nats. A prompt goes through the LM once in
+    each context of its task.
 
     Args:
         lm: the LM.
         slots: what is searched.
         log_probs: the targets, ``[target, vocab]``, on the CPU.
         length: positions of a prompt.
-        objective: what is minimised.
+        objective: what is minimised; of targets over answers it is KL(target || LM).
         micro_batch: how many prompts go through the LM at once.
         fluency: weight of the prompt's own log-likelihood.
     """
@@ -46,14 +50,24 @@ class LMScorer(Scorer):
         self.length = length
         self.micro_batch = micro_batch
         self._objective = objective
-        self._fluency = fluency
+        self._targets = len(log_probs)
         self._prepared = objective.prepare(log_probs, lm)
-        self._prompted = PromptedLM(lm, [slots.context(slot) for slot in range(len(slots))], length, micro_batch)
+        self._prompted = PromptedLM(lm, slots.contexts, length, micro_batch)
+        self._soft, self._hard = (Readings(slots, weight) for weight in (0.0, fluency))
+        self._shared: dict[tuple[bool, tuple[int, ...]], SharedReadings] = {}
+        self._passes = torch.zeros(len(slots), dtype=torch.long)
 
     def take_passes(self) -> Int[Tensor, " slot"]:
         """Forward passes made for each slot since they were last taken."""
-        passes, self._prompted.passes = self._prompted.passes, torch.zeros_like(self._prompted.passes)
+        passes, self._passes = self._passes, torch.zeros_like(self._passes)
         return passes
+
+    def _count(self, slots: Tensor) -> None:
+        """Counts a prompt, in all contexts of its task, for each of some slots."""
+        self._passes += torch.bincount(slots, minlength=len(self.slots)) * self._soft.rows[self.slots.tasks]
+
+    def _readings(self, prompts: Tensor) -> Readings:
+        return self._soft if prompts.is_floating_point() else self._hard
 
     # ---- scores ----
 
@@ -64,19 +78,24 @@ class LMScorer(Scorer):
             ids: ``[base, length]``.
             slots: of each, ``[base]``.
         """
-        found = self._prompted.bases(ids, slots)
-        self._prompted.count(slots)
-        if not self._fluency:
+        which, rows = self._hard.expanded(self.slots.tasks[slots])
+        size = self._hard.rows[self.slots.tasks[slots]]
+        contexts = self._hard.contexts(rows)
+        found = self._prompted.bases(ids[which], contexts, size.cumsum(0) - size)
+        self._count(slots)
+        if "fluency" not in self._hard.kinds:
             return found
-        log_probs = torch.empty(ids.shape, device=self.lm.head_device)
+        log_probs = torch.empty(found.ids.shape, device=self.lm.head_device)
 
         def fill(part: Part) -> None:
-            log_probs[part.rows.to(log_probs.device)] = self._token_log_probs(part, ids, None).to(log_probs)
+            log_probs[part.rows.to(log_probs.device)] = self._token_log_probs(part, None).to(log_probs)
 
+        most_rows = self._prompted.most_rows(self.length)
         with torch.no_grad():
-            self._prompted.each(ids, slots, fill, every=True, most_rows=self._prompted.most_rows(self.length))
-        return Bases(found.ids, found.caches, found.places, log_probs)
+            self._prompted.each(ids, which, contexts, fill, every=True, most_rows=most_rows)
+        return replace(found, log_probs=log_probs)
 
+    @torch.no_grad()
     def scores(
         self,
         prompts: Tensor,
@@ -92,13 +111,19 @@ class LMScorer(Scorer):
             bases: token prompts that these are variations of.
             base: which of them each varies, ``[prompt]``; needed with ``bases``.
         """
-        targets = self.slots.targets[slots]
+        readings, tasks = self._readings(prompts), self.slots.tasks[slots]
+        which, rows = readings.expanded(tasks)
+        values = self._no_values(len(prompts), readings.width)
 
-        def score(part: Part, logits: Tensor, features: Tensor) -> Tensor:
-            return self._objective.pairs(logits, features, self._prepared, targets[part.rows].to(logits.device))
+        def fill(part: Part, known: Tensor | None) -> None:
+            for row, column, read in self._read(part, readings, rows, known):
+                values[which[part.rows[row]].to(values.device), column.to(values.device)] = read.to(values)
 
-        return self._scored(prompts, slots, bases, base, score, ())
+        self._each(prompts, which, readings.contexts(rows), fill, bases, base)
+        self._count(slots)
+        return readings.scores(values, tasks).cpu()
 
+    @torch.no_grad()
     def table(
         self,
         prompts: Tensor,
@@ -107,49 +132,117 @@ class LMScorer(Scorer):
         base: Int[Tensor, " prompt"] | None = None,
     ) -> Float[Tensor, "prompt slot"]:
         """Scores of prompts for every slot of the same group; arguments as of :meth:`scores`."""
+        which, rows = self._hard.expanded(self.slots.tasks[slots])
+        contexts = self._hard.contexts(rows)
+        groups = self.slots.group[slots]
+        # the number of each row's group, and of its context in it
+        keys = torch.stack([groups[which], _order(which)], 1)
+        values: dict[int, Tensor] = {}
+        of_group: dict[int, tuple[Tensor, SharedReadings]] = {}
+        for number in groups.unique().tolist():
+            members = (self.slots.group == number).nonzero().flatten()
+            shared = self._shared_readings(members, not prompts.is_floating_point())
+            of_group[number] = members, shared
+            values[number] = self._no_values(int((groups == number).sum()), len(shared.contexts), shared.width)
+        place = torch.empty_like(groups)  # of each prompt among those of its group
+        for number in of_group:
+            mine = groups == number
+            place[mine] = torch.arange(int(mine.sum()))
 
-        def score(part: Part, logits: Tensor, features: Tensor) -> Tensor:
-            return self._objective.table(logits, features, self._prepared)
+        def fill(part: Part, known: Tensor | None) -> None:
+            own = keys[part.rows]
+            for number, context in own.unique(dim=0).tolist():
+                rows = (own == torch.tensor([number, context])).all(1).nonzero().flatten()
+                at = place[which[part.rows[rows]]].to(values[number].device)
+                read = self._read_all(part, rows, of_group[number][1], context, known)
+                values[number][at, context] = read.to(values[number])
 
-        by_target = self._scored(prompts, slots, bases, base, score, (len(self.slots.target_ids),))
-        other = self.slots.group[slots].unsqueeze(1) != self.slots.group
-        return by_target[:, self.slots.targets].masked_fill(other, torch.inf)
+        self._each(prompts, which, contexts, fill, bases, base)
+        self._count(slots)
+        found = torch.full((len(prompts), len(self.slots)), torch.inf, dtype=self.lm.score_dtype)
+        for number, (members, shared) in of_group.items():
+            mine = (groups == number).nonzero()
+            found[mine, members] = shared.scores(values[number]).cpu()
+        return found
 
-    @torch.no_grad()
-    def _scored(
+    def _no_values(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, device=self.lm.head_device, dtype=self.lm.score_dtype)
+
+    def _shared_readings(self, members: Tensor, tokens: bool) -> SharedReadings:
+        key = tokens, tuple(members.tolist())
+        if key not in self._shared:
+            self._shared[key] = (self._hard if tokens else self._soft).shared(members)
+        return self._shared[key]
+
+    def _each(
         self,
         prompts: Tensor,
-        slots: Tensor,
+        which: Tensor,
+        contexts: Tensor,
+        fill: Callable[[Part, Tensor | None], None],
         bases: Bases | None,
         base: Tensor | None,
-        score: Any,
-        columns: tuple[int, ...],
-    ) -> Tensor:
-        fluency = 0.0 if prompts.is_floating_point() else self._fluency
-        found = torch.empty(len(prompts), *columns, device=self.lm.head_device, dtype=self.lm.score_dtype)
-
-        def fill(part: Part) -> None:
-            features = part.features[:, -1] if fluency else part.features
-            scores = score(part, self.lm.logits(features), features)
-            if fluency:
-                known = (
-                    None
-                    if bases is None or base is None or bases.log_probs is None
-                    else bases.log_probs[base[part.rows].to(bases.log_probs.device)]
-                )
-                penalty = -fluency * self._token_log_probs(part, prompts, known).mean(1)
-                scores = scores + (penalty.unsqueeze(1) if columns else penalty)
-            found[part.rows.to(found.device)] = scores.to(found)
-
-        every = bool(fluency)
+    ) -> None:
+        """Puts prompts in contexts through the LM; ``fill`` takes parts, and what is known of their tokens' fluency."""
+        every = "fluency" in self._readings(prompts).kinds
         if bases is None or base is None:
-            self._prompted.each(prompts, slots, fill, every, self._prompted.most_rows(self.length if every else 1))
-        else:
-            self._prompted.each_variation(prompts, slots, bases, base, fill, every)
-        self._prompted.count(slots)
-        return found.cpu()
+            most_rows = self._prompted.most_rows(self.length if every else 1)
+            self._prompted.each(prompts, which, contexts, lambda part: fill(part, None), every, most_rows)
+            return
+        rows = bases.first[base][which] + _order(which)
+        log_probs = bases.log_probs
 
-    def _token_log_probs(self, part: Part, ids: Tensor, known: Tensor | None) -> Tensor:
+        def function(part: Part) -> None:
+            known = None if log_probs is None else log_probs[rows[part.rows].to(log_probs.device)]
+            fill(part, known)
+
+        self._prompted.each_variation(prompts, which, contexts, bases, rows, function, every)
+
+    # ---- readings ----
+
+    def _read(
+        self, part: Part, readings: Readings, rows: Tensor, known: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """What is read for the tasks of a part's prompts: rows of the part, columns and values, ``[reading]`` each."""
+        features = part.last
+        logits = self.lm.logits(features)
+        for kind in readings.kinds:
+            found = readings.of(kind, rows[part.rows])
+            every = len(found.row) == len(part.rows) and bool((found.row == torch.arange(len(part.rows))).all())
+            row, what = (x.to(logits.device) for x in (found.row, found.what))
+            if kind == "target":
+                own = (logits, features) if every else (logits[row], features[row])
+                value = self._objective.pairs(*own, self._prepared, what)
+            elif kind == "token":
+                value = logits[row, what] - logits.logsumexp(-1)[row]
+            else:
+                value = -self._token_log_probs(part, known).mean(1)[row]
+            yield found.row, found.column, value
+
+    def _read_all(self, part: Part, rows: Tensor, shared: SharedReadings, context: int, known: Tensor | None) -> Tensor:
+        """What is read in some rows of a part, all in one context of a group, ``[row, column]``."""
+        features = part.last
+        every = len(rows) == len(part.rows)
+        device_rows = rows.to(features.device)
+        own = features if every else features[device_rows]
+        logits = self.lm.logits(own)
+        values = logits.new_zeros(len(rows), shared.width)
+        for kind, (what, column) in shared.read[context].items():
+            if kind == "fluency":
+                read = -self._token_log_probs(part, known).mean(1, keepdim=True)[device_rows]
+            else:
+                read = self._read_columns(kind, what, logits, own)
+            values[:, column.to(values.device)] = read.to(values)
+        return values
+
+    def _read_columns(self, kind: str, what: Tensor, logits: Tensor, features: Tensor) -> Tensor:
+        """Divergences from targets, or log-probabilities of tokens, after all rows: ``[row, what]``."""
+        if kind == "token":
+            return logits[:, what.to(logits.device)] - logits.logsumexp(-1, keepdim=True)
+        every = len(what) == self._targets and bool((what == torch.arange(self._targets)).all())
+        return self._objective.table(logits, features, self._prepared, ALL if every else what.to(logits.device))
+
+    def _token_log_probs(self, part: Part, known: Tensor | None) -> Tensor:
         """Log-probability of each prompt token given what stands before it, ``[row, length]``.
 
         Zero for a first token that nothing stands before, and what is known for tokens that were not computed again.
@@ -163,7 +256,7 @@ class LMScorer(Scorer):
         rows = torch.arange(len(columns)).unsqueeze(1).to(device)
         states = part.features[rows, columns[:, begin:].clamp_min(0).to(device)]
         logits = self.lm.logits(states.flatten(0, 1))
-        chosen = ids[part.rows][:, begin:].flatten().to(logits.device)
+        chosen = part.prompts[:, begin:].flatten().to(logits.device)
         found = logits.gather(1, chosen.unsqueeze(1)).squeeze(1) - logits.logsumexp(-1)
         before = found.new_zeros(len(columns), self.length) if known is None else known.to(found)
         again = torch.cat([before[:, :begin], found.view(len(columns), -1)], 1)
@@ -190,17 +283,28 @@ class LMScorer(Scorer):
             in it.
         """
         ends = sequences.shape[1] - self.length + 1
-        states = ContextStates(self.lm, self.slots.context(int(slots[0])), self.micro_batch, cache)
-        found = torch.empty(len(sequences), ends, len(slots), device=self.lm.head_device, dtype=self.lm.score_dtype)
-        targets = self.slots.targets[slots].to(found.device)
+        read = self._shared_readings(slots, tokens=False)
+        values = self._no_values(len(sequences), ends, len(read.contexts), read.width)
+        for place, number in enumerate(read.contexts):
+            states = ContextStates(self.lm, self.slots.contexts[number], self.micro_batch, cache)
 
-        def fill(rows: Tensor, logits: Tensor, features: Tensor) -> None:
-            table = self._objective.table(logits, features, self._prepared)[:, targets]
-            found[rows.to(found.device)] = table.unflatten(0, (len(rows), ends)).to(found)
+            def fill(rows: Tensor, logits: Tensor, features: Tensor, place: int = place) -> None:
+                at = rows.to(values.device)
+                for kind, (what, column) in read.read[place].items():
+                    found = self._read_columns(kind, what, logits, features)
+                    values[at.view(-1, 1, 1), self._ends(ends, values), place, column.to(values.device)] = (
+                        found.unflatten(0, (len(rows), ends)).to(values)
+                    )
 
-        states.each(sequences, ends, fill, self._objective.needs_logits)
-        self._prompted.passes[slots] += -(-sequences.numel() // self.length // (len(slots) if shared else 1))
+            states.each(sequences, ends, fill, self._objective.needs_logits or "token" in read.read[place])
+        found = read.scores(values.flatten(0, 1)).unflatten(0, (len(sequences), ends))
+        passes = -(-sequences.numel() // self.length // (len(slots) if shared else 1))
+        self._passes[slots] += passes * len(read.contexts)
         return found.cpu()
+
+    @staticmethod
+    def _ends(ends: int, values: Tensor) -> Tensor:
+        return torch.arange(ends, device=values.device).view(1, -1, 1)
 
     # ---- gradients ----
 
@@ -217,18 +321,54 @@ class LMScorer(Scorer):
             Nats, ``[prompt]``, and ``[prompt, length, embedding]``, float32; on the LM's device, so that nothing waits
             for it.
         """
-        found = torch.empty(len(slots), dtype=self.lm.score_dtype, device=embeddings.device)
-        gradient = torch.zeros_like(embeddings)
-        targets = self.slots.targets[slots]
+        readings, tasks = self._soft, self.slots.tasks[slots]
+        which, rows = readings.expanded(tasks)
+        values = self._no_values(len(slots), readings.width)
+        by_row = torch.zeros(len(which), *embeddings.shape[1:], device=embeddings.device, dtype=embeddings.dtype)
+
+        def read(part: Part) -> None:
+            for row, column, value in self._read(part, readings, rows):
+                at = which[part.rows[row]].to(values.device), column.to(values.device)
+                values[at] = value.detach().to(values)
+
+        contexts = readings.contexts(rows)
+        weights = readings.weights(tasks).to(values)
+        if not readings.are_plain:  # what a reading counts for follows from all readings of its cells
+            with torch.no_grad():
+                self._prompted.each(embeddings, which, contexts, read)
+            self._count(slots)
+            with torch.enable_grad():
+                leaf = values.clone().requires_grad_()
+                (weights,) = torch.autograd.grad(readings.scores(leaf, tasks).sum(), leaf)
 
         def fill(part: Part) -> None:
-            logits = self.lm.logits(part.features)
-            scores = self._objective.pairs(logits, part.features, self._prepared, targets[part.rows].to(logits.device))
-            rows = part.rows.to(found.device)
-            (gradient[rows],) = torch.autograd.grad(scores.sum(), part.prompts)
-            found[rows] = scores.detach().to(found)
+            total = []
+            for row, column, value in self._read(part, readings, rows):
+                at = which[part.rows[row]].to(values.device), column.to(values.device)
+                values[at] = value.detach().to(values)
+                total.append(weighted(value, weights[at].to(value)))
+            (found,) = torch.autograd.grad(torch.stack(total).sum(), part.prompts)
+            by_row[part.rows.to(by_row.device)] = found
 
         with torch.enable_grad():
-            self._prompted.each(embeddings.detach(), slots, fill)
-        self._prompted.count(slots)
-        return found, gradient
+            self._prompted.each(embeddings.detach(), which, contexts, fill)
+        self._count(slots)
+        return readings.scores(values, tasks).to(embeddings.device), _sums(by_row, which, len(slots))
+
+
+def _order(which: Tensor) -> Tensor:
+    """The place of each row among those of its prompt, ``which`` ``[row]``, rising."""
+    return torch.arange(len(which)) - torch.searchsorted(which, which)
+
+
+def _sums(rows: Tensor, which: Tensor, count: int) -> Tensor:
+    """Sums of the rows of each prompt, ``which`` ``[row]``, rising; in their order, whatever the device."""
+    if len(rows) == count:
+        return rows
+    order = _order(which)
+    total = rows.new_zeros(count, *rows.shape[1:])
+    for place in range(int(order.max()) + 1):
+        mine = (order == place).nonzero().flatten()
+        own = which[mine].to(rows.device)
+        total[own] += rows[mine.to(rows.device)]
+    return total

@@ -8,8 +8,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lit_prompt.functional import normalize_log_probs
-from lit_prompt.functional.precision import double
 from lit_prompt.lm import FrozenLM, PrefixCache
 from lit_prompt.scoring.context import Context
 from lit_prompt.scoring.layout import Frame, frames
@@ -23,11 +21,12 @@ _FEWEST_ROWS = 16
 
 @dataclass(frozen=True)
 class Bases:
-    """Prompts whose variations are scored."""
+    """Prompts in contexts, whose variations are scored."""
 
     ids: Int[Tensor, "base length"]
     caches: list[PrefixCache | None]  #: KV cache of the bases in each frame; None where the LM keeps none
     places: Int[Tensor, " base"]  #: place of each base in its cache
+    first: Int[Tensor, " prompt"]  #: the base that is each prompt in the first of its contexts
     log_probs: Float[Tensor, "base length"] | None = None  #: of each token given those before it; None if not needed
 
 
@@ -35,53 +34,66 @@ class Bases:
 class Part:
     """Prompts that went through the LM together; all but prompts and features are on the CPU."""
 
-    rows: Int[Tensor, " row"]  #: which prompts
-    prompts: Tensor  #: as they were given
+    rows: Int[Tensor, " row"]  #: which rows of those that were given
+    prompts: Tensor  #: their prompts
     start: Int[Tensor, " row"]  #: position of each prompt
     leads: Bool[Tensor, " row"]  #: whether something stands before each prompt
     features: Float[Tensor, "..."]  #: ``[row, feature]`` of the last, or ``[row, position, feature]`` of each position
     first: int  #: the first position that was computed
 
+    @property
+    def last(self) -> Tensor:
+        """Features of the last position, ``[row, feature]``."""
+        return self.features if self.features.dim() == 2 else self.features[:, -1]
+
 
 class PromptedLM:
-    """What an LM gives after prompts of ``length`` positions, each in the context of its slot."""
+    """What an LM gives after prompts of ``length`` positions, each in one of some contexts.
+
+    A row is a prompt in a context; contexts are given by their numbers.
+    """
 
     def __init__(self, lm: FrozenLM, contexts: Sequence[Context], length: int, micro_batch: MicroBatch) -> None:
         self.lm = lm
         self.length = length
         self.micro_batch = micro_batch
-        self.passes = torch.zeros(len(contexts), dtype=torch.long)  #: prompts that went through the LM, ``[slot]``
         self._frames = frames(lm, contexts, length)
         self._frame_of = torch.empty(len(contexts), dtype=torch.long)
         for number, frame in enumerate(self._frames):
-            self._frame_of[frame.slots] = number
+            self._frame_of[frame.contexts] = number
         self._caching: list[bool | None] = [None] * len(self._frames)
 
-    def count(self, slots: Tensor) -> None:
-        """Counts a prompt for each of some slots."""
-        self.passes += torch.bincount(slots, minlength=len(self.passes))
-
-    def _split(self, slots: Tensor) -> Iterator[tuple[int, Frame, Tensor]]:
+    def _split(self, contexts: Tensor) -> Iterator[tuple[int, Frame, Tensor]]:
         for number, frame in enumerate(self._frames):
-            rows = (self._frame_of[slots] == number).nonzero().flatten()
+            rows = (self._frame_of[contexts] == number).nonzero().flatten()
             if len(rows):
                 yield number, frame, rows
 
     def each(
-        self, prompts: Tensor, slots: Tensor, function: Callable[[Part], None], every: bool = False, most_rows: int = 0
+        self,
+        prompts: Tensor,
+        which: Int[Tensor, " row"],
+        contexts: Int[Tensor, " row"],
+        function: Callable[[Part], None],
+        every: bool = False,
+        most_rows: int = 0,
     ) -> None:
-        """Puts prompts, each with its slot ``[prompt]``, through the LM, in parts that ``function`` takes.
+        """Puts prompts in contexts through the LM, in parts that ``function`` takes.
 
-        Prompts are token ids ``[prompt, length]`` on the CPU, or embeddings ``[prompt, length, embedding]``, in which
-        features are differentiable where gradients are enabled. A part has ``most_rows`` at most (0: as many as fit the
-        memory) and may come a second time, so ``function`` is to write results under the rows' numbers. With ``every``
-        there are features after every position.
+        Args:
+            prompts: token ids ``[prompt, length]`` on the CPU, or embeddings ``[prompt, length, embedding]``, in which
+                features are differentiable where gradients are enabled.
+            which: the prompt of each row.
+            contexts: its context.
+            function: takes parts. One may come a second time, so it is to write results under the rows' numbers.
+            every: whether there are features after every position.
+            most_rows: of a part; 0 for as many as fit the memory.
         """
-        for _, frame, rows in self._split(slots):
+        for _, frame, rows in self._split(contexts):
 
             def run(rows: Tensor, frame: Frame = frame) -> None:
-                places = frame.places(slots[rows])
-                own = prompts[rows.to(prompts.device)]
+                places = frame.places(contexts[rows])
+                own = prompts[which[rows].to(prompts.device)]
                 if own.is_floating_point():
                     own = own.to(self.lm.device).requires_grad_(torch.is_grad_enabled())
                     x = frame.embeddings(self.lm, own, places)
@@ -106,24 +118,26 @@ class PromptedLM:
     # ---- variations of token prompts ----
 
     @torch.no_grad()
-    def bases(self, ids: Int[Tensor, "base length"], slots: Int[Tensor, " base"]) -> Bases:
-        """Prepares token prompts ``[base, length]``, each in the context of its slot, for their variations."""
+    def bases(
+        self, ids: Int[Tensor, "base length"], contexts: Int[Tensor, " base"], first: Int[Tensor, " prompt"]
+    ) -> Bases:
+        """Prepares token prompts ``[base, length]``, each in a context, for their variations; see :class:`Bases`."""
         caches: list[PrefixCache | None] = [None] * len(self._frames)
         places = torch.zeros(len(ids), dtype=torch.long)
-        for number, frame, rows in self._split(slots):
+        for number, frame, rows in self._split(contexts):
             if not self._caches(number):
                 continue
             parts: list[PrefixCache] = []
 
             def prepare(rows: Tensor, frame: Frame = frame, parts: list[PrefixCache] = parts) -> None:
                 for own in self._parts(rows, frame.width):
-                    at = frame.places(slots[own])
+                    at = frame.places(contexts[own])
                     parts.append(self.lm.prefix_cache(frame.tokens(ids[own], at), frame.masked(at)))
 
             self.micro_batch.run(prepare, rows, parts.clear)
             caches[number] = PrefixCache.joined(parts)
             places[rows] = torch.arange(len(rows))
-        return Bases(ids, caches, places)
+        return Bases(ids, caches, places, first)
 
     def _caches(self, number: int) -> bool:
         frame, known = self._frames[number], self._caching[number]
@@ -135,28 +149,29 @@ class PromptedLM:
     @torch.no_grad()
     def each_variation(
         self,
-        ids: Tensor,
-        slots: Tensor,
+        prompts: Tensor,
+        which: Tensor,
+        contexts: Tensor,
         bases: Bases,
         base: Tensor,
         function: Callable[[Part], None],
         every: bool = False,
     ) -> None:
-        """Puts variations of prompts ``[prompt, length]`` through the LM, from the first token that differs on.
+        """Puts variations of token prompts through the LM, from the first token that differs on.
 
-        ``base`` says which of the bases each varies, ``[prompt]``; their contexts must be equal. ``function`` takes
-        parts as in :meth:`each`; with ``every`` they have features after every position from the one before the first
-        changed token on.
+        ``base`` says which of the bases each row varies, ``[row]``, one in the same context; the rest is as in
+        :meth:`each`. With ``every`` there are features after every position from the one before the first changed token
+        on.
         """
-        for number, _, rows in self._split(slots):
-            self._vary(number, rows, ids[rows], slots[rows], bases, base[rows], function, every)
+        for number, _, rows in self._split(contexts):
+            self._vary(number, rows, prompts[which[rows]], contexts[rows], bases, base[rows], function, every)
 
     def _vary(
         self,
         number: int,
         rows: Tensor,
         ids: Tensor,
-        slots: Tensor,
+        contexts: Tensor,
         bases: Bases,
         base: Tensor,
         function: Callable[[Part], None],
@@ -164,7 +179,7 @@ class PromptedLM:
     ) -> None:
         """Variations in one frame; with a cache only the positions from the first changed one on are computed."""
         frame, cache, sequences = self._frames[number], bases.caches[number], bases.places[base]
-        at = frame.places(slots)
+        at = frame.places(contexts)
         tokens = frame.tokens(ids, at)
 
         def run(which: Tensor, first: int) -> None:
@@ -173,7 +188,7 @@ class PromptedLM:
                 features = self.lm.features(self.lm.embed(x), mask, every)
             else:
                 features = self.lm.features_after(cache, sequences[which], first, x, mask, every)
-            function(self._part(rows[which], tokens[which], frame, at[which], features, first))
+            function(self._part(rows[which], ids[which], frame, at[which], features, first))
 
         groups = [(0, torch.arange(len(rows)))]
         if cache is not None:
@@ -197,21 +212,3 @@ class PromptedLM:
     def most_rows(self, ends: int = 1) -> int:
         """Rows of a part whose logits after some positions are held."""
         return max(1 if ends > 1 else _FEWEST_ROWS, _BYTES_PER_PART // (8 * self.lm.vocab_size * ends))
-
-    @torch.no_grad()
-    def log_probs(
-        self, prompts: Tensor, slots: Int[Tensor, " prompt"], also: Callable[[Part], None] | None = None
-    ) -> Float[Tensor, "prompt vocab"]:
-        """Next-token log-probabilities after prompts, float64 on the CPU; arguments as of :meth:`each`.
-
-        ``also`` takes the parts, too.
-        """
-        found = torch.empty(len(prompts), self.lm.vocab_size, dtype=torch.float64)
-
-        def fill(part: Part) -> None:
-            found[part.rows] = normalize_log_probs(double(self.lm.logits(part.features)))
-            if also is not None:
-                also(part)
-
-        self.each(prompts, slots, fill)
-        return found

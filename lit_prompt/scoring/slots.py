@@ -1,42 +1,85 @@
 """What is searched side by side."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from lit_prompt.functional.answer_tree import AnswerTree
 from lit_prompt.scoring.context import Context
 
 
 @dataclass(frozen=True)
-class Slots:
-    """A place for a prompt for each target and restart, the restarts of a target side by side."""
+class Member:
+    """A target of a task."""
 
-    target_ids: Sequence[str]
-    contexts: Sequence[Context]  #: the texts around each target's prompts
-    restarts: int = 1  #: slots of each target
+    target: int  #: its row among the targets
+    context: Context  #: the texts around the prompt
+    weight: float = 1.0  #: share in the task; those of a task sum to 1
+    tree: AnswerTree | None = None  #: where it is over answers
+
+    @cached_property
+    def contexts(self) -> list[Context]:
+        """Where the LM is asked for its next token: after the prompt and, of answers, after the beginnings of them."""
+        if self.tree is None:
+            return [self.context]
+        inner = self.tree.prefixes[1:]
+        longer = (self.context.after_ids + tuple(prefix) for prefix in inner)
+        return [self.context, *(replace(self.context, after_ids=ids, own=True) for ids in longer)]
+
+
+@dataclass(frozen=True)
+class Slots:
+    """A place for a prompt for each task and restart, the restarts of a task side by side."""
+
+    task_ids: Sequence[str]
+    members: Sequence[Sequence[Member]]  #: the targets of each task
+    restarts: int = 1  #: slots of each task
 
     def __len__(self) -> int:
-        return len(self.target_ids) * self.restarts
+        return len(self.task_ids) * self.restarts
 
-    def target(self, slot: int) -> int:
-        """Index of a slot's target."""
+    def task(self, slot: int) -> int:
+        """Index of a slot's task."""
         return slot // self.restarts
 
     def restart(self, slot: int) -> int:
         """Number of a slot's restart."""
         return slot % self.restarts
 
-    def context(self, slot: int) -> Context:
-        """The texts around a slot's prompt."""
-        return self.contexts[self.target(slot)]
+    def name(self, slot: int) -> str:
+        """Id of a slot's task."""
+        return self.task_ids[self.task(slot)]
+
+    def targets(self, slot: int) -> Sequence[Member]:
+        """The targets of a slot's task."""
+        return self.members[self.task(slot)]
 
     @cached_property
-    def targets(self) -> Tensor:
-        """Index of each slot's target, ``[slot]``."""
+    def tasks(self) -> Tensor:
+        """Index of each slot's task, ``[slot]``."""
         return torch.arange(len(self)) // self.restarts
+
+    @cached_property
+    def contexts(self) -> list[Context]:
+        """All contexts in which the LM is asked for its next token, each once."""
+        return list(dict.fromkeys(c for members in self.members for m in members for c in m.contexts))
+
+    @cached_property
+    def numbers(self) -> dict[Context, int]:
+        """The place of each context among :attr:`contexts`."""
+        return {context: number for number, context in enumerate(self.contexts)}
+
+    @cached_property
+    def of_task(self) -> list[list[int]]:
+        """Numbers of the contexts of each task, rising."""
+        return [sorted({self.numbers[c] for m in members for c in m.contexts}) for members in self.members]
+
+    def contexts_of(self, slot: int) -> list[Context]:
+        """The contexts of a slot's task."""
+        return [self.contexts[number] for number in self.of_task[self.task(slot)]]
 
     @cached_property
     def group(self) -> Tensor:
@@ -44,8 +87,8 @@ class Slots:
 
         Slots of one group have equal contexts and are of the same restart: a prompt of one is a prompt of all.
         """
-        numbers: dict[tuple[Context, int], int] = {}
-        keys = [(self.context(slot), self.restart(slot)) for slot in range(len(self))]
+        numbers: dict[tuple[tuple[int, ...], int], int] = {}
+        keys = [(tuple(self.of_task[self.task(slot)]), self.restart(slot)) for slot in range(len(self))]
         return torch.tensor([numbers.setdefault(key, len(numbers)) for key in keys])
 
     def groups(self) -> list[Tensor]:

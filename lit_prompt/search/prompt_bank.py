@@ -14,6 +14,7 @@ from lit_prompt.search.token_problem import TokenProblem
 
 _LENGTHS = 4  # a sequence has so many times a prompt's length
 _RESCORED = 16
+_FEWEST = 16  # of sequences that are left where a task has many contexts
 
 
 class PromptBank:
@@ -67,7 +68,8 @@ class PromptBank:
         width = _LENGTHS * problem.length
         if longest is None:
             return width
-        return max(problem.length, min(width, longest - len(problem.slots.context(slot).before_ids)))
+        before = max(len(context.before_ids) for context in problem.slots.contexts_of(slot))
+        return max(problem.length, min(width, longest - before))
 
     def _common(self, problem: TokenProblem, slot: int) -> Iterable[Tensor]:
         """Sequences for all slots of a group, ``[sequence, position]``."""
@@ -91,7 +93,10 @@ class PromptBank:
 
     def _drawn(self, problem: TokenProblem, slot: int) -> Tensor:
         generator = problem.generator(slot, "bank")
-        p = double(problem.log_probs[problem.slots.target(slot)]).exp()[problem.allowed]
+        members = problem.slots.targets(slot)
+        log_probs = double(problem.log_probs[[member.target for member in members]])
+        weights = torch.tensor([member.weight for member in members], dtype=log_probs.dtype)
+        p = (weights @ log_probs.exp())[problem.allowed]
         p = p + 1e-3 * p.sum().clamp_min(1e-6) / len(p)  # a target of few tokens would repeat them only
         shape = (self._init.drawn_sequences, self._width(problem, slot))
         index = torch.multinomial(p, shape[0] * shape[1], replacement=True, generator=generator)
@@ -100,8 +105,12 @@ class PromptBank:
     def _best_windows(self, scorer: LMScorer, sequences: Tensor, slots: Tensor, cache: LMCache | None = None) -> Tensor:
         """What stands before the positions where each slot's score is best, ``[slot, window, position]``."""
         length = scorer.length
-        if scorer.slots.context(int(slots[0])).after_ids:  # a position is followed by the sequence, not by that text
+        # a position is followed by the sequence, not by the text after the prompt
+        if any(context.after_ids for context in scorer.slots.contexts_of(int(slots[0]))):
             sequences = sequences[:, : sequences.shape[1] // length * length].reshape(-1, length)
+        # each goes through the LM once for each context
+        contexts = len(scorer.slots.contexts_of(int(slots[0])))
+        sequences = sequences[:: max(1, min(contexts, len(sequences) // _FEWEST))]
         # where nothing is shared, a slot's budget must not depend on the other slots
         scores = scorer.scan(sequences, slots, self._share, cache)
         ends = scores.shape[1]

@@ -135,8 +135,12 @@ class SharedSearch(Searcher):
         return candidates, base
 
     def _price(self, problem: TokenProblem, slot: int) -> Tensor:
-        """Positions that must be computed for a swap at each place of a slot's prompt, ``[length]``, float64."""
-        return torch.arange(problem.length, 0, -1, dtype=torch.float64) + len(problem.slots.context(slot).after_ids)
+        """Positions that must be computed for a swap at each place of a slot's prompt, ``[length]``, float64.
+
+        Of a task with several contexts, their mean.
+        """
+        after = [len(context.after_ids) for context in problem.slots.contexts_of(slot)]
+        return torch.arange(problem.length, 0, -1, dtype=torch.float64) + sum(after) / len(after)
 
     def _counts(self, problem: TokenProblem, running: Tensor, stale: Tensor) -> list[int]:
         """Candidates of each running slot: those that have not improved for some steps leave theirs to their group."""

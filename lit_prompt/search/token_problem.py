@@ -23,7 +23,7 @@ class TokenProblem:
         log_probs: the targets, ``[target, vocab]``, on the CPU.
         allowed: ids that a prompt may hold, rising, ``[allowed]``, int64.
         seed: base of the seeds.
-        round_trips: those of each slot's context; None where prompts need not survive as text.
+        round_trips: those of each slot's contexts; None where prompts need not survive as text.
         screening: whether candidates are ranked by ``rough``.
         rough: a scorer of the same slots with the LM in half precision; None where there is none.
     """
@@ -93,7 +93,7 @@ class TokenProblem:
 
     def generator(self, slot: int, *parts: object) -> torch.Generator:
         """Random numbers that follow from the seed, a slot and whatever else is named."""
-        name = self.slots.target_ids[self.slots.target(slot)]
+        name = self.slots.name(slot)
         return torch.Generator().manual_seed(seed_for(self.group_seed(slot), name, *parts))
 
     def allowed_index(self, ids: Tensor) -> Tensor:

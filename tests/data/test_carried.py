@@ -1,5 +1,7 @@
-"""Targets carried over to another LM's vocabulary, token by token and name by name."""
+"""Targets carried over to another LM's vocabulary, token by token, name by name and answer by answer."""
 
+import copy
+import json
 import math
 
 import pytest
@@ -7,6 +9,7 @@ import torch
 
 from lit_prompt.data import Rejected, Target, TargetSet
 from lit_prompt.data.carried import CarriedTargets
+from lit_prompt.data.families import FromFile
 from lit_prompt.lm import LMOptions, Vocabulary
 from tests.conftest import EMBEDDED_GPT2, EMBEDDED_LLAMA
 
@@ -129,3 +132,67 @@ def test_stored_targets_are_what_was_written(tmp_path, llama):
                 torch.equal(value, vars(read)[name]) if isinstance(value, torch.Tensor) else value == vars(read)[name]
             )
             assert same, name
+
+
+CHAT = [{"role": "user", "content": "{prompt}"}, {"role": "assistant", "content": "I am"}]
+
+
+def from_file(tmp_path, vocabulary, **record):
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps(record), encoding="utf-8")
+    (target,) = FromFile(path).targets(vocabulary)
+    return target
+
+
+def with_template(vocabulary):
+    tokenizer = copy.copy(vocabulary.tokenizer)
+    tokenizer.chat_template = "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }}{% endfor %}: "
+    return Vocabulary(tokenizer, vocabulary.size, vocabulary.lm)
+
+
+RECORDS = {
+    "strings": {"strings": {" very satisfied": 0.5, " not at all": 0.5}, "context": {"after": "I am"}},
+    "an end": {"strings": {" very": 0.25, " very satisfied": 0.75}, "end": True},
+    "cells": {"cells": {"a": [" the king", " a queen"], "b": [" and"]}, "probs": {"a": 0.75, "b": 0.25}, "end": "."},
+    "a chat": {"strings": {" very satisfied": 0.5, " not at all": 0.5}, "chat": CHAT},
+}
+
+
+@pytest.mark.parametrize("case", RECORDS)
+def test_answers_are_those_of_the_file_read_for_the_other_lm(case, tmp_path, llama, gpt2):
+    llama, gpt2 = with_template(llama), with_template(gpt2)
+    facts = {"name": "b", "task": "t", "weight": 2.0, "split": "test"}
+    target, expected = (from_file(tmp_path, each, **facts, **RECORDS[case]) for each in (llama, gpt2))
+    found = carried(target, llama, gpt2)
+    assert found.answers == expected.answers != target.answers
+    for name in ("texts", "task", "weight", "held_out", "entropy", "target_id", "family", "metadata"):
+        assert getattr(found, name) == getattr(expected, name), name
+    assert torch.equal(found.dense(gpt2.size), expected.dense(gpt2.size))
+
+
+def test_answers_that_the_other_lm_cannot_spell_are_no_target(tmp_path, llama, gpt2):
+    found = carried(from_file(tmp_path, llama, strings={" 漢字": 0.5, " the": 0.5}), llama, gpt2)
+    assert isinstance(found, Rejected)
+    assert found.reason == f"{EMBEDDED_GPT2}: the answer ' 漢字' cannot be spelled by this LM's tokens"
+
+
+def test_answers_of_which_one_begins_another_elsewhere_are_no_target(tmp_path, llama, gpt2):
+    # alike for a tokenizer that reads its marker for the space as a space
+    record = {"strings": {" the king": 0.5, "▁the king said": 0.5}}
+    found = carried(from_file(tmp_path, llama, **record), llama, gpt2)
+    assert isinstance(found, Rejected)
+    assert f"begin those of '▁the king said' for {EMBEDDED_GPT2}" in found.reason
+
+
+def test_a_chat_is_no_target_for_an_lm_without_a_template(tmp_path, llama, gpt2):
+    target = from_file(tmp_path, with_template(llama), probs={" the": 1.0}, chat=CHAT)
+    found = carried(target, llama, gpt2)
+    assert isinstance(found, Rejected)
+    assert "has no chat template" in found.reason
+
+
+def test_tokens_keep_their_task(llama, gpt2):
+    target = sparse(llama, {" king": 1.0})
+    target.task, target.weight, target.held_out = "a/t", 3.0, True
+    found = carried(target, llama, gpt2)
+    assert (found.task, found.weight, found.held_out) == ("a/t", 3.0, True)

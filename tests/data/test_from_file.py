@@ -20,6 +20,7 @@ from lit_prompt.lm import Vocabulary
 SIZE = 320
 # first tokens in the tiny tokenizer: " the king" is [" the", " ", "kin", "g"], " fox" is [" f", "ox"]
 THE, F, THREE = 259, 266, 283
+FIRST = {"strings": "first_tokens"}
 ANSWERS = {" the king": 0.25, " fox": 0.25, " three": 0.5}
 
 
@@ -62,7 +63,7 @@ STRINGS = {
 
 @pytest.mark.parametrize("form", STRINGS)
 def test_strings_stand_for_their_first_tokens(form, tmp_path, vocabulary):
-    (target,) = read(STRINGS[form](tmp_path), vocabulary)
+    (target,) = read(STRINGS[form](tmp_path), vocabulary, **FIRST)
     expected = np.zeros(SIZE)
     expected[[THE, F, THREE]] = 0.25, 0.25, 0.5
     np.testing.assert_allclose(target.dense(SIZE).double().exp().numpy(), expected, rtol=1e-6, atol=0)
@@ -79,7 +80,7 @@ def test_single_tokens_need_no_note(tmp_path, vocabulary):
 
 
 def test_a_note_of_the_users_own_is_kept(tmp_path, vocabulary):
-    (target,) = read(jsonl(tmp_path, {"strings": {" fox": 1.0}, "note": "mine", "year": 3}), vocabulary)
+    (target,) = read(jsonl(tmp_path, {"strings": {" fox": 1.0}, "note": "mine", "year": 3}), vocabulary, **FIRST)
     assert target.metadata["note"] == "first tokens stand for strings: ' f' for ' fox'; mine"
     assert target.metadata["year"] == 3
 
@@ -106,9 +107,9 @@ def test_the_first_token_is_that_of_the_text_itself(words, vocabulary, tmp_path_
     path = jsonl(tmp_path_factory.mktemp("words"), {"strings": dict.fromkeys(words, 1 / len(words))})
     if len(set(first.values())) < len(words):
         with pytest.raises(InputError, match=r"x.jsonl:1: strings of 'x-1' share their first token"):
-            read(path, vocabulary)
+            read(path, vocabulary, **FIRST)
     else:
-        (target,) = read(path, vocabulary)
+        (target,) = read(path, vocabulary, **FIRST)
         p = target.dense(SIZE).exp().numpy()
         assert {i for i in range(SIZE) if p[i] > 0} == set(first.values())
 
@@ -117,7 +118,7 @@ def test_colliding_strings_are_all_listed(tmp_path, vocabulary):
     good = {"strings": {" three": 1.0}}
     bad = {"name": "q", "strings": {" fox": 0.2, " hair": 0.2, " far": 0.2, " hans": 0.2, " house": 0.1, " three": 0.1}}
     with pytest.raises(InputError) as error:
-        read(jsonl(tmp_path, good, bad), vocabulary)
+        read(jsonl(tmp_path, good, bad), vocabulary, **FIRST)
     assert str(error.value).startswith(f"{tmp_path / 'x.jsonl'}:2: strings of 'q' share their first token")
     assert str(error.value).endswith("' fox', ' far' begin with ' f'; ' hair', ' hans', ' house' begin with ' h'")
 
@@ -125,7 +126,7 @@ def test_colliding_strings_are_all_listed(tmp_path, vocabulary):
 def test_colliding_strings_of_a_column(tmp_path, vocabulary):
     columns = {"name": ["p", "q", "q"], "string": [" fox", " hair", " hans"], "prob": [1.0, 0.5, 0.5]}
     with pytest.raises(InputError, match=r"x.csv:3: strings of 'q' .*: ' hair', ' hans' begin with ' h'$"):
-        read(rows(tmp_path, "x.csv", columns), vocabulary)
+        read(rows(tmp_path, "x.csv", columns), vocabulary, **FIRST)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_colliding_strings_of_a_column(tmp_path, vocabulary):
 )
 def test_errors(record, message, tmp_path, vocabulary):
     with pytest.raises(InputError, match=message) as error:
-        read(jsonl(tmp_path, record), vocabulary)
+        read(jsonl(tmp_path, record), vocabulary, **FIRST)
     assert str(error.value).startswith(f"{tmp_path / 'x.jsonl'}:1: ")
 
 
@@ -155,7 +156,7 @@ def test_contexts_go_to_their_targets(tmp_path, vocabulary):
     assert [(target.before, target.after) for target in made] == [("Q: ", None), ("", " A:"), (None, None)]
     assert all(target.metadata == {} for target in made)
     batch = TargetSet.write(tmp_path / "set", made, SIZE, vocabulary.fingerprint).batch([2, 1, 0])
-    assert (batch.before, batch.after) == ([None, "", "Q: "], [None, " A:", None])
+    assert batch.texts == [(None, None, None), ("", " A:", None), ("Q: ", None, None)]
 
 
 def test_every_mistake_is_reported_and_the_rest_is_read(tmp_path, vocabulary):
@@ -168,7 +169,7 @@ def test_every_mistake_is_reported_and_the_rest_is_read(tmp_path, vocabulary):
         {"name": "d", "strings": {" hair": 1.0}, "context": 1},
     )
     errors, warnings = [], []
-    made = list(FromFile(path).read(vocabulary, errors.append, warnings.append))
+    made = list(FromFile(path, **FIRST).read(vocabulary, errors.append, warnings.append))
     assert [target.target_id for target in made] == ["user/b"]
     expected = [
         (1, "' fox' is not exactly one token"),

@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from lit_prompt.data import target_table
+from lit_prompt.data.answers import Answers
 from lit_prompt.data.target import Rejected, Target
 from lit_prompt.data.target_set import TargetSet
 from lit_prompt.errors import InputError
+from lit_prompt.records.checksum import TableDigest, plain_digest
 
 VOCAB = 31
 
@@ -51,6 +53,25 @@ def mixed():
         replace(make(3, zeros=True), before="Q: ü\n", partner_of="s/1"),
         make_sparse(4, before="", after="\tA"),
         make_sparse(5, rest=1e-30),
+    ]
+
+
+def over_answers(name, **fields):
+    answers = Answers(["a b", "a c", "d"], [[1, 2], [1, 3], [4]], [0, 1, 1], ["x", "y"], [0.25, 0.75], ".")
+    return replace(Target.from_answers(name, "a", answers, VOCAB), **fields)
+
+
+@pytest.fixture
+def tasks():
+    """Two tasks, one of them with what is held out, and targets outside of both between them."""
+    return [
+        over_answers("a/0", task="a/t", weight=2.0, before="Q: "),
+        make(0),
+        make_sparse(1, task="s/u", chat='[{"role": "user", "content": "{prompt}"}]'),
+        over_answers("a/1", task="a/t", weight=6.0, after="A: "),
+        make_sparse(2, task="a/t", held_out=True, weight=0.5),
+        make_sparse(3, task="s/u"),
+        over_answers("a/2"),
     ]
 
 
@@ -116,6 +137,7 @@ def test_datasets_reads_the_folder(tmp_path, targets):
     rows = datasets.load_from_disk(str(tmp_path / "set"))
     assert rows.num_rows == len(targets)
     facts = ["target_id", "family", "entropy", "seed", "partner_of", "before", "after", "metadata"]
+    facts += ["chat", "task", "weight", "held_out", "answers"]
     assert set(rows.column_names) == {*facts, "token_ids", "log_probs", "rest_log_prob", "sha256"}
     assert rows["seed"][:] == [t.seed for t in targets]
     assert [json.loads(m)["number"] for m in rows["metadata"]] == list(range(len(targets)))
@@ -134,8 +156,7 @@ def test_sparse_targets_are_read_dense(index, tmp_path, mixed):
     assert batch.log_probs.dtype == torch.float32
     assert batch.entropy.tolist() == [t.entropy for t in wanted]
     assert batch.partner_of == [t.partner_of for t in wanted]
-    assert batch.before == [t.before for t in wanted]
-    assert batch.after == [t.after for t in wanted]
+    assert batch.texts == [(t.before, t.after, t.chat) for t in wanted]
     assert batch.metadata == [t.metadata for t in wanted]
 
 
@@ -344,7 +365,7 @@ def test_a_folder_without_a_set(content, tmp_path):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("version", [None, 1, 4, "3"])
+@pytest.mark.parametrize("version", [None, 1, 5, "4"])
 def test_a_folder_of_another_version(version, tmp_path, targets):
     folder = write(tmp_path / "set", targets[:2]).folder
     info = json.loads((folder / "lit_prompt.json").read_text())
@@ -386,7 +407,7 @@ def test_selected_targets_are_the_same(index, tmp_path, mixed):
     expected, found = whole.batch(index), some.batch(range(len(index)))
     assert torch.equal(found.log_probs, expected.log_probs)
     assert torch.equal(found.entropy, expected.entropy)
-    for name in ("target_id", "family", "metadata", "partner_of", "before", "after"):
+    for name in ("target_id", "family", "metadata", "partner_of", "texts", "answers", "task_id", "held_out"):
         assert getattr(found, name) == getattr(expected, name)
     assert (some.vocab_size, some.vocabulary, some.lm) == (whole.vocab_size, whole.vocabulary, whole.lm)
     rows = datasets.load_from_disk(str(some.folder))
@@ -425,7 +446,8 @@ def _everything(folder, index):
     targets = TargetSet(folder)
     batch = targets.batch(index)
     facts = [targets.target_id, targets.family, targets.entropy.tolist(), targets.partner_of, targets.fingerprint]
-    return facts, batch.log_probs.tolist(), batch.metadata, batch.before, batch.after
+    facts += [targets.task, targets.weight.tolist(), batch.texts, batch.answers]
+    return facts, batch.log_probs.tolist(), batch.metadata
 
 
 def _flipped(path, step):
@@ -514,3 +536,147 @@ def test_a_set_of_before_checksums_is_read_and_its_selections_have_them(tmp_path
     for name in ("rows", "format"):
         assert len({json.loads((each.folder / "lit_prompt.json").read_text())[name] for each in (some, same)}) == 1
     assert torch.equal(some.batch([0]).log_probs, whole.batch([4]).log_probs)
+
+
+def made_before_tasks():
+    halves = Target.from_weights("s/0", "s", torch.tensor([3, 5]), torch.tensor([0.5, 0.5]), 8, note="ü")
+    rest = Target.from_weights("s/1", "s", torch.tensor([1]), torch.tensor([0.5]), 9, 0.5, seed=7)
+    dense = Target("d/0", "d", torch.tensor([0.5] * 2 + [0.0] * 7).log(), math.log(2), 2**62, {"a": [1]})
+    return [halves, replace(rest, before="Q: ü", after="", partner_of="s/0"), dense]
+
+
+# what the version before tasks wrote for these targets
+FINGERPRINT_BEFORE_TASKS = "9461ca227a94189e"
+ROWS_BEFORE_TASKS = "d6ab2e90e7c40e0504b9fba0fd93a0577e1ad57a1d684c01c56536887809af63"
+COLUMNS_BEFORE_TASKS = (
+    "target_id", "family", "token_ids", "log_probs", "rest_log_prob", "entropy", "seed", "partner_of", "before",
+    "after", "metadata",
+)  # fmt: skip
+
+
+def _as_before_tasks(folder):
+    """Makes a set one of the format without tasks, as it was written then."""
+    rows = datasets.load_from_disk(str(folder)).select_columns(list(COLUMNS_BEFORE_TASKS))
+    rows = rows.add_column("sha256", target_table._checksums(rows.with_format("arrow")[:]))
+    light = rows.select_columns(["target_id", "family", "entropy", "partner_of", "before", "after", "sha256"])
+    digest = TableDigest()
+    digest.update(light.with_format("arrow")[:])
+    info = json.loads((folder / "lit_prompt.json").read_text()) | {"format": 3, "rows": digest.hexdigest()}
+    del info["sha256"]
+    info["sha256"] = plain_digest(info)
+    former = folder.parent / "former"
+    rows.save_to_disk(str(former))
+    (former / "lit_prompt.json").write_text(json.dumps(info))
+    return former
+
+
+def test_a_set_of_before_tasks_is_read_and_is_the_same_set(tmp_path):
+    now = TargetSet.write(tmp_path / "now", made_before_tasks(), 9, "v", "lm")
+    former = TargetSet(_as_before_tasks(now.folder))
+    assert json.loads((former.folder / "lit_prompt.json").read_text())["rows"] == ROWS_BEFORE_TASKS
+    assert now.fingerprint == former.fingerprint == FINGERPRINT_BEFORE_TASKS
+    for name in ("target_id", "texts", "task_ids", "held_out", "partner_of"):
+        assert getattr(former, name) == getattr(now, name)
+    assert former.task_ids == ["s/0", "s/1", "d/0"]
+    assert former.weight.tolist() == [1.0, 1.0, 1.0]
+    for one, other, made in zip(former.stored(), now.stored(), made_before_tasks(), strict=True):
+        assert str(one) == str(other) == str(made)
+    some = former.select([2, 1], tmp_path / "some")
+    assert json.loads((some.folder / "lit_prompt.json").read_text())["format"] == 4
+    assert some.target_id == ["d/0", "s/1"]
+
+
+# ---- tasks ----
+
+
+def test_targets_of_a_task_share_it(tmp_path, tasks):
+    written = write(tmp_path / "set", tasks)
+    for targets in (written, TargetSet(tmp_path / "set")):
+        assert targets.task_ids == ["a/t", "f/0", "s/u", "a/2"]
+        assert targets.task == [0, 1, 2, 0, 0, 2, 3]
+        assert targets.weight.tolist() == [0.25, 1.0, 0.5, 0.75, 1.0, 0.5, 1.0]
+        assert [targets.members(task) for task in range(4)] == [[0, 3], [1], [2, 5], [6]]
+        assert [targets.members(task, held_out=True) for task in range(4)] == [[4], [], [], []]
+        assert targets.has_tasks
+    batch = targets.batch([4, 3, 0, 1])
+    assert batch.task_id == ["a/t", "a/t", "a/t", "f/0"]
+    assert batch.tasks == {0: [0, 1, 2], 1: [3]}
+    assert batch.held_out == [True, False, False, False]
+    assert batch.weight.tolist() == [1.0, 0.75, 0.25, 1.0]
+    assert batch.texts == [tasks[i].texts for i in (4, 3, 0, 1)]
+
+
+def test_answers_are_read_as_they_were(tmp_path, tasks):
+    targets = write(tmp_path / "set", tasks)
+    batch = targets.batch(range(len(tasks)))
+    assert batch.answers == [t.answers for t in tasks]
+    assert [tree is None for tree in batch.trees] == [t.answers is None for t in tasks]
+    assert float(batch.entropy[0]) == pytest.approx(-0.25 * math.log(0.25) - 0.75 * math.log(0.75))
+    np.testing.assert_allclose(batch.log_probs[0].exp()[[1, 4]], [0.625, 0.375])
+    for found, target in zip(targets.stored(), tasks, strict=True):
+        assert str(found) == str(target)
+    assert len(set(batch.fingerprints)) == len(tasks) - 2  # the same distribution has the same
+
+
+def test_a_set_without_tasks_has_a_task_a_target(tmp_path, mixed):
+    targets = write(tmp_path / "set", mixed)
+    assert targets.task_ids == targets.target_id
+    assert not targets.has_tasks
+
+
+TASK_CHANGES = {
+    "another task": lambda t: replace(t, task="a/u"),
+    "no task": lambda t: replace(t, task=None),
+    "a weight": lambda t: replace(t, weight=3.0),
+    "held out": lambda t: replace(t, held_out=True),
+    "a chat": lambda t: replace(t, before=None, chat="[]"),
+    "no answers": lambda t: replace(t, answers=None),
+    "a cell's share": lambda t: replace(t, answers=replace(t.answers, probs=[0.75, 0.25])),
+    "an answer": lambda t: replace(t, answers=replace(t.answers, ids=[[1, 2], [1, 5], [4]])),
+    "an end": lambda t: replace(t, answers=replace(t.answers, end=True)),
+}
+
+
+@pytest.mark.parametrize("change", TASK_CHANGES)
+def test_any_change_of_a_task_changes_the_fingerprint(change, tmp_path, tasks):
+    changed = [TASK_CHANGES[change](tasks[0]), *tasks[1:]]
+    assert fingerprint(tmp_path, changed) != fingerprint(tmp_path, tasks)
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, math.nan, math.inf])
+def test_a_weight_is_positive(weight, tmp_path, tasks):
+    with pytest.raises(InputError, match=f"a/0: weight is {weight:g}; it must be a positive number"):
+        write(tmp_path / "set", [replace(tasks[0], weight=weight), *tasks[1:]])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_task_needs_something_to_search_for(tmp_path, tasks):
+    cases = {"s/u": [*tasks[:2], replace(tasks[2], held_out=True)], "a/2": [replace(tasks[6], held_out=True)]}
+    for name, wrong in cases.items():
+        with pytest.raises(InputError, match=rf"{name}: all of it is held out \(split: test\)"):
+            write(tmp_path / "set", wrong)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_task_is_not_called_as_a_target_outside_of_it(tmp_path, tasks):
+    with pytest.raises(InputError, match="'a/2' is the name of a task and of a target that is in none; rename one"):
+        write(tmp_path / "set", [*tasks, make_sparse(5, task="a/2")])
+    assert write(tmp_path / "own", [replace(tasks[0], task="a/0"), replace(tasks[3], task="a/0")]).task_ids == ["a/0"]
+
+
+def test_tasks_of_a_selection(tmp_path, tasks):
+    some = write(tmp_path / "set", tasks).select([4, 3, 6], tmp_path / "some")
+    assert some.task_ids == ["a/t", "a/2"]
+    assert some.weight.tolist() == [1.0, 1.0, 1.0]
+    assert some.batch([1]).answers == [tasks[3].answers]
+
+
+def test_a_flipped_bit_of_a_task_is_found(tmp_path, tasks):
+    folder = write(tmp_path / "set", tasks).folder
+    expected, index = str(_everything(folder, range(7))), range(7)
+    for place in _flipped(folder / "data-00000-of-00001.arrow", 61):
+        try:
+            found = str(_everything(folder, index))
+        except InputError:
+            continue
+        assert found == expected, place

@@ -484,7 +484,7 @@ CONTEXTS = {
 def test_contexts(case, tmp_path):
     name, content, expected_sides = CONTEXTS[case]
     (entry,) = read_distributions(write(tmp_path, name, content))
-    assert (entry.before, entry.after) == expected_sides
+    assert entry.texts == (*expected_sides, None)
     assert entry.metadata == {}
 
 

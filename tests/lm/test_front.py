@@ -7,9 +7,10 @@ import torch
 from transformers import AutoTokenizer
 
 from lit_prompt.errors import InputError
-from lit_prompt.lm import FrozenLM, LMCache, LMOptions, RoundTrip, Vocabulary, sample_prompts
+from lit_prompt.lm import FrozenLM, LMCache, LMOptions, Vocabulary, sample_prompts
 from lit_prompt.lm.sample import sample_text
 from tests.conftest import EMBEDDED_GPT2, EMBEDDED_LLAMA, FRONTS
+from tests.places import round_trip
 
 every_front = pytest.mark.parametrize("front", FRONTS)
 TEXTS = ["The king had three sons", " and", "", "Yes,  said\nthe fox ", "<s>The king", "</s>", "déjà"]
@@ -90,7 +91,7 @@ def test_a_prompt_survives_where_the_whole_pasted_text_gives_it_again(make_lm_wi
     ids = torch.tensor(vocabulary.ordinary_ids)
     prompts = ids[torch.randint(len(ids), (60, 3), generator=torch.Generator().manual_seed(0))].tolist()
     for before, after in (("", ""), ("The king", " and")):
-        trip = RoundTrip(vocabulary, before, after)
+        trip = round_trip(vocabulary, before, after)
         again = [pasted(folder, before + trip.text(own) + after) for own in prompts]
         assert trip.read_again(prompts) == again
         start, end = pasted(folder, before), vocabulary.encode_after(after)

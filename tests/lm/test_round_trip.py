@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lit_prompt.lm.round_trip import RoundTrip
+from tests.places import round_trip
 
 KINDS = ["tiny", "byte_level", "unigram", "llama2", "mistral", "gemma"]
 AROUND = [("", ""), ("The king", " and"), ("Yes, ", ""), ("", " no")]
@@ -27,7 +28,7 @@ def pasted(vocabulary, text):
 @pytest.mark.parametrize(("before", "after"), AROUND)
 def test_a_prompt_survives_where_its_pasted_text_gives_it_again(vocabularies, kind, before, after):
     vocabulary = vocabularies[kind]
-    trip = RoundTrip(vocabulary, before, after)
+    trip = round_trip(vocabulary, before, after)
     prompts = [*random_prompts(vocabulary, 150, 2), *random_prompts(vocabulary, 50, 6)]
     around = [pasted(vocabulary, before), vocabulary.encode_after(after)]
     expected = [pasted(vocabulary, before + trip.text(ids) + after) == around[0] + ids + around[1] for ids in prompts]
@@ -41,7 +42,7 @@ def test_a_prompt_survives_where_its_pasted_text_gives_it_again(vocabularies, ki
 @pytest.mark.parametrize(("before", "after"), AROUND)
 def test_what_a_tokenizer_makes_of_a_text_survives(vocabularies, kind, before, after):
     vocabulary = vocabularies[kind]
-    trip = RoundTrip(vocabulary, before, after)
+    trip = round_trip(vocabulary, before, after)
     found = 0
     for text in (" one, two, three", " the crow said no", " Yes and no;"):
         whole = pasted(vocabulary, before + text + after)
@@ -62,7 +63,7 @@ def test_tokens_that_the_tokenizer_would_join_are_refused(vocabularies, kind):
         for cut in range(1, len(data))
         if None not in (parts := [vocabulary.ids_by_bytes.get(data[:cut]), vocabulary.ids_by_bytes.get(data[cut:])])
     )
-    trip = RoundTrip(vocabulary, "", "")
+    trip = round_trip(vocabulary, "", "")
     assert trip.text([whole]).strip() == trip.text(joined).strip()
     assert trip.survives([joined]) == [False]
 
@@ -70,7 +71,7 @@ def test_tokens_that_the_tokenizer_would_join_are_refused(vocabularies, kind):
 @pytest.mark.parametrize("kind", ["tiny", "byte_level", "llama2", "mistral", "gemma"])
 def test_parts_of_characters_are_refused_and_whole_ones_are_not(vocabularies, kind):
     vocabulary = vocabularies[kind]
-    trip = RoundTrip(vocabulary, "x", "")
+    trip = round_trip(vocabulary, "x", "")
     character = vocabulary.encode("x\u4e16")[len(vocabulary.encode("x")) :]  # spelled in bytes
     assert len(character) == 3
     assert trip.survives([character, character[:1], character[1:], character[:2], character * 2]) == [
@@ -81,16 +82,16 @@ def test_parts_of_characters_are_refused_and_whole_ones_are_not(vocabularies, ki
 def test_the_texts_around_decide(vocabularies):
     vocabulary = vocabularies["byte_level"]
     part, word = vocabulary.encode("g"), vocabulary.encode(" king")
-    assert RoundTrip(vocabulary, "", "").survives([part, word]) == [True, True]
-    assert RoundTrip(vocabulary, "The kin", "").survives([part, word]) == [False, True]
-    assert RoundTrip(vocabulary, "", "n").survives([vocabulary.encode(" the")]) == [False]
-    assert RoundTrip(vocabulary, "", " had").survives([word]) == [True]
+    assert round_trip(vocabulary, "", "").survives([part, word]) == [True, True]
+    assert round_trip(vocabulary, "The kin", "").survives([part, word]) == [False, True]
+    assert round_trip(vocabulary, "", "n").survives([vocabulary.encode(" the")]) == [False]
+    assert round_trip(vocabulary, "", " had").survives([word]) == [True]
 
 
 @pytest.mark.parametrize("kind", ["llama2", "mistral", "unigram"])
 def test_text_keeps_the_space_that_a_tokenizer_hides_at_the_start(vocabularies, kind):
     vocabulary = vocabularies[kind]
-    alone, after = RoundTrip(vocabulary, "", ""), RoundTrip(vocabulary, "The king", "")
+    alone, after = round_trip(vocabulary, "", ""), round_trip(vocabulary, "The king", "")
     ids = vocabulary.encode("The king said")[len(vocabulary.encode("The king")) :]
     assert after.text(ids) == " said"
     assert after.survives([ids]) == [True]
@@ -100,17 +101,17 @@ def test_text_keeps_the_space_that_a_tokenizer_hides_at_the_start(vocabularies, 
 def test_special_tokens_spelled_by_ordinary_ones_are_refused(vocabularies):
     vocabulary = vocabularies["tiny"]
     spelled = [i for letter in "<|endoftext|>" for i in vocabulary.encode(letter)]
-    trip = RoundTrip(vocabulary, "", "")
+    trip = round_trip(vocabulary, "", "")
     assert trip.text(spelled) == "<|endoftext|>"
     assert trip.survives([spelled]) == [False]
     assert trip.survives([vocabulary.special_ids]) == [True]  # where special tokens are allowed
 
 
 def test_each_prompt_is_asked_about_once(vocabularies, monkeypatch):
-    trip = RoundTrip(vocabularies["tiny"], "", "")
+    trip = round_trip(vocabularies["tiny"], "", "")
     asked = []
     read_again = RoundTrip.read_again
-    monkeypatch.setattr(RoundTrip, "read_again", lambda self, ids: asked.extend(ids) or read_again(self, ids))
+    monkeypatch.setattr(RoundTrip, "read_again", lambda self, ids, at=0: asked.extend(ids) or read_again(self, ids, at))
     prompts = random_prompts(vocabularies["tiny"], 8, 2)
     first = trip.survives(prompts + prompts[:3])
     assert first[:3] == first[8:]
@@ -120,7 +121,7 @@ def test_each_prompt_is_asked_about_once(vocabularies, monkeypatch):
 
 def test_memory_is_bounded(vocabularies, monkeypatch):
     monkeypatch.setattr("lit_prompt.lm.round_trip._MOST_REMEMBERED", 10)
-    fresh, bounded = RoundTrip(vocabularies["tiny"], "", ""), RoundTrip(vocabularies["tiny"], "", "")
+    fresh, bounded = round_trip(vocabularies["tiny"], "", ""), round_trip(vocabularies["tiny"], "", "")
     prompts = random_prompts(vocabularies["tiny"], 40, 2)
     assert list(itertools.chain(*(bounded.survives(prompts[i : i + 7]) for i in range(0, 40, 4)))) == list(
         itertools.chain(*(fresh.survives(prompts[i : i + 7]) for i in range(0, 40, 4)))
@@ -131,7 +132,7 @@ def test_memory_is_bounded(vocabularies, monkeypatch):
 @pytest.mark.parametrize(("before", "after"), AROUND)
 def test_repaired_prompts_are_what_their_text_gives(vocabularies, kind, before, after):
     vocabulary = vocabularies[kind]
-    trip = RoundTrip(vocabulary, before, after)
+    trip = round_trip(vocabulary, before, after)
     found = []
     for ids in random_prompts(vocabulary, 60, 8):
         own = pasted(vocabulary, before + trip.text(ids) + after)
@@ -147,6 +148,6 @@ def test_repaired_prompts_are_what_their_text_gives(vocabularies, kind, before, 
 def test_too_short_a_text_cannot_be_repaired(vocabularies):
     vocabulary = vocabularies["byte_level"]
     letters = [vocabulary.ids_by_bytes[bytes([letter])] for letter in b" once"]
-    trip = RoundTrip(vocabulary, "", "")
+    trip = round_trip(vocabulary, "", "")
     assert trip.repaired(letters, 1) == vocabulary.encode(" once")
     assert trip.repaired(letters, 2) is None

@@ -6,6 +6,7 @@ import pytest
 import torch
 import transformers
 
+from lit_prompt.data.target import Texts
 from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary
 from lit_prompt.scoring import Contexts
 from lit_prompt.scoring.layout import frames
@@ -32,21 +33,21 @@ def tiny(make_lm):
 def test_rows_of_the_modules_context_are_not_padded(tiny):
     lm = tiny()
     contexts = contexts_of(lm, "The king", " had")
-    (frame,) = frames(lm, [contexts.of(None, None), contexts.of("The king", " had")] * 3, 5)
+    (frame,) = frames(lm, [contexts.of(Texts(None, None, None)), contexts.of(Texts("The king", " had", None))] * 3, 5)
     assert frame.mask is None
-    assert frame.slots.tolist() == list(range(6))
+    assert frame.contexts.tolist() == list(range(6))
     assert frame.width == len(contexts.default.ids) + 5
 
 
 def test_a_rows_width_follows_from_its_own_length(tiny):
     lm = tiny()
     contexts = contexts_of(lm, "The king", " had")
-    around = [contexts.of(*texts) for texts in TEXTS]
+    around = [contexts.of(Texts(*texts, None)) for texts in TEXTS]
     around += [replace(around[1], before_ids=tuple(range(1, n)), after_ids=(n,)) for n in range(1, 50)]
     found = frames(lm, around, 5)
-    assert sorted(slot for frame in found for slot in frame.slots.tolist()) == list(range(len(around)))
+    assert sorted(slot for frame in found for slot in frame.contexts.tolist()) == list(range(len(around)))
     for frame in found:
-        for row, slot in enumerate(frame.slots.tolist()):
+        for row, slot in enumerate(frame.contexts.tolist()):
             context = around[slot]
             total = len(context.ids) + 5
             wanted = -(-total // 16) * 16 if context.own else total
@@ -64,7 +65,7 @@ def test_no_row_is_wider_than_the_lm_takes(tiny):
     lm.model.config.n_positions = 40
     contexts = contexts_of(lm)
     for count in (30, 34, 35):
-        context = replace(contexts.of("x", None), before_ids=(7,) * count)
+        context = replace(contexts.of(Texts("x", None, None)), before_ids=(7,) * count)
         (frame,) = frames(lm, [context], 5)
         assert frame.width == min(-(-(count + 5) // 16) * 16, 40)
         assert (frame.mask is None) == (count == 35)
@@ -85,7 +86,7 @@ def test_prompts_stand_between_their_texts_and_get_their_gradient(tiny):
     ids = torch.randint(1, lm.vocab_size, (len(TEXTS), 2), generator=torch.Generator().manual_seed(0))
     prompts = torch.randn(len(TEXTS), 2, lm.embedding_dim, requires_grad=True)
     for frame in frames(lm, around, 2):
-        slots = frame.slots.flip(0)
+        slots = frame.contexts.flip(0)
         places = frame.places(slots)
         embeddings, tokens = frame.embeddings(lm, prompts[slots], places), frame.tokens(ids[slots], places)
         mask = frame.masked(places)

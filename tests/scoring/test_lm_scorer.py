@@ -9,10 +9,11 @@ from scipy.stats import entropy as scipy_entropy
 from lit_prompt.errors import InputError
 from lit_prompt.lm import FrozenLM
 from lit_prompt.objectives import ForwardKL, JensenShannon, ReverseKL, WeightedSum
-from lit_prompt.scoring import Context, LMScorer, MicroBatch, Slots, prompted_lm
+from lit_prompt.scoring import Context, LMScorer, MicroBatch, prompted_lm
 from lit_prompt.search import TokenProblem
 from lit_prompt.search.first_order import swap_gradient
 from tests.conftest import ARCHITECTURES, VOCABULARY
+from tests.places import single_targets
 
 LENGTH = 5
 TARGETS = 3
@@ -48,7 +49,7 @@ def targets():
 
 def scorer_of(lm, before=(), after=(), fluency=0.0, length=LENGTH, restarts=1, contexts=None):
     context = Context("", "", tuple(before), tuple(after), own=False)
-    slots = Slots([f"t{i}" for i in range(TARGETS)], contexts or [context] * TARGETS, restarts)
+    slots = single_targets([f"t{i}" for i in range(TARGETS)], contexts or [context] * TARGETS, restarts)
     return LMScorer(lm, slots, targets().float(), length, ForwardKL(), MicroBatch(), fluency)
 
 
@@ -420,7 +421,7 @@ def test_scores_in_contexts_of_several_widths_are_those_of_the_model(lms, archit
 def test_every_objective_is_its_divergence_of_what_the_model_gives(lms, objective):
     lm = lms("llama", torch.float64)
     context = Context("", "", *AROUND[3], own=False)
-    slots = Slots(["a", "b", "c"], [context] * TARGETS)
+    slots = single_targets(["a", "b", "c"], [context] * TARGETS)
     scorer = LMScorer(lm, slots, targets().float(), LENGTH, objective, MicroBatch())
     ids = random_prompts(7)
     with torch.no_grad():

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from lit_prompt.data.target import Texts
 from lit_prompt.lm import AllowedTokens, FrozenLM, LMOptions, Vocabulary, load_causal_lm
 from lit_prompt.objectives import ForwardKL
-from lit_prompt.scoring import Contexts, LMScorer, MicroBatch, Slots
+from lit_prompt.scoring import Contexts, LMScorer, MicroBatch
 from lit_prompt.search import BestSoFar, ChunkSearch, TokenProblem, random_starts
+from tests.places import single_targets
 
 
 @pytest.fixture(scope="session")
@@ -33,12 +35,12 @@ def make_problem(loaded):
     ):  # fmt: skip
         lm, vocabulary = loaded(architecture)
         around = Contexts(before, after, lm, vocabulary)
-        contexts = [around.of(*own) for own in texts or [(None, None)] * len(targets)]
-        slots = Slots([f"t{i}" for i in targets], contexts, restarts)
+        contexts = [around.of(Texts(*own, None)) for own in texts or [(None, None)] * len(targets)]
+        slots = single_targets([f"t{i}" for i in targets], contexts, restarts)
         logits = [torch.randn(lm.vocab_size, generator=torch.Generator().manual_seed(i)) for i in targets]
         log_probs = (scale * torch.stack(logits)).log_softmax(-1)
         scorer = LMScorer(lm, slots, log_probs, length, ForwardKL(), MicroBatch(), fluency)
-        trips = [around.round_trip(slots.context(slot)) for slot in range(len(slots))] if readable else None
+        trips = [around.round_trip(slots.contexts_of(slot)) for slot in range(len(slots))] if readable else None
         half = None if screening is None else screening.half(lm)
         rough = None
         if half is not None:

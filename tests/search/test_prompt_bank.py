@@ -6,13 +6,13 @@ import torch
 from lit_prompt.data.texts import TextSource
 from lit_prompt.errors import InputError
 from lit_prompt.lm import AllowedTokens, FrozenLM, LMCache, LMOptions, Vocabulary, load_causal_lm
-from lit_prompt.lm.round_trip import RoundTrip
 from lit_prompt.objectives import ForwardKL, JensenShannon, WeightedSum
 from lit_prompt.records import arrays
-from lit_prompt.scoring import Contexts, LMScorer, MicroBatch, Slots
+from lit_prompt.scoring import Contexts, LMScorer, MicroBatch
 from lit_prompt.search import PromptBank, TokenProblem, TokenStart, random_starts, text_starts
 from lit_prompt.search.starts import scored
 from tests.conftest import EMBEDDED_GPT2, EMBEDDED_LLAMA
+from tests.places import round_trip, single_targets
 
 LENGTH = 6
 FORWARD_KL = ForwardKL()
@@ -56,9 +56,9 @@ def problem(
     lm, vocabulary, names, log_p, around=("", ""), length=LENGTH, seed=0, tokens=AllowedTokens(), objective=FORWARD_KL
 ):
     contexts = Contexts(*around, lm, vocabulary)
-    slots = Slots(names, [contexts.default] * len(names))
+    slots = single_targets(names, [contexts.default] * len(names))
     scorer = LMScorer(lm, slots, log_p, length, objective, MicroBatch())
-    trips = [contexts.round_trip(contexts.default)] * len(names)
+    trips = [contexts.round_trip([contexts.default])] * len(names)
     return TokenProblem(scorer, log_p, torch.tensor(tokens.ids(vocabulary)), seed, trips)
 
 
@@ -79,7 +79,7 @@ def test_starts_are_readable_allowed_and_scored(loaded, folder, around, share):
     ids, scores = starts_of(problem, vocabulary, share)
     assert ids.shape == (4, LENGTH)
     assert (problem.allowed_index(ids) >= 0).all()
-    assert all(RoundTrip(vocabulary, *around).survives(ids.tolist()))
+    assert all(round_trip(vocabulary, *around).survives(ids.tolist()))
     assert (problem.scorer.scores(ids, torch.arange(4)) - scores).abs().max() <= 1e-5
     assert problem.scorer.take_passes().min() > 0
 
@@ -173,7 +173,7 @@ def test_an_lm_of_float64(make_lm):
 def test_random_starts_are_readable_and_follow_from_the_target(loaded):
     lm, vocabulary = loaded()
     ids, scores = random_starts(problem_of(lm, vocabulary, range(6)))
-    assert all(RoundTrip(vocabulary, "", "").survives(ids.tolist()))
+    assert all(round_trip(vocabulary, "", "").survives(ids.tolist()))
     own, own_scores = random_starts(problem_of(lm, vocabulary, [4, 1]))
     assert torch.equal(own, ids[[4, 1]])
     assert (own_scores - scores[[4, 1]]).abs().max() <= 1e-6

@@ -9,6 +9,7 @@ from lit_prompt.lm.round_trip import RoundTrip
 from lit_prompt.search.readable_prompts import ReadablePrompts
 from tests.conftest import EMBEDDED_GPT2, EMBEDDED_LLAMA
 from tests.lm.conftest import byte_fallback
+from tests.places import round_trip
 
 LENGTH = 3
 KINDS = {
@@ -24,7 +25,7 @@ def vocabulary(request):
 
 
 def readable_of(vocabulary, before="The king", after="", allowed=None, length=LENGTH):
-    trip = RoundTrip(vocabulary, before, after)
+    trip = round_trip(vocabulary, before, after)
     allowed = torch.tensor(vocabulary.ordinary_ids if allowed is None else allowed)
     return ReadablePrompts([trip], allowed, length), trip
 
@@ -129,7 +130,7 @@ def test_what_is_repaired_stays_allowed(vocabulary):
 
 
 def test_each_slot_has_its_own_texts_around(vocabulary):
-    trips = [RoundTrip(vocabulary, before, after) for before, after in (("", ""), ("The king", " had"))]
+    trips = [round_trip(vocabulary, before, after) for before, after in (("", ""), ("The king", " had"))]
     readable = ReadablePrompts(trips, torch.tensor(vocabulary.ordinary_ids), LENGTH)
     ids, own = drawn(vocabulary, 6, 40, LENGTH, seed=3), torch.tensor([0, 1, 1, 0, 1, 0])
     scores = torch.rand(6, 40, generator=torch.Generator().manual_seed(5))

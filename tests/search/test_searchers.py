@@ -52,7 +52,7 @@ def true_kl(problem, ids):
 
 @torch.no_grad()
 def _true_kl(problem, slot, ids):
-    context = problem.slots.context(slot)
+    context = problem.slots.targets(slot)[0].context
     whole = torch.tensor([[*context.before_ids, *ids.tolist(), *context.after_ids]])
     log_q = problem.lm.model(whole).logits[0, -1].double().log_softmax(-1)
     log_p = problem.log_probs[problem.slots.target(slot)].double()
@@ -104,7 +104,7 @@ def test_a_good_start_that_is_no_text_stands_in_no_ones_way(make_problem, loaded
 def test_fluency_is_part_of_the_score(make_problem, find, searcher):
     problem = make_problem(fluency=0.5, before="The king")
     best = find(searcher, problem, 3)
-    before = torch.tensor(problem.slots.context(0).before_ids)
+    before = torch.tensor(problem.slots.targets(0)[0].context.before_ids)
     whole = torch.cat([before.expand(len(problem), -1), best.prompts], 1)
     with torch.no_grad():
         log_q = problem.lm.model(whole).logits.double().log_softmax(-1)
