@@ -14,6 +14,7 @@ from lit_prompt.functional.divergence import (
 from lit_prompt.functional.draws import draws_to_tell
 from lit_prompt.functional.entropy_match import EntropyMatchError, match_entropy, temperature_for_entropy
 from lit_prompt.functional.floor import kl_floor
+from lit_prompt.functional.goodness import draw_outcomes, goodness_of_fit
 from lit_prompt.functional.objective import kl_from_moments, kl_table_from_moments
 from lit_prompt.functional.outlier import descend_to_outliers, max_outlier_mass
 from lit_prompt.functional.output_head import OutputHead
@@ -26,8 +27,10 @@ __all__ = [
     "EntropyMatchError",
     "OutputHead",
     "descend_to_outliers",
+    "draw_outcomes",
     "draws_to_tell",
     "entropy",
+    "goodness_of_fit",
     "js_divergence",
     "kl_divergence",
     "kl_floor",
