@@ -25,6 +25,8 @@ def run(options: Namespace) -> None:
     """Searches and evaluates the prompt; prints it with what it reaches."""
     target = {"probs": stated_probs(options.target)}
     target |= {name: value for name in ("before", "after", "end") if (value := getattr(options, name)) is not None}
+    if options.end == "true":
+        target["end"] = True
     arguments = _arguments(options, target)
     from lit_prompt.commands.fit_and_test import fit_and_test  # what is wrong above is said at once
 

@@ -78,8 +78,8 @@ Finds the prompt after which an LM gives some answers with the probabilities tha
 and prints it with what it reaches and a KL that no prompt can go below.""",
         epilog="""\
 The space before a word belongs to its answer; an answer may have several tokens. A soft prompt is embeddings, a hard
-one (--hard) tokens that can be pasted. The run is one like any other, in logs/find/version_K: lit_prompt test, predict and
-report take it. All other options are those of fit; a --config says how to search, its targets are left out.
+one (--hard) tokens that can be pasted. The run is one like any other, in logs/find/version_K: lit_prompt test, predict
+and report take it. All other options are those of fit; a --config says how to search, its targets are left out.
 
 examples:
   lit_prompt find --lm gpt2 --target ' heads=0.5' --target ' tails=0.5' --before 'I threw the coin, and it was'
@@ -93,7 +93,9 @@ examples:
     )  # fmt: skip
     parser.add_argument("--before", metavar="TEXT", help="fixed text before the prompt")
     parser.add_argument("--after", metavar="TEXT", help="fixed text between the prompt and the answer")
-    parser.add_argument("--end", metavar="TEXT", help="what ends every answer: needed where one begins another")
+    parser.add_argument(
+        "--end", metavar="TEXT", help="what ends every answer, where one begins another; true: the LM's end"
+    )
     parser.add_argument("--hard", action="store_true", help="tokens, not embeddings")
     parser.add_argument("--length", metavar="N", type=int, help="tokens or embeddings of the prompt (20; soft 5)")
     parser.add_argument("--steps", metavar="N", type=int, help="most steps of the search (100; soft 300)")
