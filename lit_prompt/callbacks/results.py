@@ -16,6 +16,7 @@ from lit_prompt.models import PromptModule
 from lit_prompt.models.pasted import PastedTexts
 from lit_prompt.records.predictions import PREDICTIONS
 from lit_prompt.records.results import RESULTS, Columns, method_label, read_results, result_table, with_prompts
+from lit_prompt.records.tasks import TASKS, has_tasks, task_table
 from lit_prompt.results.comparisons import comparisons
 from lit_prompt.results.console import print_table, say
 from lit_prompt.results.figures import kl_against_entropy, target_against_reached
@@ -92,9 +93,13 @@ class ResultWriter(EvaluationCallback):
         table = with_prompts(table, found.checksum)
         known = found.known(folder) if isinstance(found, PromptFiles) else []
         new = found.writers() if isinstance(found, PromptFiles) and not known else {}
+        if has_tasks(table.to_pylist()):
+            new["tasks.parquet"] = partial(TASKS.write, with_prompts(task_table(table), found.checksum))
         # results never appear without the prompts that they are of
-        *prompts, results = add_together(folder, {**new, "results.parquet": partial(RESULTS.write, table)})
-        say(f"results   {results}", *(f"prompts   {path}" for path in (prompts or known)[:1]))
+        *others, results = add_together(folder, {**new, "results.parquet": partial(RESULTS.write, table)})
+        prompts = [path for path in others if not path.name.startswith("tasks")]
+        say(f"results   {results}", *(f"tasks     {path}" for path in others[len(prompts) :]))
+        say(*(f"prompts   {path}" for path in (prompts or known)[:1]))
         title = f"{method_label(module.method)} prompts, {Path(module.lm_path).name}"
         picture = kl_against_entropy({title: grouped(table.to_pylist(), itemgetter("family"))})
         say(f"picture   {add_file(folder, 'kl_vs_entropy.png', partial(save_picture, picture))}")
@@ -119,12 +124,12 @@ class ResultWriter(EvaluationCallback):
         assert isinstance(pl_module, PromptModule)
         if (folder := run_folder(trainer)) is None:
             return
-        found, every = int(pl_module.results.searched.sum()), len(pl_module.data.targets)
+        found, every = int(pl_module.results.searched.sum()), len(pl_module.data.targets.task_ids)
         say("", *(f"prompts   {path}" for path in self._written))
         option = run_option(trainer, folder)
         say("searched; evaluate with", f"  lit_prompt test {option}")
         if trainer.current_epoch < pl_module.data.num_chunks:
-            say(f"{found} of {every} targets, as trainer.max_epochs is {trainer.max_epochs}; go on to the others with")
+            say(f"{found} of {every} searches, as trainer.max_epochs is {trainer.max_epochs}; go on to the others with")
             say(f"  lit_prompt fit {option} --trainer.max_epochs -1")
 
 

@@ -12,9 +12,11 @@ from lit_prompt.callbacks.results import EvaluationCallback
 from lit_prompt.interruption import interruptible
 from lit_prompt.models import PromptModule
 from lit_prompt.records.results import Columns, result_table
+from lit_prompt.records.tasks import has_tasks
 from lit_prompt.results.figures import kl_against_entropy, target_against_reached
-from lit_prompt.results.markdown import means_table
+from lit_prompt.results.markdown import markdown_table, means_table
 from lit_prompt.results.rows import MOST_NAMED, Row, column, grouped
+from lit_prompt.results.tasks_shown import shares_table, tasks_table
 from lit_prompt.results.text import nats
 from lit_prompt.results.tokens_shown import error_markdown
 
@@ -61,7 +63,7 @@ class TensorBoardReport(EvaluationCallback):
 
     def _show(self, logger: TensorBoardLogger, module: PromptModule, columns: list[Columns], step: int) -> None:
         every = result_table(columns).to_pylist()
-        positions = [i for i, row in enumerate(every) if row["kl"] is not None]
+        positions = [i for i, row in enumerate(every) if row["kl"] is not None and row["split"] != "test"]
         if not positions:
             return
         rows = [every[i] for i in positions]
@@ -75,6 +77,9 @@ class TensorBoardReport(EvaluationCallback):
         writer.add_figure("kl_against_entropy", picture, step)
         shown = _token_records(module, [positions[place] for place in kl.argsort().tolist()])
         writer.add_figure("target_against_reached", target_against_reached(shown), step)
+        if has_tasks(found := [row for row in every if row["kl"] is not None]):
+            tables = (tasks_table(found), shares_table(found))
+            writer.add_text("tasks", "\n\n".join(map(markdown_table, tables)), step)
         errors = "\n\n".join(error_markdown(records, title) for title, records in shown.items())
         writer.add_text("token_errors", errors, step)
         writer.flush()

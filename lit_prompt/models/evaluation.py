@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from lit_prompt.data import TargetBatch
 from lit_prompt.functional import largest_errors, token_kl, total_variation
@@ -45,6 +45,7 @@ class Evaluation(ABC, Generic[Prompts]):
 
     Attributes:
         metrics: divergences and entropy over the targets evaluated, overall, by family and by entropy.
+        held_out: the same over targets that were not searched for.
         chosen: by the number of a task that was evaluated the restart whose prompt is the best.
     """
 
@@ -53,19 +54,7 @@ class Evaluation(ABC, Generic[Prompts]):
         self._lm = module.lm
         self._micro_batch = MicroBatch()
         self.chosen: dict[int, int] = {}
-        self.metrics = GroupedMetrics(
-            MetricCollection(
-                {
-                    "kl": KLDivergence(),
-                    "reverse_kl": ReverseKLDivergence(),
-                    "js": JSDivergence(),
-                    "tv": TotalVariation(),
-                    "entropy": Entropy(),
-                    f"top{TOP_K}_overlap": TopKOverlap(TOP_K),
-                },
-                compute_groups=False,
-            )
-        )
+        self.metrics, self.held_out = _metrics(), _metrics()
 
     # ---- distributions ----
 
@@ -157,6 +146,7 @@ class Evaluation(ABC, Generic[Prompts]):
             InputError: if there is nothing to evaluate.
         """
         self.metrics.reset()
+        self.held_out.reset()
 
     def floor_columns(
         self, batch: TargetBatch, kl: list[float | None], bounded: Tensor, compared: bool
@@ -205,11 +195,12 @@ class Evaluation(ABC, Generic[Prompts]):
             columns, log_q = self.columns(batch, prompts)
         if len(self._module.data.targets) <= MOST_NAMED:
             columns["tokens"] = self._token_records(batch, columns, log_q)
-        known = torch.tensor([value is not None for value in columns["kl"]])
+        known = [value is not None for value in columns["kl"]]
         labels = [[f, entropy_bin(h)] for f, h in zip(batch.family, batch.entropy.tolist(), strict=True)]
-        if known.any():
-            log_p = target_outcomes(batch)[known]
-            self.metrics.update(log_p, log_q[known], [x for x, k in zip(labels, known, strict=True) if k])
+        log_p = target_outcomes(batch)
+        for metrics, side in ((self.metrics, False), (self.held_out, True)):
+            if rows := [i for i in range(len(batch)) if known[i] and batch.held_out[i] is side]:
+                metrics.update(log_p[rows], log_q[rows], [labels[i] for i in rows])
         return columns
 
     def _shown(self, batch: TargetBatch) -> AbstractContextManager[None]:
@@ -218,7 +209,11 @@ class Evaluation(ABC, Generic[Prompts]):
 
     def means(self, stage: str) -> dict[str, Tensor]:
         """The means over the targets evaluated, under names for TensorBoard."""
-        return {f"{stage}/{name}": value.float() for name, value in self.metrics.compute().items()}
+        found = {f"{stage}/{name}": value.float() for name, value in self.metrics.compute().items()}
+        if any(self._module.data.targets.held_out):
+            means = self.held_out.overall.compute().items()
+            found |= {f"{stage}/held_out/{name}": value.float() for name, value in means}
+        return found
 
     def token_records(self, batch: TargetBatch, prompts: Prompts) -> list[dict[str, Any]]:
         """Target and reached probability of the top tokens of some targets.
@@ -266,3 +261,15 @@ class Evaluation(ABC, Generic[Prompts]):
             return {"token_id": outcome, "token": text, "answer": answer}
         name = answers.names[outcome] if outcome < len(answers.names) else OTHER
         return {"token_id": None, "token": name, "answer": None}
+
+
+def _metrics() -> GroupedMetrics:
+    measures: dict[str, Metric | MetricCollection] = {
+        "kl": KLDivergence(),
+        "reverse_kl": ReverseKLDivergence(),
+        "js": JSDivergence(),
+        "tv": TotalVariation(),
+        "entropy": Entropy(),
+        f"top{TOP_K}_overlap": TopKOverlap(TOP_K),
+    }
+    return GroupedMetrics(MetricCollection(measures, compute_groups=False))

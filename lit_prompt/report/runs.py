@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 class Run:
     """What ``test`` and ``predict`` left in a run's folder.
 
-    The rows are the result records of the targets that were searched. A column ``run`` tells those of one run from
+    The rows are the result records of the targets that were searched for. A column ``run`` tells those of one run from
     another's with the same ids.
     """
 
@@ -36,6 +36,7 @@ class Run:
     not_finite: int  #: targets that are left out, as their KL is infinite or not a number
     settings: dict[str, Any]  #: ``model.init_args`` of the run, without the LM; empty where the folder has no config
     tokens: dict[str, list[Row]]  #: token records of ``predict`` by target id; empty without predictions.parquet
+    held_out: list[Row]  #: result records of targets that were held out of their tasks' searches
     on_others: list[list[Row]]  #: for each other LM that the prompts were tested on, its result records
 
     @property
@@ -90,20 +91,21 @@ def _read(results: Path) -> Run:
     if not searched:
         resume = f"lit_prompt fit --run {shlex.quote(str(folder))}"
         raise InputError(f"report: {results} holds no target that was searched; run {resume}")
-    rows = [row for row in searched if math.isfinite(row["kl"])]
+    finite = [row for row in searched if math.isfinite(row["kl"])]
+    rows, held_out = ([row for row in finite if (row["split"] == "test") is side] for side in (False, True))
     if not rows:
         raise InputError(f"report: {results} holds no KL that is finite; search again with another start or precision")
     tokens = _tokens(folder, results, prompts_of(table))
     known = (token for token in map(_finite, tokens) if all(token[name] is not None for name in PREDICTIONS.needed))
     by_target = grouped(known, itemgetter("target_id"))
     on_others = {path: read_results(path, folder).to_pylist() for path in results_on_others(folder)}
-    for path, each in {results: rows, **on_others}.items():
+    for path, each in {results: finite, **on_others}.items():
         refuse_impossible_floors(
             each, str(path), f"evaluate again with lit_prompt test --run {shlex.quote(str(folder))}"
         )
     others = [[_finite(row) for row in each] for each in on_others.values()]
     settings = _settings(folder / "config.yaml")
-    return Run(folder, results, rows, len(searched) - len(rows), settings, by_target, others)
+    return Run(folder, results, rows, len(searched) - len(finite), settings, by_target, held_out, others)
 
 
 def _tokens(folder: Path, results: Path, prompts: str | None) -> list[Row]:

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lit_prompt.records.tasks import has_tasks
 from lit_prompt.report.runs import Run
 from lit_prompt.report.study import Study, identity
 from lit_prompt.results.rows import MOST_NAMED, Row, column, searched_objective
 from lit_prompt.results.table import Table, quantile
+from lit_prompt.results.tasks_shown import shares_table, tasks_table
 from lit_prompt.results.text import nats, number
 from lit_prompt.results.transfer import side_by_side
 
@@ -120,6 +122,16 @@ def transfers(runs: Sequence[Run]) -> list[Table]:
             table = side_by_side(run.rows, rows)
             where = f"{run.method} ({run.folder.parent.name}/{run.folder.name})"
             found.append(replace(table, title=f"{where}: {table.title[0].lower()}{table.title[1:]}"))
+    return found
+
+
+def tasks(runs: Sequence[Run]) -> list[tuple[str, list[Table]]]:
+    """Of each run with tasks of several targets what it is called, its tasks, and what their targets add to the KL."""
+    found = []
+    for run in runs:
+        if has_tasks(rows := run.rows + run.held_out):
+            where = f"{run.method} on {run.rows[0]['lm']} ({run.folder.parent.name}/{run.folder.name})"
+            found.append((where, [tasks_table(rows), shares_table(rows)]))
     return found
 
 

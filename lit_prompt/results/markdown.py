@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 
+from lit_prompt.results.table import Table
 from lit_prompt.results.text import as_json, number, visible
 
 
@@ -26,6 +27,16 @@ def means_table(means: Mapping[str, float]) -> str:
     for group, values in cells.items():
         lines.append(f"| {code_span(group) if group else 'all'} | {' | '.join(values[m] for m in measures)} |")
     return "\n".join(lines)
+
+
+def markdown_table(table: Table) -> str:
+    """A table, under its title and over its caption."""
+    words = [name in table.words for name in table.head]
+    lines = [f"**{table.title}**", "", f"| {' | '.join(table.head)} |", "|" + "---|" * len(table.head)]
+    for row in table.rows:
+        cells = (code_span(cell) if word and cell else cell for cell, word in zip(row, words, strict=True))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", table.caption])
 
 
 def code_span(text: str) -> str:

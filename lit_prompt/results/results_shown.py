@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from lit_prompt.records.tasks import has_tasks, task_rows
 from lit_prompt.results.comparisons import Comparison
 from lit_prompt.results.console import console, print_table, say
 from lit_prompt.results.rows import MOST_NAMED, column, searched_objective
 from lit_prompt.results.table import Table, Told, entropy_table, quantile, target_table
+from lit_prompt.results.tasks_shown import marked, shares_table, tasks_table
 from lit_prompt.results.text import as_json, nats, number
 
 _MOST_PROMPTS = 16
+_MOST_SHARES = 60
 
 
 def print_results(table: pa.Table) -> None:
@@ -36,7 +39,11 @@ def print_results(table: pa.Table) -> None:
         "distribution, for the LM unprompted; TV: total variation"
     )
     shown = target_table if few else entropy_table
-    print_table(shown(found, columns, "KL(target || LM) in nats, recomputed from the saved prompts", caption))
+    title = "KL(target || LM) in nats, recomputed from the saved prompts"
+    print_table(shown(marked(found), columns, title, caption))
+    if has_tasks(found):
+        print_table(tasks_table(found))
+        print_table(shares_table(found), _MOST_SHARES)
     for front in dict.fromkeys(row["in_front"] for row in rows if row["in_front"] is not None):
         say(f"In front of every text stands {front!r}." if front else "Nothing stands in front of a text.")
     alone = (row for row in rows if not (row["in_front"] or row["context_before"] or row["context_after"]))
@@ -67,6 +74,7 @@ def print_prompts(table: pa.Table) -> None:
     rows = [row for row in table.to_pylist() if row["prompt_text"] is not None and row["kl"] is not None]
     if not rows:
         return
+    rows = [row | {"target_id": row["task"]} for row in task_rows(rows)] if has_tasks(rows) else rows
     rows.sort(key=lambda row: row["kl"])
     kept = sum(row["kl_text"] is not None and abs(row["kl"] - row["kl_text"]) <= 1e-5 for row in rows)
     say("Prompts as JSON strings, the lowest KL first (as text: the KL when the text is pasted;")
@@ -76,7 +84,7 @@ def print_prompts(table: pa.Table) -> None:
         say(as_json(row["prompt_text"]), "")
     if len(rows) > _MOST_PROMPTS:
         say(f"... and {len(rows) - _MOST_PROMPTS} more in the file.")
-    if gaps := [row for row in rows if row["kl_soft"] is not None]:
+    if gaps := [row for row in rows if row.get("kl_soft") is not None]:
         soft, projected, found = (float(np.median(column(gaps, name))) for name in ("kl_soft", "kl_projected", "kl"))
         console.print(
             f"median KL: soft prompts {nats(soft)}, the tokens nearest to them {nats(projected)} (projection gap "

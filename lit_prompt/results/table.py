@@ -46,7 +46,7 @@ def entropy_table(rows: Sequence[Row], columns: Mapping[str, Told], title: str, 
         return [family, *told] if len(families) > 1 else told
 
     head = [*(["family"] if len(families) > 1 else []), "entropy", "targets", *columns]
-    total = cells("all", list(rows)) if rows else None
+    total = cells("all", _searched(rows)) if rows else None
     return Table(head, [cells(*group) for group in groups], ["family"], title, caption, total)
 
 
@@ -63,9 +63,14 @@ def target_table(rows: Sequence[Row], columns: Mapping[str, Told], title: str, c
     def cells(name: str, group: Sequence[Row]) -> list[str]:
         return [name, quantile("entropy")(list(group)), *(tell(list(group)) for tell in columns.values())]
 
-    total = cells("median", rows) if len(rows) > 1 else None
+    total = cells("median", _searched(rows)) if len(rows) > 1 else None
     every = [cells(row["target_id"], [row]) for row in rows]
     return Table(["target", "entropy", *columns], every, ["target"], title, caption, total)
+
+
+def _searched(rows: Sequence[Row]) -> list[Row]:
+    """Records of targets that were searched for; all where none was."""
+    return [row for row in rows if row.get("split") != "test"] or list(rows)
 
 
 def quantile(name: str, q: float = 0.5) -> Told:
