@@ -23,7 +23,7 @@ _NUMBERS = ("length", "steps", "seed")
 
 def run(options: Namespace) -> None:
     """Searches and evaluates the prompt; prints it with what it reaches."""
-    target = {"probs": stated_probs(options.target)}
+    target: dict[str, Any] = {"probs": stated_probs(options.target)}
     target |= {name: value for name in ("before", "after", "end") if (value := getattr(options, name)) is not None}
     if options.end == "true":
         target["end"] = True
