@@ -22,6 +22,7 @@ Searches, for every target distribution over a language model's vocabulary, the 
 distribution is closest to it in KL(target || LM), in nats.
 
 commands:
+  find       the prompt of one target that you type: lit_prompt find --help
   fit        search prompts; writes logs/CONFIG/version_K; --run resumes
   test       recompute every number from the saved prompts; writes results, prompts and a picture
   validate   the same table without writing anything
@@ -53,6 +54,7 @@ help:
   lit_prompt --version
 
 examples:
+  lit_prompt find --lm gpt2 --target ' heads=0.5' --target ' tails=0.5' --hard
   lit_prompt fit --config configs/demo.yaml
   lit_prompt test --run logs/demo/version_0
   lit_prompt fit --config configs/hard.yaml
@@ -67,7 +69,7 @@ examples:
 
 
 SEARCHES = ("fit", "test", "validate", "predict")
-COMMANDS = (*SEARCHES, "report", "shortest", "floor", "targets", "pretrain", "completion")
+COMMANDS = (*SEARCHES, "find", "report", "shortest", "floor", "targets", "pretrain", "completion")
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -103,7 +103,7 @@ def read_arguments(command: str, options: Sequence[str], takes_run: bool = False
             config.settings.pop("ckpt_path", None)  # a run's config has one
     name = configs[-1].path.stem if configs else "default"
     given = [f"--ckpt_path={checkpoint}"] if checkpoint else []
-    every = [*(_option(config.settings) for config in configs), *typed, *given]
+    every = [*(settings_option(config.settings) for config in configs), *typed, *given]
     return RunArguments(every, configs, name, folder, typed, known.trust)
 
 
@@ -160,7 +160,7 @@ def _last_checkpoint(run: Path) -> Path:
     return last
 
 
-def _option(settings: dict[str, Any]) -> str:
+def settings_option(settings: dict[str, Any]) -> str:
     """Settings as the value of an option, in ASCII, as their parser asks the system whether it is a path."""
     from lit_prompt.cli.yaml_text import write_yaml
 

@@ -26,7 +26,7 @@ examples:
 """
 
 #: Commands that take the options of ``fit``, too.
-TAKING_SETTINGS = ("shortest", "floor", "targets build")
+TAKING_SETTINGS = ("find", "shortest", "floor", "targets build")
 
 
 def run_command(name: str, args: Sequence[str]) -> None:
@@ -58,6 +58,7 @@ def run_command(name: str, args: Sequence[str]) -> None:
 def parsers() -> dict[str, CommandParser]:
     """What reads the options of each command."""
     return {
+        "find": _find(),
         "report": _report(),
         "shortest": _shortest(),
         "floor": _floor(),
@@ -66,6 +67,40 @@ def parsers() -> dict[str, CommandParser]:
         "targets show": _show(),
         "targets validate": _validate(),
     }
+
+
+def _find() -> CommandParser:
+    parser = CommandParser(
+        "find",
+        "--lm NAME_OR_PATH --target TEXT=P [--target TEXT=P ...] [--hard] [--KEY VALUE ...]",
+        description="""\
+Finds the prompt after which an LM gives some answers with the probabilities that you want: searches it, evaluates it,
+and prints it with what it reaches and a KL that no prompt can go below.""",
+        epilog="""\
+The space before a word belongs to its answer; an answer may have several tokens. A soft prompt is embeddings, a hard
+one (--hard) tokens that can be pasted. The run is one like any other, in logs/find/version_K: lit_prompt test, predict
+and report take it. All other options are those of fit; a --config says how to search, its targets are left out.
+
+examples:
+  lit_prompt find --lm gpt2 --target ' heads=0.5' --target ' tails=0.5' --before 'I threw the coin, and it was'
+  lit_prompt find --lm gpt2 --target ' yes=70%' --target ' no=20%' --target ' I do not know=10%' --hard --length 12
+  lit_prompt find --lm gpt2 --target ' Paris=3' --target ' Rome=1' --config configs/hard_hotflip.yaml
+""",
+    )
+    parser.add_argument(
+        "--target", metavar="TEXT=P", action="append", required=True,
+        help="an answer and its probability, percentage (50%%) or count; the last = divides them; once for each answer",
+    )  # fmt: skip
+    parser.add_argument("--before", metavar="TEXT", help="fixed text before the prompt")
+    parser.add_argument("--after", metavar="TEXT", help="fixed text between the prompt and the answer")
+    parser.add_argument(
+        "--end", metavar="TEXT", help="what ends every answer, where one begins another; true: the LM's end"
+    )
+    parser.add_argument("--hard", action="store_true", help="tokens, not embeddings")
+    parser.add_argument("--length", metavar="N", type=int, help="tokens or embeddings of the prompt (20; soft 5)")
+    parser.add_argument("--steps", metavar="N", type=int, help="most steps of the search (100; soft 300)")
+    parser.add_argument("--seed", metavar="N", type=int, help="seed of the search (0)")
+    return parser
 
 
 def _report() -> CommandParser:

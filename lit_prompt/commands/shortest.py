@@ -9,16 +9,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lit_prompt.cli.arguments import RunArguments, read_arguments
-from lit_prompt.cli.prompt import PromptCLI
-from lit_prompt.data.run_folder import run_folder
+from lit_prompt.commands.fit_and_test import fit_and_test
 from lit_prompt.errors import InputError
 from lit_prompt.files import add_file
 from lit_prompt.interruption import Interrupted
 from lit_prompt.models import HardPrompt
 from lit_prompt.records.results import read_results
 from lit_prompt.records.table_format import COUNT, NUMBER, TEXT, TableFormat
-from lit_prompt.results.console import console, print_table, say, silence
+from lit_prompt.results.console import console, print_table, say
 from lit_prompt.results.rows import Row
 from lit_prompt.results.table import Table
 from lit_prompt.results.text import as_json, nats
@@ -48,7 +46,8 @@ def run(options: Namespace) -> None:
     try:
         for length in lengths:
             of_fit = [*settings.options, *on, f"--model.init_args.length={length}"]
-            cli, folder = _fit_and_test(replace(settings, options=of_fit, name=f"{settings.name}-shortest"), length)
+            console.rule(f"length {length}")  # one table follows for all lengths
+            cli, _, folder = fit_and_test(replace(settings, options=of_fit, name=f"{settings.name}-shortest"))
             targets = cli.datamodule.targets
             for row in read_results(folder / "results.parquet", folder).to_pylist():
                 found[row["target_id"]] = _outcome(row, length, goal, folder)
@@ -77,28 +76,6 @@ def run(options: Namespace) -> None:
             _print(list(found.values()), goal)
             write = partial(SHORTEST.write, SHORTEST.table(found.values()))
             say(f"shortest   {add_file(folder, 'shortest.parquet', write)}")
-
-
-class _KeptFit(PromptCLI):
-    """A fit whose run keeps a folder."""
-
-    def before_fit(self) -> None:
-        """Refuses a run that keeps none, before it is searched."""
-        if run_folder(self.trainer) is None:
-            raise InputError("shortest: every length keeps a run's folder; leave trainer.fast_dev_run alone")
-
-
-def _fit_and_test(arguments: RunArguments, length: int) -> tuple[_KeptFit, Path]:
-    """Searches with a length and evaluates; only bars are shown, as there is one table for all lengths."""
-    console.rule(f"length {length}")
-    with silence():
-        cli = _KeptFit("fit", arguments)
-        run = run_folder(cli.trainer)
-        assert run is not None
-        trusted = [f"--trust={module}" for module in sorted(arguments.modules)]
-        trusted += ["--lm_options.trust_remote_code=true"] if cli.datamodule.lm_options.trust_remote_code else []
-        PromptCLI("test", read_arguments("test", ["--run", str(run), *trusted], takes_run=True))
-    return cli, run
 
 
 def _outcome(row: Row, length: int, goal: float, run: Path) -> Row:

@@ -11,12 +11,15 @@ from lit_prompt.functional.divergence import (
     top_k_overlap,
     total_variation,
 )
+from lit_prompt.functional.draws import draws_to_tell
 from lit_prompt.functional.entropy_match import EntropyMatchError, match_entropy, temperature_for_entropy
 from lit_prompt.functional.floor import kl_floor
+from lit_prompt.functional.goodness import draw_outcomes, goodness_of_fit
 from lit_prompt.functional.objective import kl_from_moments, kl_table_from_moments
 from lit_prompt.functional.outlier import descend_to_outliers, max_outlier_mass
 from lit_prompt.functional.output_head import OutputHead
 from lit_prompt.functional.rows import one_thread
+from lit_prompt.functional.sampling import sampled_log_probs
 from lit_prompt.functional.seeds import seed_for
 from lit_prompt.functional.sphere import kl_on_sphere
 
@@ -24,7 +27,10 @@ __all__ = [
     "EntropyMatchError",
     "OutputHead",
     "descend_to_outliers",
+    "draw_outcomes",
+    "draws_to_tell",
     "entropy",
+    "goodness_of_fit",
     "js_divergence",
     "kl_divergence",
     "kl_floor",
@@ -37,6 +43,7 @@ __all__ = [
     "normalize_log_probs",
     "one_thread",
     "reverse_kl_divergence",
+    "sampled_log_probs",
     "seed_for",
     "temperature_for_entropy",
     "token_kl",

@@ -48,6 +48,8 @@ def scripts(tmp_path_factory):
         ("lit_prompt floor --tol", {"--tolerance"}),
         ("lit_prompt fit --floor", {"--floors", "--floor_seconds"}),
         ("lit_prompt test --data.lm", set()),  # --lm sets it
+        ("lit_prompt find --tar", {"--target"}),
+        ("lit_prompt find --model.st", {"--model.steps", "--model.start"}),
         ("lit_prompt shortest --checkpoint.", {"--checkpoint.every_n_steps"}),
         ("lit_prompt pretrain --model.arch", {"--model.architecture"}),
         ("lit_prompt fit --model.he", {"--model.help"}),

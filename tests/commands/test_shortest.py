@@ -173,7 +173,7 @@ def test_what_is_found_is_kept_when_a_longer_prompt_fails(shortest):
 @pytest.mark.parametrize("option", ["--trainer.fast_dev_run=true"])
 def test_a_run_without_a_folder_is_refused_before_it_is_searched(shortest, option, monkeypatch):
     monkeypatch.setattr("lightning.Trainer.fit", lambda *args, **kwargs: pytest.fail("searched"))
-    assert "every length keeps a run's folder" in one_line(shortest(HARD, 1, [1], option, code=2))
+    assert "a run's folder is kept by this command" in one_line(shortest(HARD, 1, [1], option, code=2))
 
 
 @pytest.mark.parametrize(

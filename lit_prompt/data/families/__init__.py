@@ -5,6 +5,7 @@ from lit_prompt.data.families.dirichlet import Dirichlet
 from lit_prompt.data.families.entropy_matched import EntropyMatched
 from lit_prompt.data.families.from_file import FromFile
 from lit_prompt.data.families.from_lm import FromLM
+from lit_prompt.data.families.given import Given
 from lit_prompt.data.families.one_hot import OneHot
 from lit_prompt.data.families.outlier import Outlier
 from lit_prompt.data.families.temperature import Temperature
@@ -16,6 +17,7 @@ __all__ = [
     "EntropyMatched",
     "FromFile",
     "FromLM",
+    "Given",
     "OneHot",
     "Outlier",
     "TargetFamily",

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -84,9 +84,16 @@ class FromFile(TargetFamily):
             report: given each mistake; where it returns, reading continues.
             warn: given what looks like a slip; by default that becomes a note of its target.
         """
+        entries = read_distributions(Path(os.path.expanduser(self.path)), report)
+        yield from self.read_entries(entries, vocabulary, warn)
+
+    def read_entries(
+        self, entries: Iterable[UserDistribution], vocabulary: Vocabulary, warn: Callable[[str], None] | None = None
+    ) -> Iterator[Target]:
+        """Yields those of some distributions that are in order; each reports its own mistakes."""
         names: dict[str, str] = {}
         readers = _Readers(vocabulary, AnswerIds(vocabulary), WholeAnswers(vocabulary))
-        for entry in read_distributions(Path(os.path.expanduser(self.path)), report):
+        for entry in entries:
             if warn is not None:
                 for warning in entry.warnings:
                     warn(warning)

@@ -1,0 +1,91 @@
+"""``lit_prompt find``: the prompt of one target that the command line states."""
+
+import shlex
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lit_prompt.cli.arguments import RunArguments, settings_option
+from lit_prompt.commands.stated_probs import stated_probs
+from lit_prompt.results.console import print_table, say
+from lit_prompt.results.rows import Row
+from lit_prompt.results.table import Table
+from lit_prompt.results.text import as_json, nats
+
+#: A soft prompt where no config says how it is searched: the lift, and gradient descent where that is not enough.
+_SOFT = {
+    "class_path": "SoftPrompt",
+    "init_args": {"steps": 300, "patience": 50, "init": {"kind": "lift"}, "lift_tolerance": 1e-3},
+}
+_NUMBERS = ("length", "steps", "seed")
+
+
+def run(options: Namespace) -> None:
+    """Searches and evaluates the prompt; prints it with what it reaches."""
+    target: dict[str, Any] = {"probs": stated_probs(options.target)}
+    target |= {name: value for name in ("before", "after", "end") if (value := getattr(options, name)) is not None}
+    if options.end == "true":
+        target["end"] = True
+    arguments = _arguments(options, target)
+    from lit_prompt.commands.fit_and_test import fit_and_test  # what is wrong above is said at once
+
+    _, test, folder = fit_and_test(arguments)
+    _print(_outcomes(test, target["probs"]), _result(folder), folder)
+
+
+def _arguments(options: Namespace, target: dict[str, Any]) -> RunArguments:
+    """Those of the fit: configs, then the target, then what else was typed."""
+    given: RunArguments = options.settings
+    settings: dict[str, Any] = {"data": {"load": None, "families": [{"class_path": "Given", "init_args": target}]}}
+    if options.hard:
+        settings["model"] = {"class_path": "HardPrompt"}
+    elif not given.configs:
+        settings["model"] = _SOFT
+    numbers = [
+        f"--model.init_args.{name}={getattr(options, name)}"
+        for name in _NUMBERS
+        if getattr(options, name) is not None
+    ]  # fmt: skip
+    count = len(given.configs)
+    every = [*given.options[:count], settings_option(settings), *numbers, *given.options[count:]]
+    return replace(given, options=every, name="find")
+
+
+def _outcomes(test: Any, wanted: dict[str, float]) -> dict[str, tuple[float, float | None]]:
+    """Wanted and reached probability of each answer, the largest first, and of all else."""
+    module, batch = test.model, test.datamodule.targets.batch([0])
+    reached = module.evaluator.columns(batch, module.results, compared=False)[1][0].exp()
+    answers = batch.answers[0]
+    if answers is None:
+        found = {text: float(reached[token_id]) for token_id, text in batch.first_tokens(0).items()}
+        rest = 1.0 - sum(found.values())
+    else:
+        found = dict(zip(answers.names, reached.tolist(), strict=False))  # the last of all is all else
+        rest = float(reached[len(answers.names)])
+    rows: dict[str, tuple[float, float | None]] = {
+        repr(text): (wanted[text], found.get(text)) for text in sorted(wanted, key=lambda text: -wanted[text])
+    }
+    return rows | {"all else": (0.0, max(rest, 0.0))}
+
+
+def _result(folder: Path) -> Row:
+    from lit_prompt.records.results import read_results
+
+    rows: list[Row] = read_results(folder / "results.parquet", folder).to_pylist()
+    return rows[0]
+
+
+def _print(outcomes: dict[str, tuple[float, float | None]], row: Row, folder: Path) -> None:
+    floor = row["kl_floor"]
+    known = "not known" if floor is None else f"{nats(floor, 4)} nats, certified: no prompt of any kind is below it"
+    cells = [[text, nats(wanted, 4), nats(reached, 4)] for text, (wanted, reached) in outcomes.items()]
+    print_table(Table(["answer", "wanted", "reached"], cells, ["answer"], caption=""))
+    say(f"KL        {nats(row['kl'], 4)} nats", f"floor     {known}")
+    if row["prompt_text"] is None:
+        say(f"prompt    {row['prompt_length']} embeddings, in {folder / 'prompts.safetensors'}")
+    else:
+        say("prompt, as JSON:", as_json(row["prompt_text"]))
+    say(
+        f"run       {folder}", "", "Next:", f"  lit_prompt predict --run {shlex.quote(str(folder))}    # all top tokens"
+    )
