@@ -76,6 +76,6 @@ class ContextStates:
                     found[name][part.rows] = x.unflatten(0, (-1, ends)).cpu()
 
         which = torch.arange(len(ids))
-        prompted.each(ids, which, torch.zeros_like(which), compute, every=ends > 1, most_rows=most_rows)
+        prompted.each(ids, which, torch.zeros_like(which), compute, held=ends, most_rows=most_rows)
         if cache is not None and found:
             cache.put(about, found)

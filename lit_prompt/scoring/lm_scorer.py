@@ -90,9 +90,9 @@ class LMScorer(Scorer):
         def fill(part: Part) -> None:
             log_probs[part.rows.to(log_probs.device)] = self._token_log_probs(part, None).to(log_probs)
 
-        most_rows = self._prompted.most_rows(self.length)
+        held = self._held(self._hard)
         with torch.no_grad():
-            self._prompted.each(ids, which, contexts, fill, every=True, most_rows=most_rows)
+            self._prompted.each(ids, which, contexts, fill, held, self._prompted.most_rows(held))
         return replace(found, log_probs=log_probs)
 
     @torch.no_grad()
@@ -119,7 +119,7 @@ class LMScorer(Scorer):
             for row, column, read in self._read(part, readings, rows, known):
                 values[which[part.rows[row]].to(values.device), column.to(values.device)] = read.to(values)
 
-        self._each(prompts, which, readings.contexts(rows), fill, bases, base)
+        self._each(readings, prompts, which, readings.contexts(rows), fill, bases, base)
         self._count(slots)
         return readings.scores(values, tasks).cpu()
 
@@ -132,8 +132,18 @@ class LMScorer(Scorer):
         base: Int[Tensor, " prompt"] | None = None,
     ) -> Float[Tensor, "prompt slot"]:
         """Scores of prompts for every slot of the same group; arguments as of :meth:`scores`."""
-        which, rows = self._hard.expanded(self.slots.tasks[slots])
-        contexts = self._hard.contexts(rows)
+        return self._table(self._readings(prompts), prompts, slots, bases, base)
+
+    def _table(
+        self,
+        readings: Readings,
+        prompts: Tensor,
+        slots: Tensor,
+        bases: Bases | None = None,
+        base: Tensor | None = None,
+    ) -> Tensor:
+        which, rows = readings.expanded(self.slots.tasks[slots])
+        contexts = readings.contexts(rows)
         groups = self.slots.group[slots]
         # the number of each row's group, and of its context in it
         keys = torch.stack([groups[which], _order(which)], 1)
@@ -141,7 +151,7 @@ class LMScorer(Scorer):
         of_group: dict[int, tuple[Tensor, SharedReadings]] = {}
         for number in groups.unique().tolist():
             members = (self.slots.group == number).nonzero().flatten()
-            shared = self._shared_readings(members, not prompts.is_floating_point())
+            shared = self._shared_readings(readings, members)
             of_group[number] = members, shared
             values[number] = self._no_values(int((groups == number).sum()), len(shared.contexts), shared.width)
         place = torch.empty_like(groups)  # of each prompt among those of its group
@@ -157,7 +167,7 @@ class LMScorer(Scorer):
                 read = self._read_all(part, rows, of_group[number][1], context, known)
                 values[number][at, context] = read.to(values[number])
 
-        self._each(prompts, which, contexts, fill, bases, base)
+        self._each(readings, prompts, which, contexts, fill, bases, base)
         self._count(slots)
         found = torch.full((len(prompts), len(self.slots)), torch.inf, dtype=self.lm.score_dtype)
         for number, (members, shared) in of_group.items():
@@ -168,14 +178,15 @@ class LMScorer(Scorer):
     def _no_values(self, *shape: int) -> Tensor:
         return torch.zeros(shape, device=self.lm.head_device, dtype=self.lm.score_dtype)
 
-    def _shared_readings(self, members: Tensor, tokens: bool) -> SharedReadings:
-        key = tokens, tuple(members.tolist())
+    def _shared_readings(self, readings: Readings, members: Tensor) -> SharedReadings:
+        key = readings is self._hard, tuple(members.tolist())
         if key not in self._shared:
-            self._shared[key] = (self._hard if tokens else self._soft).shared(members)
+            self._shared[key] = readings.shared(members)
         return self._shared[key]
 
     def _each(
         self,
+        readings: Readings,
         prompts: Tensor,
         which: Tensor,
         contexts: Tensor,
@@ -184,10 +195,10 @@ class LMScorer(Scorer):
         base: Tensor | None,
     ) -> None:
         """Puts prompts in contexts through the LM; ``fill`` takes parts, and what is known of their tokens' fluency."""
-        every = "fluency" in self._readings(prompts).kinds
+        held = self._held(readings)
         if bases is None or base is None:
-            most_rows = self._prompted.most_rows(self.length if every else 1)
-            self._prompted.each(prompts, which, contexts, lambda part: fill(part, None), every, most_rows)
+            most_rows = self._prompted.most_rows(held)
+            self._prompted.each(prompts, which, contexts, lambda part: fill(part, None), held, most_rows)
             return
         rows = bases.first[base][which] + _order(which)
         log_probs = bases.log_probs
@@ -196,7 +207,11 @@ class LMScorer(Scorer):
             known = None if log_probs is None else log_probs[rows[part.rows].to(log_probs.device)]
             fill(part, known)
 
-        self._prompted.each_variation(prompts, which, contexts, bases, rows, function, every)
+        self._prompted.each_variation(prompts, which, contexts, bases, rows, function, held)
+
+    def _held(self, readings: Readings) -> int:
+        """Positions of a row whose logits are held at once."""
+        return readings.places + (self.length if "fluency" in readings.kinds else 0)
 
     # ---- readings ----
 
@@ -204,35 +219,34 @@ class LMScorer(Scorer):
         self, part: Part, readings: Readings, rows: Tensor, known: Tensor | None = None
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """What is read for the tasks of a part's prompts: rows of the part, columns and values, ``[reading]`` each."""
-        features = part.last
+        places = readings.places_of(rows[part.rows])
+        features = part.at(places.row, places.what)
         logits = self.lm.logits(features)
         for kind in readings.kinds:
-            found = readings.of(kind, rows[part.rows])
-            every = len(found.row) == len(part.rows) and bool((found.row == torch.arange(len(part.rows))).all())
+            found = readings.of(kind, places.column)
             row, what = (x.to(logits.device) for x in (found.row, found.what))
             if kind == "target":
+                every = len(found.row) == len(logits) and bool((found.row == torch.arange(len(logits))).all())
                 own = (logits, features) if every else (logits[row], features[row])
                 value = self._objective.pairs(*own, self._prepared, what)
             elif kind == "token":
                 value = logits[row, what] - logits.logsumexp(-1)[row]
             else:
-                value = -self._token_log_probs(part, known).mean(1)[row]
-            yield found.row, found.column, value
+                value = -self._token_log_probs(part, known).mean(1)[places.row[found.row].to(logits.device)]
+            yield places.row[found.row], found.column, value
 
     def _read_all(self, part: Part, rows: Tensor, shared: SharedReadings, context: int, known: Tensor | None) -> Tensor:
         """What is read in some rows of a part, all in one context of a group, ``[row, column]``."""
-        features = part.last
-        every = len(rows) == len(part.rows)
-        device_rows = rows.to(features.device)
-        own = features if every else features[device_rows]
-        logits = self.lm.logits(own)
-        values = logits.new_zeros(len(rows), shared.width)
-        for kind, (what, column) in shared.read[context].items():
-            if kind == "fluency":
-                read = -self._token_log_probs(part, known).mean(1, keepdim=True)[device_rows]
-            else:
-                read = self._read_columns(kind, what, logits, own)
-            values[:, column.to(values.device)] = read.to(values)
+        values = self._no_values(len(rows), shared.width)
+        for back, kinds in shared.read[context].items():
+            features = part.at(rows, torch.full_like(rows, back))
+            logits = self.lm.logits(features)
+            for kind, (what, column) in kinds.items():
+                if kind == "fluency":
+                    read = -self._token_log_probs(part, known).mean(1, keepdim=True)[rows.to(logits.device)]
+                else:
+                    read = self._read_columns(kind, what, logits, features)
+                values[:, column.to(values.device)] = read.to(values)
         return values
 
     def _read_columns(self, kind: str, what: Tensor, logits: Tensor, features: Tensor) -> Tensor:
@@ -283,23 +297,28 @@ class LMScorer(Scorer):
             in it.
         """
         ends = sequences.shape[1] - self.length + 1
-        read = self._shared_readings(slots, tokens=False)
+        read = self._shared_readings(self._soft, slots)
+        passes = -(-sequences.numel() // self.length // (len(slots) if shared else 1)) * len(read.contexts)
+        if self._soft.places > 1:  # what is read on the way to the ends of contexts is not kept
+            counted = self._passes.clone()
+            found = self._table(self._soft, sequences, slots[:1].expand(len(sequences)))[:, slots].unsqueeze(1)
+            self._passes = counted.index_add(0, slots, torch.full_like(slots, passes))
+            return found
         values = self._no_values(len(sequences), ends, len(read.contexts), read.width)
         for place, number in enumerate(read.contexts):
             states = ContextStates(self.lm, self.slots.contexts[number], self.micro_batch, cache)
 
             def fill(rows: Tensor, logits: Tensor, features: Tensor, place: int = place) -> None:
                 at = rows.to(values.device)
-                for kind, (what, column) in read.read[place].items():
+                for kind, (what, column) in read.read[place][0].items():
                     found = self._read_columns(kind, what, logits, features)
                     values[at.view(-1, 1, 1), self._ends(ends, values), place, column.to(values.device)] = (
                         found.unflatten(0, (len(rows), ends)).to(values)
                     )
 
-            states.each(sequences, ends, fill, self._objective.needs_logits or "token" in read.read[place])
+            states.each(sequences, ends, fill, self._objective.needs_logits or "token" in read.read[place][0])
         found = read.scores(values.flatten(0, 1)).unflatten(0, (len(sequences), ends))
-        passes = -(-sequences.numel() // self.length // (len(slots) if shared else 1))
-        self._passes[slots] += passes * len(read.contexts)
+        self._passes[slots] += passes
         return found.cpu()
 
     @staticmethod
@@ -335,7 +354,7 @@ class LMScorer(Scorer):
         weights = readings.weights(tasks).to(values)
         if not readings.are_plain:  # what a reading counts for follows from all readings of its cells
             with torch.no_grad():
-                self._prompted.each(embeddings, which, contexts, read)
+                self._prompted.each(embeddings, which, contexts, read, readings.places)
             self._count(slots)
             with torch.enable_grad():
                 leaf = values.clone().requires_grad_()
@@ -351,7 +370,7 @@ class LMScorer(Scorer):
             by_row[part.rows.to(by_row.device)] = found
 
         with torch.enable_grad():
-            self._prompted.each(embeddings.detach(), which, contexts, fill)
+            self._prompted.each(embeddings.detach(), which, contexts, fill, readings.places)
         self._count(slots)
         return readings.scores(values, tasks).to(embeddings.device), _sums(by_row, which, len(slots))
 

@@ -41,10 +41,18 @@ class Part:
     features: Float[Tensor, "..."]  #: ``[row, feature]`` of the last, or ``[row, position, feature]`` of each position
     first: int  #: the first position that was computed
 
-    @property
-    def last(self) -> Tensor:
-        """Features of the last position, ``[row, feature]``."""
-        return self.features if self.features.dim() == 2 else self.features[:, -1]
+    def at(self, rows: Tensor, back: Tensor) -> Tensor:
+        """Features of some rows so many positions before their ends, ``[place]`` both: ``[place, feature]``.
+
+        Those of all rows' last positions, in their order, are not copied.
+        """
+        features = self.features if self.features.dim() == 2 else self.features[:, -1]
+        if len(rows) == len(self.rows) and not bool(back.any()) and bool((rows == torch.arange(len(rows))).all()):
+            return features
+        device = features.device
+        if self.features.dim() == 2:
+            return features[rows.to(device)]
+        return self.features[rows.to(device), (self.features.shape[1] - 1 - back).to(device)]
 
 
 class PromptedLM:
@@ -75,7 +83,7 @@ class PromptedLM:
         which: Int[Tensor, " row"],
         contexts: Int[Tensor, " row"],
         function: Callable[[Part], None],
-        every: bool = False,
+        held: int = 1,
         most_rows: int = 0,
     ) -> None:
         """Puts prompts in contexts through the LM, in parts that ``function`` takes.
@@ -86,7 +94,8 @@ class PromptedLM:
             which: the prompt of each row.
             contexts: its context.
             function: takes parts. One may come a second time, so it is to write results under the rows' numbers.
-            every: whether there are features after every position.
+            held: of how many positions of a row the logits are held; of more than the last there are features after
+                every position.
             most_rows: of a part; 0 for as many as fit the memory.
         """
         for _, frame, rows in self._split(contexts):
@@ -99,7 +108,7 @@ class PromptedLM:
                     x = frame.embeddings(self.lm, own, places)
                 else:
                     x = self.lm.embed(frame.tokens(own, places))
-                features = self.lm.features(x, frame.masked(places), every)
+                features = self.lm.features(x, frame.masked(places), held > 1)
                 function(self._part(rows, own, frame, places, features, 0))
 
             for part in self._parts(rows, frame.width, most_rows):
@@ -155,16 +164,16 @@ class PromptedLM:
         bases: Bases,
         base: Tensor,
         function: Callable[[Part], None],
-        every: bool = False,
+        held: int = 1,
     ) -> None:
         """Puts variations of token prompts through the LM, from the first token that differs on.
 
         ``base`` says which of the bases each row varies, ``[row]``, one in the same context; the rest is as in
-        :meth:`each`. With ``every`` there are features after every position from the one before the first changed token
-        on.
+        :meth:`each`. Where more than one position is held there are features after every one from that before the first
+        changed token on.
         """
         for number, _, rows in self._split(contexts):
-            self._vary(number, rows, prompts[which[rows]], contexts[rows], bases, base[rows], function, every)
+            self._vary(number, rows, prompts[which[rows]], contexts[rows], bases, base[rows], function, held)
 
     def _vary(
         self,
@@ -175,10 +184,11 @@ class PromptedLM:
         bases: Bases,
         base: Tensor,
         function: Callable[[Part], None],
-        every: bool,
+        held: int,
     ) -> None:
         """Variations in one frame; with a cache only the positions from the first changed one on are computed."""
         frame, cache, sequences = self._frames[number], bases.caches[number], bases.places[base]
+        every = held > 1
         at = frame.places(contexts)
         tokens = frame.tokens(ids, at)
 
@@ -200,11 +210,11 @@ class PromptedLM:
                 groups = group_by_own_start(same, frame.width)
         for start, members in groups:
             first = max(start - 1 if every else start, 0)  # a token is predicted one position before it
-            for part in self._parts(members, frame.width - first, self._most_rows(cache, start, every)):
+            for part in self._parts(members, frame.width - first, self._most_rows(cache, start, held)):
                 self.micro_batch.run(partial(run, first=first), part)
 
-    def _most_rows(self, cache: PrefixCache | None, positions: int, every: bool) -> int:
-        row = 8 * self.lm.vocab_size * (self.length if every else 1)
+    def _most_rows(self, cache: PrefixCache | None, positions: int, held: int) -> int:
+        row = 8 * self.lm.vocab_size * held
         if cache is not None:
             row += 2 * cache.bytes_per_position() * positions
         return max(_FEWEST_ROWS, _BYTES_PER_PART // row)

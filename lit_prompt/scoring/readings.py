@@ -41,6 +41,15 @@ class _Ragged:
         return Found(row, *self._pairs[self._start[keys][row] + offset].unbind(1))
 
 
+class _Column(NamedTuple):
+    """A reading of a task."""
+
+    context: int  #: number of the context that goes through the LM
+    back: int  #: positions before its end
+    kind: str  #: ``target``: a divergence; ``token``: an edge's log-probability; ``fluency``
+    what: int  #: number of the target, or the token
+
+
 @dataclass(frozen=True)
 class _Cells:
     """A target over cells of several answers, whose KL is no sum over its readings."""
@@ -60,7 +69,8 @@ class Readings:
         fluency: weight of the prompt's own log-likelihood.
 
     Attributes:
-        rows: how many contexts each task has, ``[task]``.
+        rows: how many contexts go through the LM for each task, ``[task]``.
+        places: at most so many positions are read in a row, a prompt in a context.
     """
 
     def __init__(self, slots: Slots, fluency: float) -> None:
@@ -68,20 +78,17 @@ class Readings:
         self.rows = torch.tensor([len(numbers) for numbers in slots.of_task])
         self._first_row = self.rows.cumsum(0) - self.rows
         self._contexts = torch.tensor([number for numbers in slots.of_task for number in numbers])
-        of_row: dict[str, list[list[tuple[int, int]]]] = {
-            kind: [[] for _ in self._contexts] for kind in ("target", "token", "fluency")
-        }
-        self._columns: list[list[tuple[int, str, int]]] = []  # of each task: context, kind, what
+        self._columns: list[list[_Column]] = []  # of each task
         weights: list[list[float]] = []
         constants: list[float] = []
         self._cells: list[list[_Cells]] = []
         for task, members in enumerate(slots.members):
-            columns: list[tuple[int, str, int]] = []
+            columns: list[_Column] = []
             mine: list[float] = []
             constants.append(0.0)
             self._cells.append([])
             for member in members:
-                read = self._of_member(member, fluency)
+                read = self._of_member(task, member, fluency)
                 if member.tree is not None and not member.tree.is_additive:
                     first = len(columns) + len(read) - len(member.tree.token)
                     edges = torch.arange(first, len(columns) + len(read))
@@ -90,28 +97,46 @@ class Readings:
                     constants[-1] -= member.weight * member.tree.entropy
                 columns += [column for column, _ in read]
                 mine += [weight for _, weight in read]
-            for place, (context, kind, what) in enumerate(columns):
-                row = int(self._first_row[task]) + slots.of_task[task].index(context)
-                of_row[kind][row].append((what, place))
             self._columns.append(columns)
             weights.append(mine)
         self.width = max(map(len, weights))  #: columns of the task that has most
         self._weights = torch.tensor([mine + [0.0] * (self.width - len(mine)) for mine in weights])
         self._constants = torch.tensor(constants)
-        self._of_row = {kind: _Ragged(lists) for kind, lists in of_row.items()}
-        self.kinds = [kind for kind, lists in of_row.items() if any(lists)]
+        self._lay_out()
 
-    def _of_member(self, member: Member, fluency: float) -> list[tuple[tuple[int, str, int], float]]:
-        """Context, kind, what and weight of each reading of a target; those of its edges come last."""
-        numbers = [self._slots.numbers[context] for context in member.contexts]
-        read = [((numbers[0], "fluency", 0), member.weight * fluency)] if fluency else []
+    def _of_member(self, task: int, member: Member, fluency: float) -> list[tuple[_Column, float]]:
+        """The readings of a target, those of its edges last, and the weight of each."""
+        places = [self._slots.place(task, context) for context in member.contexts]
+        context, back = places[0]
+        read = [(_Column(context, back, "fluency", 0), member.weight * fluency)] if fluency else []
         if member.tree is None:
-            return [*read, ((numbers[0], "target", member.target), member.weight)]
+            return [*read, (_Column(context, back, "target", member.target), member.weight)]
         tree, probs = member.tree, torch.zeros(len(member.tree.token), dtype=torch.float64)
         if tree.is_additive:
             probs = tree.edge_probs
         edges = zip(tree.node.tolist(), tree.token.tolist(), probs.tolist(), strict=True)
-        return read + [((numbers[node], "token", token), -member.weight * p) for node, token, p in edges]
+        return read + [
+            (_Column(places[node][0], places[node][1], "token", token), -member.weight * p) for node, token, p in edges
+        ]
+
+    def _lay_out(self) -> None:
+        """Numbers the places where a row is read, and lists what is read in each."""
+        numbers: dict[tuple[int, int], int] = {}  # by row and positions before its end
+        backs: list[list[tuple[int, int]]] = [[] for _ in self._contexts]
+        of_place: dict[str, list[list[tuple[int, int]]]] = {"target": [], "token": [], "fluency": []}
+        for task, columns in enumerate(self._columns):
+            for number, column in enumerate(columns):
+                row = int(self._first_row[task]) + self._slots.of_task[task].index(column.context)
+                if (row, column.back) not in numbers:
+                    numbers[row, column.back] = len(numbers)
+                    backs[row].append((column.back, numbers[row, column.back]))
+                    for lists in of_place.values():
+                        lists.append([])
+                of_place[column.kind][numbers[row, column.back]].append((column.what, number))
+        self._places = _Ragged(backs)
+        self._of_place = {kind: _Ragged(lists) for kind, lists in of_place.items()}
+        self.kinds = [kind for kind, lists in of_place.items() if any(lists)]
+        self.places = max(map(len, backs))
 
     @property
     def are_plain(self) -> bool:
@@ -131,9 +156,13 @@ class Readings:
         """Numbers of the contexts of some rows, ``[row]``."""
         return self._contexts[rows]
 
-    def of(self, kind: str, rows: Tensor) -> Found:
-        """The readings of a kind in some rows."""
-        return self._of_row[kind].of(rows)
+    def places_of(self, rows: Tensor) -> Found:
+        """Where some rows are read: positions before their ends, and a number for each place."""
+        return self._places.of(rows)
+
+    def of(self, kind: str, places: Tensor) -> Found:
+        """The readings of a kind in some places, given by their numbers."""
+        return self._of_place[kind].of(places)
 
     def weights(self, tasks: Tensor) -> Tensor:
         """Of each column in the score, ``[prompt, column]``."""
@@ -154,19 +183,19 @@ class Readings:
         """What is read for all slots of a group, ``[slot]``."""
         tasks = self._slots.tasks[group].tolist()
         contexts = self._slots.of_task[tasks[0]]
-        columns = {context: dict[tuple[str, int], int]() for context in contexts}
+        columns = {context: dict[_Column, int]() for context in contexts}
         for task in tasks:
-            for context, kind, what in self._columns[task]:
-                columns[context].setdefault((kind, what), len(columns[context]))
+            for column in self._columns[task]:
+                columns[column.context].setdefault(column, len(columns[column.context]))
         width = max(map(len, columns.values()))
         places = [
-            [contexts.index(context) * width + columns[context][kind, what] for context, kind, what in self._columns[t]]
-            for t in tasks
+            [contexts.index(column.context) * width + columns[column.context][column] for column in self._columns[task]]
+            for task in tasks
         ]
         index = torch.tensor([place + place[:1] * (self.width - len(place)) for place in places])
         return SharedReadings(
             contexts,
-            [_kinds(columns[context]) for context in contexts],
+            [_by_place(columns[context]) for context in contexts],
             width,
             index,
             self._weights[tasks],
@@ -180,7 +209,8 @@ class SharedReadings:
     """What is read after a prompt for all slots of a group."""
 
     contexts: list[int]  #: numbers of the group's contexts
-    read: list[dict[str, tuple[Tensor, Tensor]]]  #: by context and kind: what is read, and in which columns
+    #: by context, positions before its end, and kind: what is read, and in which columns
+    read: list[dict[int, dict[str, tuple[Tensor, Tensor]]]]
     width: int  #: columns of each context
     index: Tensor  #: where a slot's readings stand, ``[slot, column]``, contexts laid end to end
     weights: Tensor  #: ``[slot, column]``
@@ -215,10 +245,10 @@ def _of_cells(cells: Sequence[_Cells], values: Tensor) -> Tensor:
     return torch.stack([each.weight * each.tree.kl(values[..., each.columns]) for each in cells]).sum(0)
 
 
-def _kinds(columns: dict[tuple[str, int], int]) -> dict[str, tuple[Tensor, Tensor]]:
-    found: dict[str, tuple[Tensor, Tensor]] = {}
-    for kind in dict.fromkeys(kind for kind, _ in columns):
-        mine = [(what, column) for (own, what), column in columns.items() if own == kind]
-        what, column = torch.tensor(mine).unbind(1)
-        found[kind] = (what, column)
+def _by_place(columns: dict[_Column, int]) -> dict[int, dict[str, tuple[Tensor, Tensor]]]:
+    found: dict[int, dict[str, tuple[Tensor, Tensor]]] = {}
+    for back, kind in dict.fromkeys((column.back, column.kind) for column in columns):
+        mine = [(c.what, place) for c, place in columns.items() if (c.back, c.kind) == (back, kind)]
+        what, place = torch.tensor(mine).unbind(1)
+        found.setdefault(back, {})[kind] = (what, place)
     return found

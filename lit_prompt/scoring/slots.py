@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +29,23 @@ class Member:
         inner = self.tree.prefixes[1:]
         longer = (self.context.after_ids + tuple(prefix) for prefix in inner)
         return [self.context, *(replace(self.context, after_ids=ids, own=True) for ids in longer)]
+
+
+def longest(contexts: Sequence[Context]) -> dict[Context, Context]:
+    """For each of some contexts the longest one that begins with it: the LM's state after it is one on the way."""
+    found: dict[Context, Context] = {}
+    for context in dict.fromkeys(contexts):
+        longer = [c for c in contexts if c.before_ids == context.before_ids and _begins(context.after_ids, c.after_ids)]
+        found[context] = max(longer, key=lambda c: len(c.after_ids))
+    return found
+
+
+def _key(context: Context) -> tuple[Any, ...]:
+    return context.before_ids, context.after_ids, context.before, context.after, context.own, context.chat or ""
+
+
+def _begins(ids: tuple[int, ...], longer: tuple[int, ...]) -> bool:
+    return longer[: len(ids)] == ids
 
 
 @dataclass(frozen=True)
@@ -63,9 +81,18 @@ class Slots:
         return torch.arange(len(self)) // self.restarts
 
     @cached_property
+    def _read_in(self) -> list[dict[Context, Context]]:
+        """By task, the context in whose pass through the LM each of the task's contexts is read."""
+        return [longest([c for m in members for c in m.contexts]) for members in self.members]
+
+    @cached_property
     def contexts(self) -> list[Context]:
-        """All contexts in which the LM is asked for its next token, each once."""
-        return list(dict.fromkeys(c for members in self.members for m in members for c in m.contexts))
+        """All contexts that go through the LM, each once; they hold those that they begin with.
+
+        Their order, in which a prompt's rows are summed, follows from themselves: whatever else is searched, it is the
+        same for those of a task.
+        """
+        return sorted({whole for of in self._read_in for whole in of.values()}, key=_key)
 
     @cached_property
     def numbers(self) -> dict[Context, int]:
@@ -74,11 +101,16 @@ class Slots:
 
     @cached_property
     def of_task(self) -> list[list[int]]:
-        """Numbers of the contexts of each task, rising."""
-        return [sorted({self.numbers[c] for m in members for c in m.contexts}) for members in self.members]
+        """Numbers of the contexts that go through the LM for each task, rising."""
+        return [sorted({self.numbers[whole] for whole in of.values()}) for of in self._read_in]
+
+    def place(self, task: int, context: Context) -> tuple[int, int]:
+        """Where a context of a task is read: in which pass, and so many positions before its end."""
+        whole = self._read_in[task][context]
+        return self.numbers[whole], len(whole.after_ids) - len(context.after_ids)
 
     def contexts_of(self, slot: int) -> list[Context]:
-        """The contexts of a slot's task."""
+        """The contexts that go through the LM for a slot's task."""
         return [self.contexts[number] for number in self.of_task[self.task(slot)]]
 
     @cached_property

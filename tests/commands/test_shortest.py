@@ -108,8 +108,8 @@ def test_each_length_starts_from_the_prompts_of_the_one_before(shortest, monkeyp
 
     def recorded(search, ids, scores, *args):
         slots = search._problem.slots
-        for target, prompt in zip(slots.targets.tolist(), ids, strict=True):
-            begun[slots.target_ids[target], len(prompt)] = prompt
+        for slot, prompt in enumerate(ids):
+            begun[slots.name(slot), len(prompt)] = prompt
         return init(search, ids, scores, *args)
 
     monkeypatch.setattr(ChunkSearch, "init", recorded)
