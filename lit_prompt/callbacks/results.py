@@ -21,7 +21,13 @@ from lit_prompt.results.comparisons import comparisons
 from lit_prompt.results.console import print_table, say
 from lit_prompt.results.figures import kl_against_entropy, target_against_reached
 from lit_prompt.results.picture import save_picture
-from lit_prompt.results.results_shown import print_comparisons, print_prompts, print_results, print_unfinished
+from lit_prompt.results.results_shown import (
+    print_comparisons,
+    print_prompts,
+    print_results,
+    print_sampled,
+    print_unfinished,
+)
 from lit_prompt.results.rows import Row, grouped
 from lit_prompt.results.text import nats
 from lit_prompt.results.tokens_shown import print_top_tokens
@@ -79,6 +85,7 @@ class ResultWriter(EvaluationCallback):
         assert isinstance(pl_module, PromptModule)
         table = result_table(self.found)
         print_results(table)
+        print_sampled(table, _token_records(self.found))
         print_prompts(table)
         print_comparisons(comparisons(table))
         print_unfinished(table, checkpoint_run(trainer))

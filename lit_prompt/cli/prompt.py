@@ -16,9 +16,10 @@ from lit_prompt.cli.arguments import RunArguments
 from lit_prompt.cli.other_lm import pasted_texts
 from lit_prompt.cli.run import RunCLI
 from lit_prompt.data.datamodule import TargetDataModule
-from lit_prompt.lm import LMOptions, default_lm
+from lit_prompt.lm import LMOptions, Sampling, default_lm
 from lit_prompt.models import PromptModule
 from lit_prompt.models.checks import refuse_many_devices
+from lit_prompt.models.evaluation_options import EvaluationOptions
 from lit_prompt.models.floors import FloorOptions
 from lit_prompt.models.known import KnownOptions
 from lit_prompt.models.record_columns import TOP_K
@@ -69,6 +70,10 @@ class PromptCLI(RunCLI):
         )
         about = "whether texts and states of the LM are kept for later runs (logs/cache), and taken from earlier ones"
         parser.add_argument("--cache", type=bool, default=True, help=about)
+        parser.add_class_arguments(Sampling, "sampling", fail_untyped=True)
+        parser.add_argument("--draws", type=int, default=0, help="outcomes that test draws for each target, and counts")
+        about = "a prompt that asks for a target in words, to compare with; {odds} stands for answers and percentages"
+        parser.add_argument("--asking", type=str | None, default=None, help=about)
         super().add_arguments_to_parser(parser)
         parser.link_arguments("lm", "data.lm")
         parser.link_arguments("lm_options", "data.lm_options")
@@ -86,6 +91,8 @@ class PromptCLI(RunCLI):
         if self.subcommand is not None:
             solve, seconds, cache = (self._get(self.config_init, key) for key in ("floors", "floor_seconds", "cache"))
             self.model.known_options = KnownOptions(FloorOptions(solve, seconds), cache)
+            told = (self._get(self.config_init, key) for key in ("sampling", "draws", "asking"))
+            self.model.evaluation_options = EvaluationOptions(*told)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Adds the progress bar; several devices are refused."""

@@ -95,7 +95,9 @@ def _on_grid(log_p: Tensor, log_q: Tensor, cells: int) -> _Ratios:
     shifts, rates, lost, weights = [], [], [], []
     for row_p, row_q in zip(log_p, log_q, strict=True):
         a, b = normalize_log_probs(row_p), normalize_log_probs(row_q)
-        ratio = (b - a).nan_to_num(nan=0.0, posinf=math.inf, neginf=-math.inf)  # in neither: no mass
+        given = (a > -math.inf) | (b > -math.inf)  # by the target or the LM
+        a, b = a[given], b[given]
+        ratio = b - a
         only = ratio.abs() > _CERTAIN
         # 1 - sum sqrt(p q), exact also where it is 1e-15
         deficit = 0.5 * (torch.where(ratio > 0, b, a)[only].exp().sum())

@@ -11,12 +11,13 @@ from lit_prompt.lm.options import DEFAULT_LM, LMOptions, default_lm
 from lit_prompt.lm.prefix_cache import PrefixCache
 from lit_prompt.lm.round_trip import RoundTrip
 from lit_prompt.lm.sample import sample_prompts
-from lit_prompt.lm.sampling import Sampling
+from lit_prompt.lm.sampling import PLAIN, Sampling
 from lit_prompt.lm.vocabulary import Vocabulary
 from lit_prompt.lm.vocabulary_map import VocabularyMap
 
 __all__ = [
     "DEFAULT_LM",
+    "PLAIN",
     "AllowedTokens",
     "ChatTexts",
     "FrozenLM",

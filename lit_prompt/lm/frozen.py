@@ -36,6 +36,7 @@ class FrozenLM(nn.Module):
         self.fingerprint = lm_fingerprint(model)
         self._head_copy: tuple[Tensor, Tensor | None] | None = None
         self._logit_scale = 1.0
+        self.temperature = 1.0
         self.is_linear = False  #: whether logits are head(last hidden state), up to a constant scale
         accepted = inspect.signature(model.forward).parameters
         self._keeps_logits = "logits_to_keep" in accepted
@@ -79,6 +80,22 @@ class FrozenLM(nn.Module):
         other._head_copy = self.head() if self.is_linear else None
         other._positions_at_once = positions_at_once
         return other
+
+    def tempered(self, temperature: float) -> "FrozenLM":
+        """The same LM with its logits, as :meth:`logits` gives them, divided by a temperature; weights are shared.
+
+        Where features are the LM's own logits, :meth:`scaled` divides them.
+        """
+        if temperature == 1.0:
+            return self
+        other = copy.copy(self)
+        other.temperature = temperature
+        other._logit_scale, other._head_copy = self._logit_scale / temperature, None
+        return other
+
+    def scaled(self, features: Tensor) -> Tensor:
+        """Features as :meth:`logits` takes them, at the LM's temperature."""
+        return features if self.is_linear or self.temperature == 1.0 else features / self.temperature
 
     @property
     def _table(self) -> Tensor:

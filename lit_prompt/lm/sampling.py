@@ -41,6 +41,14 @@ class Sampling:
         """Whether some tokens can never be drawn, so that a KL to a target may be infinite and no slope leads there."""
         return self.top_k is not None or self.top_p not in (None, 1.0)
 
+    def __str__(self) -> str:
+        settings = {name: value for name, value in vars(self).items() if value is not None}
+        return ", ".join(f"{name} {value:g}" for name, value in settings.items())
+
     def __call__(self, logits: Tensor) -> Tensor:
         """Log-probabilities ``[..., vocab]`` of the tokens that are drawn, from logits or log-probabilities."""
         return sampled_log_probs(logits, self.temperature, self.top_k, self.top_p)
+
+
+#: Of the LM's own distribution.
+PLAIN = Sampling()

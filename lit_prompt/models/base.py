@@ -9,12 +9,13 @@ import torch
 
 from lit_prompt.data import TargetBatch
 from lit_prompt.data.run_folder import run_folder
-from lit_prompt.lm import FrozenLM
+from lit_prompt.lm import FrozenLM, Sampling
 from lit_prompt.models import checks
 from lit_prompt.models.checkpoint import read_contents, write_contents
 from lit_prompt.models.chunk import chunks_to_search, store_chunk
 from lit_prompt.models.ended_chunks import EndedChunks
 from lit_prompt.models.evaluation import Evaluation
+from lit_prompt.models.evaluation_options import EvaluationOptions
 from lit_prompt.models.evaluator import Evaluator
 from lit_prompt.models.known import Known, KnownOptions
 from lit_prompt.models.pasted import PastedTexts
@@ -28,8 +29,8 @@ class PromptModule(L.LightningModule, ABC):
     """A frozen LM and the prompts that are searched for a data module's targets.
 
     ``before`` and ``after`` are the fixed texts around the prompts of targets that have none of their own, ``seed`` is
-    the base of the searches' seeds, ``objective`` what is minimised. ``results`` are every target's prompts, as the
-    ``evaluator`` takes them: what was found, or texts that are ``pasted`` into another LM.
+    the base of the searches' seeds, ``objective`` what is minimised, at a sampling ``temperature``. ``results`` are
+    every task's prompts, as the ``evaluator`` takes them: what was found, or texts that are ``pasted`` into another LM.
     """
 
     method: str
@@ -39,17 +40,25 @@ class PromptModule(L.LightningModule, ABC):
     results: Any
     pasted: PastedTexts | None = None
     known_options = KnownOptions()
+    evaluation_options = EvaluationOptions()
     soft_run: SoftRun | None = None  # whose prompts a search for tokens starts from
     evaluator: Evaluation[Any]
     fluency = 0.0  # weight of the prompt's own log-likelihood in what is minimised
     extended_from = 0  # steps that the search had made when it ended, before it was given more
 
-    def __init__(self, before: str, after: str, seed: int, objective: Objective) -> None:
+    def __init__(self, before: str, after: str, seed: int, objective: Objective, temperature: float) -> None:
         super().__init__()
         self.automatic_optimization = False  # memory is bounded by parts of a chunk; hard prompts have no gradient
         self.strict_loading = False  # the LM is not in a checkpoint
         self.before, self.after, self.seed, self.objective = before, after, seed, objective
+        self.temperature = temperature
         self.micro_batch = MicroBatch()
+
+    @property
+    def sampling(self) -> Sampling:
+        """How tokens are drawn where results are told for that: as asked for, else as it was searched for."""
+        asked = self.evaluation_options.sampling
+        return Sampling(temperature=self.temperature) if asked.is_plain else asked
 
     @cached_property
     def known(self) -> Known:

@@ -1,6 +1,7 @@
 """What is refused: settings that no search can have, and those that would change results silently."""
 
 import logging
+import math
 from typing import TYPE_CHECKING
 
 import lightning as L
@@ -34,6 +35,10 @@ def check_settings(module: "PromptModule", trainer: L.Trainer, stage: str) -> No
         value = getattr(module, name, None)
         if value is not None and value < 1:
             raise InputError(f"model.{name} is {value}; it must be at least 1")
+    if not 0.0 < module.temperature < math.inf:
+        raise InputError(
+            f"model.temperature is {module.temperature:g}; it must be a number above 0 (1 changes nothing)"
+        )
     if stage == "fit" and hasattr(module, "results") and bool(module.results.searched.any()):
         raise InputError("this module has searched before; make a new one for another fit")
     _refuse_cut_short(trainer, stage)

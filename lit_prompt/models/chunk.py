@@ -18,8 +18,10 @@ def chunk_scorer(module: "PromptModule", batch: TargetBatch, lm: FrozenLM | None
     every = [Member(*member) for member in members]
     tasks = batch.tasks.values()
     slots = Slots([batch.task_id[of[0]] for of in tasks], [[every[i] for i in of] for of in tasks], module.restarts)
-    objective, micro_batch = module.objective, module.micro_batch
-    return LMScorer(lm or module.lm, slots, batch.log_probs, module.length, objective, micro_batch, module.fluency)
+    return LMScorer(
+        lm or module.lm, slots, batch.log_probs, module.length, module.objective, module.micro_batch, module.fluency,
+        module.temperature,
+    )  # fmt: skip
 
 
 def chunks_to_search(module: "PromptModule") -> int:

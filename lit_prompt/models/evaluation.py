@@ -13,6 +13,7 @@ from torchmetrics import Metric, MetricCollection
 from lit_prompt.data import TargetBatch
 from lit_prompt.functional import largest_errors, token_kl, total_variation
 from lit_prompt.functional.answer_tree import AnswerTree
+from lit_prompt.lm import PLAIN, Sampling
 from lit_prompt.metrics import (
     Entropy,
     GroupedMetrics,
@@ -24,7 +25,7 @@ from lit_prompt.metrics import (
     entropy_bin,
 )
 from lit_prompt.models.floors import excess_columns
-from lit_prompt.models.outcomes import OTHER, reached_outcomes, target_outcomes, width
+from lit_prompt.models.outcomes import OTHER, Reached, reached_outcomes, target_outcomes, width
 from lit_prompt.models.record_columns import TOP_K, top_tokens
 from lit_prompt.records.floors import refuse_impossible_floors
 from lit_prompt.records.results import Columns
@@ -60,23 +61,24 @@ class Evaluation(ABC, Generic[Prompts]):
 
     @torch.no_grad()
     def reached(
-        self, prompts: Tensor, contexts: Sequence[Context], trees: Sequence[AnswerTree | None]
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        prompts: Tensor,
+        contexts: Sequence[Context],
+        trees: Sequence[AnswerTree | None],
+        samplings: Sequence[Sampling] = (PLAIN,),
+    ) -> Reached:
         """What the LM gives after prompts.
 
         Args:
             prompts: token ids ``[item, length]``, or embeddings ``[item, length, embedding]``.
             contexts: of each.
             trees: of those whose outcomes are answers; None for tokens.
-
-        Returns:
-            Log-probabilities of outcomes ``[item, outcome]``, float64 (see :func:`target_outcomes`), and whether floors
-            hold for them ``[item]``, bool.
+            samplings: the ways in which tokens are drawn.
         """
         rows = [Member(0, context, tree=tree) for context, tree in zip(contexts, trees, strict=True)]
         distinct = list(dict.fromkeys(context for row in rows for context in row.contexts))
         prompted = PromptedLM(self._lm, distinct, prompts.shape[1], self._micro_batch)
-        return reached_outcomes(prompted, prompts, rows, distinct, self._module.known.floors.hold_for)
+        return reached_outcomes(prompted, prompts, rows, distinct, self._module.known.floors.hold_for, samplings)
 
     def unprompted(self, contexts: Sequence[Context], trees: Sequence[AnswerTree | None]) -> Tensor:
         """What the LM gives without a prompt: after a context's texts, or where there is no token after BOS, else EOS.
@@ -102,12 +104,13 @@ class Evaluation(ABC, Generic[Prompts]):
             trees: as of :meth:`reached`.
 
         Returns:
-            As of :meth:`reached`; NaN and False after texts that the LM does not take.
+            As of :meth:`reached`, with no sampling; NaN and False after texts that the LM does not take.
         """
         pairs = list(zip(contexts, trees, strict=True))
         distinct = list(dict.fromkeys(pair for pair in pairs if self.takes(pair[0])))
         nothing = torch.zeros(len(distinct), 0, dtype=torch.long)
-        found, holds = self.reached(nothing, [context for context, _ in distinct], [tree for _, tree in distinct])
+        reached = self.reached(nothing, [context for context, _ in distinct], [tree for _, tree in distinct])
+        (found,), holds = reached
         log_q = torch.full((len(pairs), width(trees, self._lm.vocab_size)), torch.nan, dtype=torch.float64)
         bounded = torch.zeros(len(pairs), dtype=torch.bool)
         numbers = {pair: number for number, pair in enumerate(distinct)}
@@ -234,7 +237,7 @@ class Evaluation(ABC, Generic[Prompts]):
         log_p = target_outcomes(batch)
         p, q = log_p.exp(), log_q.exp()
         shares, wrong_mass = token_kl(log_p, log_q), total_variation(log_p, log_q)
-        texts = columns.get("prompt_text")
+        texts, drawn = columns.get("prompt_text"), columns.get("drawn")
         return [
             [
                 {
@@ -243,6 +246,7 @@ class Evaluation(ABC, Generic[Prompts]):
                     "kl": columns["kl"][i],
                     "wrong_mass": float(wrong_mass[i]),
                     **self._outcome(batch, i, outcome),
+                    **({} if drawn is None else {"drawn": int(drawn[i][outcome]), "draws": columns["draws"][i]}),
                     "target_probability": float(p[i, outcome]),
                     "reached_probability": float(q[i, outcome]),
                     "token_kl": float(shares[i, outcome]),

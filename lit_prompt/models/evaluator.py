@@ -1,5 +1,6 @@
 """The evaluation of what a search has found."""
 
+import math
 from functools import cached_property
 
 import torch
@@ -7,11 +8,14 @@ from torch import Tensor
 
 from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
+from lit_prompt.lm import PLAIN, Sampling
+from lit_prompt.models.asking import asking_columns
 from lit_prompt.models.baselines import Baselines
 from lit_prompt.models.evaluation import Evaluation
-from lit_prompt.models.outcomes import target_outcomes
+from lit_prompt.models.outcomes import Reached, target_outcomes
 from lit_prompt.models.prompt_texts import text_columns
 from lit_prompt.models.record_columns import divergence_columns, least_restart
+from lit_prompt.models.sampling_columns import sampling_columns
 from lit_prompt.records.results import Columns
 from lit_prompt.search import SearchResults
 
@@ -33,13 +37,17 @@ class Evaluator(Evaluation[SearchResults]):
         """As of :meth:`Evaluation.columns`; the prompts are those of the restart that has the least objective."""
         module = self._module
         contexts = module.contexts.of_all(batch)
-        found, reached, bounded, value = self._restarts(batch, prompts)
+        found, reached, value = self._restarts(batch, prompts)
+        bounded = reached.bounded
         best_restart = self._best_restarts(batch, prompts, value)
         unprompted = self.unprompted(contexts, batch.trees)
-        columns, log_q = divergence_columns(batch, reached, prompts, unprompted, value, best_restart)
+        columns, log_q = divergence_columns(batch, reached.log_q[0], prompts, unprompted, value, best_restart)
         rows = torch.arange(len(batch))
+        sampled = reached.log_q[1][rows, best_restart].masked_fill(log_q.isnan(), math.nan)
+        columns |= sampling_columns(module, batch, log_q, sampled, compared)
         if compared:
             columns |= self._baselines.columns(batch)
+            columns |= asking_columns(self, module, batch)
         columns |= self.floor_columns(batch, columns["kl"], bounded[rows, best_restart], compared)
         best = found[rows, best_restart]
         is_text = not best.is_floating_point()
@@ -52,19 +60,23 @@ class Evaluator(Evaluation[SearchResults]):
             columns |= module.soft_run.projection_columns(module, batch)
         return columns | self.context_columns(contexts) | self.constant_columns(len(batch)), log_q
 
-    def _restarts(self, batch: TargetBatch, prompts: SearchResults) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The prompts of all restarts, what they reach, whether floors hold for it, and the objective.
+    def _restarts(self, batch: TargetBatch, prompts: SearchResults) -> tuple[Tensor, Reached, Tensor]:
+        """The prompts of all restarts, what they reach, plain and as it is sampled, and what was minimised.
 
-        ``[target, restart, ...]``; the objective is infinite where there is no prompt.
+        ``[target, restart, ...]``.
         """
         tasks = torch.tensor(batch.task)
         found = prompts.prompts[tasks]
         each = range(found.shape[1])
         contexts = [context for context in self._module.contexts.of_all(batch) for _ in each]
         trees = [tree for tree in batch.trees for _ in each]
-        reached, bounded = (x.unflatten(0, found.shape[:2]) for x in self.reached(found.flatten(0, 1), contexts, trees))
-        value = self._module.objective.divergence(target_outcomes(batch).unsqueeze(1), reached)
-        return found, reached, bounded, value
+        searched = Sampling(temperature=self._module.temperature)
+        ways = (PLAIN, self._module.sampling, searched)
+        distinct = list(dict.fromkeys(ways))
+        log_q, bounded = self.reached(found.flatten(0, 1), contexts, trees, distinct)
+        by_way = {way: x.unflatten(0, found.shape[:2]) for way, x in zip(distinct, log_q, strict=True)}
+        value = self._module.objective.divergence(target_outcomes(batch).unsqueeze(1), by_way[searched])
+        return found, Reached([by_way[way] for way in ways[:2]], bounded.unflatten(0, found.shape[:2])), value
 
     def _best_restarts(self, batch: TargetBatch, prompts: SearchResults, value: Tensor) -> Tensor:
         """The restart of each target's task that has the least objective, ``[target]``."""
@@ -86,7 +98,7 @@ class Evaluator(Evaluation[SearchResults]):
         else:  # some of it are in other batches
             for start in range(0, len(searched), _TOGETHER):
                 own = self._module.data.targets.batch(searched[start : start + _TOGETHER])
-                total += self._restarts(own, prompts)[3].T @ own.weight
+                total += self._restarts(own, prompts)[2].T @ own.weight
         return least_restart(total, tried)
 
     def start(self, prompts: SearchResults) -> None:

@@ -60,6 +60,8 @@ class HardPrompt(PromptModule):
         after: fixed text between the prompt and the predicted token. A target's own text takes its place.
         seed: base of the searches' seeds.
         objective: what is minimised, :class:`lit_prompt.objectives.ForwardKL` by default.
+        temperature: of the sampling for which prompts are searched: what is minimised is that of the LM's logits
+            divided by it.
         screening: whether the candidates of a step are ranked by a copy of the LM in bfloat16, so that the best few
             alone are scored in the LM's own precision: ``always``, ``never``, or ``auto``, where that is faster
             (measured once a run, on processors that compute in bfloat16). Every KL that counts is of the LM itself.
@@ -85,9 +87,10 @@ class HardPrompt(PromptModule):
         after: str = "",
         seed: int = 0,
         objective: Objective | None = None,
+        temperature: float = 1.0,
         screening: Literal["auto", "always", "never"] = "auto",
     ) -> None:
-        super().__init__(before, after, seed, objective or ForwardKL())
+        super().__init__(before, after, seed, objective or ForwardKL(), temperature)
         self.length = length
         self.steps = steps
         self.searcher = searcher or SharedSearch()
@@ -113,7 +116,7 @@ class HardPrompt(PromptModule):
     def settings(self) -> dict[str, Any]:
         """What defines the search: plain values, shown in TensorBoard and compared on resume."""
         names = ["length", "steps", "readable", "fluency", "restarts", "kl_tolerance", "patience"]
-        names += ["max_forward_passes", "max_seconds", "before", "after", "seed", "screening"]
+        names += ["max_forward_passes", "max_seconds", "before", "after", "seed", "screening", "temperature"]
         settings = {name: getattr(self, name) for name in names} | self.objective.settings
         settings["searcher"] = self.searcher.method
         groups = {"searcher": self.searcher.settings(), "start": vars(self.start), "tokens": vars(self.tokens)}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from lit_prompt.data import TargetBatch
 from lit_prompt.functional import normalize_log_probs
 from lit_prompt.functional.answer_tree import AnswerTree
 from lit_prompt.functional.precision import double
+from lit_prompt.lm import Sampling
 from lit_prompt.scoring import Context, Member, PromptedLM
 from lit_prompt.scoring.prompted_lm import Part
 
@@ -36,13 +38,21 @@ def target_outcomes(batch: TargetBatch) -> Tensor:
     return found
 
 
+class Reached(NamedTuple):
+    """What an LM gives after prompts."""
+
+    log_q: list[Tensor]  #: log-probabilities of outcomes, by the way of sampling, ``[row, outcome]``, float64
+    bounded: Tensor  #: whether floors hold for all that was read, ``[row]``, bool
+
+
 def reached_outcomes(
     prompted: PromptedLM,
     prompts: Tensor,
     rows: Sequence[Member],
     contexts: Sequence[Context],
     holds: Callable[[Tensor], Tensor],
-) -> tuple[Tensor, Tensor]:
+    samplings: Sequence[Sampling],
+) -> Reached:
     """Log-probabilities of outcomes after prompts.
 
     Args:
@@ -51,32 +61,40 @@ def reached_outcomes(
         rows: what is read after each; of a member the context and the tree count.
         contexts: of ``prompted``.
         holds: whether floors bound what the LM gives for features ``[item, feature]``, ``[item]``, bool.
+        samplings: the ways of sampling; of answers every token is drawn so.
 
     Returns:
-        As of :func:`target_outcomes`, ``[row, outcome]``, and whether floors hold for all that was read, ``[row]``.
+        Outcomes are as of :func:`target_outcomes`.
     """
     numbers = {context: number for number, context in enumerate(contexts)}
     pairs = [(row, node, numbers[c]) for row, member in enumerate(rows) for node, c in enumerate(member.contexts)]
     which, nodes, places = torch.tensor(pairs, dtype=torch.long).view(-1, 3).unbind(1)
     trees = [member.tree for member in rows]
-    found = torch.full((len(rows), width(trees, prompted.lm.vocab_size)), -math.inf, dtype=torch.float64)
-    edges = [None if tree is None else torch.empty(len(tree.token), dtype=torch.float64) for tree in trees]
+    size = (len(rows), width(trees, prompted.lm.vocab_size))
+    found = [torch.full(size, -math.inf, dtype=torch.float64) for _ in samplings]
+    edges = [
+        [None if tree is None else torch.empty(len(tree.token), dtype=torch.float64) for tree in trees]
+        for _ in samplings
+    ]
     bounded = torch.ones(len(pairs), dtype=torch.bool)
 
     def fill(part: Part) -> None:
         bounded[part.rows] = holds(part.features)
-        log_q = normalize_log_probs(double(prompted.lm.logits(part.features)))
-        for row, node, own in zip(which[part.rows].tolist(), nodes[part.rows].tolist(), log_q, strict=True):
-            tree, values = trees[row], edges[row]
-            if tree is None or values is None:
-                found[row] = own
-            else:
-                leaves = (tree.node == node).nonzero().flatten()
-                values[leaves] = own[tree.token[leaves]]
+        logits = double(prompted.lm.logits(part.features))
+        for sampling, outcomes, values in zip(samplings, found, edges, strict=True):
+            log_q = normalize_log_probs(logits) if sampling.is_plain else sampling(logits)
+            for row, node, own in zip(which[part.rows].tolist(), nodes[part.rows].tolist(), log_q, strict=True):
+                tree, of_edges = trees[row], values[row]
+                if tree is None or of_edges is None:
+                    outcomes[row] = own
+                else:
+                    leaves = (tree.node == node).nonzero().flatten()
+                    of_edges[leaves] = own[tree.token[leaves]]
 
     prompted.each(prompts, which, places, fill)
-    for row, (tree, values) in enumerate(zip(trees, edges, strict=True)):
-        if tree is not None and values is not None:
-            found[row, : len(tree) + 1] = tree.outcomes(values)
+    for outcomes, values in zip(found, edges, strict=True):
+        for row, (tree, of_edges) in enumerate(zip(trees, values, strict=True)):
+            if tree is not None and of_edges is not None:
+                outcomes[row, : len(tree) + 1] = tree.outcomes(of_edges)
     unbounded = torch.zeros(len(rows), dtype=torch.long).index_add_(0, which, (~bounded).long())
-    return found, unbounded == 0
+    return Reached(found, unbounded == 0)

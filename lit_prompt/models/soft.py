@@ -71,6 +71,8 @@ class SoftPrompt(PromptModule):
         after: fixed text between the prompt and the predicted token. A target's own text takes its place.
         seed: base of the seeds of the starts.
         objective: what is minimised, :class:`lit_prompt.objectives.ForwardKL` by default.
+        temperature: of the sampling for which prompts are searched: what is minimised is that of the LM's logits
+            divided by it.
     """
 
     prompt: nn.Parameter
@@ -91,8 +93,9 @@ class SoftPrompt(PromptModule):
         after: str = "",
         seed: int = 0,
         objective: Objective | None = None,
+        temperature: float = 1.0,
     ) -> None:
-        super().__init__(before, after, seed, objective or ForwardKL())
+        super().__init__(before, after, seed, objective or ForwardKL(), temperature)
         self.length = length
         self.steps = steps
         self.optimizer = optimizer
@@ -118,7 +121,7 @@ class SoftPrompt(PromptModule):
     def settings(self) -> dict[str, Any]:
         """What defines the search: plain values, shown in TensorBoard and compared on resume."""
         names = ("length", "steps", "lift_tolerance", "restarts", "kl_tolerance", "patience", "max_norm")
-        settings = {name: getattr(self, name) for name in (*names, "before", "after", "seed")}
+        settings = {name: getattr(self, name) for name in (*names, "before", "after", "seed", "temperature")}
         settings |= {f"init.{name}": value for name, value in vars(self.init).items()}
         return settings | self.objective.settings | optimizer_settings(self.optimizer, self.scheduler)
 
@@ -133,6 +136,10 @@ class SoftPrompt(PromptModule):
             raise InputError("model.init.kind text gives every restart the same start; set model.restarts to 1")
         if self.init.kind == "text" and not self.init.text:
             raise InputError("model.init.kind is text, so model.init.text must hold at least one token")
+        if self.init.kind == "lift" and self.temperature != 1.0:
+            raise InputError(
+                "model.temperature: the lift is of the LM's own probabilities; set model.init.kind to random"
+            )
         if self.lift_tolerance is not None:
             self._check_lift(self.lift_tolerance)
         optimizer_over_slots(self.optimizer, nn.Parameter(torch.zeros(1, 1, 1)))

@@ -70,6 +70,6 @@ class SoftRun:
         projected = [torch.stack(self.projected(name, module.lm, module.allowed)) for name in batch.task_id]
         hard = torch.stack(projected, 1)  # [metric, target, length]
         log_p = target_outcomes(batch)
-        reached = [module.evaluator.reached(prompts, contexts, batch.trees)[0] for prompts in (soft, *hard)]
+        reached = [module.evaluator.reached(prompts, contexts, batch.trees).log_q[0] for prompts in (soft, *hard)]
         kl = [kl_divergence(log_p, log_q) for log_q in reached]
         return {"kl_soft": kl[0].tolist(), "kl_projected": torch.minimum(kl[1], kl[2]).tolist()}

@@ -19,6 +19,8 @@ SCHEMA = pa.schema(
         ("task", TEXT), ("weight", NUMBER), ("split", TEXT),
         ("kl", NUMBER), ("kl_floor", NUMBER), ("excess", NUMBER), ("excess_norm", NUMBER), ("excess_prompt", NUMBER),
         ("kl_uniform", NUMBER), ("kl_unprompted", NUMBER), ("kl_best_random", NUMBER), ("kl_best_natural", NUMBER),
+        ("draws_to_tell", NUMBER), ("sampling", TEXT), ("sampled_kl", NUMBER), ("sampled_draws_to_tell", NUMBER),
+        ("draws", COUNT), ("draws_p_value", NUMBER), ("kl_asking", NUMBER), ("asking_text", TEXT),
         ("prompt_entropy", NUMBER), ("reverse_kl", NUMBER), ("js", NUMBER), ("tv", NUMBER), ("top10_overlap", NUMBER),
         ("method", TEXT), ("objective", TEXT), ("objective_value", NUMBER),
         ("prompt_length", COUNT), ("prompt_norm", NUMBER), ("in_front", TEXT), ("context_before", TEXT),

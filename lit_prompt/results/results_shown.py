@@ -1,7 +1,7 @@
 """Results, hard prompts and floors on the screen."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,9 @@ import pyarrow as pa
 from lit_prompt.records.tasks import has_tasks, task_rows
 from lit_prompt.results.comparisons import Comparison
 from lit_prompt.results.console import console, print_table, say
-from lit_prompt.results.rows import MOST_NAMED, column, searched_objective
-from lit_prompt.results.table import Table, Told, entropy_table, quantile, target_table
+from lit_prompt.results.rows import MOST_NAMED, Row, column, searched_objective
+from lit_prompt.results.sampling_shown import drawn_table, sampled_table, tested_table
+from lit_prompt.results.table import Table, Told, count, entropy_table, quantile, target_table
 from lit_prompt.results.task_tables import marked, shares_table, tasks_table
 from lit_prompt.results.text import as_json, nats, number
 
@@ -33,11 +34,19 @@ def print_results(table: pa.Table) -> None:
         columns["objective"] = quantile("objective_value")
         caption = f"objective: {objective}, which was minimised{'' if few else ' (median)'}; "
     columns |= {"floor": quantile("kl_floor"), "uniform": quantile("kl_uniform")}
-    columns |= {"no prompt": quantile("kl_unprompted"), "TV": quantile("tv")}
+    columns["no prompt"] = quantile("kl_unprompted")
     caption += (
         "floor: certified, no prompt of this LM is below it; uniform, no prompt: the same KL for the uniform "
-        "distribution, for the LM unprompted; TV: total variation"
+        "distribution, for the LM unprompted"
     )
+    if any(row["kl_asking"] is not None for row in found):
+        columns["asking"] = quantile("kl_asking")
+        caption += "; asking: for a prompt that asks for it in words"
+    columns["TV"] = quantile("tv")
+    caption += "; TV: total variation"
+    if any(row["draws_to_tell"] is not None for row in found):
+        columns["draws"] = count("draws_to_tell")
+        caption += "; draws: so many tell the LM from the target (5 % level, 80 % power)"
     shown = target_table if few else entropy_table
     title = "KL(target || LM) in nats, recomputed from the saved prompts"
     print_table(shown(marked(found), columns, title, caption))
@@ -52,6 +61,20 @@ def print_results(table: pa.Table) -> None:
     ended = sum(row["stop_reason"] not in (None, "not_searched", "running") for row in rows if row["kl"] is None)
     if ended:
         say(f"{ended} of {len(rows)} targets have no prompt, as no search gave a finite number.")
+
+
+def print_sampled(table: pa.Table, records: Mapping[str, Sequence[Row]]) -> None:
+    """Prints what is told of the LM as its tokens are sampled, and what was drawn from it, as far as it was asked for.
+
+    ``records`` are token records of few targets, by a title; no outcomes are shown of many.
+    """
+    rows = [row for row in table.to_pylist() if row["kl"] is not None]
+    if any(row["sampled_kl"] is not None for row in rows):
+        print_table(sampled_table(rows), MOST_NAMED)
+    if any(row["draws"] is not None for row in rows):
+        for each in records.values():
+            print_table(drawn_table(each))
+        print_table(tested_table(rows), MOST_NAMED)
 
 
 def print_unfinished(table: pa.Table, run: Path | None) -> None:

@@ -1,5 +1,6 @@
 """Tables of text, for a terminal or a page."""
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -13,6 +14,8 @@ Told = Callable[[list[Row]], str]
 
 #: With more rows than this, a family gets one row instead of one for each entropy.
 _MOST_ROWS = 60
+#: Counts from here on are shown by their power of ten.
+_MANY = 1e6
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,20 @@ def quantile(name: str, q: float = 0.5) -> Told:
         values = column(rows, name)
         values = values[~np.isnan(values)]
         return nats(float(np.quantile(values, q)) if len(values) else None)
+
+    return tell
+
+
+def count(name: str) -> Told:
+    """Tells the median of a column of counts, as far as they are known."""
+
+    def tell(rows: list[Row]) -> str:
+        values = column(rows, name)
+        values = values[~np.isnan(values)]
+        middle = float(np.median(values)) if len(values) else math.nan
+        if math.isnan(middle):
+            return "-"
+        return "inf" if math.isinf(middle) else f"{middle:,.0f}" if middle < _MANY else f"{middle:.0e}"
 
     return tell
 

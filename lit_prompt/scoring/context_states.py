@@ -49,6 +49,8 @@ class ContextStates:
         prompted = PromptedLM(lm, [self._context], ids.shape[1], self._micro_batch)
         most_rows = prompted.most_rows(ends)
         about = {"what": "states", **self._context.layout, "ids": digest(ids), "shape": ids.shape, "ends": ends}
+        if lm.temperature != 1.0:
+            about["temperature"] = lm.temperature
         known = None if cache is None else cache.get(about)
         if known is not None:
             log_partition, features = known["log_partition"], known["features"]
@@ -64,7 +66,7 @@ class ContextStates:
         found: dict[str, Tensor] = {}
 
         def compute(part: Part) -> None:
-            own = (part.features[:, -ends:] if ends > 1 else part.features.unsqueeze(1)).flatten(0, 1)
+            own = lm.scaled((part.features[:, -ends:] if ends > 1 else part.features.unsqueeze(1)).flatten(0, 1))
             logits = lm.logits(own)
             log_partition = logits.logsumexp(-1, keepdim=True)
             function(part.rows, logits if needs_logits else log_partition, own)

@@ -33,6 +33,7 @@ class LMScorer(Scorer):
         objective: what is minimised; of targets over answers it is KL(target || LM).
         micro_batch: how many prompts go through the LM at once.
         fluency: weight of the prompt's own log-likelihood.
+        temperature: what the LM's logits are divided by in what is minimised.
     """
 
     def __init__(
@@ -44,14 +45,16 @@ class LMScorer(Scorer):
         objective: Objective,
         micro_batch: MicroBatch,
         fluency: float = 0.0,
+        temperature: float = 1.0,
     ) -> None:
         self.lm = lm
+        self._tempered = lm.tempered(temperature)
         self.slots = slots
         self.length = length
         self.micro_batch = micro_batch
         self._objective = objective
         self._targets = len(log_probs)
-        self._prepared = objective.prepare(log_probs, lm)
+        self._prepared = objective.prepare(log_probs, self._tempered)
         self._prompted = PromptedLM(lm, slots.contexts, length, micro_batch)
         self._soft, self._hard = (Readings(slots, weight) for weight in (0.0, fluency))
         self._shared: dict[tuple[bool, tuple[int, ...]], SharedReadings] = {}
@@ -220,8 +223,8 @@ class LMScorer(Scorer):
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """What is read for the tasks of a part's prompts: rows of the part, columns and values, ``[reading]`` each."""
         places = readings.places_of(rows[part.rows])
-        features = part.at(places.row, places.what)
-        logits = self.lm.logits(features)
+        features = self._tempered.scaled(part.at(places.row, places.what))
+        logits = self._tempered.logits(features)
         for kind in readings.kinds:
             found = readings.of(kind, places.column)
             row, what = (x.to(logits.device) for x in (found.row, found.what))
@@ -239,8 +242,8 @@ class LMScorer(Scorer):
         """What is read in some rows of a part, all in one context of a group, ``[row, column]``."""
         values = self._no_values(len(rows), shared.width)
         for back, kinds in shared.read[context].items():
-            features = part.at(rows, torch.full_like(rows, back))
-            logits = self.lm.logits(features)
+            features = self._tempered.scaled(part.at(rows, torch.full_like(rows, back)))
+            logits = self._tempered.logits(features)
             for kind, (what, column) in kinds.items():
                 if kind == "fluency":
                     read = -self._token_log_probs(part, known).mean(1, keepdim=True)[rows.to(logits.device)]
@@ -306,7 +309,7 @@ class LMScorer(Scorer):
             return found
         values = self._no_values(len(sequences), ends, len(read.contexts), read.width)
         for place, number in enumerate(read.contexts):
-            states = ContextStates(self.lm, self.slots.contexts[number], self.micro_batch, cache)
+            states = ContextStates(self._tempered, self.slots.contexts[number], self.micro_batch, cache)
 
             def fill(rows: Tensor, logits: Tensor, features: Tensor, place: int = place) -> None:
                 at = rows.to(values.device)

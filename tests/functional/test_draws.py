@@ -164,3 +164,12 @@ def test_pearsons_test_needs_hundreds_of_draws_where_the_likelihood_ratio_needs_
     pearson = next(n for n in range(1, 500) if ncx2.sf(quantile, cells - 1, n * distance) >= 0.8)
     assert likelihood_ratio == 4
     assert 300 < pearson < 400
+
+
+def test_outcomes_that_neither_has_change_nothing():
+    p = torch.tensor([[0.5, 0.3, 0.2, 0.0], [0.5, 0.3, 0.2, 0.0]], dtype=torch.float64).log()
+    q = torch.tensor([[0.0128, 0.0002, 0.0196, 0.9674], [0.4, 0.3, 0.25, 0.05]], dtype=torch.float64).log()
+    nothing = torch.full((2, 2044), -math.inf, dtype=torch.float64)
+    found = draws_to_tell(p, q)
+    assert found[0] == 1
+    assert torch.equal(draws_to_tell(torch.cat([p, nothing], 1), torch.cat([q, nothing], 1)), found)
