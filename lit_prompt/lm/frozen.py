@@ -211,11 +211,40 @@ class FrozenLM(nn.Module):
     @torch.no_grad()
     def prefix_cache(self, ids: Tensor, mask: Tensor | None = None) -> PrefixCache:
         """Keys and values of token sequences ``[sequence, position]``, padded as in :meth:`features`."""
+        return self.features_and_cache(self.embed(ids), mask)[1]
+
+    def features_and_cache(
+        self, inputs_embeds: Tensor, mask: Tensor | None = None, known: tuple[PrefixCache, Tensor, int] | None = None
+    ) -> tuple[Tensor, PrefixCache]:
+        """Features of the last position as of :meth:`features`, and the keys and values of the whole; differentiable.
+
+        ``known`` are the cache, the sequences and the positions that the items begin with, as of
+        :meth:`features_after`.
+        """
         from transformers import DynamicCache
 
-        cache = DynamicCache()
-        self.features(self.embed(ids), mask, False, cache)
-        return PrefixCache([(layer.keys[: len(ids)], layer.values[: len(ids)]) for layer in cache.layers])
+        items = len(inputs_embeds)
+        cache = DynamicCache() if known is None else self._beginnings(*known, inputs_embeds)
+        features = self.features(inputs_embeds, mask, False, cache)
+        return features, PrefixCache([(layer.keys[:items], layer.values[:items]) for layer in cache.layers])
+
+    def _beginnings(self, cache: PrefixCache, sequences: Tensor, positions: int, inputs_embeds: Tensor) -> Any:
+        return cache.beginnings(pad_rows(sequences, self._fewest_items(inputs_embeds.shape[1])), positions)
+
+    def features_continued(
+        self, cache: PrefixCache, sequences: Tensor, inputs_embeds: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        """Features after every position of what continues whole sequences of a cache, ``[item]``; differentiable.
+
+        ``[item, position, feature]``, from embeddings ``[item, position, embedding]``; the mask is that of the whole.
+        """
+        past = self._beginnings(cache, sequences, cache.length, inputs_embeds)
+        return self.features(inputs_embeds, mask, True, past)
+
+    @cached_property
+    def cache_bytes_per_position(self) -> int:
+        """Memory of the keys and values of one position of an item."""
+        return self.prefix_cache(torch.zeros(1, 1, dtype=torch.long)).bytes_per_position()
 
     @torch.no_grad()
     def features_after(
@@ -223,17 +252,16 @@ class FrozenLM(nn.Module):
         cache: PrefixCache,
         sequences: Tensor,
         positions: int,
-        ids: Tensor,
+        inputs_embeds: Tensor,
         mask: Tensor | None = None,
         every: bool = False,
     ) -> Tensor:
-        """As :meth:`features`, of tokens ``[item, position]`` that continue beginnings of cached sequences.
+        """As :meth:`features`, of embeddings that continue beginnings of cached sequences.
 
         Each item begins with the first ``positions``, at least 1, of one of the ``sequences``, ``[item]``. The mask is
         that of the whole, cached positions included.
         """
-        past = cache.beginnings(pad_rows(sequences, self._fewest_items(ids.shape[1])), positions)
-        return self.features(self.embed(ids), mask, every, past)
+        return self.features(inputs_embeds, mask, every, self._beginnings(cache, sequences, positions, inputs_embeds))
 
     @torch.no_grad()
     def caches_prefixes(self, positions: int, padded: bool = False) -> bool:
@@ -251,7 +279,9 @@ class FrozenLM(nn.Module):
             cache = self.prefix_cache(ids, mask)
             cuts = {1, positions // 2, positions - 1}
             swapped = None if mask is None else mask[sequences]
-            parts = [self.features_after(cache, sequences, cut, ids[sequences, cut:], swapped) for cut in cuts]
+            parts = [
+                self.features_after(cache, sequences, cut, self.embed(ids[sequences, cut:]), swapped) for cut in cuts
+            ]
         except (AttributeError, IndexError, TypeError, ValueError):  # no cache, or one of another kind
             return False
         tolerance = max(1e-4, 16 * torch.finfo(self.dtype).eps)

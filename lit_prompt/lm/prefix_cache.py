@@ -24,6 +24,11 @@ class PrefixCache:
         by_layer = zip(*(part._layers for part in parts), strict=True)
         return cls([(torch.cat([k for k, _ in layer]), torch.cat([v for _, v in layer])) for layer in by_layer])
 
+    @property
+    def length(self) -> int:
+        """Positions of a sequence."""
+        return int(self._layers[0][0].shape[2])
+
     def bytes_per_position(self) -> int:
         """Memory of one position of one sequence."""
         return sum(x[0, :, 0].numel() * x.element_size() for layer in self._layers for x in layer)

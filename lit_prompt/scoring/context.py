@@ -40,6 +40,7 @@ class Context:
         after_ids: its tokens.
         own: whether it is a target's own, of other tokens than the module's.
         chat: where the texts are a chat's, its messages as JSON.
+        answer: how many of the tokens after the prompt are the beginning of an answer.
     """
 
     before: str
@@ -48,6 +49,7 @@ class Context:
     after_ids: tuple[int, ...]
     own: bool
     chat: str | None = None
+    answer: int = 0
 
     @property
     def ids(self) -> tuple[int, ...]:

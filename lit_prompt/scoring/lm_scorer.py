@@ -55,7 +55,7 @@ class LMScorer(Scorer):
         self._objective = objective
         self._targets = len(log_probs)
         self._prepared = objective.prepare(log_probs, self._tempered)
-        self._prompted = PromptedLM(lm, slots.contexts, length, micro_batch)
+        self._prompted = PromptedLM(lm, slots.contexts, length, micro_batch, whole=fluency > 0)
         self._soft, self._hard = (Readings(slots, weight) for weight in (0.0, fluency))
         self._shared: dict[tuple[bool, tuple[int, ...]], SharedReadings] = {}
         self._passes = torch.zeros(len(slots), dtype=torch.long)
@@ -84,7 +84,7 @@ class LMScorer(Scorer):
         which, rows = self._hard.expanded(self.slots.tasks[slots])
         size = self._hard.rows[self.slots.tasks[slots]]
         contexts = self._hard.contexts(rows)
-        found = self._prompted.bases(ids[which], contexts, size.cumsum(0) - size)
+        found = self._prompted.bases(ids, which, contexts, size.cumsum(0) - size)
         self._count(slots)
         if "fluency" not in self._hard.kinds:
             return found
@@ -273,7 +273,7 @@ class LMScorer(Scorer):
         rows = torch.arange(len(columns)).unsqueeze(1).to(device)
         states = part.features[rows, columns[:, begin:].clamp_min(0).to(device)]
         logits = self.lm.logits(states.flatten(0, 1))
-        chosen = part.prompts[:, begin:].flatten().to(logits.device)
+        chosen = part.prompts[part.line, begin:].flatten().to(logits.device)
         found = logits.gather(1, chosen.unsqueeze(1)).squeeze(1) - logits.logsumexp(-1)
         before = found.new_zeros(len(columns), self.length) if known is None else known.to(found)
         again = torch.cat([before[:, :begin], found.view(len(columns), -1)], 1)
@@ -370,7 +370,10 @@ class LMScorer(Scorer):
                 values[at] = value.detach().to(values)
                 total.append((value * weights[at].to(value)).sum())
             (found,) = torch.autograd.grad(torch.stack(total).sum(), part.prompts)
-            by_row[part.rows.to(by_row.device)] = found
+            # the gradient of a prompt stands in the first row that it has in the part
+            places = torch.arange(len(part.line))
+            first = torch.full((len(found),), len(places)).scatter_reduce(0, part.line, places, "amin")
+            by_row[part.rows[first].to(by_row.device)] = found
 
         with torch.enable_grad():
             self._prompted.each(embeddings.detach(), which, contexts, fill, readings.places)

@@ -1,22 +1,28 @@
 """An LM after prompts in contexts: layout, memory, caches of shared prefixes, and the count of passes."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_prompt.lm import FrozenLM, PrefixCache
 from lit_prompt.scoring.context import Context
 from lit_prompt.scoring.layout import Frame, frames
 from lit_prompt.scoring.micro_batch import MicroBatch
 from lit_prompt.scoring.prefix_groups import group_by_own_start, group_by_start
+from lit_prompt.scoring.trunks import Trunks
 
 # what a part of the prompts may take: their keys and values, or their logits
 _BYTES_PER_PART = 2**29
 _FEWEST_ROWS = 16
+# what the keys and values of a part's branches may take
+_BYTES_PER_BRANCHES = 2**30
+# positions on which an LM shows that it goes on from what it keeps
+_PROBED = 8
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,8 @@ class Part:
     """Prompts that went through the LM together; all but prompts and features are on the CPU."""
 
     rows: Int[Tensor, " row"]  #: which rows of those that were given
-    prompts: Tensor  #: their prompts
+    prompts: Tensor  #: the prompts
+    line: Int[Tensor, " row"]  #: which of them stands in each row
     start: Int[Tensor, " row"]  #: position of each prompt
     leads: Bool[Tensor, " row"]  #: whether something stands before each prompt
     features: Float[Tensor, "..."]  #: ``[row, feature]`` of the last, or ``[row, position, feature]`` of each position
@@ -58,24 +65,47 @@ class Part:
 class PromptedLM:
     """What an LM gives after prompts of ``length`` positions, each in one of some contexts.
 
-    A row is a prompt in a context; contexts are given by their numbers.
+    A row is a prompt in a context; contexts are given by their numbers. Where contexts hold beginnings of answers, what
+    stands before those goes through the LM once for all of them, if the LM keeps keys and values that can be continued.
+
+    Args:
+        lm: the LM.
+        contexts: all that there are.
+        length: positions of a prompt.
+        micro_batch: how many prompts go through the LM at once.
+        whole: whether features are wanted after every position of a row, so that none is left out.
     """
 
-    def __init__(self, lm: FrozenLM, contexts: Sequence[Context], length: int, micro_batch: MicroBatch) -> None:
+    def __init__(
+        self, lm: FrozenLM, contexts: Sequence[Context], length: int, micro_batch: MicroBatch, whole: bool = False
+    ) -> None:
         self.lm = lm
         self.length = length
         self.micro_batch = micro_batch
-        self._frames = frames(lm, contexts, length)
-        self._frame_of = torch.empty(len(contexts), dtype=torch.long)
+        branching = not whole and any(context.answer for context in contexts) and _continues(lm)
+        self._trunks = Trunks.of_contexts(contexts, branching)
+        plain, branched = (frames(lm, own, length) for own in self._trunks.by_kind())
+        self._frames = [*plain, *(replace(f, contexts=f.contexts + self._trunks.plain) for f in branched)]
+        self._plain = len(plain)
+        self._frame_of = torch.empty(len(self._trunks.contexts), dtype=torch.long)
         for number, frame in enumerate(self._frames):
             self._frame_of[frame.contexts] = number
         self._caching: list[bool | None] = [None] * len(self._frames)
 
-    def _split(self, contexts: Tensor) -> Iterator[tuple[int, Frame, Tensor]]:
+    def _split(self, which: Tensor, contexts: Tensor) -> Iterator[tuple[int, Frame, "_Lines"]]:
+        """The frames that some rows are in, and the lines of these: a prompt in a trunk, for one row or several."""
+        trunk = self._trunks.of[contexts]
         for number, frame in enumerate(self._frames):
-            rows = (self._frame_of[contexts] == number).nonzero().flatten()
-            if len(rows):
-                yield number, frame, rows
+            rows = (self._frame_of[trunk] == number).nonzero().flatten()
+            if not len(rows):
+                continue
+            if number < self._plain:
+                yield number, frame, _Lines(rows, torch.arange(len(rows)), rows, frame.places(trunk[rows]))
+                continue
+            pairs = torch.stack([which[rows], trunk[rows]], 1)
+            lines, line = pairs.unique(dim=0, return_inverse=True)
+            first = torch.full((len(lines),), len(which)).scatter_reduce(0, line, rows, "amin")
+            yield number, frame, _Lines(rows, line, first, frame.places(lines[:, 1].contiguous()))
 
     def each(
         self,
@@ -95,24 +125,73 @@ class PromptedLM:
             contexts: its context.
             function: takes parts. One may come a second time, so it is to write results under the rows' numbers.
             held: of how many positions of a row the logits are held; of more than the last there are features after
-                every position.
+                every position, or after those that follow a trunk, its last one included.
             most_rows: of a part; 0 for as many as fit the memory.
         """
-        for _, frame, rows in self._split(contexts):
+        for number, frame, lines in self._split(which, contexts):
 
-            def run(rows: Tensor, frame: Frame = frame) -> None:
-                places = frame.places(contexts[rows])
-                own = prompts[which[rows].to(prompts.device)]
+            def run(chosen: Tensor, number: int = number, frame: Frame = frame, lines: _Lines = lines) -> None:
+                own, places = prompts[which[lines.first[chosen]].to(prompts.device)], lines.places[chosen]
                 if own.is_floating_point():
                     own = own.to(self.lm.device).requires_grad_(torch.is_grad_enabled())
                     x = frame.embeddings(self.lm, own, places)
                 else:
                     x = self.lm.embed(frame.tokens(own, places))
-                features = self.lm.features(x, frame.masked(places), held > 1)
-                function(self._part(rows, own, frame, places, features, 0))
+                mask = frame.masked(places)
+                if number < self._plain:
+                    features = self.lm.features(x, mask, held > 1)
+                    function(self._part(lines.rows[chosen], own, frame, places, features, 0))
+                else:
+                    features, cache = self.lm.features_and_cache(x, mask)
+                    function(self._branched(lines, chosen, contexts, own, features, cache, mask))
 
-            for part in self._parts(rows, frame.width, most_rows):
+            count = torch.arange(len(lines.first))
+            most = self._most_lines(number, frame, lines, held, most_rows)
+            for part in self._parts(count, frame.width, most):
                 self.micro_batch.run(run, part)
+
+    def _most_lines(self, number: int, frame: Frame, lines: "_Lines", held: int, most_rows: int) -> int:
+        """Lines of a part: with branches as many as leave room for their copies of keys and values."""
+        if number < self._plain:
+            return most_rows
+        rows = max(1, len(lines.rows) // len(lines.first))
+        each = frame.width * self.lm.cache_bytes_per_position + 8 * self.lm.vocab_size * held
+        most = max(1, _BYTES_PER_BRANCHES // (rows * each))
+        return most if most_rows == 0 else min(most, max(1, most_rows // rows))
+
+    def _branched(
+        self,
+        lines: "_Lines",
+        chosen: Tensor,
+        contexts: Tensor,
+        prompts: Tensor,
+        trunk: Tensor,
+        cache: PrefixCache,
+        mask: Tensor | None,
+    ) -> Part:
+        """The rows of some lines, ``chosen`` ``[line]``, whose trunks have gone through the LM.
+
+        ``trunk`` are the features after the trunks, ``[line, feature]``. A row's features are those after its trunk and
+        after each position of its branch, at the end of ``[row, position, feature]``.
+        """
+        place = torch.full((len(lines.first),), -1).index_put((chosen,), torch.arange(len(chosen)))
+        mine = (place[lines.line] >= 0).nonzero().flatten()
+        line, rows = place[lines.line[mine]], lines.rows[mine]
+        branches = [self._trunks.branches[context] for context in contexts[rows].tolist()]
+        lengths = torch.tensor([len(branch) for branch in branches])
+        longest = int(lengths.max())
+        found, order = [], []
+        for length in lengths.unique().tolist():  # a row's own length, so that it does not depend on the others
+            own = (lengths == length).nonzero().flatten()
+            ids = torch.tensor([branches[i] for i in own.tolist()])
+            whole = None if mask is None else nn.functional.pad(mask[line[own]], (0, length), value=True)
+            after = self.lm.features_continued(cache, line[own], self.lm.embed(ids), whole)
+            before = trunk[line[own].to(trunk.device)].unsqueeze(1)
+            found.append(nn.functional.pad(torch.cat([before, after], 1), (0, 0, longest - length, 0)))
+            order.append(own)
+        features = torch.cat(found)[torch.cat(order).argsort().to(trunk.device)]
+        nothing = torch.zeros(len(rows), dtype=torch.long)
+        return Part(rows, prompts, line, nothing, nothing.bool(), features, 0)
 
     def _parts(self, rows: Tensor, positions: int, most_rows: int = 0) -> tuple[Tensor, ...]:
         limits = [limit for limit in (most_rows, self.lm.most_items(positions)) if limit]
@@ -122,31 +201,38 @@ class PromptedLM:
     def _part(rows: Tensor, prompts: Tensor, frame: Frame, places: Tensor, features: Tensor, first: int) -> Part:
         start = frame.start[places]
         padding = 0 if frame.mask is None else frame.width - frame.mask[places].sum(1)
-        return Part(rows, prompts, start, start > padding, features, first)
+        return Part(rows, prompts, torch.arange(len(rows)), start, start > padding, features, first)
 
     # ---- variations of token prompts ----
 
     @torch.no_grad()
     def bases(
-        self, ids: Int[Tensor, "base length"], contexts: Int[Tensor, " base"], first: Int[Tensor, " prompt"]
+        self,
+        prompts: Int[Tensor, "prompt length"],
+        which: Int[Tensor, " base"],
+        contexts: Int[Tensor, " base"],
+        first: Int[Tensor, " prompt"],
     ) -> Bases:
-        """Prepares token prompts ``[base, length]``, each in a context, for their variations; see :class:`Bases`."""
+        """Prepares token prompts, each in a context, for their variations; see :class:`Bases` and :meth:`each`."""
         caches: list[PrefixCache | None] = [None] * len(self._frames)
-        places = torch.zeros(len(ids), dtype=torch.long)
-        for number, frame, rows in self._split(contexts):
+        places = torch.zeros(len(which), dtype=torch.long)
+        for number, frame, lines in self._split(which, contexts):
             if not self._caches(number):
                 continue
             parts: list[PrefixCache] = []
 
-            def prepare(rows: Tensor, frame: Frame = frame, parts: list[PrefixCache] = parts) -> None:
+            def prepare(
+                rows: Tensor, frame: Frame = frame, lines: _Lines = lines, parts: list[PrefixCache] = parts
+            ) -> None:
                 for own in self._parts(rows, frame.width):
-                    at = frame.places(contexts[own])
-                    parts.append(self.lm.prefix_cache(frame.tokens(ids[own], at), frame.masked(at)))
+                    at = lines.places[own]
+                    ids = frame.tokens(prompts[which[lines.first[own]]], at)
+                    parts.append(self.lm.prefix_cache(ids, frame.masked(at)))
 
-            self.micro_batch.run(prepare, rows, parts.clear)
+            self.micro_batch.run(prepare, torch.arange(len(lines.first)), parts.clear)
             caches[number] = PrefixCache.joined(parts)
-            places[rows] = torch.arange(len(rows))
-        return Bases(ids, caches, places, first)
+            places[lines.rows] = lines.line
+        return Bases(prompts[which], caches, places, first)
 
     def _caches(self, number: int) -> bool:
         frame, known = self._frames[number], self._caching[number]
@@ -172,13 +258,13 @@ class PromptedLM:
         :meth:`each`. Where more than one position is held there are features after every one from that before the first
         changed token on.
         """
-        for number, _, rows in self._split(contexts):
-            self._vary(number, rows, prompts[which[rows]], contexts[rows], bases, base[rows], function, held)
+        for number, _, lines in self._split(which, contexts):
+            self._vary(number, lines, prompts[which[lines.first]], contexts, bases, base[lines.first], function, held)
 
     def _vary(
         self,
         number: int,
-        rows: Tensor,
+        lines: "_Lines",
         ids: Tensor,
         contexts: Tensor,
         bases: Bases,
@@ -187,20 +273,22 @@ class PromptedLM:
         held: int,
     ) -> None:
         """Variations in one frame; with a cache only the positions from the first changed one on are computed."""
-        frame, cache, sequences = self._frames[number], bases.caches[number], bases.places[base]
-        every = held > 1
-        at = frame.places(contexts)
+        frame, cache, sequences, at = self._frames[number], bases.caches[number], bases.places[base], lines.places
+        every = held > 1 and number < self._plain
         tokens = frame.tokens(ids, at)
 
-        def run(which: Tensor, first: int) -> None:
-            mask, x = frame.masked(at[which]), tokens[which, first:]
-            if cache is None or first == 0:
-                features = self.lm.features(self.lm.embed(x), mask, every)
+        def run(chosen: Tensor, first: int) -> None:
+            mask, x = frame.masked(at[chosen]), self.lm.embed(tokens[chosen, first:])
+            known = None if cache is None or first == 0 else (cache, sequences[chosen], first)
+            if number < self._plain:
+                features = self.lm.features(x, mask, every) if known is None else self.lm.features_after(
+                    *known, x, mask, every)  # fmt: skip
+                function(self._part(lines.rows[chosen], ids[chosen], frame, at[chosen], features, first))
             else:
-                features = self.lm.features_after(cache, sequences[which], first, x, mask, every)
-            function(self._part(rows[which], ids[which], frame, at[which], features, first))
+                features, whole = self.lm.features_and_cache(x, mask, known)
+                function(self._branched(lines, chosen, contexts, ids[chosen], features, whole, mask))
 
-        groups = [(0, torch.arange(len(rows)))]
+        groups = [(0, torch.arange(len(ids)))]
         if cache is not None:
             same = (tokens == frame.tokens(bases.ids[base], at)).long().cumprod(1).sum(1).clamp_max(frame.width - 1)
             if self.lm.most_items(1) is None:
@@ -210,7 +298,8 @@ class PromptedLM:
                 groups = group_by_own_start(same, frame.width)
         for start, members in groups:
             first = max(start - 1 if every else start, 0)  # a token is predicted one position before it
-            for part in self._parts(members, frame.width - first, self._most_rows(cache, start, held)):
+            most = self._most_lines(number, frame, lines, held, self._most_rows(cache, start, held))
+            for part in self._parts(members, frame.width - first, most):
                 self.micro_batch.run(partial(run, first=first), part)
 
     def _most_rows(self, cache: PrefixCache | None, positions: int, held: int) -> int:
@@ -222,3 +311,16 @@ class PromptedLM:
     def most_rows(self, ends: int = 1) -> int:
         """Rows of a part whose logits after some positions are held."""
         return max(1 if ends > 1 else _FEWEST_ROWS, _BYTES_PER_PART // (8 * self.lm.vocab_size * ends))
+
+
+class _Lines(NamedTuple):
+    """What goes through the LM in a frame for some rows: each prompt once in each trunk."""
+
+    rows: Tensor  #: the rows
+    line: Tensor  #: the line of each
+    first: Tensor  #: the first row of each line
+    places: Tensor  #: the place of each line in the frame
+
+
+def _continues(lm: FrozenLM) -> bool:
+    return all(lm.caches_prefixes(_PROBED, padded) for padded in (False, True))

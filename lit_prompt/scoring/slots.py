@@ -27,25 +27,30 @@ class Member:
         if self.tree is None:
             return [self.context]
         inner = self.tree.prefixes[1:]
-        longer = (self.context.after_ids + tuple(prefix) for prefix in inner)
-        return [self.context, *(replace(self.context, after_ids=ids, own=True) for ids in longer)]
+        around = self.context
+        longer = ((around.after_ids + tuple(prefix), len(prefix)) for prefix in inner)
+        return [around, *(replace(around, after_ids=ids, own=True, answer=answer) for ids, answer in longer)]
 
 
 def longest(contexts: Sequence[Context]) -> dict[Context, Context]:
-    """For each of some contexts the longest one that begins with it: the LM's state after it is one on the way."""
+    """For each of some contexts the longest one that begins with it: the LM's state after it is one on the way.
+
+    Both differ in the beginning of an answer alone.
+    """
     found: dict[Context, Context] = {}
     for context in dict.fromkeys(contexts):
-        longer = [c for c in contexts if c.before_ids == context.before_ids and _begins(context.after_ids, c.after_ids)]
+        longer = [c for c in contexts if c.before_ids == context.before_ids and _goes_on(c, context.after_ids)]
         found[context] = max(longer, key=lambda c: len(c.after_ids))
     return found
 
 
 def _key(context: Context) -> tuple[Any, ...]:
-    return context.before_ids, context.after_ids, context.before, context.after, context.own, context.chat or ""
+    texts = context.before, context.after, context.chat or ""
+    return context.before_ids, context.after_ids, context.answer, *texts, context.own
 
 
-def _begins(ids: tuple[int, ...], longer: tuple[int, ...]) -> bool:
-    return longer[: len(ids)] == ids
+def _goes_on(context: Context, ids: tuple[int, ...]) -> bool:
+    return context.after_ids[: len(ids)] == ids and len(context.after_ids) - context.answer <= len(ids)
 
 
 @dataclass(frozen=True)

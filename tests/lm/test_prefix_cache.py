@@ -41,11 +41,11 @@ def check(lm, tolerance, ids=None):
         for cut in CUTS:
             whole = torch.cat([ids[sequences, :cut], others[:, cut:]], 1)
             expected = lm.features(lm.embed(whole), every=True)
-            found = lm.features_after(cache, sequences, cut, others[:, cut:], every=True)
+            found = lm.features_after(cache, sequences, cut, lm.embed(others[:, cut:]), every=True)
             assert found.dtype == expected.dtype
             scale = float(expected.abs().max())
             assert float((found - expected[:, cut:]).abs().max()) <= tolerance * scale, cut
-            last = lm.features_after(cache, sequences, cut, others[:, cut:])
+            last = lm.features_after(cache, sequences, cut, lm.embed(others[:, cut:]))
             assert float((last - expected[:, -1]).abs().max()) <= tolerance * scale, cut
 
 
@@ -93,7 +93,7 @@ def test_few_sequences_and_single_tokens():
     lm = made("llama")
     ids = token_ids(1)
     cache = lm.prefix_cache(ids)
-    found = lm.features_after(cache, torch.tensor([0]), LENGTH - 1, ids[:, -1:])
+    found = lm.features_after(cache, torch.tensor([0]), LENGTH - 1, lm.embed(ids[:, -1:]))
     assert found.shape == (1, lm.embedding_dim)
     with torch.no_grad():
         assert torch.allclose(found, lm.features(lm.embed(ids)), atol=1e-5)
@@ -103,9 +103,9 @@ def test_a_cache_goes_on_as_often_as_asked():
     lm = made("llama")
     ids = token_ids()
     cache, sequences = lm.prefix_cache(ids), torch.arange(5)
-    first = lm.features_after(cache, sequences, 4, ids[:, 4:])
-    lm.features_after(cache, sequences, 9, ids[:, :9])
-    assert torch.equal(lm.features_after(cache, sequences, 4, ids[:, 4:]), first)
+    first = lm.features_after(cache, sequences, 4, lm.embed(ids[:, 4:]))
+    lm.features_after(cache, sequences, 9, lm.embed(ids[:, :9]))
+    assert torch.equal(lm.features_after(cache, sequences, 4, lm.embed(ids[:, 4:])), first)
 
 
 def test_bytes_per_position_are_those_of_all_layers():

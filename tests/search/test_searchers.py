@@ -55,7 +55,7 @@ def _true_kl(problem, slot, ids):
     context = problem.slots.targets(slot)[0].context
     whole = torch.tensor([[*context.before_ids, *ids.tolist(), *context.after_ids]])
     log_q = problem.lm.model(whole).logits[0, -1].double().log_softmax(-1)
-    log_p = problem.log_probs[problem.slots.target(slot)].double()
+    log_p = problem.log_probs[problem.slots.targets(slot)[0].target].double()
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
