@@ -79,8 +79,9 @@ def reached_outcomes(
     bounded = torch.ones(len(pairs), dtype=torch.bool)
 
     def fill(part: Part) -> None:
-        bounded[part.rows] = holds(part.features)
-        logits = double(prompted.lm.logits(part.features))
+        features = part.last
+        bounded[part.rows] = holds(features)
+        logits = double(prompted.lm.logits(features))
         for sampling, outcomes, values in zip(samplings, found, edges, strict=True):
             log_q = normalize_log_probs(logits) if sampling.is_plain else sampling(logits)
             for row, node, own in zip(which[part.rows].tolist(), nodes[part.rows].tolist(), log_q, strict=True):

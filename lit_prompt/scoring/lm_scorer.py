@@ -302,7 +302,7 @@ class LMScorer(Scorer):
         ends = sequences.shape[1] - self.length + 1
         read = self._shared_readings(self._soft, slots)
         passes = -(-sequences.numel() // self.length // (len(slots) if shared else 1)) * len(read.contexts)
-        if self._soft.places > 1:  # what is read on the way to the ends of contexts is not kept
+        if any(back for backs in read.read for back in backs):  # what is read on the way to an end is not kept
             counted = self._passes.clone()
             found = self._table(self._soft, sequences, slots[:1].expand(len(sequences)))[:, slots].unsqueeze(1)
             self._passes = counted.index_add(0, slots, torch.full_like(slots, passes))

@@ -48,12 +48,17 @@ class Part:
     features: Float[Tensor, "..."]  #: ``[row, feature]`` of the last, or ``[row, position, feature]`` of each position
     first: int  #: the first position that was computed
 
+    @property
+    def last(self) -> Tensor:
+        """Features of all rows' last positions, ``[row, feature]``."""
+        return self.features if self.features.dim() == 2 else self.features[:, -1]
+
     def at(self, rows: Tensor, back: Tensor) -> Tensor:
         """Features of some rows so many positions before their ends, ``[place]`` both: ``[place, feature]``.
 
         Those of all rows' last positions, in their order, are not copied.
         """
-        features = self.features if self.features.dim() == 2 else self.features[:, -1]
+        features = self.last
         if len(rows) == len(self.rows) and not bool(back.any()) and bool((rows == torch.arange(len(rows))).all()):
             return features
         device = features.device

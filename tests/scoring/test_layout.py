@@ -74,7 +74,7 @@ def test_no_row_is_wider_than_the_lm_takes(tiny):
 def test_an_lm_that_sees_padding_gets_none(tiny):
     lm = tiny()
     lm.takes_padding = False  # in the place of what was measured
-    around = [contexts_of(lm).of(*texts) for texts in TEXTS]
+    around = [contexts_of(lm).of(Texts(*texts, None)) for texts in TEXTS]
     found = frames(lm, around, 5)
     assert all(frame.mask is None for frame in found)
     assert sorted({frame.width for frame in found}) == sorted({len(context.ids) + 5 for context in around})
@@ -82,7 +82,7 @@ def test_an_lm_that_sees_padding_gets_none(tiny):
 
 def test_prompts_stand_between_their_texts_and_get_their_gradient(tiny):
     lm = tiny()
-    around = [contexts_of(lm).of(*texts) for texts in TEXTS]
+    around = [contexts_of(lm).of(Texts(*texts, None)) for texts in TEXTS]
     ids = torch.randint(1, lm.vocab_size, (len(TEXTS), 2), generator=torch.Generator().manual_seed(0))
     prompts = torch.randn(len(TEXTS), 2, lm.embedding_dim, requires_grad=True)
     for frame in frames(lm, around, 2):
