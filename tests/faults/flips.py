@@ -121,7 +121,7 @@ def _exchanged(kind: str, run: Path, other: Path) -> Iterator[Try]:
         kept.rename(place)
 
 
-def campaign(flips: int, seed: int = 0, lm: Path = LM, kinds: Iterable[str] = MODELS) -> list[Try]:
+def campaign(flips: int, seed: int = 0, lm: Path = LM, kinds: Iterable[str] = MODELS, files: str = "*") -> list[Try]:
     """Makes small runs and damages every file that matters.
 
     Args:
@@ -130,6 +130,7 @@ def campaign(flips: int, seed: int = 0, lm: Path = LM, kinds: Iterable[str] = MO
         seed: of what is damaged.
         lm: the LM.
         kinds: of runs, of :data:`MODELS`.
+        files: a pattern of the names of those that are damaged.
     """
     draw = random.Random(seed)
     tries: list[Try] = []
@@ -137,7 +138,7 @@ def campaign(flips: int, seed: int = 0, lm: Path = LM, kinds: Iterable[str] = MO
         for kind in kinds:
             run, other = (make_run(Path(temporary) / str(number), kind, number, lm) for number in (0, 1))
             for path, read in readers(run):
-                if path.exists():
+                if path.exists() and path.match(files):
                     row = f"{kind}: {path.relative_to(run.parents[1])}"
                     content, expected = path.read_bytes(), repr(read())
                     tries += [_read(row, path, damage, read, expected) for damage in _damages(content, flips, draw)]
