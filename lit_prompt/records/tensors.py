@@ -56,8 +56,8 @@ def load_tensors(path: Path, advice: str) -> Any:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if content[-_COMMENT:-_DIGITS] == _MARK:
-        found = hashlib.sha256(memoryview(content)[:-_DIGITS]).hexdigest().encode()
-        refuse_changed(path, content[-_DIGITS:], found, advice)
+        found = hashlib.sha256(memoryview(content)[:-_DIGITS]).hexdigest()
+        refuse_changed(path, content[-_DIGITS:].decode("latin-1"), found, advice)
     else:
         _refuse_damaged_records(path, content, advice)
     try:
