@@ -27,8 +27,8 @@ from lit_prompt.cli.trust import refuse_untrusted
 from lit_prompt.cli.yaml_text import read_yaml, write_yaml
 from lit_prompt.data.run_folder import RunFolder, claim_run_folder, run_folder
 from lit_prompt.errors import InputError, full_disk, is_full_disk, mistake_in
-from lit_prompt.files import replaced_whole
 from lit_prompt.interruption import Interrupted
+from lit_prompt.records.run_config import write_config
 from lit_prompt.under_way import opened
 
 
@@ -42,8 +42,7 @@ class SaveConfig(SaveConfigCallback):
             return
         path = folder / CONFIG_FILE
         if not path.exists():
-            with replaced_whole(path) as staging:
-                staging.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8", newline="\n")
+            write_config(path, self.parser.dump(self.config, skip_none=False))
         if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_text("config", f"```yaml\n{path.read_text(encoding='utf-8')}\n```")
 
@@ -53,8 +52,7 @@ class SaveConfig(SaveConfigCallback):
         if getattr(pl_module, "extended_from", 0) and folder is not None:
             settings = read_yaml((folder / CONFIG_FILE).read_text(encoding="utf-8"))
             settings["model"]["init_args"]["steps"] = pl_module.steps
-            with replaced_whole(folder / CONFIG_FILE) as staging:
-                staging.write_text(write_yaml(settings), encoding="utf-8", newline="\n")
+            write_config(folder / CONFIG_FILE, write_yaml(settings))
 
 
 class RunCLI(LightningCLI):
