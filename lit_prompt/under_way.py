@@ -17,6 +17,8 @@ except ImportError:  # Windows: nothing is held there, and nothing swept
     fcntl = None  # type: ignore[assignment]
 
 _NAME = re.compile(r"\.lit_prompt-[0-9a-f]{16}")
+# in such a folder: names beside it of what its process has opened
+_OPENED = "opened"
 
 
 @contextlib.contextmanager
@@ -28,15 +30,39 @@ def under_way(parent: Path) -> Iterator[Path]:
     Args:
         parent: the folder that it is in.
     """
-    _sweep(parent.absolute())
+    sweep(parent)
     folder = parent / f".lit_prompt-{secrets.token_hex(8)}"
-    held = _held(folder)
+    held = None
     try:
+        held = _held(folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         if held is not None:
             os.close(held)
+
+
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[None]:
+    """Notes beside a folder that this process writes in it, or below, until the end of the block.
+
+    If the process is killed, whoever opens this folder or another beside it sweeps all that was under way in it. Where
+    nothing can be written beside it, what is under way is swept by who writes in the same place alone.
+
+    Args:
+        folder: which exists.
+    """
+    folder = folder.resolve()
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            note = stack.enter_context(under_way(folder.parent))
+            (note / _OPENED / folder.name).mkdir(parents=True)
+        yield
+
+
+def sweep(parent: Path) -> None:
+    """Removes what is under way in a folder, once a process, where nobody holds it any more."""
+    _sweep(parent.absolute())
 
 
 def temporary_folder(owner: object) -> Path:
@@ -68,11 +94,27 @@ def _held(folder: Path) -> int | None:
 @cache  # once a process: the folder may hold thousands of files
 def _sweep(parent: Path) -> None:
     for folder in parent.glob(".lit_prompt-*") if fcntl is not None else ():
-        if _NAME.fullmatch(folder.name):
-            with contextlib.suppress(OSError):  # another process holds it, or it is another user's
-                found = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-                try:
-                    fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(folder)
-                finally:
-                    os.close(found)
+        _sweep_one(folder)
+
+
+def _sweep_one(folder: Path) -> None:
+    if not _NAME.fullmatch(folder.name):
+        return
+    with contextlib.suppress(OSError):  # another process holds it, or it is another user's
+        found = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for note in (folder / _OPENED).glob("*"):
+                if not (left := folder.parent / note.name).is_symlink():
+                    _sweep_below(left)
+            shutil.rmtree(folder)
+        finally:
+            os.close(found)
+
+
+def _sweep_below(folder: Path) -> None:
+    """Sweeps all that a killed process has left in a folder that it had opened."""
+    for place, names, _ in os.walk(folder):
+        for name in [name for name in names if name.startswith(".lit_prompt-")]:
+            names.remove(name)
+            _sweep_one(Path(place, name))

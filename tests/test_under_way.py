@@ -6,7 +6,9 @@ import sys
 import pytest
 
 from lit_prompt.files import write_whole
-from lit_prompt.under_way import under_way
+from lit_prompt.records.arrays import ArrayCache
+from lit_prompt.records.floors import FloorCache
+from lit_prompt.under_way import opened, under_way
 
 _HOLD = """
 import pathlib, sys
@@ -71,3 +73,76 @@ def test_processes_that_write_in_one_folder_leave_each_other_alone(tmp_path):
     workers = [subprocess.Popen([sys.executable, "-c", _WRITE, str(tmp_path), name]) for name in "abc"]
     assert [worker.wait() for worker in workers] == [0, 0, 0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
+
+
+_OPEN = """
+import pathlib, sys
+from lit_prompt.under_way import opened, under_way
+run = pathlib.Path(sys.argv[1])
+(run / "checkpoints" / "ended").mkdir(parents=True)
+with opened(run), under_way(run), under_way(run / "checkpoints"), under_way(run / "checkpoints" / "ended"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run whose process was killed in the middle of everything."""
+    run = tmp_path / "version_0"
+    command = [sys.executable, "-c", _OPEN, str(run)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        _litter_of_a_living_process_is_left(run)
+        process.kill()
+    assert len(_litter(tmp_path)) == 4
+    return run
+
+
+def _litter(folder):
+    return list(folder.rglob(".lit_prompt-*"))
+
+
+def _litter_of_a_living_process_is_left(run):
+    before = _litter(run.parent)
+    subprocess.run([sys.executable, "-c", _OPEN, str(run.parent / "version_1")], input="", text=True, check=True)
+    assert _litter(run.parent) == before
+    assert len(before) == 4
+
+
+@pytest.mark.parametrize("name", ["version_0", "version_1"])
+def test_what_was_killed_is_swept_by_who_opens_it_or_another_beside_it(run, name):
+    folder = run.parent / name
+    folder.mkdir(exist_ok=True)
+    with opened(folder):
+        assert _litter(run.parent) == [path for path in run.parent.iterdir() if path.name.startswith(".lit_prompt-")]
+        assert len(_litter(run.parent)) == 1  # the note of this process
+    assert not _litter(run.parent)
+
+
+def test_no_note_leads_elsewhere(run, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    run.rename(elsewhere)
+    run.symlink_to(elsewhere)
+    with opened(elsewhere):
+        pass
+    assert len(_litter(elsewhere)) == 3
+
+
+def test_a_folder_is_opened_where_nothing_can_be_written_beside_it(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    with opened(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    "open_cache", [lambda path: FloorCache(path / "f.parquet"), ArrayCache], ids=["floors", "arrays"]
+)
+def test_a_cache_that_is_opened_is_swept(holder, tmp_path, open_cache):
+    holder.kill()
+    holder.wait()
+    open_cache(tmp_path)
+    assert not [*tmp_path.iterdir()]

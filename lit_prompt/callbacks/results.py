@@ -131,6 +131,8 @@ class ResultWriter(EvaluationCallback):
         assert isinstance(pl_module, PromptModule)
         if (folder := run_folder(trainer)) is None:
             return
+        if not self._written:  # the search had ended before, and its process too soon after it; it does not end again
+            self.on_train_end(trainer, pl_module)
         found, every = int(pl_module.results.searched.sum()), len(pl_module.data.targets.task_ids)
         say("", *(f"prompts   {path}" for path in self._written))
         option = run_option(trainer, folder)

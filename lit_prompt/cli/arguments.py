@@ -10,6 +10,7 @@ from lit_prompt.cli.former_keys import add_former_defaults, update_former_settin
 from lit_prompt.cli.parser import CommandParser, user_path
 from lit_prompt.errors import InputError
 from lit_prompt.files import refuse_utf16
+from lit_prompt.records.run_config import change_of
 from lit_prompt.results.text import visible
 
 #: A run's saved settings, in its folder.
@@ -179,6 +180,8 @@ def _settings(path: Path, of_run: bool = False) -> dict[str, Any]:
 
     try:
         content = path.read_bytes()  # at once, as it may be a pipe
+        if (of_run or _lies_in_run(path)) and (change := change_of(path, content)) is not None:
+            print(visible(f"lit_prompt: {change}"), file=sys.stderr)
         refuse_utf16(path, content)
         settings = read_yaml(content.decode("utf-8-sig"))
         if not isinstance(settings, dict):

@@ -27,8 +27,9 @@ from lit_prompt.cli.trust import refuse_untrusted
 from lit_prompt.cli.yaml_text import read_yaml, write_yaml
 from lit_prompt.data.run_folder import RunFolder, claim_run_folder, run_folder
 from lit_prompt.errors import InputError, full_disk, is_full_disk, mistake_in
-from lit_prompt.files import replaced_whole
 from lit_prompt.interruption import Interrupted
+from lit_prompt.records.run_config import write_config
+from lit_prompt.under_way import opened
 
 
 class SaveConfig(SaveConfigCallback):
@@ -41,8 +42,7 @@ class SaveConfig(SaveConfigCallback):
             return
         path = folder / CONFIG_FILE
         if not path.exists():
-            with replaced_whole(path) as staging:
-                staging.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8", newline="\n")
+            write_config(path, self.parser.dump(self.config, skip_none=False))
         if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_text("config", f"```yaml\n{path.read_text(encoding='utf-8')}\n```")
 
@@ -52,8 +52,7 @@ class SaveConfig(SaveConfigCallback):
         if getattr(pl_module, "extended_from", 0) and folder is not None:
             settings = read_yaml((folder / CONFIG_FILE).read_text(encoding="utf-8"))
             settings["model"]["init_args"]["steps"] = pl_module.steps
-            with replaced_whole(folder / CONFIG_FILE) as staging:
-                staging.write_text(write_yaml(settings), encoding="utf-8", newline="\n")
+            write_config(folder / CONFIG_FILE, write_yaml(settings))
 
 
 class RunCLI(LightningCLI):
@@ -88,21 +87,22 @@ class RunCLI(LightningCLI):
         admit_modules(arguments.modules)
         self._made: list[Path] = []  # a new run's folder, and those around it
         try:
-            super().__init__(
-                model_class,
-                data_class,
-                save_config_callback=SaveConfig,
-                seed_everything_default=False,
-                trainer_defaults={"devices": 1, "enable_model_summary": False, "num_sanity_val_steps": 0}
-                | trainer_defaults,
-                auto_configure_optimizers=False,
-                parser_class=SettingsParser,
-                parser_kwargs={"exit_on_error": False}
-                | {name: {"description": description} for name, description in self.commands.items()},
-                args=[*([command] if command else []), *self.first_options, *arguments.options],
-                run=command is not None,
-                **kwargs,
-            )
+            with contextlib.ExitStack() as self._opened:
+                super().__init__(
+                    model_class,
+                    data_class,
+                    save_config_callback=SaveConfig,
+                    seed_everything_default=False,
+                    trainer_defaults={"devices": 1, "enable_model_summary": False, "num_sanity_val_steps": 0}
+                    | trainer_defaults,
+                    auto_configure_optimizers=False,
+                    parser_class=SettingsParser,
+                    parser_kwargs={"exit_on_error": False}
+                    | {name: {"description": description} for name, description in self.commands.items()},
+                    args=[*([command] if command else []), *self.first_options, *arguments.options],
+                    run=command is not None,
+                    **kwargs,
+                )
         except Interrupted:
             self._give_back()
             raise
@@ -195,6 +195,8 @@ class RunCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         logger = kwargs.get("logger", given.get("logger"))
         if (folder := self._folder(bool(given.get("fast_dev_run")))) is not None:
+            if self.subcommand != "validate":  # which writes nothing
+                self._opened.enter_context(opened(folder))
             self.trainer_defaults["callbacks"].append(RunFolder(folder, foreign_packages(self.config.as_dict())))
             if logger in (None, True) or (self._run_folder is not None and logger):
                 kwargs["logger"] = _logger_in(folder)

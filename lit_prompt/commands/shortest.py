@@ -20,6 +20,7 @@ from lit_prompt.results.console import console, print_table, say
 from lit_prompt.results.rows import Row
 from lit_prompt.results.table import Table
 from lit_prompt.results.text import as_json, nats
+from lit_prompt.under_way import opened
 
 #: Columns of ``shortest.parquet``: entropy and KL in nats; ``length`` is null where no length reached the KL.
 _NUMBERS = [("entropy", NUMBER), ("length", COUNT), ("kl", NUMBER)]
@@ -55,7 +56,8 @@ def run(options: Namespace) -> None:
             say(f"{len(targets) - len(left)} of {len(targets)} targets reach {goal:g} nats with length {length}")
             if not left:
                 break
-            targets.select(left, folder / "left")  # kept, as the next run's own targets
+            with opened(folder):
+                targets.select(left, folder / "left")  # kept, as the next run's own targets
             start = "start" if isinstance(cli.model, HardPrompt) else "init"
             on = ["--data.load", str(folder / "left"), f"--model.init_args.{start}.shorter_run={folder}"]
     except Interrupted as stop:
@@ -75,7 +77,8 @@ def run(options: Namespace) -> None:
         if found:
             _print(list(found.values()), goal)
             write = partial(SHORTEST.write, SHORTEST.table(found.values()))
-            say(f"shortest   {add_file(folder, 'shortest.parquet', write)}")
+            with opened(folder):
+                say(f"shortest   {add_file(folder, 'shortest.parquet', write)}")
 
 
 def _outcome(row: Row, length: int, goal: float, run: Path) -> Row:

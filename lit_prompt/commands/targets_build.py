@@ -9,11 +9,13 @@ from lit_prompt.errors import InputError
 from lit_prompt.interruption import Interrupted
 from lit_prompt.results.console import say
 from lit_prompt.results.targets_shown import print_remarks, print_summary
+from lit_prompt.under_way import sweep
 
 
 def run(options: Namespace) -> None:
     """Builds and saves a set of targets, and says what it holds."""
     folder = options.out
+    sweep(folder.parent)
     if folder.exists():
         raise InputError(f"--out: {folder} exists; targets are never overwritten, name another folder")
     data = PromptCLI(None, options.settings).datamodule

@@ -18,6 +18,7 @@ from lit_prompt.errors import InputError
 from lit_prompt.files import replaced_whole
 from lit_prompt.records.checksum import CHECKSUM, arrays_digest
 from lit_prompt.records.versions import KEY
+from lit_prompt.under_way import sweep
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class ArrayCache:
     def __init__(self, folder: Path | None, write: bool = True) -> None:
         self._folder = folder
         self._writes = write and folder is not None
+        if write and folder is not None:
+            sweep(folder)
 
     def takes(self, size: int) -> bool:
         """Whether an entry of so many bytes is kept."""

@@ -13,6 +13,7 @@ from lit_prompt import __version__
 from lit_prompt.errors import InputError
 from lit_prompt.records.checksum import CHECKSUM
 from lit_prompt.records.table_format import NUMBER, TEXT, TableFormat
+from lit_prompt.under_way import sweep
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +77,8 @@ class FloorCache:
 
     def __init__(self, path: Path | None, write: bool = True) -> None:
         self._path = path if write else None
+        if self._path is not None:
+            sweep(self._path.parent)
         self._known = {} if path is None else _read(path)
 
     def get(self, fingerprint: str) -> KnownFloor | None:

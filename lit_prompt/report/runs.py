@@ -16,6 +16,7 @@ from lit_prompt.files import newest, numbered
 from lit_prompt.records.floors import refuse_impossible_floors
 from lit_prompt.records.predictions import PREDICTIONS
 from lit_prompt.records.results import method_label, prompts_of, read_results
+from lit_prompt.records.run_config import change_of
 from lit_prompt.results.rows import Row, grouped, searched_objective
 from lit_prompt.results.transfer import results_on_others
 
@@ -133,7 +134,10 @@ def _settings(config: Path) -> dict[str, Any]:
     if not config.is_file():
         return {}
     try:
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+        content = config.read_bytes()
+        if (change := change_of(config, content)) is not None:
+            _log.warning("%s", change)
+        settings = yaml.safe_load(content.decode("utf-8"))
         return {k: v for k, v in settings["model"]["init_args"].items() if k not in ("lm", "lm_options")}
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"report: {config} is not the config of a run; move it away to report without it") from error

@@ -105,6 +105,38 @@ def _read(kind: str, path: Path, content: bytes, read: Read, expected: str) -> T
         return Try(kind, str(path), "broke", f"{type(error).__name__}: {error}")
 
 
+def _table(said: str) -> str:
+    """The table that a command has printed, with what stands below it, without the names of files."""
+    return said[said.find("KL(target") :].partition("\nresults ")[0]
+
+
+def _configs(kind: str, run: Path, flips: int, rng: random.Random) -> Iterator[Try]:
+    """What commands make of damages to a run's config, which people may change by hand.
+
+    They are refused, change nothing, or what is shown names the config.
+    """
+    path = run / "config.yaml"
+    content = path.read_bytes()
+    commands = [(name, "--run", run) for name in ("validate", "test")]
+    expected = {command: _table(run_command(*command).said) for command in commands}
+    for number, damage in enumerate(_damages(content, flips, rng)):
+        command = commands[number % 8 == 7]
+        path.write_bytes(damage)
+        found = run_command(*command)
+        named, same = str(path) in found.said, _table(found.said) == expected[command]
+        result = "refused" if found.code else "harmless" if same else "other settings, named"
+        good = found.clean and (named or (found.code == 0 and same))
+        what = f"{command[0]} with {''.join(_changed(content, damage))!a}"
+        yield Try(f"{kind}: config.yaml", what, result, "" if good else found.said[-400:])
+    path.write_bytes(content)
+
+
+def _changed(before: bytes, after: bytes) -> Iterator[str]:
+    """The lines that a damage has changed."""
+    lines = before.splitlines()
+    yield from (line.decode(errors="replace") for line in after.splitlines() if line not in lines)
+
+
 def _exchanged(kind: str, run: Path, other: Path) -> Iterator[Try]:
     """What commands make of each file of another run in the place of a run's own."""
     for name in ("results.parquet", "predictions.parquet", "prompts.safetensors", "targets", "checkpoints/last.ckpt"):
@@ -121,7 +153,7 @@ def _exchanged(kind: str, run: Path, other: Path) -> Iterator[Try]:
         kept.rename(place)
 
 
-def campaign(flips: int, seed: int = 0, lm: Path = LM, kinds: Iterable[str] = MODELS) -> list[Try]:
+def campaign(flips: int, seed: int = 0, lm: Path = LM, kinds: Iterable[str] = MODELS, files: str = "*") -> list[Try]:
     """Makes small runs and damages every file that matters.
 
     Args:
@@ -130,6 +162,7 @@ def campaign(flips: int, seed: int = 0, lm: Path = LM, kinds: Iterable[str] = MO
         seed: of what is damaged.
         lm: the LM.
         kinds: of runs, of :data:`MODELS`.
+        files: a pattern of the names of those that are damaged.
     """
     draw = random.Random(seed)
     tries: list[Try] = []
@@ -137,11 +170,13 @@ def campaign(flips: int, seed: int = 0, lm: Path = LM, kinds: Iterable[str] = MO
         for kind in kinds:
             run, other = (make_run(Path(temporary) / str(number), kind, number, lm) for number in (0, 1))
             for path, read in readers(run):
-                if path.exists():
+                if path.exists() and path.match(files):
                     row = f"{kind}: {path.relative_to(run.parents[1])}"
                     content, expected = path.read_bytes(), repr(read())
                     tries += [_read(row, path, damage, read, expected) for damage in _damages(content, flips, draw)]
                     assert _read(row, path, content, read, expected).result == "harmless", path
+            if (run / "config.yaml").match(files):
+                tries += _configs(kind, run, flips, draw)
             tries += _exchanged(kind, run, other)
     return tries
 

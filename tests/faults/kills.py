@@ -29,9 +29,14 @@ def _killed(place: Workplace, words: tuple[str, ...], at: float) -> bool:
     return place.wait(pid) == -signal.SIGKILL
 
 
-def _found(place: Workplace, name: str) -> dict[str, np.ndarray]:
-    run = max((place.folder / "logs" / name).glob("version_*"), key=lambda path: int(path.name.rpartition("_")[2]))
-    return load_file(run / "prompts.safetensors")
+def _found(place: Workplace, command: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The prompts of the run that a fit has begun or taken on; none where it has left none."""
+    run = place.folder / command[-1]
+    if run.suffix == ".yaml":
+        runs = (place.folder / "logs" / run.stem).glob("version_*")
+        run = max(runs, key=lambda path: int(path.name.rpartition("_")[2]))
+    prompts = run / "prompts.safetensors"
+    return load_file(prompts) if prompts.exists() else {}
 
 
 def _fit(place: Workplace, words: tuple[str, ...], lasts: float, draw: random.Random) -> Try:
@@ -41,7 +46,7 @@ def _fit(place: Workplace, words: tuple[str, ...], lasts: float, draw: random.Ra
     what = f"{name} killed at {', '.join(f'{share:.0%}' for share in shares)}"
     place.clear()
     assert place.wait(place.start(*words)) == 0, place.said
-    whole = _found(place, name)
+    whole = _found(place, words)
     place.clear()
     runs = place.folder / "logs" / name
     before = set(runs.glob("version_*"))
@@ -53,9 +58,9 @@ def _fit(place: Workplace, words: tuple[str, ...], lasts: float, draw: random.Ra
         command = ("fit", "--run", str(new[0].relative_to(place.folder))) if new else words
     if place.wait(place.start(*command)) != 0:
         return Try("fit", what, "killed", place.said[-500:])
-    found = _found(place, name)
-    same = found.keys() == whole.keys() and all(np.array_equal(found[key], whole[key]) for key in whole)
-    wrong = [] if same else ["found other prompts"]
+    found = _found(place, command)
+    same = bool(whole) and found.keys() == whole.keys() and all(np.array_equal(found[key], whole[key]) for key in whole)
+    wrong = [] if same else [f"found other prompts ({len(found)}, not {len(whole)})"]
     wrong += [f"left {path}" for path in place.litter]
     return Try("fit", what, "killed" if kills else "had ended", "; ".join(wrong))
 

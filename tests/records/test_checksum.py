@@ -137,19 +137,56 @@ def test_texts_of_a_former_version_are_read(tmp_path):
     assert read_texts(path, ["a/0", "a/1", "a/2"], None)["a/1"] == "a time"
 
 
+TENSORS = {"a": torch.arange(100.0), "b": {"c": [1, "x"]}}
+
+
+def _tensors(path):
+    found = load_tensors(path, "do this")
+    return found["a"].tolist(), found["b"]
+
+
 def test_a_flipped_bit_of_tensors_is_found(tmp_path):
     path = tmp_path / "last.ckpt"
-    write_tensors({"a": torch.arange(100.0), "b": {"c": [1, "x"]}}, path)
-
-    def read():
-        found = load_tensors(path, "do this")
-        return found["a"].tolist(), found["b"]
-
-    assert _never_another(path, read) > path.stat().st_size / 2
-    for content in (b"", b"no zip", path.read_bytes()[:-100]):
+    write_tensors(TENSORS, path)
+    assert _tensors(path) == (TENSORS["a"].tolist(), TENSORS["b"])
+    assert _never_another(path, lambda: _tensors(path)) == path.stat().st_size
+    for content in (b"", b"no zip", path.read_bytes()[:-100], path.read_bytes()[:-1], path.read_bytes() + b"0"):
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"last\.ckpt is truncated or no checkpoint .*; do this$"):
-            read()
+            _tensors(path)
+
+
+def test_other_records_are_not_taken_for_those_that_were_written(tmp_path):
+    """An archive that is whole, with the checksum of another."""
+    path, other = tmp_path / "last.ckpt", tmp_path / "other.ckpt"
+    write_tensors(TENSORS, path)
+    write_tensors(TENSORS | {"a": TENSORS["a"] + 1}, other)
+    path.write_bytes(other.read_bytes()[:-64] + path.read_bytes()[-64:])
+    with pytest.raises(InputError, match=r"last\.ckpt: its contents are not what was written \(checksum\); do this$"):
+        _tensors(path)
+
+
+def test_tensors_of_a_former_version_are_read(tmp_path):
+    path = tmp_path / "last.ckpt"
+    torch.save(TENSORS, path)
+    assert _tensors(path) == (TENSORS["a"].tolist(), TENSORS["b"])
+
+
+def test_damaged_tensors_of_a_former_version_are_one_line_or_as_they_were(tmp_path):
+    path = tmp_path / "last.ckpt"
+    torch.save(TENSORS, path)
+    content = path.read_bytes()
+    directory = content.index(b"PK\1\2")
+    said = []
+    for place in [*range(0, directory, 5), *range(directory, len(content))]:
+        for bit in range(8) if place > directory else (place % 8,):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+            try:
+                _tensors(path)
+            except InputError as error:
+                said.append(str(error))
+    assert len(said) > 1000
+    assert not any("\n" in line for line in said)
 
 
 def test_results_are_read_with_the_prompts_that_they_are_of(tmp_path):

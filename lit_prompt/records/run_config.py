@@ -1,0 +1,38 @@
+"""``config.yaml`` of a run: the last line, a comment, is the checksum of those above.
+
+People change it by hand, on purpose: it is taken as it stands, but never without a word.
+"""
+
+import hashlib
+from pathlib import Path
+
+from lit_prompt.files import write_whole
+
+_MARK = b"# checksum of the lines above (sha256) "
+
+
+def write_config(path: Path, text: str) -> None:
+    """Writes settings, whole or not at all.
+
+    Raises:
+        InputError: if the disk is full.
+    """
+    content = text.encode()
+    write_whole(path, content + _MARK + _digest(content) + b"\n")
+
+
+def change_of(path: Path, content: bytes) -> str | None:
+    """What is said of a config that is not as its run wrote it; None where it is, or names no checksum.
+
+    Args:
+        path: of it.
+        content: what it holds.
+    """
+    above, mark, named = content.rpartition(_MARK)
+    if not mark or named == _digest(above) + b"\n":
+        return None
+    return f"{path}: was changed since its run wrote it, and is taken as it is now"
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
