@@ -56,6 +56,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/targets.py
 	$(BIN)/python benchmarks/floor.py
 	$(BIN)/python benchmarks/hard.py
+	$(BIN)/python benchmarks/tasks.py
 	$(BIN)/python benchmarks/device.py
 
 # nanoGCG needs an older transformers than ours: an environment of its own
