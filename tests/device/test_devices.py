@@ -33,6 +33,8 @@ DATA = {"chunk_size": 2, "load": f"../{TARGETS}"}
 BANK = {"random_sequences": 2, "sampled_texts": 2, "drawn_sequences": 1}
 GCG_SMALL = {"class_path": "GCG", "init_args": {"width": 8, "top_k": 32, "momentum": 0.5}}
 FROM_LM = {"class_path": "FromLM", "init_args": {"count": 2, "cut": {"min_words": 1, "max_words": 3}}}
+WORDINGS = {"class_path": "FromFile", "init_args": {"path": str(REPOSITORY / "data" / "targets" / "wordings.jsonl")}}
+TASKS = {"families": [WORDINGS]}
 CONFIGS = {
     "soft": {
         "model": {"class_path": "SoftPrompt", "init_args": {"length": 3, "steps": 6, "restarts": 2}},
@@ -46,7 +48,11 @@ CONFIGS = {
         "data": DATA,
     },
     "from_lm": {"model": {"class_path": "SoftPrompt", "init_args": {"steps": 2}}, "data": {"families": [FROM_LM]}},
-}
+    "tasks": {"model": {"class_path": "SoftPrompt", "init_args": {"length": 2, "steps": 2}}, "data": TASKS},
+    "hard_tasks": {
+        "model": {"class_path": "HardPrompt", "init_args": {"length": 2, "steps": 2, "start": BANK}}, "data": TASKS,
+    },
+}  # fmt: skip
 #: How often a step of a search may wait for the device, whatever the number of targets, restarts and contexts.
 MOST_WAITS = {"soft": 15, "gcg": 20, "shared": 20, "hotflip": 20}
 #: How far operations of a step grow with eight times as many searches side by side: candidates are grouped by their
@@ -61,6 +67,8 @@ COMMANDS = {
     "predict": ["predict", "--run", RUN.format("hard")],
     "test on another LM": ["test", "--run", RUN.format("hard"), "--lm", "../other"],
     "report": ["report", RUN.format("soft"), RUN.format("hard"), "--out", "report"],
+    "fit of a task": ["fit", "--config", "tasks.yaml", "--model.temperature", "0.7"],
+    "fit of a task's tokens": ["fit", "--config", "hard_tasks.yaml"],
     "floor": ["floor", "--config", "from_lm.yaml"],
     "targets build": ["targets", "build", "--config", "from_lm.yaml", "--out", "built"],
     "shortest": ["shortest", "--config", "from_lm.yaml", "--kl", "0.1", "--lengths", "1"],
