@@ -159,3 +159,20 @@ def test_tasks_whose_targets_are_all_held_out_are_refused(cli, workdir, tiny_lm)
     write(workdir, [LINES[2]], "soft")
     said = cli("fit", "--config", "soft.yaml", "--lm", tiny_lm, code=2)
     assert "user/who: all of it is held out (split: test), so that nothing can be searched for" in said
+
+
+def test_the_shortest_prompt_is_that_of_a_task(cli, workdir, tiny_lm):
+    write(workdir, LINES[:5], "soft")
+    said = cli("shortest", "--config", "soft.yaml", "--lm", tiny_lm, "--kl", "0.001", "--lengths", 1, 2)
+    assert "0 of 2 targets reach 0.001 nats with length 2" in said
+    assert "user/who" in said
+
+
+def test_the_floors_of_answers_are_solved_and_those_of_cells_are_not(cli, workdir, tiny_lm):
+    write(workdir, LINES, "soft")
+    said = cli("floor", "--config", "soft.yaml", "--lm", tiny_lm)
+    assert "user/c: no floor, as the problem is not convex over cells of several answers" in said
+    run = searched(cli, workdir, tiny_lm, "soft")
+    cli("test", "--run", run)
+    rows = {row["target_id"]: row for row in RESULTS.read(run / "results.parquet").to_pylist()}
+    assert rows["user/s"]["kl_floor"] > 0

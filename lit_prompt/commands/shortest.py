@@ -16,6 +16,7 @@ from lit_prompt.interruption import Interrupted
 from lit_prompt.models import HardPrompt
 from lit_prompt.records.results import read_results
 from lit_prompt.records.table_format import COUNT, NUMBER, TEXT, TableFormat
+from lit_prompt.records.tasks import task_rows
 from lit_prompt.results.console import console, print_table, say
 from lit_prompt.results.rows import Row
 from lit_prompt.results.table import Table
@@ -31,7 +32,7 @@ _MOST_ROWS = 40
 
 
 def run(options: Namespace) -> None:
-    """Searches with each length the targets that shorter prompts have left; prints and writes what each needed.
+    """Searches with each length the tasks that shorter prompts have left; prints and writes what each needed.
 
     A length starts from the prompts of the one before.
     """
@@ -50,10 +51,11 @@ def run(options: Namespace) -> None:
             console.rule(f"length {length}")  # one table follows for all lengths
             cli, _, folder = fit_and_test(replace(settings, options=of_fit, name=f"{settings.name}-shortest"))
             targets = cli.datamodule.targets
-            for row in read_results(folder / "results.parquet", folder).to_pylist():
-                found[row["target_id"]] = _outcome(row, length, goal, folder)
-            left = [i for i, target_id in enumerate(targets.target_id) if found[target_id]["length"] is None]
-            say(f"{len(targets) - len(left)} of {len(targets)} targets reach {goal:g} nats with length {length}")
+            for row in task_rows(read_results(folder / "results.parquet", folder).to_pylist()):
+                found[row["task"]] = _outcome(row, length, goal, folder)
+            short = [found[name]["length"] is None for name in targets.task_ids]
+            left = [i for i, task in enumerate(targets.task) if short[task]]
+            say(f"{short.count(False)} of {len(short)} targets reach {goal:g} nats with length {length}")
             if not left:
                 break
             with opened(folder):
@@ -83,7 +85,7 @@ def run(options: Namespace) -> None:
 
 def _outcome(row: Row, length: int, goal: float, run: Path) -> Row:
     reached = row["kl"] is not None and row["kl"] <= goal
-    kept = {name: row[name] for name in ("target_id", "family", "entropy", "kl", "prompt_text")}
+    kept = {name: row[name] for name in ("family", "entropy", "kl", "prompt_text")} | {"target_id": row["task"]}
     return kept | {"length": length if reached else None, "run": str(run)}
 
 

@@ -17,7 +17,7 @@ SHARED = (
     "seconds", "stop_reason", "seed", "lm", "lm_fingerprint",
 )  # fmt: skip
 #: Columns whose weighted sums are a task's.
-SUMMED = ("kl", "kl_floor", "excess", "kl_uniform", "kl_unprompted", "objective_value", "kl_text")
+SUMMED = ("entropy", "kl", "kl_floor", "excess", "kl_uniform", "kl_unprompted", "objective_value", "kl_text")
 #: Those that a task has of its held-out targets, too.
 HELD_OUT = ("kl", "kl_floor", "kl_unprompted", "kl_text")
 
