@@ -108,12 +108,29 @@ def check_targets(module: "PromptModule") -> None:
         )
     module.contexts.check_lengths(targets, module.length, module.lm_path)
     before = [texts.before for texts in targets.texts]
+    _check_answers(module)
     if None in before:
         warn_of_second_front(module, module.before, "model.before")
     own = dict(zip(reversed(before), reversed(targets.target_id), strict=True))
     for text in dict.fromkeys(before):
         if text is not None and warn_of_second_front(module, text, f"{own[text]}: the text before its prompt"):
             break  # others will be of the same kind
+
+
+def _check_answers(module: "PromptModule") -> None:
+    """Refuses answers that are longer, with their contexts and prompts, than what the LM takes."""
+    targets, limit = module.data.targets, module.lm.max_length
+    for i, over_answers in enumerate(targets.over_answers if limit is not None else ()):
+        answers = targets.batch([i]).answers[0] if over_answers else None
+        if answers is None or limit is None:
+            continue
+        longest = max(map(len, answers.ids)) - 1
+        total = len(module.contexts.of(targets.texts[i]).ids) + module.length + longest
+        if total > limit:
+            raise InputError(
+                f"{targets.target_id[i]}: its context, the prompt and the beginning of its longest answer make {total} "
+                f"tokens, {module.lm_path} takes {limit}; lower model.length or shorten the target's texts"
+            )
 
 
 def warn_of_second_front(module: "PromptModule", text: str, where: str) -> bool:

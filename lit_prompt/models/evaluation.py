@@ -170,7 +170,7 @@ class Evaluation(ABC, Generic[Prompts]):
         """What stands around the prompts, and what the LM is given without them."""
         vocabulary = self._module.data.vocabulary
         return {
-            "in_front": [vocabulary.front] * len(contexts),
+            "in_front": [vocabulary.front if context.chat is None else "" for context in contexts],
             "context_before": [context.before for context in contexts],
             "context_after": [context.after for context in contexts],
             "unprompted_text": [vocabulary.decode(list(self._without_prompt(context).ids)) for context in contexts],
@@ -251,6 +251,7 @@ class Evaluation(ABC, Generic[Prompts]):
                     "reached_probability": float(q[i, outcome]),
                     "token_kl": float(shares[i, outcome]),
                     "prompt_text": None if texts is None else texts[i],
+                    "whole_text": None if texts is None else columns["whole_text"][i],
                 }
                 for outcome in dict.fromkeys([*top_tokens(p[i], q[i]), *largest_errors(p[i], q[i])])
                 if columns["kl"][i] is not None

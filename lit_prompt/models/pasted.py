@@ -76,6 +76,8 @@ class PastedEvaluator(Evaluation[Mapping[str, str]]):
         columns["objective_value"] = known_values(module.objective.divergence(log_p, log_q), has_prompt)
         columns["prompt_length"] = [len(a.ids) - len(b.ids) for a, b in zip(whole, contexts, strict=True)]
         columns["prompt_text"], columns["kl_text"] = texts, columns["kl"]
+        pairs = zip(contexts, texts, strict=True)
+        columns["whole_text"] = [None if text is None else module.contexts.whole(c, text) for c, text in pairs]
         return columns | self.context_columns(contexts) | self.constant_columns(len(batch)), log_q
 
     def _pasted(self, contexts: list[Context], texts: list[str | None]) -> Iterator[tuple[int, ...]]:

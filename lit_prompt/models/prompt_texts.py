@@ -37,7 +37,9 @@ def text_columns(
     around = zip(contexts.of_all(batch), texts, strict=True)
     again = [Context("", "", tuple(contexts.encoded(context, text)), (), own=False) for context, text in around]
     kl = kl_divergence(target_outcomes(batch), evaluator.after(again, batch.trees)[0]).tolist()
+    whole = [contexts.whole(context, text) for context, text in zip(contexts.of_all(batch), texts, strict=True)]
     return {
+        "whole_text": [text if ok else None for text, ok in zip(whole, searched, strict=True)],
         "prompt_text": [text if ok else None for text, ok in zip(texts, searched, strict=True)],
         "kl_text": [value if ok and not math.isnan(value) else None for value, ok in zip(kl, searched, strict=True)],
     }

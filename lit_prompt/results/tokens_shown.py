@@ -20,6 +20,8 @@ def print_top_tokens(records: Sequence[Row]) -> None:
         say(f"{target_id}: KL {nats(tokens[0]['kl'], 4)} nats")
         if tokens[0]["prompt_text"] is not None:
             say(f"prompt, as JSON: {as_json(tokens[0]['prompt_text'])}")
+            if (whole := tokens[0].get("whole_text")) not in (None, tokens[0]["prompt_text"]):
+                say(f"with what stands around it: {as_json(whole)}")
         numbers = ("target_probability", "reached_probability", "token_kl")
         rows = [[repr(token["token"]), *(nats(token[name], 4) for name in numbers)] for token in tokens]
         head = ["token", "target", "reached", "KL"]
