@@ -1,6 +1,6 @@
 """Scores and gradients of prompts from an LM whose weights are at hand."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -9,9 +9,9 @@ from torch import Tensor
 
 from lit_prompt.lm import FrozenLM, LMCache
 from lit_prompt.objectives import Objective
-from lit_prompt.objectives.base import ALL
 from lit_prompt.scoring.context_states import ContextStates
 from lit_prompt.scoring.micro_batch import MicroBatch
+from lit_prompt.scoring.part_reader import PartReader
 from lit_prompt.scoring.prompted_lm import Bases, Part, PromptedLM
 from lit_prompt.scoring.readings import Readings, SharedReadings
 from lit_prompt.scoring.scorer import Scorer
@@ -48,13 +48,11 @@ class LMScorer(Scorer):
         temperature: float = 1.0,
     ) -> None:
         self.lm = lm
-        self._tempered = lm.tempered(temperature)
         self.slots = slots
         self.length = length
         self.micro_batch = micro_batch
         self._objective = objective
-        self._targets = len(log_probs)
-        self._prepared = objective.prepare(log_probs, self._tempered)
+        self._reader = PartReader(lm, log_probs, objective, length, temperature)
         self._prompted = PromptedLM(lm, slots.contexts, length, micro_batch, whole=fluency > 0)
         self._soft, self._hard = (Readings(slots, weight) for weight in (0.0, fluency))
         self._shared: dict[tuple[bool, tuple[int, ...]], SharedReadings] = {}
@@ -91,7 +89,7 @@ class LMScorer(Scorer):
         log_probs = torch.empty(found.ids.shape, device=self.lm.head_device)
 
         def fill(part: Part) -> None:
-            log_probs[part.rows.to(log_probs.device)] = self._token_log_probs(part, None).to(log_probs)
+            log_probs[part.rows.to(log_probs.device)] = self._reader.token_log_probs(part, None).to(log_probs)
 
         held = self._held(self._hard)
         with torch.no_grad():
@@ -119,7 +117,7 @@ class LMScorer(Scorer):
         values = self._no_values(len(prompts), readings.width)
 
         def fill(part: Part, known: Tensor | None) -> None:
-            for row, column, read in self._read(part, readings, rows, known):
+            for row, column, read in self._reader.read(part, readings, rows, known):
                 values[which[part.rows[row]].to(values.device), column.to(values.device)] = read.to(values)
 
         self._each(readings, prompts, which, readings.contexts(rows), fill, bases, base)
@@ -167,7 +165,7 @@ class LMScorer(Scorer):
             for number, context in own.unique(dim=0).tolist():
                 rows = (own == torch.tensor([number, context])).all(1).nonzero().flatten()
                 at = place[which[part.rows[rows]]].to(values[number].device)
-                read = self._read_all(part, rows, of_group[number][1], context, known)
+                read = self._reader.read_all(part, rows, of_group[number][1], context, known)
                 values[number][at, context] = read.to(values[number])
 
         self._each(readings, prompts, which, contexts, fill, bases, base)
@@ -216,69 +214,6 @@ class LMScorer(Scorer):
         """Positions of a row whose logits are held at once."""
         return readings.places + (self.length if "fluency" in readings.kinds else 0)
 
-    # ---- readings ----
-
-    def _read(
-        self, part: Part, readings: Readings, rows: Tensor, known: Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """What is read for the tasks of a part's prompts: rows of the part, columns and values, ``[reading]`` each."""
-        places = readings.places_of(rows[part.rows])
-        features = self._tempered.scaled(part.at(places.row, places.what))
-        logits = self._tempered.logits(features)
-        for kind in readings.kinds:
-            found = readings.of(kind, places.column)
-            row, what = (x.to(logits.device) for x in (found.row, found.what))
-            if kind == "target":
-                every = len(found.row) == len(logits) and bool((found.row == torch.arange(len(logits))).all())
-                own = (logits, features) if every else (logits[row], features[row])
-                value = self._objective.pairs(*own, self._prepared, what)
-            elif kind == "token":
-                value = logits[row, what] - logits.logsumexp(-1)[row]
-            else:
-                value = -self._token_log_probs(part, known).mean(1)[places.row[found.row].to(logits.device)]
-            yield places.row[found.row], found.column, value
-
-    def _read_all(self, part: Part, rows: Tensor, shared: SharedReadings, context: int, known: Tensor | None) -> Tensor:
-        """What is read in some rows of a part, all in one context of a group, ``[row, column]``."""
-        values = self._no_values(len(rows), shared.width)
-        for back, kinds in shared.read[context].items():
-            features = self._tempered.scaled(part.at(rows, torch.full_like(rows, back)))
-            logits = self._tempered.logits(features)
-            for kind, (what, column) in kinds.items():
-                if kind == "fluency":
-                    read = -self._token_log_probs(part, known).mean(1, keepdim=True)[rows.to(logits.device)]
-                else:
-                    read = self._read_columns(kind, what, logits, features)
-                values[:, column.to(values.device)] = read.to(values)
-        return values
-
-    def _read_columns(self, kind: str, what: Tensor, logits: Tensor, features: Tensor) -> Tensor:
-        """Divergences from targets, or log-probabilities of tokens, after all rows: ``[row, what]``."""
-        if kind == "token":
-            return logits[:, what.to(logits.device)] - logits.logsumexp(-1, keepdim=True)
-        every = len(what) == self._targets and bool((what == torch.arange(self._targets)).all())
-        return self._objective.table(logits, features, self._prepared, ALL if every else what.to(logits.device))
-
-    def _token_log_probs(self, part: Part, known: Tensor | None) -> Tensor:
-        """Log-probability of each prompt token given what stands before it, ``[row, length]``.
-
-        Zero for a first token that nothing stands before, and what is known for tokens that were not computed again.
-        """
-        places = torch.arange(self.length)
-        # where the state stands that predicts each token
-        columns = part.start.unsqueeze(1) + places - 1 - part.first
-        predicted = (columns >= 0) & ((places > 0) | part.leads.unsqueeze(1))
-        device = part.features.device
-        begin = int(predicted.any(0).long().argmax()) if bool(predicted.any()) else self.length
-        rows = torch.arange(len(columns)).unsqueeze(1).to(device)
-        states = part.features[rows, columns[:, begin:].clamp_min(0).to(device)]
-        logits = self.lm.logits(states.flatten(0, 1))
-        chosen = part.prompts[part.line, begin:].flatten().to(logits.device)
-        found = logits.gather(1, chosen.unsqueeze(1)).squeeze(1) - logits.logsumexp(-1)
-        before = found.new_zeros(len(columns), self.length) if known is None else known.to(found)
-        again = torch.cat([before[:, :begin], found.view(len(columns), -1)], 1)
-        return torch.where(predicted.to(device), again, before)
-
     @torch.no_grad()
     def scan(
         self,
@@ -309,12 +244,12 @@ class LMScorer(Scorer):
             return found
         values = self._no_values(len(sequences), ends, len(read.contexts), read.width)
         for place, number in enumerate(read.contexts):
-            states = ContextStates(self._tempered, self.slots.contexts[number], self.micro_batch, cache)
+            states = ContextStates(self._reader.lm, self.slots.contexts[number], self.micro_batch, cache)
 
             def fill(rows: Tensor, logits: Tensor, features: Tensor, place: int = place) -> None:
                 at = rows.to(values.device)
                 for kind, (what, column) in read.read[place][0].items():
-                    found = self._read_columns(kind, what, logits, features)
+                    found = self._reader.read_columns(kind, what, logits, features)
                     values[at.view(-1, 1, 1), self._ends(ends, values), place, column.to(values.device)] = (
                         found.unflatten(0, (len(rows), ends)).to(values)
                     )
@@ -349,7 +284,7 @@ class LMScorer(Scorer):
         by_row = torch.zeros(len(which), *embeddings.shape[1:], device=embeddings.device, dtype=embeddings.dtype)
 
         def read(part: Part) -> None:
-            for row, column, value in self._read(part, readings, rows):
+            for row, column, value in self._reader.read(part, readings, rows):
                 at = which[part.rows[row]].to(values.device), column.to(values.device)
                 values[at] = value.detach().to(values)
 
@@ -365,7 +300,7 @@ class LMScorer(Scorer):
 
         def fill(part: Part) -> None:
             total = []
-            for row, column, value in self._read(part, readings, rows):
+            for row, column, value in self._reader.read(part, readings, rows):
                 at = which[part.rows[row]].to(values.device), column.to(values.device)
                 values[at] = value.detach().to(values)
                 total.append((value * weights[at].to(value)).sum())
