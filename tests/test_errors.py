@@ -300,8 +300,8 @@ def test_a_hard_search_is_resumed_with_its_own_settings(cli, fails, workdir, tin
         ('{"probs": {"zebra": 1}}', "t.jsonl:1: 'zebra' is not exactly one token"),
         ('{"probs": {"zebra": 1}}', '; for texts of several tokens use "strings"'),
         (
-            '{"name": "q", "strings": {" ha": 0.5, " hair": 0.5}}',
-            "t.jsonl:1: ",
+            '{"name": "q", "strings": {" h": 0.5, " hh": 0.5}}',
+            "t.jsonl:1: the answer ' h' begins another one, ' hh', so that the LM must say where it ends",
         ),
         ('{"probs": {"a": 1}, "context": ["x"]}', "t.jsonl:1: \"context\" is ['x']; give the text before the prompt"),
         ('{"probs": {"a": 1}, "context": {"to": "x"}}', "t.jsonl:1: \"context\" has no key 'to'"),
