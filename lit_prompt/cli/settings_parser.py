@@ -4,6 +4,8 @@ import argparse
 import re
 from typing import Any
 
+from jsonargparse import Namespace
+from jsonargparse._actions import _ActionConfigLoad
 from jsonargparse._typehints import ActionTypeHint
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -25,6 +27,17 @@ class SettingsParser(LightningArgumentParser):
         if type(action) is ActionTypeHint:
             action.__class__ = TextHint
         return action
+
+    def _check_value_key(self, action: argparse.Action, value: Any, key: str, *args: Any, **kwargs: Any) -> Any:
+        """Refuses ``null`` where there must be something, which jsonargparse takes for what is not given.
+
+        A group of settings that is empty is at its defaults.
+        """
+        if value is None and isinstance(action, _ActionConfigLoad):
+            value = Namespace()
+        if value is None and isinstance(action, TextHint) and action.refuses_none:
+            raise TypeError(f'Parser key "{key}":\nExpected a {action.wanted}. Got value: null')
+        return super()._check_value_key(action, value, key, *args, **kwargs)
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         """What ``--help`` prints, which is all that the parser is good for then."""

@@ -48,6 +48,16 @@ class TextHint(ActionTypeHint):
             raise TypeError(f'Parser key "{self.dest}":\n{error}') from None
         return found
 
+    @property
+    def refuses_none(self) -> bool:
+        """Whether there must be a value, and is one by default."""
+        return self.default is not None and not _members(self._typehint) & {type(None), Any}
+
+    @property
+    def wanted(self) -> str:
+        """The type as an error names it."""
+        return getattr(self._typehint, "__name__", str(self._typehint))
+
     def serialize(self, value: Any, dump_kwargs: Any = None) -> Any:
         """What is saved of a value."""
         return value if self._is_exact(value) else super().serialize(value, dump_kwargs=dump_kwargs)
