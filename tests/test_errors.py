@@ -471,8 +471,8 @@ def test_the_line_stands_below_what_was_printed_where_both_go_to_one_file():
         "with shown_errors(''):\n    sys.stdout.write('a bar')\n    sys.stdout.flush()\n    print()\n"
         "    raise InputError('a mistake')"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "env": environment}
+    ended = subprocess.run([sys.executable, "-c", program], text=True, check=False, **both)
     assert ended.stdout == "a bar\nlit_prompt: error: a mistake\n"
     assert ended.returncode == 2
