@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -95,5 +95,7 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
 
 
 def _exit(line: str, code: int) -> NoReturn:
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()  # the end of a bar's line, say, where both go to one file
     print(visible(line), file=sys.stderr)
     raise SystemExit(code)

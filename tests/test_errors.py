@@ -4,6 +4,8 @@ import errno
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -460,3 +462,16 @@ def test_a_fit_that_is_refused_at_once_leaves_no_version_behind(fails, workdir):
     (workdir / "file.yaml").write_text(CONFIG.replace("OneHot", "FromFile").replace("count: 4", "path: none.jsonl"))
     assert "none.jsonl: no such file" in fails("fit", "--config", "file.yaml")
     assert not list(workdir.glob("logs/file/*"))
+
+
+def test_the_line_stands_below_what_was_printed_where_both_go_to_one_file():
+    program = (
+        "import sys\nfrom lit_prompt.errors import InputError, shown_errors\n"
+        "with shown_errors(''):\n    sys.stdout.write('a bar')\n    sys.stdout.flush()\n    print()\n"
+        "    raise InputError('a mistake')"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "env": environment}
+    ended = subprocess.run([sys.executable, "-c", program], text=True, check=False, **both)
+    assert ended.stdout == "a bar\nlit_prompt: error: a mistake\n"
+    assert ended.returncode == 2

@@ -1,4 +1,4 @@
-"""``config.yaml`` of a run: the last line, a comment, is the checksum of those above.
+"""``config.yaml`` of a run: its last line, a comment, is the checksum of the others, and its first says so.
 
 People change it by hand, on purpose: it is taken as it stands, but never without a word.
 """
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lit_prompt.files import write_whole
 
+_FIRST = b"# the last line is a checksum of the others\n"
 _MARK = b"# checksum of the lines above (sha256) "
 
 
@@ -17,7 +18,7 @@ def write_config(path: Path, text: str) -> None:
     Raises:
         InputError: if the disk is full.
     """
-    content = text.encode()
+    content = _FIRST + text.encode()
     write_whole(path, content + _MARK + _digest(content) + b"\n")
 
 
@@ -29,7 +30,8 @@ def change_of(path: Path, content: bytes) -> str | None:
         content: what it holds.
     """
     above, mark, named = content.rpartition(_MARK)
-    if not mark or named == _digest(above) + b"\n":
+    whole = named == _digest(above) + b"\n" if mark else not content.startswith(_FIRST)
+    if whole:
         return None
     return f"{path}: was changed since its run wrote it, and is taken as it is now"
 

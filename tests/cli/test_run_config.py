@@ -46,5 +46,14 @@ def test_a_config_that_was_changed_by_hand_works_and_is_named(run, cli, old, new
 def test_a_config_without_a_checksum_is_taken_as_it_is(run, cli):
     path = run / "config.yaml"
     lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[:-1]))
+    path.write_text("".join(lines[1:-1]))
     assert "was changed" not in cli("validate", "--run", run)
+
+
+def test_a_config_that_was_cut_is_named(run, cli):
+    path = run / "config.yaml"
+    content = path.read_bytes()
+    for kept in (0, 30, content.index(b"kl_tolerance: ") + 16, content.index(b"every_n_steps") + 5, len(content) - 70):
+        path.write_bytes(content[:kept])
+        said = cli("validate", "--run", run, code=0 if kept == len(content) - 70 else 2)
+        assert str(path) in said.replace(f"{run}: ", "")
