@@ -295,7 +295,7 @@ def test_ones_own_targets_are_shown_under_their_names_and_in_their_words(cli, wo
         '{"name": "king", "strings": {" the king": 0.75, " and": 0.25}}\n{"name": "even", "probs": {" three": 1.0}}\n'
     )
     (workdir / "hard.yaml").write_text(HARD.replace("EntropyMatched", "FromFile").replace(
-        "{entropies: [2.0, 4.0], per_entropy: 2}", "{path: own.jsonl, name: my}"
+        "{entropies: [2.0, 4.0], per_entropy: 2}", "{path: own.jsonl, name: my, strings: first_tokens}"
     ).replace("length: 4", "objective: JensenShannon, length: 4"))  # fmt: skip
     cli("fit", "--config", "hard.yaml", "--lm", tiny_lm)
     run = Path("logs/hard/version_0")

@@ -133,12 +133,13 @@ class ResultWriter(EvaluationCallback):
             return
         if not self._written:  # the search had ended before, and its process too soon after it; it does not end again
             self.on_train_end(trainer, pl_module)
+        things = "tasks" if pl_module.data.targets.has_tasks else "targets"
         found, every = int(pl_module.results.searched.sum()), len(pl_module.data.targets.task_ids)
         say("", *(f"prompts   {path}" for path in self._written))
         option = run_option(trainer, folder)
         say("searched; evaluate with", f"  lit_prompt test {option}")
         if trainer.current_epoch < pl_module.data.num_chunks:
-            say(f"{found} of {every} searches, as trainer.max_epochs is {trainer.max_epochs}; go on to the others with")
+            say(f"{found} of {every} {things}, as trainer.max_epochs is {trainer.max_epochs}; go on to the others with")
             say(f"  lit_prompt fit {option} --trainer.max_epochs -1")
 
 

@@ -33,8 +33,12 @@ DATA = {"chunk_size": 2, "load": f"../{TARGETS}"}
 BANK = {"random_sequences": 2, "sampled_texts": 2, "drawn_sequences": 1}
 GCG_SMALL = {"class_path": "GCG", "init_args": {"width": 8, "top_k": 32, "momentum": 0.5}}
 FROM_LM = {"class_path": "FromLM", "init_args": {"count": 2, "cut": {"min_words": 1, "max_words": 3}}}
-WORDINGS = {"class_path": "FromFile", "init_args": {"path": str(REPOSITORY / "data" / "targets" / "wordings.jsonl")}}
-TASKS = {"families": [WORDINGS]}
+TASK = [
+    {"name": "a", "task": "t", "context": {"after": " He was"}, "strings": {" very glad": 0.6, " sad": 0.4}},
+    {"name": "b", "task": "t", "context": {"before": "Yes,"}, "probs": {" a": 0.5, " the": 0.5}},
+    {"name": "c", "cells": {"x": [" very glad", " good"], "y": [" no"]}, "probs": {"x": 0.8, "y": 0.2}},
+]
+TASKS = {"families": [{"class_path": "FromFile", "init_args": {"path": "task.jsonl"}}]}
 CONFIGS = {
     "soft": {
         "model": {"class_path": "SoftPrompt", "init_args": {"length": 3, "steps": 6, "restarts": 2}},
@@ -121,6 +125,7 @@ class Machine:
             self.folder.mkdir()
             for config, settings in CONFIGS.items():
                 (self.folder / f"{config}.yaml").write_text(json.dumps(settings))
+            (self.folder / "task.jsonl").write_text("".join(json.dumps(line) + "\n" for line in TASK))
 
     def _job(self, name, args, **options):
         args = [str(arg) for arg in args]
