@@ -32,7 +32,7 @@ model:
 data:
   families:
 """
-NAMED = CONFIG + "    - {class_path: FromFile, init_args: {path: own.jsonl, name: my}}\n"
+NAMED = CONFIG + "    - {class_path: FromFile, init_args: {path: own.jsonl, name: my, strings: first_tokens}}\n"
 DENSE = CONFIG + "    - {class_path: EntropyMatched, init_args: {entropies: [1.0, 4.0], per_entropy: 2}}\n"
 SOFT = """
 model: {class_path: SoftPrompt, init_args: {length: 2, steps: 2}}
@@ -159,7 +159,7 @@ def test_soft_prompts_are_refused(cli, searched):
 
 
 def test_what_stands_in_front_is_the_other_lms_own(cli, workdir, tiny_lm, make_lm_with_front):
-    text = CONFIG + "    - {class_path: FromFile, init_args: {path: own.jsonl, name: my}}\n"
+    text = CONFIG + "    - {class_path: FromFile, init_args: {path: own.jsonl, name: my, strings: first_tokens}}\n"
     (workdir / "own.jsonl").write_text(json.dumps({"name": "die", "probs": {" three": 0.5, " the": 0.5}}))
     (workdir / "run.yaml").write_text(text)
     other = make_lm_with_front("bos_eos", "gpt2")
