@@ -6,7 +6,7 @@ from lit_prompt.data import TargetBatch
 from lit_prompt.functional import kl_divergence
 from lit_prompt.models.outcomes import target_outcomes
 from lit_prompt.records.results import Columns
-from lit_prompt.scoring import Context
+from lit_prompt.scoring.context import NOTHING
 
 if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
@@ -26,10 +26,7 @@ def asking_columns(evaluator: "Evaluation[Any]", module: "PromptModule", batch: 
     odds = [_odds(module, batch, item) for item in range(len(batch))]
     texts = [None if known is None else wording.replace("{odds}", known) for known in odds]
     around = zip(module.contexts.of_all(batch), texts, strict=True)
-    whole = [
-        Context("", "", () if text is None else tuple(module.contexts.encoded(context, text)), (), own=False)
-        for context, text in around
-    ]
+    whole = [NOTHING if text is None else module.contexts.pasted(context, text) for context, text in around]
     kl = kl_divergence(target_outcomes(batch), evaluator.after(whole, batch.trees)[0])
     known = [text is not None and not bool(value.isnan()) for text, value in zip(texts, kl, strict=True)]
     return {

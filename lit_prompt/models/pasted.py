@@ -1,8 +1,8 @@
 """The texts of prompts that were found on one LM, pasted into another."""
 
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,13 +16,12 @@ from lit_prompt.models.outcomes import target_outcomes
 from lit_prompt.models.record_columns import known_values, reached_columns, target_columns
 from lit_prompt.records.results import Columns
 from lit_prompt.results.transfer import folder_on
-from lit_prompt.scoring import Context, Contexts
+from lit_prompt.scoring import Contexts
 
 if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
 
 _log = logging.getLogger(__name__)
-_NOTHING = Context("", "", (), (), own=False)
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class PastedEvaluator(Evaluation[Mapping[str, str]]):
         module = self._module
         contexts = module.contexts.of_all(batch)
         texts = [prompts.get(task_id) for task_id in batch.task_id]
-        whole = [replace(_NOTHING, before_ids=ids) for ids in self._pasted(contexts, texts)]
+        whole = [module.contexts.pasted(context, text or "") for context, text in zip(contexts, texts, strict=True)]
         has_prompt = torch.tensor([text is not None for text in texts])
         taken = torch.tensor([self.takes(context) for context in whole])
         if left_out := int((has_prompt & ~taken).sum()):
@@ -79,8 +78,3 @@ class PastedEvaluator(Evaluation[Mapping[str, str]]):
         pairs = zip(contexts, texts, strict=True)
         columns["whole_text"] = [None if text is None else module.contexts.whole(c, text) for c, text in pairs]
         return columns | self.context_columns(contexts) | self.constant_columns(len(batch)), log_q
-
-    def _pasted(self, contexts: list[Context], texts: list[str | None]) -> Iterator[tuple[int, ...]]:
-        """Tokens of whole texts: each prompt, or nothing, between its fixed texts."""
-        for context, text in zip(contexts, texts, strict=True):
-            yield tuple(self._module.contexts.encoded(context, text or ""))

@@ -10,7 +10,7 @@ from lit_prompt.data import TargetBatch, TargetSet
 from lit_prompt.functional import kl_divergence
 from lit_prompt.models.outcomes import target_outcomes
 from lit_prompt.records.results import Columns
-from lit_prompt.scoring import Context, Contexts
+from lit_prompt.scoring import Contexts
 
 if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
@@ -35,7 +35,7 @@ def text_columns(
     contexts = module.contexts
     texts = prompt_texts(contexts, module.data.targets, batch.task, ids.tolist())
     around = zip(contexts.of_all(batch), texts, strict=True)
-    again = [Context("", "", tuple(contexts.encoded(context, text)), (), own=False) for context, text in around]
+    again = [contexts.pasted(context, text) for context, text in around]
     kl = kl_divergence(target_outcomes(batch), evaluator.after(again, batch.trees)[0]).tolist()
     whole = [contexts.whole(context, text) for context, text in zip(contexts.of_all(batch), texts, strict=True)]
     return {

@@ -62,6 +62,10 @@ class Context:
         return {"before": self.before_ids, "after": self.after_ids, "own": self.own}
 
 
+#: No text at all, which an LM does not take.
+NOTHING = Context("", "", (), (), own=False)
+
+
 class Contexts:
     """The contexts of targets: their own texts, and the module's where they have none.
 
@@ -129,9 +133,10 @@ class Contexts:
         whole = partial(self.whole, context)
         return Surroundings(context.before, context.before_ids, context.after_ids, context.chat is None, whole)
 
-    def encoded(self, context: Context, prompt: str) -> list[int]:
-        """Tokens of a prompt's text in a context, the texts around it and what stands in front included."""
-        return self._vocabulary.encode_starts([self.whole(context, prompt)], context.chat is None)[0]
+    def pasted(self, context: Context, prompt: str) -> Context:
+        """A prompt's text in a context, encoded with all that stands around it: a context that needs no prompt."""
+        (ids,) = self._vocabulary.encode_starts([self.whole(context, prompt)], context.chat is None)
+        return Context("", "", tuple(ids), (), own=False)
 
     def check_lengths(self, targets: _Targets, prompt_length: int, lm_name: str) -> None:
         """Refuses contexts that the LM does not know, and prompts that are longer, with them, than it takes.

@@ -283,10 +283,14 @@ class LMScorer(Scorer):
         values = self._no_values(len(slots), readings.width)
         by_row = torch.zeros(len(which), *embeddings.shape[1:], device=embeddings.device, dtype=embeddings.dtype)
 
-        def read(part: Part) -> None:
+        def read(part: Part) -> list[tuple[tuple[Tensor, Tensor], Tensor]]:
+            """Stores what is read in a part, and gives it with the places where it was stored."""
+            found = []
             for row, column, value in self._reader.read(part, readings, rows):
                 at = which[part.rows[row]].to(values.device), column.to(values.device)
                 values[at] = value.detach().to(values)
+                found.append((at, value))
+            return found
 
         contexts = readings.contexts(rows)
         weights = readings.weights(tasks).to(values)
@@ -299,11 +303,7 @@ class LMScorer(Scorer):
                 (weights,) = torch.autograd.grad(readings.scores(leaf, tasks).sum(), leaf)
 
         def fill(part: Part) -> None:
-            total = []
-            for row, column, value in self._reader.read(part, readings, rows):
-                at = which[part.rows[row]].to(values.device), column.to(values.device)
-                values[at] = value.detach().to(values)
-                total.append((value * weights[at].to(value)).sum())
+            total = [(value * weights[at].to(value)).sum() for at, value in read(part)]
             (found,) = torch.autograd.grad(torch.stack(total).sum(), part.prompts)
             # the gradient of a prompt stands in the first row that it has in the part
             places = torch.arange(len(part.line))

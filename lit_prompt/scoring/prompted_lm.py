@@ -117,7 +117,7 @@ class PromptedLM:
         prompts: Tensor,
         which: Int[Tensor, " row"],
         contexts: Int[Tensor, " row"],
-        function: Callable[[Part], None],
+        function: Callable[[Part], object],
         held: int = 1,
         most_rows: int = 0,
     ) -> None:
@@ -254,7 +254,7 @@ class PromptedLM:
         contexts: Tensor,
         bases: Bases,
         base: Tensor,
-        function: Callable[[Part], None],
+        function: Callable[[Part], object],
         held: int = 1,
     ) -> None:
         """Puts variations of token prompts through the LM, from the first token that differs on.
@@ -274,7 +274,7 @@ class PromptedLM:
         contexts: Tensor,
         bases: Bases,
         base: Tensor,
-        function: Callable[[Part], None],
+        function: Callable[[Part], object],
         held: int,
     ) -> None:
         """Variations in one frame; with a cache only the positions from the first changed one on are computed."""

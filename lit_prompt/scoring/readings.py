@@ -19,9 +19,11 @@ class Found(NamedTuple):
     what: Tensor
     column: Tensor
 
-    def to(self, device: torch.device) -> "Found":
-        """On a device."""
-        return Found(*(x.to(device) for x in self))
+
+def _spread(size: Tensor) -> tuple[Tensor, Tensor]:
+    """Of lists of so many items laid end to end, the list of each item and its place there, ``[item]`` both."""
+    which = torch.arange(len(size)).repeat_interleave(size)
+    return which, torch.arange(len(which)) - (size.cumsum(0) - size)[which]
 
 
 class _Ragged:
@@ -35,9 +37,7 @@ class _Ragged:
 
     def of(self, keys: Tensor) -> Found:
         """The pairs of some lists, ``[row]``."""
-        size = self._size[keys]
-        row = torch.arange(len(keys)).repeat_interleave(size)
-        offset = torch.arange(len(row)) - (size.cumsum(0) - size)[row]
+        row, offset = _spread(self._size[keys])
         return Found(row, *self._pairs[self._start[keys][row] + offset].unbind(1))
 
 
@@ -147,9 +147,7 @@ class Readings:
 
     def expanded(self, tasks: Tensor) -> tuple[Tensor, Tensor]:
         """Every context of some prompts' tasks: of which prompt each is, ``[row]``, and its row here, ``[row]``."""
-        count = self.rows[tasks]
-        prompt = torch.arange(len(tasks)).repeat_interleave(count)
-        offset = torch.arange(len(prompt)) - (count.cumsum(0) - count)[prompt]
+        prompt, offset = _spread(self.rows[tasks])
         return prompt, self._first_row[tasks][prompt] + offset
 
     def contexts(self, rows: Tensor) -> Tensor:
