@@ -32,7 +32,7 @@ def is_full_disk(error: BaseException | None) -> bool:
     """Whether an error came of a full disk or quota: libraries wrap what the system says in errors of their own."""
     while error is not None:
         said = str(error)
-        if getattr(error, "errno", None) in _FULL or any(os.strerror(number) in said for number in _FULL[:2]):
+        if getattr(error, "errno", None) in _FULL or any(os.strerror(number) in said for number in _FULL):
             return True
         error = error.__cause__ or error.__context__
     return False

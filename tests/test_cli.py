@@ -126,7 +126,7 @@ def test_results_are_recomputed_from_the_saved_prompts(cli, run, tiny_lm):
 def test_nothing_is_ever_overwritten(cli, run, tiny_lm):
     cli("test", "--run", run)
     first = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    cli("test", "--ckpt_path", run / "checkpoints" / "last.ckpt")
+    cli("test", "--run", run)
     cli("fit", "--config", "small.yaml", "--lm", tiny_lm)
     assert {path: path.read_bytes() for path in first} == first
     assert pq.read_table(run / "results-1.parquet") == pq.read_table(run / "results.parquet")
@@ -382,7 +382,7 @@ def test_a_run_keeps_its_trainer_settings(cli, workdir, tiny_lm):
 
 def test_help_of_a_command_is_short_and_shows_our_keys(cli):
     said = cli("fit", "--help")
-    assert len(said.splitlines()) < 160
+    assert len(said.splitlines()) < 170
     assert "--data.chunk_size" in said
     assert "--lm_options.dtype" in said
     helps = [
@@ -415,7 +415,7 @@ def test_a_run_is_kept_whatever_its_logger(cli, workdir, tiny_lm, logger):
     said = cli("fit", "--config", "small.yaml", "--lm", tiny_lm, *LOGGERS[logger])
     run = Path("logs/small/version_0")
     assert f"lit_prompt test --run {run}" in said
-    assert {path.name for path in run.iterdir()} == {"config.yaml", "targets", "checkpoints", "prompts.safetensors"}
+    assert {path.name for path in run.iterdir()} == {"config.yaml", "targets", "chunks", "prompts.safetensors"}
     cli("test", "--run", run)
     assert [path.suffix for path in Path("logs/floors").iterdir()] == [".parquet"]
     assert pq.read_table(run / "results.parquet")["kl"].null_count == 0
@@ -433,7 +433,7 @@ def test_where_runs_go(cli, workdir, tiny_lm, monkeypatch):
     places = {"a b": ["--logs", "a b"], "root": ["--trainer.default_root_dir", "root"], "home/c": ["--logs=~/c"]}
     for place, options in places.items():
         said = cli(*fit, *options)
-        assert (workdir / place / "small" / "version_0" / "checkpoints" / "last.ckpt").is_file()
+        assert (workdir / place / "small" / "version_0" / "prompts.safetensors").is_file()
     assert f"lit_prompt test --run {workdir / 'home/c/small/version_0'}" in said
     said = cli("test", "--run", "a b/small/version_0")
     assert (workdir / "a b" / "floors").is_dir()
@@ -457,7 +457,7 @@ def test_paths_of_settings_may_begin_at_home(cli, workdir, tiny_lm, monkeypatch)
     cli("fit", "--config=~/c.yaml")
     cli("targets", "validate", "~/t.jsonl", "--lm=~/lm")
     cli("fit", "--config=~/c.yaml", "--data.load=~/runs/c/version_0/targets")
-    assert (workdir / "home" / "runs" / "c" / "version_1" / "checkpoints" / "last.ckpt").is_file()
+    assert (workdir / "home" / "runs" / "c" / "version_1" / "prompts.safetensors").is_file()
     assert not Path("~").exists()
 
 

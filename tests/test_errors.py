@@ -1,11 +1,13 @@
 """Every mistake that a user can make ends in one clear line and exit code 2, and loses nothing."""
 
 import errno
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from lit_prompt.callbacks.checkpoint import SearchCheckpoint
 from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.lm import FrozenLM
 from lit_prompt.main import main
+from tests.saved import saved, steps_made
 
 CONFIG = """
 model:
@@ -143,10 +146,7 @@ def test_other_settings_change_no_result(cli, workdir, tiny_lm, searched, settin
     (workdir / "ok.yaml").write_text(CONFIG)
     key, value = setting.split()
     cli("fit", "--config", "ok.yaml", "--lm", tiny_lm, f"--trainer.{key}", value)
-    found, expected = (
-        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["lit_prompt"]["results"]
-        for run in (Path("logs/ok/version_0"), searched)
-    )
+    found, expected = map(saved, (Path("logs/ok/version_0"), searched))
     assert torch.equal(found["kl"], expected["kl"])
 
 
@@ -330,17 +330,19 @@ def run(cli, workdir, tiny_lm):
     return Path("logs/ok/version_0")
 
 
-def test_checkpoint_of_another_lm(fails, run, make_lm):
+def test_chunk_of_another_lm(fails, run, make_lm):
     other = make_lm("llama", seed=1)
-    assert "the checkpoint belongs to another LM" in fails("fit", "--run", run, "--lm", other)
+    assert "chunk_0.steps_6.zip belongs to another LM" in fails("fit", "--run", run, "--lm", other)
     assert "has found soft prompts" in fails("test", "--run", run, "--lm", other)
 
 
-def test_checkpoint_of_other_targets(fails, workdir, run):
+def test_chunk_of_other_targets(fails, cli, workdir, run, tiny_lm):
     (workdir / "other.yaml").write_text(CONFIG.replace("count: 4", "count: 5"))
-    checkpoint = run / "checkpoints" / "last.ckpt"
-    said = fails("test", "--config", "other.yaml", "--ckpt_path", checkpoint)
-    assert "the checkpoint belongs to other targets" in said
+    cli("fit", "--config", "other.yaml", "--lm", tiny_lm)
+    (chunk,) = (run / "chunks").iterdir()
+    shutil.copy(chunk, "logs/other/version_0/chunks")
+    said = fails("test", "--run", "logs/other/version_0")
+    assert "chunk_0.steps_6.zip belongs to other targets" in said
 
 
 def test_resume_with_other_settings(fails, run):
@@ -365,15 +367,20 @@ class Code:
 )
 def test_a_checkpoint_that_is_none_of_ours(fails, run, workdir, command, content, expected):
     checkpoint = run / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir()
     torch.save(content, checkpoint)
     assert f"{checkpoint} {expected}" in fails(command, "--run", run)
     assert not (workdir / "ran").exists()
 
 
 def test_a_chunk_that_is_none_of_ours(fails, run, workdir):
-    (chunk,) = run.glob("checkpoints/ended/*/chunk_0.pt")
-    torch.save(Code(), chunk)
-    assert f"{chunk} holds more than tensors and plain values" in fails("fit", "--run", run, "--model.steps", 8)
+    (chunk,) = (run / "chunks").iterdir()
+    content = io.BytesIO()
+    torch.save(Code(), content)
+    with zipfile.ZipFile(chunk, "w") as archive:
+        archive.writestr("found", content.getvalue())
+    for command in (["test"], ["fit", "--model.steps", 8]):
+        assert f"{chunk} holds more than tensors and plain values" in fails(*command, "--run", run)
     assert not (workdir / "ran").exists()
 
 
@@ -383,10 +390,10 @@ def test_a_folder_where_a_file_is_to_be_written(fails, run):
     assert "hparams.yaml: Is a directory" in fails("fit", "--run", run, "--model.steps", 8)
 
 
-def test_truncated_checkpoint(fails, run):
-    checkpoint = run / "checkpoints" / "last.ckpt"
-    checkpoint.write_bytes(checkpoint.read_bytes()[:-2000])
-    assert "is truncated or no checkpoint" in fails("test", "--run", run)
+def test_truncated_chunk(fails, run):
+    (chunk,) = (run / "chunks").iterdir()
+    chunk.write_bytes(chunk.read_bytes()[:-2000])
+    assert f"{chunk} is damaged" in fails("test", "--run", run)
 
 
 def test_unwritable_log_folder(fails, workdir):
@@ -394,22 +401,22 @@ def test_unwritable_log_folder(fails, workdir):
     assert "the run's folder cannot be written" in fails("fit", "--config", "ok.yaml")
 
 
-def test_full_disk_keeps_the_last_checkpoint(fails, workdir, monkeypatch):
+def test_full_disk_keeps_the_chunk_under_way(fails, workdir, monkeypatch):
     write, calls = Path.write_bytes, []
 
     def full(self, content):
-        calls.extend([self] if self.name == "last.ckpt" else [])
+        calls.extend([self] if self.name == "chunk_0.under_way.zip" else [])
         if len(calls) > 1:
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(self, content)
 
     monkeypatch.setattr(Path, "write_bytes", full)
     said = fails("fit", "--config", "ok.yaml", "--checkpoint.every_n_steps", "2")
-    assert "last.ckpt: the disk is full or limited (" in said
+    assert "chunk_0.under_way.zip: the disk is full or limited (" in said
     assert "what was saved before is whole" in said
-    folder = workdir / "logs" / "ok" / "version_0" / "checkpoints"
-    assert [path.name for path in folder.iterdir()] == ["last.ckpt"]
-    assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 2
+    run = workdir / "logs" / "ok" / "version_0"
+    assert [path.name for path in (run / "chunks").iterdir()] == ["chunk_0.under_way.zip"]
+    assert steps_made(run) == 2
 
 
 def test_out_of_memory_goes_on_and_says_so(cli, workdir, tiny_lm, monkeypatch, caplog):

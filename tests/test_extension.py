@@ -1,6 +1,5 @@
 """A search that has ended is taken further, as if it had been given all its steps at once."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import torch
 import yaml
 
 from lit_prompt.lm import FrozenLM
+from tests.saved import curves, parts
 from tests.test_interruption import BANK, FAMILIES, LIFT, SEARCHER, SOFT, found, same, signal_at
 
 STEP_LR = (
@@ -42,11 +42,6 @@ def fit(cli, workdir, tiny_lm):
     return run
 
 
-def curves(run):
-    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]["KLCurves"]["curves"]
-    return [state[target].tolist() for target in sorted(state)]
-
-
 @pytest.mark.parametrize("name", CONFIGS)
 def test_steps_in_two_parts_are_those_of_one_search(name, fit, cli):
     whole = fit(CONFIGS[name], 6)
@@ -56,9 +51,9 @@ def test_steps_in_two_parts_are_those_of_one_search(name, fit, cli):
         cli("fit", "--run", run, "--model.steps", 6, code=130)
     cli("fit", "--run", run)
     assert same(found(whole), found(run))
-    assert curves(whole) == curves(run)
+    assert torch.equal(curves(whole), curves(run))
     assert yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]["steps"] == 6
-    assert [path.name for path in (run / "checkpoints" / "ended").iterdir()] == ["6"]
+    assert list(parts(run)) == ["chunk_0.steps_6.zip", "chunk_1.steps_6.zip"]
     assert "recomputed from the saved prompts" in cli("test", "--run", run)
 
 
@@ -69,18 +64,17 @@ def test_what_cannot_be_extended_says_so_in_a_line(fit, cli, caplog):
     )
     run = fit(COSINE, 12, version=1)
     assert "was made" not in caplog.text
-    shutil.copytree(run, run.with_name("version_2"))
     cli("fit", "--run", run, "--model.steps", 14)
     assert "was made for fewer steps (CosineAnnealingLR, T_max 4) and goes on" in caplog.text
-    shutil.rmtree(run.with_name("version_2") / "checkpoints" / "ended")
-    said = cli("fit", "--run", run.with_name("version_2"), "--model.steps", 20, code=2)
-    assert "cannot go on after its 12 steps: its state then is gone" in said
     assert "made with steps = 14, this run has 3" in cli("fit", "--run", run, "--model.steps", 3, code=2)
 
 
-def test_only_a_search_that_has_ended_is_extended(fit, cli, workdir, tiny_lm):
-    (workdir / "run.yaml").write_text(SOFT)
+def test_a_search_that_was_cut_is_extended_where_it_is(fit, cli, workdir, tiny_lm):
+    whole = fit(SOFT, 20)
     with signal_at(FrozenLM, "features", 20):
         cli("fit", "--config", "run.yaml", "--lm", tiny_lm, code=130)
-    said = cli("fit", "--run", "logs/run/version_0", "--model.steps", 20, code=2)
-    assert "resume it with model.steps 12, then extend it" in said
+    run = Path("logs/run/version_1")
+    assert list(parts(run)) == ["chunk_0.steps_12.zip", "chunk_1.under_way.zip"]
+    cli("fit", "--run", run, "--model.steps", 20)
+    assert list(parts(run)) == ["chunk_0.steps_20.zip", "chunk_1.steps_20.zip"]
+    assert same(found(whole), found(run))

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from scipy.special import rel_entr
 
 from lit_prompt.records.results import RESULTS
+from tests.saved import saved
 
 LINES = [
     {"name": "plain", "probs": {" a": 0.5, " the": 0.5}},
@@ -102,11 +103,11 @@ def test_asking_in_words_is_scored_as_any_prompt(cli, run, tiny_lm):
 @pytest.mark.parametrize("model", ["SoftPrompt", "HardPrompt"])
 def test_a_search_minimises_at_its_temperature(cli, run, model):
     folder = run(model, temperature=0.5, steps=4)
-    saved = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["lit_prompt"]["results"]
+    kept = saved(folder)
     cli("test", "--run", folder)
     found = rows(folder)
     for number, name in enumerate(("user/plain", "user/long")):
-        assert found[name]["sampled_kl"] == pytest.approx(float(saved["kl"][number, 0]), abs=2e-5)
+        assert found[name]["sampled_kl"] == pytest.approx(float(kept["kl"][number, 0]), abs=2e-5)
         assert found[name]["sampling"] == "temperature 0.5"
         assert found[name]["objective_value"] == pytest.approx(found[name]["sampled_kl"])
         assert np.isfinite(found[name]["kl"])

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from tests.conftest import REPOSITORY
+from tests.saved import saved
 
 FILE = REPOSITORY / "data" / "lms" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 pytestmark = [
@@ -65,8 +66,7 @@ def searched(cli, kind, settings):
     Path("real.yaml").write_text(CONFIG % (kind, json.dumps(BEFORE), settings, json.dumps(str(DICE))))
     cli("fit", "--config", "real.yaml", "--lm", FILE)
     run = Path("logs/real/version_0")
-    results = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["lit_prompt"]["results"]
-    return results["kl"].amin(1).tolist(), run
+    return saved(run)["kl"].amin(1).tolist(), run
 
 
 def check(model, dice, kls, prompts, most):

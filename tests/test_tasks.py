@@ -12,6 +12,7 @@ from scipy.special import rel_entr
 
 from lit_prompt.records.results import RESULTS
 from lit_prompt.records.tasks import TASKS
+from tests.saved import saved
 
 WHO = {" a": 0.5, " the": 0.3, " was": 0.2}
 LINES = [
@@ -142,11 +143,11 @@ def test_a_search_of_tasks_goes_on_bit_for_bit(cli, workdir, tiny_lm, kind):
 def test_the_restart_that_is_best_for_the_whole_task_counts(cli, workdir, tiny_lm):
     write(workdir, LINES, "soft")
     run = searched(cli, workdir, tiny_lm, "soft")
-    saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["lit_prompt"]["results"]
+    kept = saved(run)
     cli("test", "--run", str(run))
     tasks = {row["task"]: row for row in TASKS.read(run / "tasks.parquet").to_pylist()}
     for number, task in enumerate(tasks):
-        assert tasks[task]["kl"] == pytest.approx(float(saved["kl"][number].min()), abs=2e-5)
+        assert tasks[task]["kl"] == pytest.approx(float(kept["kl"][number].min()), abs=2e-5)
 
 
 def test_another_objective_is_refused_for_answers(cli, workdir, tiny_lm):

@@ -1,4 +1,4 @@
-"""One checkpoint that is always whole, and a stop that loses nothing."""
+"""What is kept of a run under way, and a stop that loses nothing."""
 
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,15 @@ from lightning.pytorch.callbacks import Checkpoint
 from lit_prompt.data.run_folder import run_folder, run_option
 from lit_prompt.errors import InputError
 from lit_prompt.interruption import Interrupted, give_back, held, hold, release, stop_if_asked, take_signals
+from lit_prompt.models import PromptModule
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
 
-class SearchCheckpoint(Checkpoint):
+class RunCheckpoint(Checkpoint):
     """Keeps ``checkpoints/last.ckpt`` in the run's folder: replaced in one move, so never half written.
 
-    It is written every ``every_n_steps`` steps, after each chunk, and when Ctrl-C or SIGTERM ends the fit. Those wait
+    It is written every ``every_n_steps`` steps, after each epoch, and when Ctrl-C or SIGTERM ends the fit. Those wait
     for the end of a step, unless what a module does in one is :func:`lit_prompt.interruption.interruptible`; such a
     step is made again after a resume.
 
@@ -46,9 +47,7 @@ class SearchCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves after a chunk."""
-        # Lightning counts the batch at which a chunk ends early as begun alone, and would take later ones for cut
-        trainer.fit_loop.epoch_loop.batch_progress.total.reset_on_restart()
+        """Saves after an epoch."""
         self._save(trainer)
 
     def on_validation_batch_end(
@@ -70,37 +69,60 @@ class SearchCheckpoint(Checkpoint):
             return
         if isinstance(exception, Interrupted):
             with held():
-                _forget_cut_step(trainer)
                 self._save(trainer)
         self.on_train_end(trainer, pl_module)
 
     def _save(self, trainer: L.Trainer) -> None:
-        folder = run_folder(trainer)
-        if folder is None:
+        if (folder := run_folder(trainer)) is None:
             return
-        path = folder / CHECKPOINT
         try:
-            trainer.save_checkpoint(path, weights_only=False)
+            self._write(trainer, folder)
         except OSError as error:
-            kept = "; the one before it is whole" if path.exists() else ""
             raise InputError(
-                f"{path}: the checkpoint could not be written ({error.strerror or error}){kept}"
+                f"{error.filename or folder}: what was found could not be kept ({error.strerror or error}); what was "
+                "kept before is whole"
             ) from error
 
+    def _write(self, trainer: L.Trainer, folder: Path) -> None:
+        trainer.save_checkpoint(folder / CHECKPOINT, weights_only=False)
 
-def _forget_cut_step(trainer: L.Trainer) -> None:
-    """Lets Lightning's counts say that a step that was cut was not begun, as a resume goes by them."""
-    batches = trainer.fit_loop.epoch_loop.batch_progress
-    current = batches.state_dict()["current"]
-    if current["processed"] == current["completed"]:
-        for count in (batches.total, batches.current):
-            count.reset_on_restart()
+
+class SearchCheckpoint(RunCheckpoint):
+    """Keeps the chunk under search in the run's ``chunks`` folder, as :class:`RunCheckpoint` keeps a checkpoint.
+
+    Chunks that are finished have their own files: what is written at a time does not grow with the targets.
+    """
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """As of :class:`RunCheckpoint`; from here on there is a search to go on with."""
+        super().on_train_start(trainer, pl_module)
+        if (folder := run_folder(trainer)) is not None:
+            (folder / "chunks").mkdir(exist_ok=True)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves nothing: the chunk is finished, and kept."""
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """As of :class:`RunCheckpoint`; lets other processes have what this one has held."""
+        super().on_exception(trainer, pl_module, exception)
+        if isinstance(pl_module, PromptModule) and hasattr(pl_module, "chunks"):
+            pl_module.chunks.close()
+
+    def _write(self, trainer: L.Trainer, folder: Path) -> None:
+        module = trainer.lightning_module
+        if isinstance(module, PromptModule) and module.is_searching:
+            module.chunks.keep()
+
+
+def has_found(folder: Path) -> bool:
+    """Whether a run has kept anything that it can go on from."""
+    return (folder / CHECKPOINT).exists() or any((folder / "chunks").glob("*.zip"))
 
 
 def how_to_go_on(trainer: L.Trainer, command: str) -> str | None:
     """What the user of an interrupted fit is told; None where nothing of it was saved."""
     folder = run_folder(trainer)
-    if folder is None or not (folder / CHECKPOINT).exists():
+    if folder is None or not ((folder / CHECKPOINT).exists() or (folder / "chunks").is_dir()):
         return None
     run = run_option(trainer, folder)
     if command == "fit" and trainer.fit_loop.done:

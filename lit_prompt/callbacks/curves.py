@@ -10,8 +10,8 @@ from torch import Tensor
 from lit_prompt.functional.precision import double
 from lit_prompt.models import PromptModule
 from lit_prompt.models.chunk import progress, score_label
+from lit_prompt.models.score_curve import ScoreCurve
 
-_POINTS = 200
 _QUANTILES = {"p10": 0.1, "median": 0.5, "p90": 0.9}
 _MARGIN = ("median", "p10", "p90")
 
@@ -38,15 +38,6 @@ def quantiles(score: Tensor, families: list[str], name: str) -> dict[str, float]
     return tags
 
 
-def _stride(steps: int) -> int:
-    """Steps from one recorded point to the next."""
-    return max(1, steps // _POINTS)
-
-
-def _no_points(steps: int) -> Tensor:
-    return torch.full((-(-steps // _stride(steps)),), torch.nan)
-
-
 class KLCurves(L.Callback):
     """Logs the best KL so far over tasks, as median and 10/90 % quantiles, overall and for each family.
 
@@ -55,50 +46,29 @@ class KLCurves(L.Callback):
     the custom-scalars tab draws a band. With another objective the tags say ``objective`` in place of ``kl``.
     """
 
-    def __init__(self) -> None:
-        self._curves: dict[int, Tensor] = {}  # number of a task: best KL so far at each recorded step
-        self._steps: int | None = None  # of a search; the curves are drawn for as many
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draws the curves of a search that is extended for the steps that it will have made."""
-        assert isinstance(pl_module, PromptModule)
-        before, self._steps = self._steps, pl_module.steps
-        if before is None or before == self._steps:
-            return
-        places = torch.arange(0, before, _stride(self._steps)) // _stride(before)
-        for target, curve in self._curves.items():
-            self._curves[target] = _no_points(self._steps)
-            self._curves[target][: len(places)] = curve[places]
-
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Records the chunk's KLs and logs their quantiles."""
+        """Logs the quantiles of the chunk's KLs."""
         assert isinstance(pl_module, PromptModule)
-        stride, step = _stride(pl_module.steps), pl_module.extended_from + batch_idx
-        if step % stride:
+        chunks = pl_module.chunks
+        if trainer.logger is None or (chunks.made - 1) % chunks.curve.stride:
             return
         index, kl = progress(pl_module)
-        for target, value in zip(index, kl, strict=True):
-            if target not in self._curves:
-                self._curves[target] = _no_points(pl_module.steps)
-            self._curves[target][step // stride :] = value  # holds for the steps that the chunk may not need
-        if trainer.logger is not None:
-            families = [pl_module.data.targets.task_family[i] for i in index]
-            found = quantiles(kl, families, _tag(pl_module))
-            tags = {f"train/{name}": value for name, value in found.items()}
-            trainer.logger.log_metrics(tags, step=trainer.global_step)
+        families = [pl_module.data.targets.task_family[i] for i in index]
+        found = quantiles(kl, families, _tag(pl_module))
+        trainer.logger.log_metrics({f"train/{name}": value for name, value in found.items()}, step=chunks.step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Logs the aligned curves."""
         assert isinstance(pl_module, PromptModule)
         logger = trainer.logger
-        if not self._curves or not isinstance(logger, TensorBoardLogger):
+        if not pl_module.ends_run or not isinstance(logger, TensorBoardLogger):
             return
-        targets = sorted(self._curves)
-        curves = torch.stack([self._curves[i] for i in targets])
+        targets = sorted(pl_module.curves)
+        curves = torch.stack([pl_module.curves[i] for i in targets])
         families = [pl_module.data.targets.task_family[i] for i in targets]
-        stride = _stride(pl_module.steps)
+        stride = ScoreCurve(0, pl_module.steps).stride
         score, several = _tag(pl_module), pl_module.data.num_chunks > 1
         for point in range(curves.shape[1] if several else 0):
             found = quantiles(curves[:, point], families, score)
@@ -109,14 +79,6 @@ class KLCurves(L.Callback):
             medians = [f"{group}/{name}/{score}_median" for name in sorted(set(families))]
             shown["median by family"] = ["Multiline", medians]
         logger.experiment.add_custom_scalars({f"{score_label(pl_module)} (nats) against search steps": shown})
-
-    def state_dict(self) -> dict[str, Any]:
-        """The curves so far."""
-        return {"curves": self._curves, "steps": self._steps}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resumes from saved curves."""
-        self._curves, self._steps = state_dict["curves"], state_dict.get("steps")
 
 
 def _tag(module: PromptModule) -> str:

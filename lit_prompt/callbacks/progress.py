@@ -14,8 +14,9 @@ from lit_prompt.models.chunk import median_label, progress
 from lit_prompt.progress import BEAT_SECONDS, REFRESH_SECONDS, beating
 
 
-def _chunk(trainer: L.Trainer) -> str:
-    return f"chunk {trainer.current_epoch + 1}/{trainer.max_epochs}"
+def _chunk(module: Any) -> str:
+    number = module.chunks.chunk
+    return "search" if number is None else f"chunk {number + 1}/{module.data.num_chunks}"
 
 
 class ChunkProgressBar(TQDMProgressBar):
@@ -76,35 +77,26 @@ class ChunkProgressBar(TQDMProgressBar):
     # an evaluation takes one step a chunk: its table follows at once
     init_test_tqdm = init_validation_tqdm = init_predict_tqdm = _silent
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Makes the bar; a chunk that is resumed begins where it was, and Lightning has no ``epoch_start`` for it."""
-        super().on_train_start(trainer, pl_module)
-        if trainer.fit_loop.restarted_mid_epoch:
-            self.train_progress_bar.reset(int(trainer.num_training_batches))
-            self.train_progress_bar.set_description(_chunk(trainer), refresh=False)
-            done = trainer.fit_loop.epoch_loop.batch_progress.state_dict()["current"]["processed"]
-            self.train_progress_bar.initial = self.train_progress_bar.n = done
-            self.train_progress_bar.refresh()
-
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Names the chunk."""
         super().on_train_epoch_start(trainer, pl_module)
         current = pl_module.under_search()
         self._ended = [] if current is None else current[0]
         self.train_progress_bar.set_postfix_str("", refresh=False)
-        self.train_progress_bar.set_description(_chunk(trainer))
+        self.train_progress_bar.set_description(_chunk(pl_module))
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Remembers where a step begins."""
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         self._step_began, self._unshown = time.monotonic(), pl_module.micro_batch.unshown
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Ends a step."""
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Ends a step; those that were made before a resume are counted, too."""
         self._step_began = math.inf
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        made = pl_module.chunks.made
+        if batch_idx == 0:
+            self.train_progress_bar.initial = made - 1
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, made - 1)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Ends the bar's line, so that what follows is not hung onto it."""

@@ -17,13 +17,13 @@ class PromptTable(L.Callback):
     """Logs the best hard prompts so far as a table of texts and scores, some twenty times a chunk."""
 
     def __init__(self) -> None:
-        self._logged: tuple[int, int] | None = None
+        self._logged: tuple[int | None, int] | None = None
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Logs the chunk's table when it is time."""
-        if isinstance(pl_module, HardPrompt) and batch_idx % max(1, pl_module.steps // _TABLES) == 0:
+        if isinstance(pl_module, HardPrompt) and (pl_module.chunks.made - 1) % max(1, pl_module.steps // _TABLES) == 0:
             self._log(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -32,7 +32,7 @@ class PromptTable(L.Callback):
             self._log(trainer, pl_module)
 
     def _log(self, trainer: L.Trainer, module: HardPrompt) -> None:
-        now = trainer.current_epoch, trainer.global_step
+        chunk, step = now = module.chunks.chunk, module.chunks.step
         if not isinstance(trainer.logger, TensorBoardLogger) or self._logged == now:
             return  # the chunk's last step may have been shown
         self._logged = now
@@ -42,4 +42,4 @@ class PromptTable(L.Callback):
         table = prompt_table(rows[:_ROWS], score_label(module))
         if len(rows) > _ROWS:
             table += f"\n\n... and {len(rows) - _ROWS} more"
-        trainer.logger.experiment.add_text(f"prompts/chunk_{trainer.current_epoch}", table, trainer.global_step)
+        trainer.logger.experiment.add_text(f"prompts/chunk_{chunk}", table, step)

@@ -69,7 +69,7 @@ class ResultWriter(EvaluationCallback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the prompts."""
         assert isinstance(pl_module, PromptModule)
-        if (folder := run_folder(trainer)) is not None and bool(pl_module.results.searched.any()):
+        if (folder := run_folder(trainer)) is not None and pl_module.ends_run:
             found = PromptFiles(pl_module, pl_module.results.best_restart.tolist())
             self._written = found.known(folder) or add_together(folder, found.writers())
 
@@ -131,15 +131,20 @@ class ResultWriter(EvaluationCallback):
         assert isinstance(pl_module, PromptModule)
         if (folder := run_folder(trainer)) is None:
             return
+        option, every = run_option(trainer, folder), pl_module.data.num_chunks
+        if not pl_module.ends_run:
+            left = pl_module.chunks.left
+            say("", f"searched all but {left} of {every} chunks, which other processes hold; when they have ended:")
+            say(f"  lit_prompt test {option}")
+            return
         if not self._written:  # the search had ended before, and its process too soon after it; it does not end again
             self.on_train_end(trainer, pl_module)
-        things = "tasks" if pl_module.data.targets.has_tasks else "targets"
-        found, every = int(pl_module.results.searched.sum()), len(pl_module.data.targets.task_ids)
         say("", *(f"prompts   {path}" for path in self._written))
-        option = run_option(trainer, folder)
         say("searched; evaluate with", f"  lit_prompt test {option}")
-        if trainer.current_epoch < pl_module.data.num_chunks:
-            say(f"{found} of {every} {things}, as trainer.max_epochs is {trainer.max_epochs}; go on to the others with")
+        if (wanted := pl_module.chunks.wanted) < every:
+            things = "tasks" if pl_module.data.targets.has_tasks else "targets"
+            found, of = int(pl_module.results.searched.sum()), len(pl_module.data.targets.task_ids)
+            say(f"{found} of {of} {things}, as trainer.max_epochs is {wanted}; go on to the others with")
             say(f"  lit_prompt fit {option} --trainer.max_epochs -1")
 
 

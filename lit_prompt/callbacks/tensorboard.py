@@ -2,7 +2,6 @@
 
 import math
 from operator import itemgetter
-from typing import Any
 
 import lightning as L
 import numpy as np
@@ -26,13 +25,6 @@ _HP_METRICS = ("hp/kl_median", "hp/kl_mean", "hp/kl_p90")
 class TensorBoardReport(EvaluationCallback):
     """Logs hyperparameters at the start, and at the end of a fit or a test what was found, from the saved prompts."""
 
-    def __init__(self) -> None:
-        self._searched_steps = 0
-
-    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keeps the step of the search: a test has none of its own, and its points belong at the curves' end."""
-        self._searched_steps = checkpoint["global_step"]
-
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Opens the hyperparameters tab; the metrics follow at the end."""
         logger = trainer.logger
@@ -46,22 +38,23 @@ class TensorBoardReport(EvaluationCallback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Evaluates all prompts once, as far as that is cheap, and shows them; a signal ends it at once."""
         assert isinstance(pl_module, PromptModule)
-        if not isinstance(trainer.logger, TensorBoardLogger):
+        if not isinstance(trainer.logger, TensorBoardLogger) or not pl_module.ends_run:
             return
         with interruptible():
             batches, evaluator = pl_module.data.evaluation_dataloader(), pl_module.evaluator
             columns = [evaluator.columns(batch, pl_module.results, compared=False)[0] for batch in batches]
-            self._show(trainer.logger, pl_module, columns, trainer.global_step)
+            self._show(trainer.logger, pl_module, columns)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Shows what the test found, with the means of all measures in a table."""
         assert isinstance(pl_module, PromptModule)
         if isinstance(trainer.logger, TensorBoardLogger) and pl_module.pasted is None:  # else the KLs are another LM's
             means = means_table({name: float(value) for name, value in trainer.callback_metrics.items()})
-            trainer.logger.experiment.add_text("test_means", means, self._searched_steps)
-            self._show(trainer.logger, pl_module, self.found, self._searched_steps)
+            trainer.logger.experiment.add_text("test_means", means, _last_step(pl_module))
+            self._show(trainer.logger, pl_module, self.found)
 
-    def _show(self, logger: TensorBoardLogger, module: PromptModule, columns: list[Columns], step: int) -> None:
+    def _show(self, logger: TensorBoardLogger, module: PromptModule, columns: list[Columns]) -> None:
+        step = _last_step(module)
         every = result_table(columns).to_pylist()
         positions = [i for i, row in enumerate(every) if row["kl"] is not None and row["split"] != "test"]
         if not positions:
@@ -83,6 +76,11 @@ class TensorBoardReport(EvaluationCallback):
         errors = "\n\n".join(error_markdown(records, title) for title, records in shown.items())
         writer.add_text("token_errors", errors, step)
         writer.flush()
+
+
+def _last_step(module: PromptModule) -> int:
+    """Where the curves end: what was found belongs there, at a fit's end and in a test, which has no steps."""
+    return module.data.num_chunks * module.steps
 
 
 def _token_records(module: PromptModule, best_first: list[int]) -> dict[str, list[Row]]:

@@ -23,31 +23,28 @@ class TokenSearch(L.Callback):
         self.current: tuple[list[int], BestSoFar] | None = None
         self.stepped = False
         self._search: ChunkSearch | None = None
-        self._chunk: int | None = None
-        self._restored: dict[str, Any] | None = None
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Begins a chunk, or resumes that of a checkpoint; then makes a step, unless all searches have ended."""
-        if self._search is None or self._chunk != trainer.current_epoch:
-            self._search = self._begin(trainer.current_epoch, pl_module, batch)
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Begins a chunk, or goes on with one; then makes a step, unless all searches have ended."""
+        if self._search is None or not pl_module.is_searching:
+            self._search = self._begin(pl_module, batch)
             self.current = list(batch.tasks), self._search.best
-        self.stepped = bool(self._search.best.running.any())
+            pl_module.begun = pl_module.chunks.chunk
+        self.stepped = bool(self._search.best.running.any()) and pl_module.chunks.made < pl_module.steps
         if self.stepped:
             self._search.step()
 
-    def _begin(self, chunk: int, module: Any, batch: Any) -> ChunkSearch:
+    def _begin(self, module: Any, batch: Any) -> ChunkSearch:
         started = time.perf_counter()
         with interruptible():  # nothing is kept of a beginning
+            state = module.chunks.take_up()
+            if state is not None:
+                module.take_up(state)
             search, starts = module.new_search(batch)
-            if self._restored is not None and self._chunk == chunk:
-                search.load_state_dict(self._restored)
-            elif module.extended_from:
-                search.load_state_dict(module.ended_chunks.read(module.extended_from, chunk))
-            else:
+            if state is None:
                 search.init(*starts(), time.perf_counter() - started)
-        self._chunk, self._restored = chunk, None
+            else:
+                search.load_state_dict(state)
         found: ChunkSearch = search
         return found
 
@@ -56,12 +53,7 @@ class TokenSearch(L.Callback):
         if self._search is not None:
             self._search.release()
 
-    def state_dict(self) -> dict[str, Any]:
+    def chunk_state(self) -> dict[str, Any]:
         """What the search of the chunk carries from step to step."""
-        return {} if self._search is None else {"chunk": self._chunk, **self._search.state_dict()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keeps it for the first batch, when the targets are at hand."""
-        if state_dict:
-            self._chunk = state_dict["chunk"]
-            self._restored = state_dict
+        assert self._search is not None
+        return self._search.state_dict()

@@ -88,7 +88,7 @@ def read_arguments(command: str, options: Sequence[str], takes_run: bool = False
     known, typed = parser.parse_known_args(options)
     folder, checkpoint = known.run, known.ckpt_path
     if folder is not None:
-        checkpoint = checkpoint or _last_checkpoint(folder)
+        checkpoint = checkpoint or _checkpoint(folder, command)
     elif checkpoint is not None and not known.configs and (checkpoint.parent.parent / CONFIG_FILE).is_file():
         folder = checkpoint.parent.parent
     configs = [Config(path, _settings(path), _lies_in_run(path)) for path in known.configs]
@@ -129,7 +129,9 @@ def _plain_trainer(settings: Any) -> dict[str, Any]:
 
 
 def _lies_in_run(path: Path) -> bool:
-    return path.name == CONFIG_FILE and any((path.parent / name).is_dir() for name in ("checkpoints", "targets"))
+    return path.name == CONFIG_FILE and any(
+        (path.parent / name).is_dir() for name in ("checkpoints", "chunks", "targets")
+    )
 
 
 def _without_families(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -150,15 +152,18 @@ def _refuse_joined_keys(config: Config) -> None:
                 )
 
 
-def _last_checkpoint(run: Path) -> Path:
+def _checkpoint(run: Path, command: str) -> Path | None:
+    """The checkpoint of a run that has one: of an LM's training, or of a search by a former version."""
     if not (run / CONFIG_FILE).is_file():
         raise InputError(
             f"--run: {run} is no run's folder (it holds no {CONFIG_FILE}); runs are in logs/CONFIG/version_K"
         )
     last = run / "checkpoints" / "last.ckpt"
-    if not last.is_file():
-        raise InputError(f"--run: {run} has no checkpoint yet ({last}); start its search anew with fit --config")
-    return last
+    if last.is_file():
+        return last
+    if command == "pretrain" or (command in _EVALUATIONS and not any((run / "chunks").glob("*.zip"))):
+        raise InputError(f"--run: {run} has kept nothing yet that {command} could use; go on with it, or start anew")
+    return None
 
 
 def settings_option(settings: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser
 
+from lit_prompt.callbacks.checkpoint import SearchCheckpoint
 from lit_prompt.callbacks.curves import KLCurves
 from lit_prompt.callbacks.opening import Opening
 from lit_prompt.callbacks.progress import ChunkProgressBar
@@ -33,6 +34,7 @@ class PromptCLI(RunCLI):
     """Runs fit, validate, test and predict; without a command it has a config's data module alone."""
 
     datamodule: TargetDataModule
+    checkpoint = SearchCheckpoint
 
     commands = {
         "fit": "Searches prompts for the targets of a config and keeps them in a new folder, logs/CONFIG/version_K. "

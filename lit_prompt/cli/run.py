@@ -17,7 +17,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from lit_prompt.callbacks.checkpoint import CHECKPOINT, SearchCheckpoint, how_to_go_on
+from lit_prompt.callbacks.checkpoint import RunCheckpoint, has_found, how_to_go_on
 from lit_prompt.callbacks.checkpoint_io import WholeCheckpoints
 from lit_prompt.cli.arguments import CONFIG_FILE, RunArguments
 from lit_prompt.cli.classes import admit_modules, foreign_packages
@@ -28,6 +28,7 @@ from lit_prompt.cli.yaml_text import read_yaml, write_yaml
 from lit_prompt.data.run_folder import RunFolder, claim_run_folder, run_folder
 from lit_prompt.errors import InputError, full_disk, is_full_disk, mistake_in
 from lit_prompt.interruption import Interrupted
+from lit_prompt.models import PromptModule
 from lit_prompt.records.run_config import write_config
 from lit_prompt.under_way import opened
 
@@ -49,7 +50,7 @@ class SaveConfig(SaveConfigCallback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Lets a run that is extended keep its new number of steps."""
         folder = run_folder(trainer)
-        if getattr(pl_module, "extended_from", 0) and folder is not None:
+        if isinstance(pl_module, PromptModule) and pl_module.chunks.former_steps and folder is not None:
             settings = read_yaml((folder / CONFIG_FILE).read_text(encoding="utf-8"))
             settings["model"]["init_args"]["steps"] = pl_module.steps
             write_config(folder / CONFIG_FILE, write_yaml(settings))
@@ -68,6 +69,8 @@ class RunCLI(LightningCLI):
     #: First line, and beginning of the last lines, of the help.
     usage: str
     epilog: str
+    #: What keeps a run under way.
+    checkpoint: type[RunCheckpoint] = RunCheckpoint
     #: Options that are given before all others.
     first_options: tuple[str, ...] = ()
 
@@ -103,8 +106,9 @@ class RunCLI(LightningCLI):
                     run=command is not None,
                     **kwargs,
                 )
-        except Interrupted:
-            self._give_back()
+        except Interrupted as stop:
+            if stop.advice is None:
+                self._give_back()
             raise
         except InputError as error:
             self._give_back()
@@ -133,7 +137,7 @@ class RunCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds ``--checkpoint`` and ``--logs``."""
-        parser.add_lightning_class_args(SearchCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(self.checkpoint, "checkpoint")
         parser.add_argument(
             "--logs", type=Path | None, default=None, metavar="FOLDER",
             help="where runs keep their folders, FOLDER/CONFIG/version_K (trainer.default_root_dir, else logs)",
@@ -164,7 +168,7 @@ class RunCLI(LightningCLI):
         except argparse.ArgumentError as error:
             raise InputError(explain(str(error), self._parser(command))) from error
         if command is not None:
-            _check_checkpoint(command, self.config[command].get("ckpt_path"))
+            _check_checkpoint(command, self.config[command].get("ckpt_path"), self._run_folder)
         settings = self.config if command is None else self.config[command]
         refuse_untrusted(settings.as_dict(), self._typed)
 
@@ -246,7 +250,7 @@ class RunCLI(LightningCLI):
 
     def _give_back(self) -> None:
         """Removes the folders that were made for a new run, unless something was found already."""
-        if not self._made or (self._made[0] / CHECKPOINT).exists():
+        if not self._made or has_found(self._made[0]):
             return
         shutil.rmtree(self._made[0], ignore_errors=True)
         for folder in self._made[1:]:
@@ -259,9 +263,9 @@ def _logger_in(folder: Path) -> TensorBoardLogger:
     return TensorBoardLogger(whole.parents[1], whole.parent.name, whole.name, default_hp_metric=False)
 
 
-def _check_checkpoint(command: str, path: Any) -> None:
+def _check_checkpoint(command: str, path: Any, run: Path | None) -> None:
     if path is None:
-        if command != "fit":
+        if command != "fit" and run is None:
             raise InputError(
                 f"{command} needs what a fit has found: name its run with --run logs/NAME/version_K, or a checkpoint "
                 "with --ckpt_path"

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Sampler
 from lit_prompt.data.carried import CarriedTargets
 from lit_prompt.data.families import TargetFamily
 from lit_prompt.data.run_folder import run_folder
+from lit_prompt.data.shard import Shard
 from lit_prompt.data.target import Rejected, Target
 from lit_prompt.data.target_set import TargetBatch, TargetSet
 from lit_prompt.errors import InputError
@@ -42,26 +43,18 @@ def check_vocabulary(targets: TargetSet, vocabulary: Vocabulary) -> None:
 
 
 class _ChunkSampler(Sampler[int]):
-    """Yields the number of a chunk ``steps`` times; Lightning's ``set_epoch`` chooses the chunk.
+    """Yields, a step at a time, the number of the chunk that a module searches."""
 
-    Because every batch of an epoch is the same, the epoch's number and the count of finished steps are all that an
-    exact resume needs.
-    """
-
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
-        self._chunk = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self._chunk = epoch
+    def __init__(self, module: Any) -> None:
+        self._module = module
 
     def __iter__(self) -> Iterator[int]:
-        # the epoch is read with each batch: a resumed fit sets it after it has asked for the iterator
-        for _ in range(self._steps):
-            yield self._chunk
+        for _ in range(len(self)):
+            yield self._module.chunks.chunk
 
     def __len__(self) -> int:
-        return self._steps
+        steps: int = self._module.steps
+        return steps
 
 
 class TargetDataModule(L.LightningDataModule):
@@ -71,6 +64,7 @@ class TargetDataModule(L.LightningDataModule):
         families: families of targets; their targets follow one another.
         chunk_size: targets that are searched at the same time; a task is never divided. It bounds the memory; on a CPU
             it does not change any result, on a GPU only the rounding.
+        shard: this process among those of one run, such as 3/16: where it begins, before it takes what is left.
         load: folder of a saved set of targets, used instead of ``families``.
         lm: hub id or local folder of the LM that is searched, over whose vocabulary the targets are; set by ``--lm``.
         lm_options: how that LM is loaded; set by ``--lm_options``.
@@ -89,6 +83,7 @@ class TargetDataModule(L.LightningDataModule):
         families: list[TargetFamily] | None = None,
         chunk_size: int = 64,
         load: Path | None = None,
+        shard: str = "1/1",
         lm: str = DEFAULT_LM,
         lm_options: LMOptions | None = None,
     ) -> None:
@@ -98,6 +93,7 @@ class TargetDataModule(L.LightningDataModule):
         if not families and load is None:
             raise InputError("no targets: give data.families (see configs/demo.yaml) or data.load")
         self.families = families or []
+        self._shard = Shard.parse(shard)
         self.chunk_size = chunk_size
         self.load = None if load is None else Path(os.path.expanduser(load))
         self.lm = os.path.expanduser(lm)
@@ -166,11 +162,17 @@ class TargetDataModule(L.LightningDataModule):
             return TargetSet.write(folder, noted(tick), vocabulary.size, vocabulary.fingerprint, vocabulary.lm)
 
     @property
+    def part(self) -> Shard:
+        """The part of the work that this process begins with."""
+        trainer = self.trainer
+        return self._shard if trainer is None else self._shard.divided(trainer.global_rank, trainer.world_size)
+
+    @property
     def num_chunks(self) -> int:
         """Number of chunks, and so of a fit's epochs."""
         return len(self.chunks)
 
-    @property
+    @cached_property
     def chunks(self) -> list[list[int]]:
         """Numbers of the tasks of each chunk."""
         found: list[list[int]] = []
@@ -190,12 +192,10 @@ class TargetDataModule(L.LightningDataModule):
         return DataLoader(chunks, sampler=sampler, batch_size=None, collate_fn=read)
 
     def train_dataloader(self) -> DataLoader[TargetBatch]:
-        """One chunk an epoch, repeated at each of the module's ``steps`` that it has not made yet."""
+        """One chunk an epoch, repeated at each of the module's steps."""
         assert self.trainer is not None
-        module: Any = self.trainer.lightning_module
-        steps: int = module.steps - module.extended_from
         searched = [tuple(i for task in chunk for i in self.targets.members(task)) for chunk in self.chunks]
-        return self._loader(searched, _ChunkSampler(steps))
+        return self._loader(searched, _ChunkSampler(self.trainer.lightning_module))
 
     def evaluation_dataloader(self) -> DataLoader[TargetBatch]:
         """Every target once, held-out ones too; in parts whose distributions fit the memory."""

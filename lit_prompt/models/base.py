@@ -6,23 +6,23 @@ from typing import Any
 
 import lightning as L
 import torch
+from torch import Tensor
 
 from lit_prompt.data import TargetBatch
-from lit_prompt.data.run_folder import run_folder
 from lit_prompt.lm import FrozenLM, Sampling
 from lit_prompt.models import checks
-from lit_prompt.models.checkpoint import read_contents, write_contents
-from lit_prompt.models.chunk import chunks_to_search, store_chunk
-from lit_prompt.models.ended_chunks import EndedChunks
+from lit_prompt.models.checkpoint import read_former
+from lit_prompt.models.chunk import chunks_to_search
 from lit_prompt.models.evaluation import Evaluation
 from lit_prompt.models.evaluation_options import EvaluationOptions
 from lit_prompt.models.evaluator import Evaluator
 from lit_prompt.models.known import Known, KnownOptions
 from lit_prompt.models.pasted import PastedTexts
+from lit_prompt.models.run_chunks import RunChunks
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.objectives import Objective
 from lit_prompt.scoring import Contexts, MicroBatch
-from lit_prompt.search import BestSoFar
+from lit_prompt.search import BestSoFar, SearchResults
 
 
 class PromptModule(L.LightningModule, ABC):
@@ -44,7 +44,10 @@ class PromptModule(L.LightningModule, ABC):
     soft_run: SoftRun | None = None  # whose prompts a search for tokens starts from
     evaluator: Evaluation[Any]
     fluency = 0.0  # weight of the prompt's own log-likelihood in what is minimised
-    extended_from = 0  # steps that the search had made when it ended, before it was given more
+    chunks: RunChunks
+    ends_run = False  # whether what remains to be done at the end of all searches is done here
+    curves: dict[int, Tensor]
+    begun: int | None = None  # the chunk whose search was begun last
 
     def __init__(self, before: str, after: str, seed: int, objective: Objective, temperature: float) -> None:
         super().__init__()
@@ -86,13 +89,14 @@ class PromptModule(L.LightningModule, ABC):
     def under_search(self) -> tuple[list[int], BestSoFar] | None:
         """Numbers of the tasks of the chunk under search, and the bests of its slots; None before the first."""
 
-    @abstractmethod
-    def search_state(self) -> dict[str, Any]:
-        """What a resume needs beside parameters, buffers and the callbacks' states."""
+    @property
+    def is_searching(self) -> bool:
+        """Whether a chunk is under search here whose search has begun."""
+        return self.chunks.chunk is not None and self.begun == self.chunks.chunk
 
     @abstractmethod
-    def load_search_state(self, state: dict[str, Any]) -> None:
-        """Resumes from :meth:`search_state`."""
+    def no_results(self, tasks: int) -> SearchResults:
+        """Room for what is found for some tasks."""
 
     @abstractmethod
     def chunk_state(self) -> dict[str, Any]:
@@ -110,31 +114,45 @@ class PromptModule(L.LightningModule, ABC):
             self.lm = FrozenLM.load(self.lm_path, self.lm_options, self.trainer.strategy.root_device)
             self.contexts = Contexts(self.before, self.after, self.lm, self.data.vocabulary)
             checks.check_targets(self)
-            self.ended_chunks = EndedChunks(run_folder(self.trainer))
             self.prepare()
             self.evaluator = Evaluator(self)
+            self.chunks = RunChunks(self)
+        if self.trainer.state.fn != "fit":
+            self.read_results()
+
+    def read_results(self) -> None:
+        """Reads what was found for all tasks, by this process and others."""
+        self.results, self.curves = self.chunks.everything()
 
     def on_fit_start(self) -> None:
-        """An epoch is a chunk: as many epochs as there are chunks."""
+        """An epoch is a chunk: as many epochs as there are chunks left."""
         checks.check_fit(self)
-        self.trainer.fit_loop.max_epochs = chunks_to_search(self)
+        self.chunks.begin(chunks_to_search(self), self.data.part)
+        self.trainer.fit_loop.max_epochs = self.chunks.left
+        self._next_chunk()
+
+    def _next_chunk(self) -> None:
+        """Goes on to the next chunk; where there is none, ends the fit."""
+        if self.chunks.next():
+            return
+        self.trainer.should_stop = True
+        if self.chunks.ends_here():
+            self.read_results()
+            checks.check_found_any(self)
+            self.ends_run = True
 
     def on_train_epoch_end(self) -> None:
-        """Stores the chunk's results, and where its search stands."""
-        store_chunk(self)
+        """Keeps what was found for the chunk, and where its search stands."""
+        self.chunks.finish()
+        self._next_chunk()
 
-    def on_train_end(self) -> None:
-        """Refuses to end a fit that found nothing."""
-        checks.check_found_any(self)
-        self.ended_chunks.forget(self.extended_from)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Stores the results, those of the chunk under way included."""
-        write_contents(checkpoint, self)
+    def teardown(self, stage: str) -> None:
+        """Lets other processes have what this one has held."""
+        self.chunks.close()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restores results and search state."""
-        self.load_search_state(read_contents(checkpoint, self))
+        """Reads the results that a former version has kept in a checkpoint."""
+        read_former(checkpoint, self)
 
     def on_validation_start(self) -> None:
         """Refuses to evaluate nothing."""

@@ -39,7 +39,7 @@ def check_settings(module: "PromptModule", trainer: L.Trainer, stage: str) -> No
         raise InputError(
             f"model.temperature is {module.temperature:g}; it must be a number above 0 (1 changes nothing)"
         )
-    if stage == "fit" and hasattr(module, "results") and bool(module.results.searched.any()):
+    if stage == "fit" and module.begun is not None:
         raise InputError("this module has searched before; make a new one for another fit")
     _refuse_cut_short(trainer, stage)
 

@@ -30,23 +30,17 @@ def chunks_to_search(module: "PromptModule") -> int:
     return every if limit is None or limit < 0 else min(limit, every)
 
 
-def store_chunk(module: "PromptModule") -> None:
-    """Ends the chunk's searches; stores what they have found and where they stand."""
-    current = module.under_search()
-    assert current is not None
-    module.ended_chunks.keep(module.steps, module.current_epoch, module.chunk_state())
-    current[1].finish()
-    module.results.put(*current)
-
-
 def score_label(module: "PromptModule") -> str:
     """What a search minimises, as it is shown."""
     return module.objective.label + (" + fluency" if module.fluency else "")
 
 
-def log_progress(module: "PromptModule") -> None:
-    """Shows the median over tasks in the progress bar."""
-    module.log(median_label(module), progress(module)[1].median(), prog_bar=True, logger=False)
+def step_made(module: "PromptModule") -> None:
+    """Counts a step of the chunk's searches; shows the median over tasks in the progress bar."""
+    score = progress(module)[1]
+    module.chunks.curve.record(module.chunks.made, score)
+    module.chunks.made += 1
+    module.log(median_label(module), score.median(), prog_bar=True, logger=False)
 
 
 def median_label(module: "PromptModule") -> str:

@@ -13,7 +13,7 @@ from lit_prompt.errors import InputError
 from lit_prompt.lm import AllowedTokens, RoundTrip
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.checks import warn_of_second_front
-from lit_prompt.models.chunk import chunk_scorer, log_progress
+from lit_prompt.models.chunk import chunk_scorer, step_made
 from lit_prompt.models.prompt_texts import prompt_texts
 from lit_prompt.models.run_prompts import prompts_file
 from lit_prompt.models.shorter_run import ShorterRun
@@ -143,8 +143,7 @@ class HardPrompt(PromptModule):
             prompts_file(self.start.shorter_run, "model.start.shorter_run")
 
     def prepare(self) -> None:
-        """Makes room for all results."""
-        self.results = SearchResults(len(self.data.targets.task_ids), self.restarts, (self.length,), torch.long)
+        """Finds out which tokens are allowed; reads the prompts of other runs that starts are made from."""
         self.allowed = torch.tensor(self.tokens.ids(self.data.vocabulary))
         if self.start.kind == "text":
             warn_of_second_front(self, self.start.text, "model.start.text")
@@ -153,6 +152,10 @@ class HardPrompt(PromptModule):
             self.soft_run = SoftRun(self.start.soft_run, self.length, self.lm, self.data.targets.task_ids)
         if (shorter := self.start.shorter_run) is not None:
             self._shorter = ShorterRun(shorter, self.length, self.lm, self.data.targets.task_ids, tokens=True)
+
+    def no_results(self, tasks: int) -> SearchResults:
+        """Room for what is found for some tasks."""
+        return SearchResults(tasks, self.restarts, (self.length,), torch.long)
 
     def configure_callbacks(self) -> list[L.Callback]:
         """What drives the search."""
@@ -207,11 +210,10 @@ class HardPrompt(PromptModule):
     def training_step(self, batch: TargetBatch, batch_idx: int) -> None:
         """Counts the step that the callback has made."""
         self.optimizers().step()  # type: ignore[union-attr]
-        log_progress(self)
+        step_made(self)
 
     def on_train_end(self) -> None:
         """Ends the search, which needs no copy of the LM any more."""
-        super().on_train_end()
         self._search.release()
         self._screening.release()
 
@@ -228,21 +230,16 @@ class HardPrompt(PromptModule):
     # ---- state ----
 
     def chunk_state(self) -> dict[str, Any]:
-        """All that the search carries from step to step."""
-        return self._search.state_dict()
+        """All that the search carries from step to step, and how its prompts go through the LM."""
+        return {
+            **self._search.chunk_state(),
+            "micro_batch": self.micro_batch.size,
+            "screening": self._screening.on,
+        }
 
-    def search_state(self) -> dict[str, Any]:
-        """The micro-batch, and whether candidates are screened; the search itself is the callback's."""
-        return {"micro_batch": self.micro_batch.size, "screening": self._screening.on}
-
-    def load_search_state(self, state: dict[str, Any]) -> None:
-        """Resumes from :meth:`search_state`."""
-        if state:
-            self.micro_batch.size = state["micro_batch"]
-            if "screening" in state:
-                self._screening.on = state["screening"]
-            elif self.screening == "auto":  # a run of a version that had none
-                self._screening.on = False
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Lets prompts go through the LM as they did when :meth:`chunk_state` was kept."""
+        self.micro_batch.size, self._screening.on = state["micro_batch"], state["screening"]
 
 
 def _is_plain(value: object) -> bool:

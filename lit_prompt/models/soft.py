@@ -20,7 +20,7 @@ from lit_prompt.functional import seed_for
 from lit_prompt.interruption import interruptible
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.checks import warn_of_second_front
-from lit_prompt.models.chunk import chunk_scorer, log_progress
+from lit_prompt.models.chunk import chunk_scorer, step_made
 from lit_prompt.models.lift import lift, why_no_lift
 from lit_prompt.models.optimizers import (
     check_schedule,
@@ -107,7 +107,6 @@ class SoftPrompt(PromptModule):
         self.patience = patience
         self.max_norm = max_norm
         self._lifts = False  # whether prompts start at the lift
-        self._chunk: int | None = None  # the number of the one under search
         self._index: list[int] = []
         self._step_begun = False  # whether the present step has changed anything
         self._scorer: LMScorer | None = None
@@ -163,12 +162,15 @@ class SoftPrompt(PromptModule):
         shape = (self.length, self.lm.embedding_dim)
         self.prompt = nn.Parameter(torch.zeros(slots, *shape, device=self.lm.device))
         self.best = BestSoFar(self.prompt.detach(), self.kl_tolerance, self.patience)
-        self.results = SearchResults(len(self.data.targets.task_ids), self.restarts, shape)
         self._initializer = PromptInitializer(self.init, self.length, self.lm, self.data.vocabulary)
         if (shorter := self.init.shorter_run) is not None:
             self._shorter = ShorterRun(shorter, self.length, self.lm, self.data.targets.task_ids, tokens=False)
         if self.init.kind == "text":
             warn_of_second_front(self, self.init.text or "", "model.init.text")
+
+    def no_results(self, tasks: int) -> SearchResults:
+        """Room for what is found for some tasks."""
+        return SearchResults(tasks, self.restarts, (self.length, self.lm.embedding_dim))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all slots, and the scheduler."""
@@ -184,7 +186,7 @@ class SoftPrompt(PromptModule):
 
     def under_search(self) -> tuple[list[int], BestSoFar] | None:
         """Numbers of the tasks of the chunk under search, and the bests of its slots; None before the first."""
-        return None if self._chunk is None else (self._index, self.best)
+        return None if self.begun is None else (self._index, self.best)
 
     def _scheduler(self) -> LRScheduler | ReduceLROnPlateau | None:
         configs = self.trainer.lr_scheduler_configs
@@ -193,8 +195,8 @@ class SoftPrompt(PromptModule):
     def on_fit_start(self) -> None:
         """Finds out whether the schedule allows for more steps, where a search is extended."""
         super().on_fit_start()
-        if self.extended_from:
-            check_schedule(self._scheduler(), self.extended_from)
+        if self.chunks.former_steps:
+            check_schedule(self._scheduler(), self.chunks.former_steps)
 
     def on_train_start(self) -> None:
         """Finds out whether this LM has a lift, where one is asked for."""
@@ -209,15 +211,15 @@ class SoftPrompt(PromptModule):
         """Begins a chunk, and ends it (-1) when no search in it goes on."""
         if self._scorer is None or self._scorer.slots.task_ids != batch.task_ids:
             self._scorer = chunk_scorer(self, batch)
-        if self._chunk != self.current_epoch:
+        if not self.is_searching:
             self._begin_chunk(batch, self._scorer)
-        return None if bool(self.best.running.any()) else -1
+        return None if bool(self.best.running.any()) and self.chunks.made < self.steps else -1
 
     def _begin_chunk(self, batch: TargetBatch, scorer: LMScorer) -> None:
         started = time.perf_counter()
-        if self.extended_from:
-            self._take_up(self.ended_chunks.read(self.extended_from, self.current_epoch))
-            self._chunk, self._index = self.current_epoch, list(batch.tasks)
+        if (state := self.chunks.take_up()) is not None:
+            self._take_up(state)
+            self.begun, self._index = self.chunks.chunk, list(batch.tasks)
             return
         with interruptible():
             starts = [self._start(task_id, restart) for task_id in batch.task_ids for restart in range(self.restarts)]
@@ -232,7 +234,7 @@ class SoftPrompt(PromptModule):
             scheduler.load_state_dict(deepcopy(self._scheduler_start))
         self.best.reset(len(starts))
         self.best.spend(self.best.running, time.perf_counter() - started)
-        self._chunk, self._index = self.current_epoch, list(batch.tasks)
+        self.begun, self._index = self.chunks.chunk, list(batch.tasks)
 
     def _start(self, task_id: str, restart: int) -> Tensor:
         start = self._initializer.draw(seed_for(self.seed, task_id, restart))
@@ -246,6 +248,7 @@ class SoftPrompt(PromptModule):
         self.trainer.optimizers[0].load_state_dict(state["optimizer"])
         if (scheduler := self._scheduler()) is not None:
             scheduler.load_state_dict(state["scheduler"])
+        self.micro_batch.size = state["micro_batch"]
 
     def _lift(self, batch: TargetBatch, scorer: LMScorer, prompts: Tensor) -> None:
         """Lifts the first restart of every task that is a single target over tokens."""
@@ -266,7 +269,7 @@ class SoftPrompt(PromptModule):
         started = time.perf_counter()
         running = self.best.running
         stands_below = None
-        if batch_idx == self.extended_from == 0 and self._lifts and self.lift_tolerance is not None:
+        if self.chunks.made == 0 and self._lifts and self.lift_tolerance is not None:
             with interruptible():
                 stands_below = self._sphere(batch).repeat_interleave(self.restarts) + self.lift_tolerance
         optimizer = self.optimizers()
@@ -280,7 +283,7 @@ class SoftPrompt(PromptModule):
         if stands_below is not None:
             stands = self.best.kl[: len(stands_below)] <= stands_below.to(self.best.kl)
             self.best.end(nn.functional.pad(stands, (0, len(self.best.kl) - len(stands_below))), StopReason.LIFT)
-        log_progress(self)
+        step_made(self)
         self.best.spend(running, time.perf_counter() - started)
 
     def _sphere(self, batch: TargetBatch) -> Tensor:
@@ -321,8 +324,7 @@ class SoftPrompt(PromptModule):
 
     def on_train_end(self) -> None:
         """Warns of targets for which the lift was not enough."""
-        super().on_train_end()
-        if self.lift_tolerance is None:
+        if self.lift_tolerance is None or not self.ends_run:
             return
         solved = (self.results.reason == StopReason.LIFT) | (self.results.reason == StopReason.KL_TOLERANCE)
         fell_back = int((self.results.searched & ~solved.any(1)).sum())
@@ -336,24 +338,15 @@ class SoftPrompt(PromptModule):
     # ---- state ----
 
     def chunk_state(self) -> dict[str, Any]:
-        """Prompts, their bests, optimizer and scheduler."""
+        """Prompts, their bests, optimizer and scheduler, and how many prompts go through the LM at once."""
         scheduler = self._scheduler()
         return {
             "prompt": self.prompt.detach(),
             "best": self.best.state_dict(),
             "optimizer": self.trainer.optimizers[0].state_dict(),
             "scheduler": None if scheduler is None else scheduler.state_dict(),
+            "micro_batch": self.micro_batch.size,
         }
-
-    def search_state(self) -> dict[str, Any]:
-        """Which chunk is under way; its slots and their bests are parameters and buffers."""
-        return {"chunk": self._chunk, "index": self._index, "micro_batch": self.micro_batch.size}
-
-    def load_search_state(self, state: dict[str, Any]) -> None:
-        """Resumes the chunk of :meth:`search_state`."""
-        if state:
-            self._chunk, self._index = state.get("chunk"), state.get("index", [])
-            self.micro_batch.size = state["micro_batch"]
 
 
 def _single_targets(batch: TargetBatch) -> tuple[list[int], TargetBatch]:

@@ -29,6 +29,11 @@ def write_tensors(state: object, path: Path) -> None:
     Raises:
         InputError: if the disk is full.
     """
+    write_whole(path, tensor_bytes(state))
+
+
+def tensor_bytes(state: object) -> memoryview:
+    """The content of a file of tensors and plain values."""
     import torch
 
     content = io.BytesIO()  # torch itself does not say why it cannot write to a disk
@@ -36,7 +41,7 @@ def write_tensors(state: object, path: Path) -> None:
     content.seek(-2, io.SEEK_END)
     content.write(_COMMENT.to_bytes(2, "little") + _MARK)
     content.write(hashlib.sha256(content.getbuffer()).hexdigest().encode())
-    write_whole(path, content.getbuffer())
+    return content.getbuffer()
 
 
 def load_tensors(path: Path, advice: str) -> Any:
@@ -49,12 +54,17 @@ def load_tensors(path: Path, advice: str) -> Any:
     Raises:
         InputError: if it cannot be read, is truncated or no such file, or is not as it was written.
     """
-    import torch
-
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return tensors_in(content, path, advice)
+
+
+def tensors_in(content: bytes, path: Path, advice: str) -> Any:
+    """Tensors and plain values in the content of a file; as of :func:`load_tensors`."""
+    import torch
+
     if content[-_COMMENT:-_DIGITS] == _MARK:
         found = hashlib.sha256(memoryview(content)[:-_DIGITS]).hexdigest()
         refuse_changed(path, content[-_DIGITS:].decode("latin-1"), found, advice)

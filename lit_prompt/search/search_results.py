@@ -56,6 +56,12 @@ class SearchResults:
         self.forward_passes[rows] = by_target(best.forward_passes).sum(1)
         self.seconds[rows] = double(by_target(best.seconds)).sum(1)
 
+    def place(self, index: Sequence[int], state: dict[str, Any]) -> None:
+        """Stores the :meth:`state_dict` of the results of the targets at some positions."""
+        rows = torch.tensor(list(index))
+        for name, value in vars(self).items():
+            value[rows] = state[name]
+
     def state_dict(self) -> dict[str, Tensor]:
         """All tensors."""
         return dict(vars(self))

@@ -133,7 +133,7 @@ class TestOwnClasses:
         assert not Path("imported").exists()
 
     def test_nor_does_its_config_by_its_own_name(self, run_folder, refused):
-        for words in (("floor",), ("test", "--ckpt_path", run_folder / "checkpoints" / "last.ckpt")):
+        for words in (("floor",), ("test", "--run", run_folder)):
             refused(*words, "--config", run_folder / "config.yaml")
         assert not Path("imported").exists()
 

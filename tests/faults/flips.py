@@ -139,12 +139,12 @@ def _changed(before: bytes, after: bytes) -> Iterator[str]:
 
 def _exchanged(kind: str, run: Path, other: Path) -> Iterator[Try]:
     """What commands make of each file of another run in the place of a run's own."""
-    for name in ("results.parquet", "predictions.parquet", "prompts.safetensors", "targets", "checkpoints/last.ckpt"):
+    for name in ("results.parquet", "predictions.parquet", "prompts.safetensors", "targets", "chunks"):
         place, kept = run / name, run / "kept"
         place.rename(kept)
         (shutil.copytree if kept.is_dir() else shutil.copy)(other / name, place)
         asked = ["report", run, "--out", run / "report"]
-        if "/" in name or name == "targets":
+        if name in ("chunks", "targets"):
             asked = ["validate", "--run", run, "--floors", "false"]
         found = run_command(*asked)
         refused = found.clean and found.code == 2

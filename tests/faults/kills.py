@@ -54,7 +54,7 @@ def _fit(place: Workplace, words: tuple[str, ...], lasts: float, draw: random.Ra
     kills = 0
     for share in shares:
         kills += _killed(place, command, share * lasts)
-        new = [run for run in runs.glob("version_*") if run not in before and (run / "checkpoints/last.ckpt").exists()]
+        new = [run for run in runs.glob("version_*") if run not in before and any((run / "chunks").glob("*.zip"))]
         command = ("fit", "--run", str(new[0].relative_to(place.folder))) if new else words
     if place.wait(place.start(*command)) != 0:
         return Try("fit", what, "killed", place.said[-500:])

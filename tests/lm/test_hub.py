@@ -248,7 +248,7 @@ def test_a_run_of_the_command(hub, environment, workdir):
 
     done = fit(hub.name)
     assert done.returncode == 0, done.stderr
-    assert (workdir / "logs/one/version_0/checkpoints/last.ckpt").is_file()
+    assert (workdir / "logs/one/version_0/prompts.safetensors").is_file()
     refused = fit("org/nobody")
     assert refused.returncode == 2
     assert mistake(refused.stderr).startswith("--lm: org/nobody is no local folder, and ")

@@ -1,6 +1,7 @@
 """What stands in front of a text, through searches and evaluation: every number is that of the text that is pasted."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,7 @@ from lit_prompt.records.results import RESULTS
 from lit_prompt.search import TokenStart
 from tests.conftest import FRONTS
 from tests.models.pasted import Pasted
+from tests.saved import parts
 
 every_front = pytest.mark.parametrize("front", FRONTS)
 #: before and after of four targets: none, both, the module's, each alone
@@ -155,18 +157,20 @@ def test_a_run_of_before_had_nothing_in_front(cli, workdir, make_lm_with_front):
     (workdir / "small.yaml").write_text(CONFIG)
     cli("fit", "--config", "small.yaml", "--lm", make_lm_with_front("bos"), "--lm_options.bos", "never")
     run = workdir / "logs" / "small" / "version_0"
-    path = run / "checkpoints" / "last.ckpt"
-    checkpoint = torch.load(path, weights_only=False)
-    del checkpoint["lit_prompt"]["in_front"]
-    checkpoint["lit_prompt"]["format"] = 2
-    torch.save(checkpoint, path)
+    (part,) = parts(run).values()
+    shutil.rmtree(run / "chunks")
+    (run / "checkpoints").mkdir()
+    about = {name: part["about"][name] for name in ("lm", "lm_fingerprint", "targets", "settings")}
+    former = {"format": 2, "results": part["results"], **about}
+    lightning = {"pytorch-lightning_version": "2.6.0", "epoch": 1, "global_step": 4, "state_dict": {}}
+    torch.save({**lightning, "lit_prompt": former}, run / "checkpoints" / "last.ckpt")
     settings = yaml.safe_load((run / "config.yaml").read_text())
     del settings["lm_options"]["bos"]
     (run / "config.yaml").write_text(json.dumps(settings))
     said = cli("test", "--run", run)
     assert "Nothing stands in front of a text." in said
     assert "the LM unprompted is the LM after '<s>'" in said
-    assert "searched; evaluate with" in cli("fit", "--run", run)
+    assert "a former lit_prompt wrote this checkpoint; it can be tested" in cli("fit", "--run", run, code=2)
     assert "set lm_options.bos to never" in cli("test", "--run", run, "--lm_options.bos", "auto", code=2)
 
 

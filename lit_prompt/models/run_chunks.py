@@ -1,0 +1,181 @@
+"""The chunks of a run: which are finished, what was found, and which one this process searches."""
+
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from lit_prompt.data.run_folder import run_folder
+from lit_prompt.data.shard import Shard
+from lit_prompt.leases import Leases
+from lit_prompt.models.belonging import belonging, refuse_foreign, refused_setting
+from lit_prompt.models.score_curve import ScoreCurve
+from lit_prompt.records.chunks import ChunkFiles, read_found, read_state
+from lit_prompt.search import SearchResults
+from lit_prompt.under_way import temporary_folder
+
+if TYPE_CHECKING:
+    from lit_prompt.models.base import PromptModule
+
+
+class RunChunks:
+    """The chunks of a module's run, in the folder that all its processes share.
+
+    A chunk is finished when it has its file. A process that comes later, be it a resume or one of many, does what is
+    missing; a chunk that two have searched all the same is the same from both.
+
+    Args:
+        module: the module, whose LM and data are at hand.
+
+    Attributes:
+        chunk: the number of the one under search; None before the first and after the last.
+        made: steps that its search has made.
+        curve: its scores so far.
+        wanted: how many chunks are to be searched.
+        former_steps: that the run's searches had made when they ended, before they were given more; else 0.
+    """
+
+    def __init__(self, module: "PromptModule") -> None:
+        self._module = module
+        run = run_folder(module.trainer) or temporary_folder(self)
+        self._files, self._leases = ChunkFiles(run / "chunks"), Leases(run / "leases")
+        self._about = belonging(module)
+        self._known: dict[int, Path] = {}
+        self._former: Path | None = None  # what the present chunk was taken up from
+        self._to_do: deque[int] = deque()
+        self._finished = 0  # chunks, when this process began and by it
+        self.chunk: int | None = None
+        self.made = 0
+        self.curve = ScoreCurve(0, 1)
+        self.former_steps = 0
+        self.wanted = 0
+
+    # ---- which one is searched here ----
+
+    def begin(self, chunks: int, shard: Shard) -> None:
+        """Finds out what is left to do of the first chunks, and in which order this process does it.
+
+        Raises:
+            InputError: if what was found belongs to another search, or to one of more steps.
+        """
+        self.wanted = chunks
+        self._known = self._files.newest(self._module.steps)
+        for path in list(self._known.values())[:1]:
+            then = self._found(path)["about"]["settings"]["steps"]
+            if then > self._module.steps:
+                raise refused_setting(str(path), "steps", then, self._module.steps)
+            self.former_steps = then if then < self._module.steps else 0
+        self._finished = sum(map(self.is_finished, self._known))
+        self._to_do = deque(shard.in_order([chunk for chunk in range(chunks) if not self.is_finished(chunk)]))
+
+    @property
+    def left(self) -> int:
+        """How many chunks are not known to be finished, without the one under search."""
+        return len(self._to_do)
+
+    def next(self) -> bool:
+        """Goes on to a chunk that is not finished and that no other process holds; whether there is one."""
+        self.leave()
+        for _ in range(len(self._to_do)):
+            chunk = self._to_do.popleft()
+            if self.is_finished(chunk):
+                continue
+            if not self._leases.take(f"chunk_{chunk}"):
+                self._to_do.append(chunk)  # to be asked for again
+            elif self.is_finished(chunk):  # by the process that has held it until now
+                self._leases.give_back(f"chunk_{chunk}")
+            else:
+                self.chunk, self.made, self._former = chunk, 0, None
+                self.curve = ScoreCurve(len(self._module.data.chunks[chunk]), self._module.steps)
+                return True
+        return False
+
+    def is_finished(self, chunk: int) -> bool:
+        """Whether the search of a chunk has ended."""
+        return self._files.is_finished(chunk, self._module.steps)
+
+    @property
+    def step(self) -> int:
+        """The steps made, as a diagram shows them: those of a chunk follow on all that the ones before could make."""
+        return self._finished * self._module.steps + self.made
+
+    def ends_here(self) -> bool:
+        """Whether all chunks are finished, and this process is the one that does what is left to do."""
+        return not self._to_do and self._leases.take("end")
+
+    def leave(self) -> None:
+        """Lets go of the chunk under search."""
+        if self.chunk is not None:
+            self._leases.give_back(f"chunk_{self.chunk}")
+        self.chunk = None
+
+    def close(self) -> None:
+        """Lets go of all that this process holds."""
+        self.chunk = None
+        self._leases.close()
+
+    # ---- what was found ----
+
+    def take_up(self) -> dict[str, Any] | None:
+        """Where the search of the present chunk stands; None where it begins.
+
+        Raises:
+            InputError: if it belongs to another search, or its file is damaged.
+        """
+        assert self.chunk is not None
+        path = self._files.begun(self.chunk) or self._known.get(self.chunk)
+        if path is None or not path.exists():
+            return None
+        self._former = path
+        found = self._found(path)
+        self.made = found["made"]
+        self.curve.load_state_dict(found["curve"])
+        return read_state(path)
+
+    def keep(self) -> None:
+        """Keeps the present chunk, whose search is under way."""
+        assert self.chunk is not None
+        self._files.keep(self.chunk, self._present(), self._module.chunk_state())
+
+    def finish(self) -> None:
+        """Ends the searches of the present chunk, and keeps it."""
+        current = self._module.under_search()
+        assert current is not None
+        assert self.chunk is not None
+        state = self._module.chunk_state()  # more steps begin with searches that go on
+        current[1].finish()
+        self._files.finish(self.chunk, self._module.steps, self._present(), state)
+        self._finished, self.made = self._finished + 1, 0
+        if self._former is not None:
+            self._former.unlink(missing_ok=True)
+
+    def _present(self) -> dict[str, Any]:
+        current = self._module.under_search()
+        assert current is not None
+        index, best = current
+        results = self._module.no_results(len(index))
+        results.put(range(len(index)), best)
+        found = {"about": self._about, "tasks": index, "made": self.made, "curve": self.curve.state_dict()}
+        return {**found, "results": results.state_dict()}
+
+    def _found(self, path: Path) -> dict[str, Any]:
+        found = read_found(path)
+        refuse_foreign(found["about"], self._module, str(path))
+        return found
+
+    def everything(self) -> tuple[SearchResults, dict[int, Tensor]]:
+        """What was found for all tasks, and the curves of those that were searched, by their numbers.
+
+        Raises:
+            InputError: if something belongs to another search, or a file is damaged.
+        """
+        results = self._module.no_results(len(self._module.data.targets.task_ids))
+        curves: dict[int, Tensor] = {}
+        for path in self._files.newest(self._module.steps).values():
+            found = self._found(path)
+            results.place(found["tasks"], found["results"])
+            curve = ScoreCurve(len(found["tasks"]), self._module.steps)
+            curve.load_state_dict(found["curve"])
+            curves |= dict(zip(found["tasks"], curve.points, strict=True))
+        return results, curves
