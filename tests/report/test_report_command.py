@@ -123,6 +123,33 @@ def test_no_name_is_a_formula_or_hidden_in_any_figure(make_run):
         assert all(text.get_text().isprintable() for text in figure.findobj(Text))
 
 
+def test_held_out_targets_stand_beside_the_others_in_every_table(report, make_run):
+    rows = task_rows("survey", [0.125, 0.375], [0.75])
+    run = make_run("a/version_0", rows)
+    others = [each | {"lm": "lms/tales-neox", "lm_fingerprint": "neox", "kl": 2 * each["kl"]} for each in rows]
+    make_run("a/version_0/on-tales-neox-1234", others)
+    page = report(run)
+    assert "targets KL median 10 to 90 % held out no prompt uniform seconds" in page.text
+    assert "tales-llama soft 2 0.250 0.250 0.150 to 0.350 0.750" in page.text
+    assert "tales-llama user (held out) 1 1.00 to 1.00 0.750" in page.text
+    assert "user/survey 2 + 1 0.250 0.750" in page.text
+    assert "new 0 held out 0.750" in page.text
+    assert "user/new 0 (held out) 1.000 0.750 1.500" in page.text
+
+
+def test_draws_and_asking_stand_beside_the_kl(report, make_run):
+    told = {"draws_to_tell": 40.0, "kl_asking": 1.25}
+    plain = report(make_run("a/version_0", [row(f"a/{i}", 1.0, 0.5, **told) for i in range(6)]))
+    assert "no prompt asking uniform draws seconds" in plain.text
+    assert "9.000 1.250 7.318 40 0.50" in plain.text
+    assert "Does it sample right?" not in plain.text
+    way = {"sampling": "temperature 0.7", "sampled_kl": 0.375, "sampled_draws_to_tell": 30.0}
+    drawn = {"draws": 100, "draws_p_value": 0.25}
+    page = report(make_run("b/version_0", [row("a/die", 1.0, 0.5, **told, **way, **drawn)]))
+    assert "soft (b/version_0): as tokens are sampled: temperature 0.7" in page.text
+    assert "target entropy KL sampled KL to tell draws p a/die 1.000 0.500 0.375 30 100 0.250" in page.text
+
+
 def drawn(panel):
     """The points of a panel: what a target adds by its name, and which of them are hollow."""
     names = [label.get_text() for label in panel.get_yticklabels()]
