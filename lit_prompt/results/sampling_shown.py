@@ -1,6 +1,7 @@
 """What is drawn from the LM, on the screen."""
 
 from collections.abc import Sequence
+from statistics import median
 
 from lit_prompt.results.rows import MOST_NAMED, Row
 from lit_prompt.results.table import Table, count, entropy_table, quantile, target_table
@@ -24,7 +25,7 @@ def sampling_table(rows: Sequence[Row]) -> Table | None:
         captions += [f"sampled KL: as tokens are sampled, {way}; -: infinite", f"to tell: {DRAWS_TOLD}"]
         title = f"as tokens are sampled: {way}"
     if any(row["draws"] is not None for row in rows):
-        columns |= {"draws": count("draws"), "p": quantile("draws_p_value")}
+        columns |= {"draws": count("draws"), "p": _median_p_value}
         captions.append(_P_TOLD)
     return shown(marked(rows), columns, title, "; ".join(captions)) if len(columns) > 1 else None
 
@@ -43,6 +44,11 @@ def tested_table(rows: Sequence[Row]) -> Table:
     """A row for each target: whether what was drawn from the LM can come from it."""
     body = [[row["target_id"], str(row["draws"]), _p_value(row["draws_p_value"])] for row in rows]
     return Table(["target", "draws", "p"], body, ["target"], "Drawn from the LM itself", _P_TOLD)
+
+
+def _median_p_value(rows: Sequence[Row]) -> str:
+    known = [row["draws_p_value"] for row in rows if row["draws_p_value"] is not None]
+    return _p_value(median(known)) if known else "-"
 
 
 def _p_value(value: float) -> str:

@@ -147,7 +147,7 @@ def test_draws_and_asking_stand_beside_the_kl(report, make_run):
     drawn = {"draws": 100, "draws_p_value": 0.25}
     page = report(make_run("b/version_0", [row("a/die", 1.0, 0.5, **told, **way, **drawn)]))
     assert "soft (b/version_0): as tokens are sampled: temperature 0.7" in page.text
-    assert "target entropy KL sampled KL to tell draws p a/die 1.000 0.500 0.375 30 100 0.250" in page.text
+    assert "target entropy KL sampled KL to tell draws p a/die 1.000 0.500 0.375 30 100 0.2500" in page.text
 
 
 def drawn(panel):
