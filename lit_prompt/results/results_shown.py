@@ -40,7 +40,7 @@ def print_results(table: pa.Table) -> None:
         "distribution, for the LM unprompted"
     )
     if any(row["kl_floor"] is None for row in found):
-        caption += "; -: no floor is known, as over cells of several answers, where the problem is not convex"
+        caption += "; -: no floor is known, as over cells of answers (not convex)"
     if any(row["kl_asking"] is not None for row in found):
         columns["asking"] = quantile("kl_asking")
         caption += "; asking: for a prompt that asks for it in words"

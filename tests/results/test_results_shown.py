@@ -97,7 +97,7 @@ def test_a_floor_that_is_not_known_is_explained(printed):
     said = [
         " ".join(printed([row(0, None, **told | floor)], print_results).split()) for floor in ({}, {"kl_floor": None})
     ]
-    assert ["the problem is not convex" in each for each in said] == [False, True]
+    assert ["as over cells of answers (not convex)" in each for each in said] == [False, True]
 
 
 def test_many_targets_are_grouped(printed):
