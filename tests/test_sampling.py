@@ -9,6 +9,7 @@ import transformers
 from safetensors.torch import load_file
 from scipy.special import rel_entr
 
+from lit_prompt.records.predictions import PREDICTIONS
 from lit_prompt.records.results import RESULTS
 from tests.saved import saved
 
@@ -59,6 +60,12 @@ def test_the_kl_of_what_is_sampled_is_that_of_generate(cli, run, tiny_lm):
     ids = [tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in (" a", " the")]
     assert found["sampled_kl"] == pytest.approx(rel_entr([0.5, 0.5], q[ids]).sum(), abs=1e-5)
     assert found["sampling"] == "temperature 0.7, top_k 100"
+    said = cli("predict", "--run", folder, "--sampling.temperature", 0.7, "--sampling.top_k", 100)
+    assert "token target reached KL sampled" in " ".join(said.split())
+    records = PREDICTIONS.read(folder / "predictions.parquet").to_pylist()
+    told = {row["token"]: row["sampled_probability"] for row in records if row["target_id"] == "user/plain"}
+    assert [told[text] for text in (" a", " the")] == pytest.approx(q[ids], abs=1e-6)
+    assert all(row["sampled_probability"] is not None for row in records)
 
 
 def test_answers_are_sampled_token_by_token(cli, run, tiny_lm):

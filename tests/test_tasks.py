@@ -100,6 +100,7 @@ def test_results_are_those_of_the_lm_itself(cli, workdir, tiny_lm, raw, kind):
     assert tasks["user/who"]["held_out"] == 1
     assert tasks["user/how"]["kl"] == pytest.approx((kls["s"] + kls["p"]) / 2, abs=1e-5)
     assert "held out" in said
+    assert ("as text" in said and ", held out " in said) == (kind == "hard")
     if kind == "hard":
         assert all(row["kl_text"] == pytest.approx(row["kl"], abs=1e-5) for row in rows.values())
     predicted = cli("predict", "--run", str(run))

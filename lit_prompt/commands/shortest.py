@@ -23,8 +23,8 @@ from lit_prompt.results.table import Table
 from lit_prompt.results.text import as_json, nats
 from lit_prompt.under_way import opened
 
-#: Columns of ``shortest.parquet``: entropy and KL in nats; ``length`` is null where no length reached the KL.
-_NUMBERS = [("entropy", NUMBER), ("length", COUNT), ("kl", NUMBER)]
+#: Columns of ``shortest.parquet``: entropy and KLs in nats; ``length`` is null where no length reached the KL.
+_NUMBERS = [("entropy", NUMBER), ("length", COUNT), ("kl", NUMBER), ("held_out_kl", NUMBER)]
 SCHEMA = pa.schema([("target_id", TEXT), ("family", TEXT), *_NUMBERS, ("prompt_text", TEXT), ("run", TEXT)])
 SHORTEST = TableFormat(SCHEMA)
 
@@ -85,19 +85,25 @@ def run(options: Namespace) -> None:
 
 def _outcome(row: Row, length: int, goal: float, run: Path) -> Row:
     reached = row["kl"] is not None and row["kl"] <= goal
-    kept = {name: row[name] for name in ("family", "entropy", "kl", "prompt_text")} | {"target_id": row["task"]}
+    names = ("family", "entropy", "kl", "held_out_kl", "prompt_text")
+    kept = {name: row[name] for name in names} | {"target_id": row["task"]}
     return kept | {"length": length if reached else None, "run": str(run)}
 
 
 def _print(rows: Sequence[Row], goal: float) -> None:
+    columns = {"KL": "kl"}
+    if any(row["held_out_kl"] is not None for row in rows):
+        columns["held out"] = "held_out_kl"
     cells = []
     for row in rows:
         length = "none" if row["length"] is None else str(row["length"])
-        cells.append([row["target_id"], f"{row['entropy']:.2f}", length, nats(row["kl"])])
+        cells.append(
+            [row["target_id"], f"{row['entropy']:.2f}", length, *(nats(row[name]) for name in columns.values())]
+        )
     reached = sum(row["length"] is not None for row in rows)
     title = f"shortest prompt with a KL of at most {goal:g} nats"
     caption = f"{reached} of {len(rows)} targets have one; none: the KL of the longest that was tried"
-    print_table(Table(["target", "entropy", "length", "KL"], cells, ["target"], title, caption), _MOST_ROWS)
+    print_table(Table(["target", "entropy", "length", *columns], cells, ["target"], title, caption), _MOST_ROWS)
     for row in rows[:_MOST_ROWS]:
         if row["prompt_text"] is not None:
             say(f"{row['target_id']}, as JSON:", as_json(row["prompt_text"]))

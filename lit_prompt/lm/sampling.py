@@ -36,11 +36,6 @@ class Sampling:
         """Whether it is the LM's own distribution."""
         return self.temperature == 1.0 and self.top_k is None and self.top_p in (None, 1.0)
 
-    @property
-    def is_cut(self) -> bool:
-        """Whether some tokens can never be drawn, so that a KL to a target may be infinite and no slope leads there."""
-        return self.top_k is not None or self.top_p not in (None, 1.0)
-
     def __str__(self) -> str:
         settings = {name: value for name, value in vars(self).items() if value is not None}
         return ", ".join(f"{name} {value:g}" for name, value in settings.items())

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from lit_prompt.data import TargetBatch
-from lit_prompt.functional import largest_errors, token_kl, total_variation
+from lit_prompt.functional import token_kl, total_variation
 from lit_prompt.functional.answer_tree import AnswerTree
 from lit_prompt.lm import PLAIN, Sampling
 from lit_prompt.metrics import (
@@ -26,7 +26,7 @@ from lit_prompt.metrics import (
 )
 from lit_prompt.models.floors import excess_columns
 from lit_prompt.models.outcomes import OTHER, Reached, reached_outcomes, target_outcomes, width
-from lit_prompt.models.record_columns import TOP_K, top_tokens
+from lit_prompt.models.record_columns import TOP_K, told_outcomes
 from lit_prompt.records.floors import refuse_impossible_floors
 from lit_prompt.records.results import Columns
 from lit_prompt.results.rows import MOST_NAMED
@@ -225,7 +225,8 @@ class Evaluation(ABC, Generic[Prompts]):
             For each token, or answer, that is among a target's ten most likely ones, in the target or as reached, or
             among those with most missing or excess mass: target_id, family, kl (nats), wrong_mass (all that is missing,
             which is all that is too much), token_id, token, target_probability, reached_probability and token_kl (its
-            share of the KL, nats). ``answer`` is the text of several tokens that the token stands for, if any;
+            share of the KL, nats). ``sampled_probability`` is what is reached as tokens are sampled, where they are
+            sampled in another way; ``answer`` is the text of several tokens that the token stands for, if any;
             ``prompt_text`` that of a hard prompt. Targets that were not searched are left out.
         """
         with self._shown(batch):
@@ -237,7 +238,7 @@ class Evaluation(ABC, Generic[Prompts]):
         log_p = target_outcomes(batch)
         p, q = log_p.exp(), log_q.exp()
         shares, wrong_mass = token_kl(log_p, log_q), total_variation(log_p, log_q)
-        texts, drawn = columns.get("prompt_text"), columns.get("drawn")
+        texts, drawn, sampled = (columns.get(name) for name in ("prompt_text", "drawn", "sampled"))
         return [
             [
                 {
@@ -249,11 +250,12 @@ class Evaluation(ABC, Generic[Prompts]):
                     **({} if drawn is None else {"drawn": int(drawn[i][outcome]), "draws": columns["draws"][i]}),
                     "target_probability": float(p[i, outcome]),
                     "reached_probability": float(q[i, outcome]),
+                    "sampled_probability": None if sampled is None else sampled[i][outcome],
                     "token_kl": float(shares[i, outcome]),
                     "prompt_text": None if texts is None else texts[i],
                     "whole_text": None if texts is None else columns["whole_text"][i],
                 }
-                for outcome in dict.fromkeys([*top_tokens(p[i], q[i]), *largest_errors(p[i], q[i])])
+                for outcome in told_outcomes(p[i], q[i])
                 if columns["kl"][i] is not None
             ]
             for i, target_id in enumerate(batch.target_id)

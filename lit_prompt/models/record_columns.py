@@ -10,6 +10,7 @@ from lit_prompt.functional import (
     entropy,
     js_divergence,
     kl_divergence,
+    largest_errors,
     reverse_kl_divergence,
     top_k_overlap,
     total_variation,
@@ -106,6 +107,11 @@ def _kl_uniform(tree: AnswerTree, log_probs: Tensor) -> float:
 def known_values(values: Tensor, known: Tensor) -> list[float | None]:
     """A column of values ``[target]``; null where they are not ``known``, ``[target]``."""
     return [float(v) if ok else None for v, ok in zip(values, known, strict=True)]
+
+
+def told_outcomes(p: Tensor, q: Tensor) -> list[int]:
+    """The outcomes of which token records tell, of probabilities ``[outcome]``: the likeliest, and the most wrong."""
+    return list(dict.fromkeys([*top_tokens(p, q), *largest_errors(p, q)]))
 
 
 def top_tokens(p: Tensor, q: Tensor, k: int = TOP_K) -> list[int]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from lit_prompt.data import TargetBatch
 from lit_prompt.functional import draw_outcomes, draws_to_tell, goodness_of_fit, kl_divergence, seed_for
 from lit_prompt.models.outcomes import target_outcomes
-from lit_prompt.models.record_columns import known_values
+from lit_prompt.models.record_columns import known_values, told_outcomes
 from lit_prompt.records.results import Columns
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def sampling_columns(
     if not module.sampling.is_plain:
         columns["sampling"] = [str(module.sampling)] * len(batch)
         columns["sampled_kl"] = known_values(kl_divergence(log_p, sampled), known)
+        # for the token records; results have no such column
+        columns["sampled"] = [_told(*x.exp()) for x in torch.stack([log_p, log_q, sampled], 1)]
         if compared:
             columns["sampled_draws_to_tell"] = _draws_to_tell(log_p, sampled, known)
     if compared and (draws := module.evaluation_options.draws):
@@ -55,6 +57,10 @@ def _draws_to_tell(log_p: Tensor, log_q: Tensor, known: Tensor) -> list[float | 
     found = torch.full((len(log_p),), torch.nan, dtype=torch.float64)
     found[known] = draws_to_tell(log_p[known], log_q[known])
     return known_values(found, known)
+
+
+def _told(p: Tensor, q: Tensor, sampled: Tensor) -> dict[int, float]:
+    return {outcome: float(sampled[outcome]) for outcome in told_outcomes(p, q)}
 
 
 def _counts(log_q: Tensor, draws: int, seed: int) -> Tensor:

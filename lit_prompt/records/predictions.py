@@ -8,7 +8,7 @@ PREDICTIONS = TableFormat(
     pa.schema([
         ("target_id", TEXT), ("family", TEXT), ("kl", NUMBER), ("wrong_mass", NUMBER), ("token_id", COUNT),
         ("token", TEXT), ("answer", TEXT), ("target_probability", NUMBER), ("reached_probability", NUMBER),
-        ("token_kl", NUMBER), ("prompt_text", TEXT), ("whole_text", TEXT),
+        ("sampled_probability", NUMBER), ("token_kl", NUMBER), ("prompt_text", TEXT), ("whole_text", TEXT),
     ]),
     needed=("target_id", "token", "target_probability", "reached_probability", "token_kl"),
     advice="lit_prompt predict --run RUN writes predictions anew",

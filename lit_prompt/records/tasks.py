@@ -17,9 +17,12 @@ SHARED = (
     "seconds", "stop_reason", "seed", "lm", "lm_fingerprint",
 )  # fmt: skip
 #: Columns whose weighted sums are a task's.
-SUMMED = ("entropy", "kl", "kl_floor", "excess", "kl_uniform", "kl_unprompted", "objective_value", "kl_text")
+SUMMED = (
+    "entropy", "kl", "kl_floor", "excess", "kl_uniform", "kl_unprompted", "objective_value", "kl_text",
+    "kl_asking",
+)  # fmt: skip
 #: Those that a task has of its held-out targets, too.
-HELD_OUT = ("kl", "kl_floor", "kl_unprompted", "kl_text")
+HELD_OUT = ("kl", "kl_floor", "kl_unprompted", "kl_text", "kl_asking")
 
 
 #: See :func:`task_rows`; KLs in nats.
@@ -54,7 +57,8 @@ def task_rows(rows: Sequence[Row]) -> list[Row]:
 
     ``SUMMED`` are weighted sums over the targets that were searched for, ``held_out_kl`` and the like those over the
     targets that were not; None where a target has none. A task's floor is the weighted sum of its targets' floors: it
-    holds, and is loose, as no prompt need be the best for all of them.
+    holds, and is loose, as no prompt need be the best for all of them. ``kl_asking`` is of a text for each
+    target, which names its own odds.
     """
     found = []
     for task, mine in by_task(rows).items():

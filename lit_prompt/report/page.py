@@ -14,7 +14,7 @@ from lit_prompt.files import write_whole
 from lit_prompt.report.findings import Finding, between, change, verdict
 from lit_prompt.report.sections import sections
 from lit_prompt.report.study import Study
-from lit_prompt.report.tables import by_family, examples, overview, runs_table, tasks, transfers
+from lit_prompt.report.tables import by_family, examples, overview, runs_table, sampled, transfers
 from lit_prompt.results.picture import save_picture
 from lit_prompt.results.rows import grouped
 from lit_prompt.results.style import figure_style
@@ -66,8 +66,8 @@ def write_report(study: Study, folder: Path) -> Path:
         overview=overview(study),
         by_family=by_family(study),
         examples=examples(study),
+        sampled=sampled(study.runs),
         transfers=transfers(study.runs),
-        tasks=tasks(study.runs),
         runs=runs_table(study.runs),
         targets=len({(series.lm, key) for series in study.series for key in series.by_target()}),
         version=__version__,

@@ -5,6 +5,7 @@ import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from lit_prompt.records.floors import refuse_impossible_floors
 from lit_prompt.records.predictions import PREDICTIONS
 from lit_prompt.records.results import method_label, prompts_of, read_results
 from lit_prompt.records.run_config import change_of
+from lit_prompt.records.tasks import by_task
 from lit_prompt.results.rows import Row, grouped, searched_objective
 from lit_prompt.results.transfer import results_on_others
 
@@ -34,7 +36,7 @@ class Run:
     folder: Path
     results: Path
     rows: list[Row]
-    not_finite: int  #: targets that are left out, as their KL is infinite or not a number
+    not_finite: int  #: targets that are left out, as the KL of one of their task is infinite or not a number
     settings: dict[str, Any]  #: ``model.init_args`` of the run, without the LM; empty where the folder has no config
     tokens: dict[str, list[Row]]  #: token records of ``predict`` by target id; empty without predictions.parquet
     held_out: list[Row]  #: result records of targets that were held out of their tasks' searches
@@ -92,7 +94,8 @@ def _read(results: Path) -> Run:
     if not searched:
         resume = f"lit_prompt fit --run {shlex.quote(str(folder))}"
         raise InputError(f"report: {results} holds no target that was searched; run {resume}")
-    finite = [row for row in searched if math.isfinite(row["kl"])]
+    whole = (task for task in by_task(searched).values() if all(math.isfinite(row["kl"]) for row in task))
+    finite = list(chain.from_iterable(whole))
     rows, held_out = ([row for row in finite if (row["split"] == "test") is side] for side in (False, True))
     if not rows:
         raise InputError(f"report: {results} holds no KL that is finite; search again with another start or precision")

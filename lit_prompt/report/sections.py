@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from lit_prompt.report import claims, method_figures, target_figures
+from lit_prompt.report import claims, method_figures, target_figures, task_figures
 from lit_prompt.report.excess import excess_sentences, parts_sentences
 from lit_prompt.report.findings import Finding, adjusted
 from lit_prompt.report.study import OUTLIER, RANDOM, Study
+from lit_prompt.report.tables import tasks
+from lit_prompt.results.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +25,7 @@ class Section:
         figure: drawn from the study; None where its data are absent.
         needs: what runs would give the figure.
         remarks: sentences that are no test of a claim.
+        tables: below the figure, with what a run is called.
     """
 
     slug: str
@@ -32,6 +35,7 @@ class Section:
     needs: str
     findings: list[Finding] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    tables: list[tuple[str, list[Table]]] = field(default_factory=list)
 
 
 def sections(study: Study) -> list[Section]:
@@ -97,6 +101,14 @@ def sections(study: Study) -> list[Section]:
             "others), on the targets that an LM's methods have in common. Times compare where the runs had the same "
             "machine to themselves.",
             "Needs runs of several methods or lengths on the same targets and LM.",
+        ),
+        Section(
+            "tasks", "Tasks", task_figures.kl_by_target,
+            "One prompt for several targets, each in a context of its own: what a target adds to the KL of its task, "
+            "which is the sum of the full points. Hollow: targets that were held out, never searched for, below the "
+            "line; they add up to the KL on them.",
+            "Needs a run with tasks of several targets: lit_prompt fit --config configs/survey.yaml",
+            tables=tasks(study.runs),
         ),
     ]  # fmt: skip
     every = iter(adjusted([finding for section in found for finding in section.findings]))

@@ -26,12 +26,15 @@ class Series:
     Attributes:
         name: name of the method, with the settings that tell it from others of the same method.
         label: the name, with the prompts' length where there are several.
+        rows: result records of targets that were searched for.
+        held_out: those of targets that were held out of their tasks' searches.
     """
 
     lm: str
     name: str
     label: str
     rows: list[Row]
+    held_out: list[Row]
 
     @property
     def length(self) -> float:
@@ -118,15 +121,17 @@ def study_of(runs: Sequence[Run]) -> Study:
     the settings that differ become part of their names; where none does, the names of their folders.
     """
     lms = _lm_names(runs)
-    parts: dict[tuple[str, str, str], list[Row]] = {}
+    parts: dict[tuple[str, str, str], tuple[list[Row], list[Row]]] = {}
     for method, mine in grouped(runs, attrgetter("method")).items():
         lengths = [(min(found), max(found)) for found in ([row["prompt_length"] for row in r.rows] for r in mine)]
         tags = [_tokens(length) if len(set(lengths)) > 1 else "" for length in lengths]
         names = _distinct(method, mine, tags)
         for i in sorted(range(len(mine)), key=lambda i: (names.index(names[i]), lengths[i][0])):
             label = ", ".join(part for part in (names[i], tags[i]) if part)
-            parts.setdefault((lms[_lm_key(mine[i])], names[i], label), []).extend(mine[i].rows)
-    return Study(list(runs), [Series(*key, rows) for key, rows in parts.items()])
+            rows, held_out = parts.setdefault((lms[_lm_key(mine[i])], names[i], label), ([], []))
+            rows.extend(mine[i].rows)
+            held_out.extend(mine[i].held_out)
+    return Study(list(runs), [Series(*key, *rows) for key, rows in parts.items()])
 
 
 def _lm_key(run: Run) -> str:

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,9 +12,10 @@ import numpy as np
 from lit_prompt.records.tasks import has_tasks
 from lit_prompt.report.runs import Run
 from lit_prompt.report.study import Study, identity
-from lit_prompt.results.rows import MOST_NAMED, Row, column, searched_objective
-from lit_prompt.results.table import Table, quantile
-from lit_prompt.results.task_tables import shares_table, tasks_table
+from lit_prompt.results.rows import MOST_NAMED, Row, column, grouped, searched_objective
+from lit_prompt.results.sampling_shown import DRAWS_TOLD, sampling_table
+from lit_prompt.results.table import Table, count, quantile
+from lit_prompt.results.task_tables import marked, shares_table, tasks_table
 from lit_prompt.results.text import nats, number
 from lit_prompt.results.transfer import side_by_side
 
@@ -22,35 +25,47 @@ _SHOWN_TOKENS = 4
 #: column of the results, its heading
 _BASELINES = {
     "kl_floor": "floor", "excess": "excess", "kl_text": "as text", "kl_best_natural": "best natural",
-    "kl_best_random": "best random", "kl_unprompted": "no prompt", "kl_uniform": "uniform",
+    "kl_best_random": "best random", "kl_unprompted": "no prompt", "kl_asking": "asking", "kl_uniform": "uniform",
 }  # fmt: skip
 
 
 def overview(study: Study) -> Table:
-    """A row for each LM and method: KL, another objective's mean, and means of what they are to be compared with."""
+    """A row for each LM and method: KL, another objective's mean, and means of what they are to be compared with.
+
+    Where they are known, also the mean KL of held-out targets and the median of draws that tell the LM from a target.
+    """
     known = {name for series in study.series for row in series.rows for name in _BASELINES if row[name] is not None}
     baselines = {name: head for name, head in _BASELINES.items() if name in known}
     objectives = {series.label: searched_objective(series.rows) for series in study.series}
-    others = any(objectives.values())
+    others, held_out = any(objectives.values()), any(series.held_out for series in study.series)
+    draws = any(series.with_columns("draws_to_tell") for series in study.series)
     rows = []
     for lm, mine in study.by_lm().items():
         for series in mine:
             low, middle, high = (quantile("kl", q)(series.rows) for q in (0.1, 0.5, 0.9))
             cells = [lm, series.label, str(len(series.rows)), _mean(series.rows, "kl"), middle, f"{low} to {high}"]
+            cells += [_mean(series.held_out, "kl")] if held_out else []
             cells += [objectives[series.label] or "KL", _mean(series.rows, "objective_value")] if others else []
             cells += [_mean(series.rows, name) for name in baselines]
+            cells += [count("draws_to_tell")(series.rows)] if draws else []
             rows.append([*cells, _mean(series.rows, "seconds", 2)])
-    head = ["LM", "method", "targets", "KL", "median", "10 to 90 %", *(["objective", "its mean"] if others else [])]
-    return Table([*head, *baselines.values(), "seconds"], rows, ["LM", "method", "objective"])
+    head = ["LM", "method", "targets", "KL", "median", "10 to 90 %", *(["held out"] if held_out else [])]
+    head += [*(["objective", "its mean"] if others else []), *baselines.values(), *(["draws"] if draws else [])]
+    caption = ["means over targets, but for median and quantiles"]
+    caption += ["held out: over targets that were not searched for"] if held_out else []
+    caption += ["asking: for a prompt that asks for a target in words"] if "kl_asking" in baselines else []
+    caption += [f"draws: {DRAWS_TOLD}; their median"] if draws else []
+    return Table([*head, "seconds"], rows, ["LM", "method", "objective"], caption="; ".join(caption))
 
 
 def by_family(study: Study) -> Table:
-    """A row for each LM and family, with each method's median KL."""
+    """A row for each LM and family, held-out targets apart, with each method's median KL."""
     labels = study.labels
     rows = []
     for lm, mine in study.by_lm().items():
-        for family in dict.fromkeys(row["family"] for series in mine for row in series.rows):
-            found = {series.label: series.of_family(family) for series in mine}
+        every = {s.label: grouped(marked(s.rows + s.held_out), itemgetter("family")) for s in mine}
+        for family in dict.fromkeys(chain.from_iterable(every.values())):
+            found = {label: families.get(family, []) for label, families in every.items()}
             h = {identity(row): row["entropy"] for each in found.values() for row in each}.values()
             cells = [quantile("kl")(found.get(label, [])) for label in labels]
             rows.append([lm, family, str(len(h)), f"{min(h):.2f} to {max(h):.2f}", *cells])
@@ -93,10 +108,10 @@ def examples(study: Study) -> list[Examples]:
     found = []
     for series in study.main:
         order = sorted(series.rows, key=lambda row: row["kl"] if row["kl_text"] is None else row["kl_text"])
-        count, worst = (len(order), 0) if len(order) <= MOST_NAMED else (_SHOWN_PROMPTS, _SHOWN_PROMPTS)
-        shown = [_example(row, tokens[id(row)]) for row in (*order[:count], *order[::-1][:worst])]
+        best, worst = (len(order), 0) if len(order) <= MOST_NAMED else (_SHOWN_PROMPTS, _SHOWN_PROMPTS)
+        shown = [_example(row, tokens[id(row)]) for row in (*order[:best], *order[::-1][:worst])]
         has_text, has_tokens = any(e.row["prompt_text"] for e in shown), any(e.wanted for e in shown)
-        found.append(Examples(series.lm, series.label, shown[:count], shown[count:], has_text, has_tokens))
+        found.append(Examples(series.lm, series.label, shown[:best], shown[best:], has_text, has_tokens))
     return found
 
 
@@ -114,14 +129,27 @@ def _example(row: Row, tokens: list[Row]) -> Example:
     return Example(row, kls, *(part[:_SHOWN_TOKENS] for part in (wanted, missing, surplus)))
 
 
+def _where(run: Run) -> str:
+    return f"{run.method} ({run.folder.parent.name}/{run.folder.name})"
+
+
 def transfers(runs: Sequence[Run]) -> list[Table]:
     """For each run and each other LM that its prompts were tested on, the KLs on both, side by side."""
     found = []
     for run in runs:
         for rows in run.on_others:
-            table = side_by_side(run.rows, rows)
-            where = f"{run.method} ({run.folder.parent.name}/{run.folder.name})"
-            found.append(replace(table, title=f"{where}: {table.title[0].lower()}{table.title[1:]}"))
+            table = side_by_side(run.rows + run.held_out, rows)
+            found.append(replace(table, title=f"{_where(run)}: {table.title[0].lower()}{table.title[1:]}"))
+    return found
+
+
+def sampled(runs: Sequence[Run]) -> list[Table]:
+    """For each run whose test sampled tokens in a way of their own, or drew some, what came out."""
+    found = []
+    for run in runs:
+        table = sampling_table(run.rows + run.held_out)
+        if table is not None:
+            found.append(replace(table, title=f"{_where(run)}: {table.title}"))
     return found
 
 

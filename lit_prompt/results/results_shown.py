@@ -11,7 +11,7 @@ from lit_prompt.records.tasks import has_tasks, task_rows
 from lit_prompt.results.comparisons import Comparison
 from lit_prompt.results.console import console, print_table, say
 from lit_prompt.results.rows import MOST_NAMED, Row, column, searched_objective
-from lit_prompt.results.sampling_shown import drawn_table, sampled_table, tested_table
+from lit_prompt.results.sampling_shown import DRAWS_TOLD, drawn_table, sampled_table, tested_table
 from lit_prompt.results.table import Table, Told, count, entropy_table, quantile, target_table
 from lit_prompt.results.task_tables import marked, shares_table, tasks_table
 from lit_prompt.results.text import as_json, nats, number
@@ -39,6 +39,8 @@ def print_results(table: pa.Table) -> None:
         "floor: certified, no prompt of this LM is below it; uniform, no prompt: the same KL for the uniform "
         "distribution, for the LM unprompted"
     )
+    if any(row["kl_floor"] is None for row in found):
+        caption += "; -: no floor is known, as over cells of answers (not convex)"
     if any(row["kl_asking"] is not None for row in found):
         columns["asking"] = quantile("kl_asking")
         caption += "; asking: for a prompt that asks for it in words"
@@ -46,7 +48,7 @@ def print_results(table: pa.Table) -> None:
     caption += "; TV: total variation"
     if any(row["draws_to_tell"] is not None for row in found):
         columns["draws"] = count("draws_to_tell")
-        caption += "; draws: so many tell the LM from the target (5 % level, 80 % power)"
+        caption += f"; draws: {DRAWS_TOLD}"
     shown = target_table if few else entropy_table
     title = "KL(target || LM) in nats, recomputed from the saved prompts"
     print_table(shown(marked(found), columns, title, caption))
@@ -103,7 +105,8 @@ def print_prompts(table: pa.Table) -> None:
     say("Prompts as JSON strings, the lowest KL first (as text: the KL when the text is pasted;")
     say(f"the same for {kept} of {len(rows)} prompts)", "")
     for row in rows[:_MOST_PROMPTS]:
-        say(f"{row['target_id']}: KL {nats(row['kl'])}, as text {nats(row['kl_text'])}")
+        held_out = "" if row.get("held_out_kl") is None else f", held out {nats(row['held_out_kl'])}"
+        say(f"{row['target_id']}: KL {nats(row['kl'])}, as text {nats(row['kl_text'])}{held_out}")
         say(as_json(row["prompt_text"]), "")
     if len(rows) > _MOST_PROMPTS:
         say(f"... and {len(rows) - _MOST_PROMPTS} more in the file.")

@@ -15,11 +15,15 @@ def tasks_table(rows: Sequence[Row]) -> Table:
     columns = {"KL": "kl", **({"held out": "held_out_kl"} if held_out else {}), "floor": "kl_floor"}
     columns |= {"uniform": "kl_uniform", "no prompt": "kl_unprompted"}
     columns |= {"held out, no prompt": "held_out_kl_unprompted"} if held_out else {}
+    asked = any(task["kl_asking"] is not None for task in tasks)
+    columns |= {"asking": "kl_asking"} if asked else {}
     head = ["task", "targets", *columns]
     body = [[task["task"], _count(task), *(nats(task[name]) for name in columns.values())] for task in tasks]
     caption = "of a task: the weighted sum over its targets; the floor, too, which holds and is loose"
     if held_out:
         caption += "; held out: over targets that were not searched for"
+    if asked:
+        caption += "; asking: for prompts that ask in words, each target for its own odds"
     return Table(head, body, ["task", "targets"], "Tasks: KL(target || LM) in nats", caption)
 
 

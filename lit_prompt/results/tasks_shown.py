@@ -9,6 +9,7 @@ from rich.tree import Tree
 
 from lit_prompt.results.answers_shown import Branch
 from lit_prompt.results.console import console
+from lit_prompt.results.rows import grouped
 from lit_prompt.results.text import number, visible
 
 if TYPE_CHECKING:
@@ -27,10 +28,7 @@ class ShownTarget(NamedTuple):
 
 def print_tasks(targets: "TargetSet", shown: Sequence[ShownTarget]) -> None:
     """Prints a tree for each task of these targets; one that is a task by itself is its own tree."""
-    by_task: dict[int, list[ShownTarget]] = {}
-    for target in shown:
-        by_task.setdefault(targets.task[target.position], []).append(target)
-    for task, mine in by_task.items():
+    for task, mine in grouped(shown, lambda target: targets.task[target.position]).items():
         searched, held_out = len(targets.members(task)), len(targets.members(task, held_out=True))
         if searched + held_out == 1:
             console.print(_tree(targets, mine[0], alone=True))

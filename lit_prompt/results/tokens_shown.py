@@ -22,9 +22,11 @@ def print_top_tokens(records: Sequence[Row]) -> None:
             say(f"prompt, as JSON: {as_json(tokens[0]['prompt_text'])}")
             if (whole := tokens[0].get("whole_text")) not in (None, tokens[0]["prompt_text"]):
                 say(f"with what stands around it: {as_json(whole)}")
-        numbers = ("target_probability", "reached_probability", "token_kl")
-        rows = [[repr(token["token"]), *(nats(token[name], 4) for name in numbers)] for token in tokens]
-        head = ["token", "target", "reached", "KL"]
+        numbers = {"target": "target_probability", "reached": "reached_probability", "KL": "token_kl"}
+        if tokens[0]["sampled_probability"] is not None:
+            numbers["sampled"] = "sampled_probability"
+        rows = [[repr(token["token"]), *(nats(token[name], 4) for name in numbers.values())] for token in tokens]
+        head = ["token", *numbers]
         if any(token["answer"] is not None for token in tokens):
             head = ["answer", *head]
             answers = ("" if token["answer"] is None else repr(token["answer"]) for token in tokens)

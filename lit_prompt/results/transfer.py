@@ -6,6 +6,7 @@ from pathlib import Path
 from lit_prompt.files import newest
 from lit_prompt.results.rows import MOST_NAMED, Row
 from lit_prompt.results.table import Table, entropy_table, quantile, target_table
+from lit_prompt.results.task_tables import marked
 
 
 def folder_on(lm: str, fingerprint: str) -> str:
@@ -40,4 +41,6 @@ def side_by_side(own: Sequence[Row], other: Sequence[Row]) -> Table:
     if len(rows) < len(found):
         caption += f"; {len(found) - len(rows)} of {len(found)} targets could not be carried over or tested"
     shown = target_table if len(rows) <= MOST_NAMED else entropy_table
-    return shown(rows, columns, f"Prompts found on {names[0]}, tested on {names[1]}: KL(target || LM) in nats", caption)
+    return shown(
+        marked(rows), columns, f"Prompts found on {names[0]}, tested on {names[1]}: KL(target || LM) in nats", caption
+    )

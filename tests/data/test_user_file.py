@@ -208,6 +208,13 @@ def test_the_tolerance_is_the_users(tmp_path, vocabulary):
         list(FromFile(path, tolerance=0.009).targets(vocabulary))
 
 
+@pytest.mark.parametrize("case", ["counts", "csv counts"])
+def test_counts_are_noted(case, tmp_path, vocabulary):
+    (target,) = read(path := write(tmp_path, *FORMATS[case]), vocabulary)
+    line = 1 if case == "counts" else 2
+    assert target.metadata["note"] == f"{path}:{line}: counts of 'coin', divided by their sum, 20"
+
+
 def test_counts_leave_nothing_to_spread_and_log_probabilities_do(tmp_path, vocabulary):
     (target,) = read(write(tmp_path, "x.jsonl", '{"counts": {"a": 0.25, "no": 0.25}}\n'), vocabulary, "spread")
     np.testing.assert_allclose(probabilities(target), expected({A: 0.5, NO: 0.5}), rtol=1e-6)

@@ -19,8 +19,8 @@ SHARES = {"own_lm": 0.05, "other_lm": 0.3, "other_tokenizer": 0.5, "outlier": 0.
 def row(target_id, entropy, kl, partner_of=None, **columns):
     known = {
         "target_id": target_id, "family": target_id.split("/")[0], "partner_of": partner_of, "entropy": entropy,
-        "kl": kl, "kl_uniform": LN_V - entropy, "kl_unprompted": 9.0, "method": "soft", "prompt_length": 5,
-        "seconds": 0.5, "lm": "data/lms/tales-llama", "lm_fingerprint": "llama-fingerprint",
+        "weight": 1.0, "kl": kl, "kl_uniform": LN_V - entropy, "kl_unprompted": 9.0, "method": "soft",
+        "prompt_length": 5, "seconds": 0.5, "lm": "data/lms/tales-llama", "lm_fingerprint": "llama-fingerprint",
     }  # fmt: skip
     return {name: (known | columns).get(name) for name in dict.fromkeys([*SCHEMA.names, *known, *columns])}
 

@@ -7,7 +7,9 @@ import math
 import re
 import shutil
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
+from string import ascii_lowercase
 
 import pytest
 from matplotlib.text import Text
@@ -17,13 +19,14 @@ from lit_prompt.report.runs import read_runs
 from lit_prompt.report.sections import sections
 from lit_prompt.report.study import study_of
 from lit_prompt.report.target_figures import kl_by_entropy, outlier_against_random
+from lit_prompt.report.task_figures import kl_by_target
 from lit_prompt.results.style import figure_style
 from tests.browser import copied
 from tests.report.conftest import row, study_rows
 
 FIGURES = [
     "kl_by_entropy", "outlier_against_random", "by_maker", "kl_by_length", "excess", "parts", "method_against_method",
-    "kl_by_seconds",
+    "kl_by_seconds", "tasks",
 ]  # fmt: skip
 
 
@@ -63,9 +66,20 @@ def report(cli, tmp_path):
     return make
 
 
+def task_rows(task, kls, held_out=(), weights=None, **columns):
+    """A task whose targets are named by letters, those that were searched for first."""
+    weights = weights or [1 / len(kls)] * len(kls)
+    found = [
+        row(f"user/{name}", 1.0, kl, task=f"user/{task}", weight=weight, **columns)
+        for name, kl, weight in zip(ascii_lowercase, kls, weights, strict=False)
+    ]
+    out = {"split": "test", "task": f"user/{task}", "weight": 1 / max(len(held_out), 1)}
+    return found + [row(f"user/new {i}", 1.0, kl, **out, **columns) for i, kl in enumerate(held_out)]
+
+
 def full(**columns):
     """Results with everything that a report can show."""
-    rows = study_rows(**columns)
+    rows = study_rows(**columns) + task_rows("survey", [0.1, 0.4], [0.5], **columns)
     for each in rows:
         each["kl_floor"], each["excess"] = 0.7 * each["kl"], 0.3 * each["kl"]
         each["excess_norm"], each["excess_prompt"] = 0.1 * each["kl"], 0.2 * each["kl"]
@@ -95,7 +109,8 @@ def test_everything_is_shown(report, make_run, tmp_path):
 
 def test_no_name_is_a_formula_or_hidden_in_any_figure(make_run):
     bad = "$\\frac{\x1b[31m\n\u202e$"
-    runs = [make_run(f"{bad}{i}/version_0", full(lm=bad, factor=factor)) for i, factor in enumerate((1.0, 1.4))]
+    rows = [full(lm=bad, factor=factor) + task_rows(bad, [0.1, 0.2], lm=bad) for factor in (1.0, 1.4)]
+    runs = [make_run(f"{bad}{i}/version_0", each) for i, each in enumerate(rows)]
     study = study_of(read_runs(runs))
     for section in sections(study):
         with figure_style():
@@ -106,6 +121,69 @@ def test_no_name_is_a_formula_or_hidden_in_any_figure(make_run):
         assert texts
         assert not any(text.get_parse_math() for text in texts)
         assert all(text.get_text().isprintable() for text in figure.findobj(Text))
+
+
+def test_held_out_targets_stand_beside_the_others_in_every_table(report, make_run):
+    rows = task_rows("survey", [0.125, 0.375], [0.75])
+    run = make_run("a/version_0", rows)
+    others = [each | {"lm": "lms/tales-neox", "lm_fingerprint": "neox", "kl": 2 * each["kl"]} for each in rows]
+    make_run("a/version_0/on-tales-neox-1234", others)
+    page = report(run)
+    assert "targets KL median 10 to 90 % held out no prompt uniform seconds" in page.text
+    assert "tales-llama soft 2 0.250 0.250 0.150 to 0.350 0.750" in page.text
+    assert "tales-llama user (held out) 1 1.00 to 1.00 0.750" in page.text
+    assert "user/survey 2 + 1 0.250 0.750" in page.text
+    assert "new 0 held out 0.750" in page.text
+    assert "user/new 0 (held out) 1.000 0.750 1.500" in page.text
+
+
+def test_draws_and_asking_stand_beside_the_kl(report, make_run):
+    told = {"draws_to_tell": 40.0, "kl_asking": 1.25}
+    plain = report(make_run("a/version_0", [row(f"a/{i}", 1.0, 0.5, **told) for i in range(6)]))
+    assert "no prompt asking uniform draws seconds" in plain.text
+    assert "9.000 1.250 7.318 40 0.50" in plain.text
+    assert "Does it sample right?" not in plain.text
+    way = {"sampling": "temperature 0.7", "sampled_kl": 0.375, "sampled_draws_to_tell": 30.0}
+    drawn = {"draws": 100, "draws_p_value": 0.25}
+    page = report(make_run("b/version_0", [row("a/die", 1.0, 0.5, **told, **way, **drawn)]))
+    assert "soft (b/version_0): as tokens are sampled: temperature 0.7" in page.text
+    assert "target entropy KL sampled KL to tell draws p a/die 1.000 0.500 0.375 30 100 0.2500" in page.text
+
+
+def drawn(panel):
+    """The points of a panel: what a target adds by its name, and which of them are hollow."""
+    names = [label.get_text() for label in panel.get_yticklabels()]
+    points = [line for line in panel.lines if line.get_marker() not in ("None", "", None)]
+    found = {names[round(point.get_ydata()[0])]: point for point in points}
+    return {name: point.get_xdata()[0] for name, point in found.items()}, {
+        name for name, point in found.items() if point.get_markerfacecolor() == "white"
+    }
+
+
+def test_targets_of_a_task_are_drawn_by_what_they_add(make_run):
+    rows = task_rows("survey", [0.1, 0.4, 0.2], [0.5, 0.7], weights=[0.6, 0.3, 0.1]) + task_rows("alone", [3.0])[:1]
+    rows[-1] |= {"target_id": "user/alone"}
+    figure = kl_by_target(study_of(read_runs([make_run("a/version_0", rows)])))
+    (panel,) = figure.axes
+    assert panel.get_title("left") == "user/survey on tales-llama"
+    kl, hollow = drawn(panel)
+    assert kl == pytest.approx({"b": 0.12, "a": 0.06, "c": 0.02, "new 1": 0.35, "new 0": 0.25})
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["b", "a", "c", "new 1", "new 0"]
+    assert hollow == {"new 0", "new 1"}
+
+
+@pytest.mark.parametrize("count", [2, 50, 90])
+def test_many_targets_of_a_task_do_not_overlap(make_run, count):
+    rows = [row(f"user/question {i}", 1.0, 0.01 * (i + 1), task="user/t", weight=1 / count) for i in range(count)]
+    with figure_style():
+        figure = kl_by_target(study_of(read_runs([make_run("a/version_0", rows)])))
+    figure.draw_without_rendering()
+    (panel,) = figure.axes
+    boxes = [label.get_window_extent() for label in panel.get_yticklabels()]
+    assert len(boxes) == min(count, 60)
+    assert all(below.y1 <= above.y0 for above, below in pairwise(boxes))
+    assert ("the 60 of 90 targets that carry most" in panel.get_title("left")) == (count == 90)
+    assert panel.get_yticklabels()[0].get_text() == f"question {count - 1}"
 
 
 def test_what_is_absent_is_named_with_what_would_give_it(report, make_run, tmp_path):

@@ -92,6 +92,14 @@ def test_few_targets_have_a_row_each_under_their_names(printed):
     assert "10 %" not in said
 
 
+def test_a_floor_that_is_not_known_is_explained(printed):
+    told = {"kl_uniform": 7.0, "kl_floor": 0.5}
+    said = [
+        " ".join(printed([row(0, None, **told | floor)], print_results).split()) for floor in ({}, {"kl_floor": None})
+    ]
+    assert ["as over cells of answers (not convex)" in each for each in said] == [False, True]
+
+
 def test_many_targets_are_grouped(printed):
     said = printed(results(25), print_results)
     assert "t/" not in said

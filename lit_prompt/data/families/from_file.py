@@ -33,8 +33,8 @@ class FromFile(TargetFamily):
     or ``ids`` beside ``probs``. CSV (commas, semicolons or tabs) and Parquet hold a row a token with the columns
     ``token`` or ``id``, ``prob`` and ``name``. The space before a word belongs to its token.
 
-    In place of ``probs`` stand ``percent``, ``counts``, which are divided by their sum, or natural ``log_probs``
-    (columns ``percent``, ``count``, ``log_prob``).
+    In place of ``probs`` stand ``percent``, ``counts``, which are divided by their sum (with a note), or natural
+    ``log_probs`` (columns ``percent``, ``count``, ``log_prob``).
 
     Answers of several tokens are ``{"strings": {" very satisfied": 0.4, " not at all": 0.6}}`` (a column ``string``).
     ``"cells": {"yes": [" yes", " Yes"], "no": [" no"]}`` beside ``"probs": {"yes": 0.6, "no": 0.4}`` gives sets of
@@ -139,7 +139,9 @@ class FromFile(TargetFamily):
         target.weight, target.held_out = entry.facts.weight, entry.facts.held_out
         target.metadata = entry.metadata  # its keys are the user's, but for two: "seed" or "family" may be among them
         target.metadata.pop("first_tokens", None)
-        notes = entry.warnings
+        notes = [*entry.warnings]
+        if entry.values == "count":
+            notes.append(f"{entry.where}: counts of {entry.name!r}, divided by their sum, {total:g}")
         if entry.strings and isinstance(answers, dict):
             target.metadata["first_tokens"] = {answer: token_id for token_id, answer in answers.items()}
             notes = notes + read.first_tokens.notes(entry, answers)
