@@ -28,6 +28,15 @@ class InputError(Exception):
     """
 
 
+_process: int | None = None
+
+
+def name_process(number: int) -> None:
+    """Lets errors name this process: it is one of several, from 0."""
+    global _process
+    _process = number
+
+
 def is_full_disk(error: BaseException | None) -> bool:
     """Whether an error came of a full disk or quota: libraries wrap what the system says in errors of their own."""
     while error is not None:
@@ -97,5 +106,8 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
 def _exit(line: str, code: int) -> NoReturn:
     with suppress(OSError, ValueError):
         sys.stdout.flush()  # the end of a bar's line, say, where both go to one file
-    print(visible(line), file=sys.stderr)
+    if _process is not None:
+        line = line.replace("lit_prompt: error:", f"lit_prompt: error in process {_process}:")
+    if code <= _EXIT_USER or not _process:  # of several processes that are stopped the first says so
+        print(visible(line), file=sys.stderr)
     raise SystemExit(code)

@@ -112,7 +112,7 @@ def _run(command: str, *options: str) -> None:
     check_command(command, COMMANDS)
     if command in SEARCHES:
         arguments = read_arguments(command, options, takes_run=True)
-        if not _asks(options):
+        if not _asks(options) and os.environ.get("LOCAL_RANK", "0") == "0":
             about = arguments.run_folder or ", ".join(str(config.path) for config in arguments.configs)
             print(visible(f"lit_prompt {command} {about}: PyTorch is being loaded"), file=sys.stderr, flush=True)
         from lit_prompt.cli.prompt import PromptCLI

@@ -15,6 +15,15 @@ REFRESH_SECONDS = 0.1 if sys.stderr.isatty() else 10.0
 BEAT_SECONDS = 1.0 if sys.stderr.isatty() else 10.0
 
 
+_hidden = False
+
+
+def hide_progress() -> None:
+    """Shows no progress from here on: of several processes the first shows it."""
+    global _hidden
+    _hidden = True
+
+
 @contextmanager
 def beating(redraw: Callable[[], object]) -> Iterator[None]:
     """Redraws a bar about once a second, from a thread of its own, so that its clock goes on while a step lasts."""
@@ -49,7 +58,7 @@ def phase(name: str, unit: str = "", total: int | None = None) -> Iterator[Calla
     form = "{desc}" + counted + " [{elapsed}]" if total is None else None
     bar = tqdm(
         total=total, desc=visible(name), unit=unit, bar_format=form, leave=False, file=sys.stderr, delay=BEAT_SECONDS,
-        mininterval=REFRESH_SECONDS,
+        mininterval=REFRESH_SECONDS, disable=_hidden,
     )  # fmt: skip
     with bar, beating(bar.refresh):
         yield bar.update

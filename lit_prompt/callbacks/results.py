@@ -4,7 +4,6 @@ import shlex
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import pyarrow as pa
@@ -34,27 +33,7 @@ from lit_prompt.results.tokens_shown import print_top_tokens
 from lit_prompt.results.transfer import side_by_side
 
 
-class EvaluationCallback(L.Callback):
-    """Collects what an evaluation gives for each batch.
-
-    Attributes:
-        found: columns of result records, a dictionary a batch; of ``predict`` lists of token records.
-    """
-
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Forgets an earlier evaluation."""
-        self.found: list[Any] = []
-
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
-    ) -> None:
-        """Collects."""
-        self.found.append(outputs)
-
-    on_validation_batch_end = on_predict_batch_end = on_test_batch_end
-
-
-class ResultWriter(EvaluationCallback):
+class ResultWriter(L.Callback):
     """Writes, prints and draws what an evaluation found.
 
     When a search ends, ``fit`` writes the prompts, before anything else: ``prompts.safetensors`` and, of those that are
@@ -75,17 +54,20 @@ class ResultWriter(EvaluationCallback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Prints the table."""
-        if self.found:
-            table = result_table(self.found)
+        assert isinstance(pl_module, PromptModule)
+        if pl_module.evaluated:
+            table = result_table(pl_module.evaluated)
             print_results(table)
             print_unfinished(table, checkpoint_run(trainer))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes results, prompts and the picture; prints the table and the paths."""
         assert isinstance(pl_module, PromptModule)
-        table = result_table(self.found)
+        if not trainer.is_global_zero:
+            return
+        table = result_table(pl_module.evaluated)
         print_results(table)
-        print_sampled(table, _token_records(self.found))
+        print_sampled(table, _token_records(pl_module.evaluated))
         print_prompts(table)
         print_comparisons(comparisons(table))
         print_unfinished(table, checkpoint_run(trainer))
@@ -110,14 +92,16 @@ class ResultWriter(EvaluationCallback):
         title = f"{method_label(module.method)} prompts, {Path(module.lm_path).name}"
         picture = kl_against_entropy({title: grouped(table.to_pylist(), itemgetter("family"))})
         say(f"picture   {add_file(folder, 'kl_vs_entropy.png', partial(save_picture, picture))}")
-        if few := _token_records(self.found):
+        if few := _token_records(module.evaluated):
             bars = target_against_reached(few)
             say(f"bars      {add_file(folder, 'target_against_reached.png', partial(save_picture, bars))}")
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes and prints the token records."""
         assert isinstance(pl_module, PromptModule)
-        records: list[Row] = [row for batch in self.found for row in batch]
+        if not trainer.is_global_zero:
+            return
+        records: list[Row] = [row for batch in pl_module.evaluated for row in batch]
         print_top_tokens(records)
         if (run := run_folder(trainer)) is not None:
             folder = _folder(pl_module, run)

@@ -7,7 +7,6 @@ import lightning as L
 import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_prompt.callbacks.results import EvaluationCallback
 from lit_prompt.interruption import interruptible
 from lit_prompt.models import PromptModule
 from lit_prompt.records.results import Columns, result_table
@@ -22,7 +21,7 @@ from lit_prompt.results.tokens_shown import error_markdown
 _HP_METRICS = ("hp/kl_median", "hp/kl_mean", "hp/kl_p90")
 
 
-class TensorBoardReport(EvaluationCallback):
+class TensorBoardReport(L.Callback):
     """Logs hyperparameters at the start, and at the end of a fit or a test what was found, from the saved prompts."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -48,10 +47,12 @@ class TensorBoardReport(EvaluationCallback):
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Shows what the test found, with the means of all measures in a table."""
         assert isinstance(pl_module, PromptModule)
-        if isinstance(trainer.logger, TensorBoardLogger) and pl_module.pasted is None:  # else the KLs are another LM's
+        if not isinstance(trainer.logger, TensorBoardLogger) or not trainer.is_global_zero:
+            return
+        if pl_module.pasted is None:  # else the KLs are another LM's
             means = means_table({name: float(value) for name, value in trainer.callback_metrics.items()})
             trainer.logger.experiment.add_text("test_means", means, _last_step(pl_module))
-            self._show(trainer.logger, pl_module, self.found)
+            self._show(trainer.logger, pl_module, pl_module.evaluated)
 
     def _show(self, logger: TensorBoardLogger, module: PromptModule, columns: list[Columns]) -> None:
         step = _last_step(module)

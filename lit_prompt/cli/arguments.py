@@ -42,6 +42,7 @@ class RunArguments:
         configs: the config files; that of the run comes first, later ones win.
         name: of a new run's folder in ``logs``: that of the last config file.
         run_folder: folder of the run that is resumed or evaluated; None for a new run.
+        joined: folder of the run that is joined by a process with settings of its own; it need not exist.
         typed: the options that are no files.
         trusted: modules whose classes the run's config may name.
     """
@@ -50,6 +51,7 @@ class RunArguments:
     configs: list[Config]
     name: str
     run_folder: Path | None = None
+    joined: Path | None = None
     typed: list[str] = field(default_factory=list)
     trusted: list[str] = field(default_factory=list)
 
@@ -83,10 +85,16 @@ def read_arguments(command: str, options: Sequence[str], takes_run: bool = False
     parser.add_argument("-c", "--config", dest="configs", type=user_path, action="append", default=[])
     for option in ("--run", "--ckpt_path") if takes_run else ():
         parser.add_argument(option, type=user_path)
+    for option in ("--join",) if command == "fit" else ():
+        parser.add_argument(option, type=user_path)
     parser.add_argument("--trust", metavar="MODULE", action="append", default=[])
-    parser.set_defaults(run=None, ckpt_path=None)
+    parser.set_defaults(run=None, ckpt_path=None, join=None)
     known, typed = parser.parse_known_args(options)
-    folder, checkpoint = known.run, known.ckpt_path
+    folder, checkpoint, joined = known.run, known.ckpt_path, known.join
+    if joined is not None and folder is not None:
+        raise InputError("--run goes on with a run, and --join with the one that others begin; give one of them")
+    if joined is not None and not known.configs and (joined / CONFIG_FILE).is_file():
+        folder = joined  # its own settings are there already
     if folder is not None:
         checkpoint = checkpoint or _checkpoint(folder, command)
     elif checkpoint is not None and not known.configs and (checkpoint.parent.parent / CONFIG_FILE).is_file():
@@ -105,7 +113,7 @@ def read_arguments(command: str, options: Sequence[str], takes_run: bool = False
     name = configs[-1].path.stem if configs else "default"
     given = [f"--ckpt_path={checkpoint}"] if checkpoint else []
     every = [*(settings_option(config.settings) for config in configs), *typed, *given]
-    return RunArguments(every, configs, name, folder, typed, known.trust)
+    return RunArguments(every, configs, name, folder, joined, typed, known.trust)
 
 
 _EVALUATIONS = ("test", "validate", "predict")

@@ -17,9 +17,10 @@ from lit_prompt.cli.arguments import RunArguments
 from lit_prompt.cli.other_lm import pasted_texts
 from lit_prompt.cli.run import RunCLI
 from lit_prompt.data.datamodule import TargetDataModule
+from lit_prompt.launch import STRATEGY
 from lit_prompt.lm import LMOptions, Sampling, default_lm
 from lit_prompt.models import PromptModule
-from lit_prompt.models.checks import refuse_many_devices
+from lit_prompt.models.checks import refuse_coupled_devices
 from lit_prompt.models.evaluation_options import EvaluationOptions
 from lit_prompt.models.floors import FloorOptions
 from lit_prompt.models.known import KnownOptions
@@ -28,6 +29,11 @@ from lit_prompt.results.console import say
 
 #: Lightning's own table of every metric of every group is not shown; predictions go to a file, not back to the caller.
 _RUN_KWARGS = {"validate": {"verbose": False}, "test": {"verbose": False}, "predict": {"return_predictions": False}}
+
+
+def _takes_several(trainer: Any) -> bool:
+    """Whether a trainer's settings may mean several processes."""
+    return str(trainer.get("devices")) not in ("1", "None") or trainer.get("num_nodes") not in (1, None)
 
 
 class PromptCLI(RunCLI):
@@ -97,16 +103,19 @@ class PromptCLI(RunCLI):
             self.model.evaluation_options = EvaluationOptions(*told)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """Adds the progress bar; several devices are refused."""
+        """Adds the progress bar."""
         given = self._get(self.config_init, "trainer")
         if self.subcommand == "validate":
             kwargs["logger"] = False  # it writes nothing
+        if _takes_several(given) and given.get("strategy") in (None, "auto"):
+            kwargs["strategy"] = STRATEGY
         own_bar = any(isinstance(callback, ProgressBar) for callback in given.get("callbacks") or [])
         if given.get("enable_progress_bar") is not False and not own_bar:
             self.trainer_defaults["callbacks"].append(ChunkProgressBar())
         trainer = super().instantiate_trainer(**kwargs)
-        refuse_many_devices(trainer)  # before Lightning launches a process for each
-        say(f"device    {trainer.strategy.root_device}")
+        refuse_coupled_devices(trainer)  # before Lightning launches a process for each
+        several = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
+        say(f"device    {trainer.strategy.root_device}{several}")
         return trainer
 
     def _run_subcommand(self, subcommand: str) -> None:

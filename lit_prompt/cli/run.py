@@ -12,7 +12,10 @@ from typing import Any
 
 import lightning as L
 from jsonargparse import Namespace
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -25,12 +28,15 @@ from lit_prompt.cli.mistakes import explain, file_of, not_made
 from lit_prompt.cli.settings_parser import SettingsParser
 from lit_prompt.cli.trust import refuse_untrusted
 from lit_prompt.cli.yaml_text import read_yaml, write_yaml
-from lit_prompt.data.run_folder import RunFolder, claim_run_folder, run_folder
-from lit_prompt.errors import InputError, full_disk, is_full_disk, mistake_in
+from lit_prompt.data.run_folder import RunFolder, claim_run_folder, is_joined, run_folder, shared_folder
+from lit_prompt.errors import InputError, full_disk, is_full_disk, mistake_in, name_process
 from lit_prompt.interruption import Interrupted
+from lit_prompt.launch import agreed
 from lit_prompt.models import PromptModule
-from lit_prompt.records.run_config import write_config
-from lit_prompt.under_way import opened
+from lit_prompt.progress import hide_progress
+from lit_prompt.records.run_config import claim_config, write_config
+from lit_prompt.results.console import console
+from lit_prompt.under_way import opened, under_way
 
 
 class SaveConfig(SaveConfigCallback):
@@ -42,8 +48,13 @@ class SaveConfig(SaveConfigCallback):
         if stage != "fit" or folder is None:
             return
         path = folder / CONFIG_FILE
-        if not path.exists():
-            write_config(path, self.parser.dump(self.config, skip_none=False))
+        own = self.parser.dump(self.config, skip_none=False)
+        if shared_folder(trainer) is not None:
+            there = claim_config(path, own)
+            if is_joined(trainer):
+                _refuse_other_search(path, there, own)
+        elif not path.exists():
+            write_config(path, own)
         if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_text("config", f"```yaml\n{path.read_text(encoding='utf-8')}\n```")
 
@@ -54,6 +65,34 @@ class SaveConfig(SaveConfigCallback):
             settings = read_yaml((folder / CONFIG_FILE).read_text(encoding="utf-8"))
             settings["model"]["init_args"]["steps"] = pl_module.steps
             write_config(folder / CONFIG_FILE, write_yaml(settings))
+
+
+def _refuse_other_search(path: Path, there: str, own: str) -> None:
+    """Refuses to join a run that searches otherwise.
+
+    Raises:
+        InputError: names a setting that differs.
+    """
+    theirs, ours = (read_yaml(text) for text in (there, own))
+    for settings in (theirs, ours):
+        for key in ("shard", "load"):  # which part is whose, and targets that are there by now
+            settings["data"].pop(key, None)
+    for key in ("lm", "lm_options", "model", "data"):
+        if theirs.get(key) != ours[key]:
+            name, then, now = _difference(key, theirs.get(key), ours[key])
+            raise InputError(
+                f"--join: {path} says {name} = {then!r}, this process has {now!r}; give all that join a run the same "
+                "settings, or join with none"
+            )
+
+
+def _difference(name: str, then: Any, now: Any) -> tuple[str, Any, Any]:
+    """The first setting that differs, by its whole name."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in [*now, *then]:
+            if then.get(key) != now.get(key):
+                return _difference(f"{name}.{key}", then.get(key), now.get(key))
+    return name, then, now
 
 
 class RunCLI(LightningCLI):
@@ -84,7 +123,10 @@ class RunCLI(LightningCLI):
         **kwargs: Any,
     ) -> None:
         quiet()
-        self._run_folder, self._name = arguments.run_folder, arguments.name
+        if getattr(rank_zero_only, "rank", 0):  # of several processes the first says what there is to say
+            hide_progress()
+            console.quiet = True
+        self._run_folder, self._name, self._joined = arguments.run_folder, arguments.name, arguments.joined
         self._run_settings = arguments.run_settings
         self._typed = arguments.typed
         admit_modules(arguments.modules)
@@ -198,18 +240,32 @@ class RunCLI(LightningCLI):
         """
         given = self._get(self.config_init, "trainer")
         logger = kwargs.get("logger", given.get("logger"))
-        if (folder := self._folder(bool(given.get("fast_dev_run")))) is not None:
-            if self.subcommand != "validate":  # which writes nothing
-                self._opened.enter_context(opened(folder))
-            self.trainer_defaults["callbacks"].append(RunFolder(folder, foreign_packages(self.config.as_dict())))
-            if logger in (None, True) or (self._run_folder is not None and logger):
-                kwargs["logger"] = _logger_in(folder)
-        elif logger in (None, True):
-            kwargs["logger"] = False
+        own_logger = logger in (None, True)
+        if own_logger:
+            kwargs["logger"] = False  # until the folder is known
+        run = RunFolder(None, foreign_packages(self.config.as_dict()))
+        self.trainer_defaults["callbacks"].append(run)
         try:
             trainer = super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
             raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+        _refuse_others_unknown(trainer)
+        trial = bool(given.get("fast_dev_run"))
+        several = trainer.world_size > 1
+        told = agreed(trainer, lambda: self._made_known(trial, several and self.subcommand != "fit"))
+        if several:
+            name_process(trainer.global_rank)
+        run.path, run.parts = (None if told[name] is None else Path(told[name]) for name in ("run", "parts"))
+        run.joined = self._joined is not None and self._run_folder is None
+        run.shared = self.subcommand == "fit" and (several or self._joined is not None or not self._made)
+        if run.path is None:
+            self.trainer_defaults["callbacks"].remove(run)
+            trainer.callbacks.remove(run)  # type: ignore[attr-defined]
+        else:
+            if self.subcommand != "validate":  # which writes nothing
+                self._opened.enter_context(opened(run.path))
+            if (self.subcommand != "validate" and own_logger) or (self._run_folder is not None and logger):
+                trainer.logger = _logger_in(run.path)
         if type(trainer.strategy.checkpoint_io) is not TorchCheckpointIO:
             raise InputError(
                 "trainer.plugins: checkpoints are written in one way, which no plugin replaces; leave it out"
@@ -220,8 +276,17 @@ class RunCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Leaves the checkpoint to the trainer: it holds no hyperparameters, and is read once."""
 
+    def _made_known(self, trial: bool, in_parts: bool) -> dict[str, Any]:
+        """What all processes of this command are told by the first: the run's folder, and that for an evaluation."""
+        folder = self._folder(trial)
+        parts = self._opened.enter_context(under_way(folder)) if folder is not None and in_parts else None
+        return {name: None if path is None else str(path) for name, path in (("run", folder), ("parts", parts))}
+
     def _folder(self, trial: bool) -> Path | None:
         """Folder of the run; None for one that keeps nothing."""
+        if self._joined is not None and not trial:
+            self._joined.mkdir(parents=True, exist_ok=True)
+            return self._joined
         if trial or self._run_folder is not None or self.subcommand == "validate":
             return None if trial else self._run_folder
         runs = self.logs / self._name
@@ -261,6 +326,17 @@ class RunCLI(LightningCLI):
 def _logger_in(folder: Path) -> TensorBoardLogger:
     whole = folder if len(folder.parts) > 2 else folder.resolve()
     return TensorBoardLogger(whole.parents[1], whole.parent.name, whole.name, default_hp_metric=False)
+
+
+def _refuse_others_unknown(trainer: L.Trainer) -> None:
+    """Refuses to be one of several processes of a launcher that the trainer's settings do not know of."""
+    for name, count in (("torchrun", "WORLD_SIZE"), ("SLURM", "SLURM_NTASKS")):
+        environment = TorchElasticEnvironment if name == "torchrun" else SLURMEnvironment
+        if environment.detect() and trainer.world_size != (every := int(os.environ.get(count, 1))):
+            raise InputError(
+                f"{name} has started {every} processes, and the trainer's settings are for {trainer.world_size}; set "
+                "trainer.devices to the processes of a machine and trainer.num_nodes to the machines"
+            )
 
 
 def _check_checkpoint(command: str, path: Any, run: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, lru_cache
 from itertools import chain
@@ -12,18 +13,21 @@ import lightning as L
 from torch.utils.data import DataLoader, Sampler
 
 from lit_prompt.data.carried import CarriedTargets
+from lit_prompt.data.evaluation_parts import EvaluationParts
 from lit_prompt.data.families import TargetFamily
-from lit_prompt.data.run_folder import run_folder
+from lit_prompt.data.run_folder import parts_folder, run_folder, shared_folder
 from lit_prompt.data.shard import Shard
 from lit_prompt.data.target import Rejected, Target
 from lit_prompt.data.target_set import TargetBatch, TargetSet
 from lit_prompt.errors import InputError
+from lit_prompt.leases import Leases
 from lit_prompt.lm import DEFAULT_LM, LMOptions, Vocabulary
 from lit_prompt.progress import phase
 from lit_prompt.under_way import temporary_folder
 
 _log = logging.getLogger(__name__)
 _MOST_REMARKS = 20
+_LOOK = 0.5  # seconds until a process that waits for another looks again
 # probabilities that an evaluation has at once: it holds some ten times as many numbers, in float64
 _PROBABILITIES = 2**22
 
@@ -57,6 +61,20 @@ class _ChunkSampler(Sampler[int]):
         return steps
 
 
+class _PartSampler(Sampler[int]):
+    """Yields the numbers of the parts that this process evaluates."""
+
+    def __init__(self, parts: EvaluationParts, most: int) -> None:
+        self._parts = parts
+        self._most = most
+
+    def __iter__(self) -> Iterator[int]:
+        return self._parts.numbers()
+
+    def __len__(self) -> int:
+        return self._most
+
+
 class TargetDataModule(L.LightningDataModule):
     """Target distributions, each an item, searched in chunks.
 
@@ -75,6 +93,8 @@ class TargetDataModule(L.LightningDataModule):
     notes: list[str]
     #: LM whose targets are loaded, and how it is loaded, where they are to be carried over to this one's vocabulary.
     made_for: tuple[str, LMOptions] | None = None
+    #: The parts of an evaluation that several processes make side by side.
+    parts: EvaluationParts | None = None
     #: Fingerprint that the targets must have which are loaded; None for any.
     searched: str | None = None
 
@@ -108,6 +128,10 @@ class TargetDataModule(L.LightningDataModule):
         """
         if hasattr(self, "targets"):
             return
+        shared = shared_folder(self.trainer)
+        if self.load is None and shared is not None and stage == "fit":
+            self._build_once(shared)
+            return
         if self.load is None:
             self.targets = self.build(self._folder(stage))
             self._tell_remarks()
@@ -125,6 +149,21 @@ class TargetDataModule(L.LightningDataModule):
             carried = CarriedTargets(source, self.vocabulary)(self.targets.stored())
             self.targets = self._write(carried, temporary_folder(self) / "targets")
             self._tell_remarks()
+
+    def _build_once(self, run: Path) -> None:
+        """Builds the targets of a run that several processes search: one of them does, and the others wait for it."""
+        leases, folder = Leases(run / "leases"), run / "targets"
+        with phase("waiting for the targets that another process builds"):
+            while not folder.is_dir() and not leases.take("targets"):
+                time.sleep(_LOOK)
+        try:
+            if folder.is_dir():
+                self.targets = TargetSet(folder)
+            else:
+                self.targets = self.build(folder)
+                self._tell_remarks()
+        finally:
+            leases.close()
 
     def _tell_remarks(self) -> None:
         remarks = [f"rejected {r.target_id}: {r.reason}" for r in self.targets.rejected]
@@ -186,7 +225,7 @@ class TargetDataModule(L.LightningDataModule):
             room -= size
         return found
 
-    def _loader(self, chunks: Any, sampler: _ChunkSampler | None = None) -> DataLoader[TargetBatch]:
+    def _loader(self, chunks: Any, sampler: Sampler[int] | None = None) -> DataLoader[TargetBatch]:
         # a fit asks for the same chunk at every step
         read: Any = lru_cache(maxsize=1)(self.targets.batch)
         return DataLoader(chunks, sampler=sampler, batch_size=None, collate_fn=read)
@@ -202,14 +241,26 @@ class TargetDataModule(L.LightningDataModule):
         module: Any = None if self.trainer is None else self.trainer.lightning_module
         each = self.vocabulary.size * (1 if module is None else module.restarts)
         size, count = max(1, min(self.chunk_size, _PROBABILITIES // each)), len(self.targets)
-        return self._loader([range(start, min(start + size, count)) for start in range(0, count, size)])
+        parts = [range(start, min(start + size, count)) for start in range(0, count, size)]
+        return self._loader(parts, None if self.parts is None else _PartSampler(self.parts, len(parts)))
 
-    test_dataloader = predict_dataloader = evaluation_dataloader
+    def test_dataloader(self) -> DataLoader[TargetBatch]:
+        """Every target once, by one of the processes that evaluate side by side."""
+        assert self.trainer is not None
+        loader = self.evaluation_dataloader()
+        if self.trainer.world_size == 1:
+            return loader
+        if (folder := parts_folder(self.trainer)) is None:
+            raise InputError("several processes evaluate a run that has a folder (--run); set trainer.devices to 1")
+        self.parts = EvaluationParts(folder, self.part, len(loader))
+        return self.evaluation_dataloader()
+
+    predict_dataloader = test_dataloader
 
     def val_dataloader(self) -> DataLoader[TargetBatch] | list[Any]:
         """Every target once for ``validate``; nothing during a fit, which evaluates at its end."""
         fitting = self.trainer is not None and self.trainer.state.fn == "fit"
-        return [] if fitting else self.evaluation_dataloader()
+        return [] if fitting else self.test_dataloader()
 
     def transfer_batch_to_device(self, batch: TargetBatch, device: Any, dataloader_idx: int) -> TargetBatch:
         """Leaves a batch where it is: the module moves it once a chunk, not once a step."""

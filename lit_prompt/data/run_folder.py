@@ -12,13 +12,20 @@ class RunFolder(L.Callback):
     """Tells a trainer's parts which folder its run keeps, whatever its logger.
 
     Args:
-        path: the folder.
+        path: the folder; None until it is known.
         packages: of classes in its config that a command must trust to read it.
+
+    Attributes:
+        shared: whether several processes may search the run.
+        joined: whether this one has joined it, with settings of its own.
+        parts: folder for the parts of an evaluation by several processes.
     """
 
-    def __init__(self, path: Path, packages: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path | None, packages: Sequence[str] = ()) -> None:
         self.path = path
         self.packages = packages
+        self.shared = self.joined = False
+        self.parts: Path | None = None
 
 
 def run_folder(trainer: L.Trainer) -> Path | None:
@@ -26,10 +33,29 @@ def run_folder(trainer: L.Trainer) -> Path | None:
 
     A trainer without :class:`RunFolder` has its logger's.
     """
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, RunFolder):
-            return callback.path
+    if (found := _marker(trainer)) is not None:
+        return found.path
     return None if trainer.logger is None or trainer.log_dir is None else Path(trainer.log_dir)
+
+
+def shared_folder(trainer: L.Trainer | None) -> Path | None:
+    """Folder of a trainer's run where several processes search it; else None."""
+    found = None if trainer is None else _marker(trainer)
+    return found.path if found is not None and found.shared else None
+
+
+def is_joined(trainer: L.Trainer) -> bool:
+    """Whether a trainer's process has joined a run that others may have begun."""
+    return (found := _marker(trainer)) is not None and found.joined
+
+
+def parts_folder(trainer: L.Trainer) -> Path | None:
+    """Folder for the parts of an evaluation that a trainer's processes make side by side; None where there is none."""
+    return None if (found := _marker(trainer)) is None else found.parts
+
+
+def _marker(trainer: L.Trainer) -> RunFolder | None:
+    return next((found for found in trainer.callbacks if isinstance(found, RunFolder)), None)  # type: ignore[attr-defined]
 
 
 def run_option(trainer: L.Trainer, run: Path) -> str:

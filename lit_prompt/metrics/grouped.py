@@ -1,13 +1,15 @@
 """A metric kept overall and once for each group of items: per family, per entropy bin."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import ModuleList
+from torch.nn import Module, ModuleList
 from torchmetrics import MetricCollection
 from torchmetrics.wrappers.abstract import WrapperMetric
+
+from lit_prompt.metrics.divergence import MeanOverItems
 
 
 def entropy_bin(entropy: float) -> str:
@@ -20,8 +22,13 @@ def entropy_bin(entropy: float) -> str:
     return f"H{low:02d}-{low + 1:02d}"
 
 
+def _sums(metric: Module) -> tuple[float, int]:
+    assert isinstance(metric, MeanOverItems)
+    return float(metric.total), int(metric.count)
+
+
 class GroupedMetrics(WrapperMetric):
-    """A collection of (log p, log q) metrics, overall and, cloned, per label."""
+    """A collection of metrics of :mod:`lit_prompt.metrics.divergence`, overall and, cloned, per label."""
 
     def __init__(self, metrics: MetricCollection) -> None:
         super().__init__()
@@ -34,12 +41,30 @@ class GroupedMetrics(WrapperMetric):
         """Adds items ``[item, vocab]``, as each metric does; ``labels`` names all groups that each item belongs to."""
         self.overall.update(log_p, log_q)
         for label in sorted({label for item in labels for label in item}):
-            if label not in self._groups:
-                self._groups[label] = self.overall.clone().to(log_p.device)
-                self._groups[label].reset()
-                self._modules_of_groups.append(self._groups[label])
             rows = torch.tensor([i for i, item in enumerate(labels) if label in item], device=log_p.device)
-            self._groups[label].update(log_p[rows], log_q[rows])
+            self._group(label).to(log_p.device).update(log_p[rows], log_q[rows])
+
+    def sums(self) -> dict[str, dict[str, tuple[float, int]]]:
+        """What means are made of, by group (empty for all items) and name: a sum and a number of items."""
+        groups = {"": self.overall, **self._groups}
+        return {label: {name: _sums(metric) for name, metric in group.items()} for label, group in groups.items()}
+
+    def add(self, sums: Mapping[str, Mapping[str, tuple[float, int]]]) -> None:
+        """Adds the items of another process, given its :meth:`sums`."""
+        for label, values in sums.items():
+            group = self._group(label) if label else self.overall
+            for name, (total, count) in values.items():
+                metric = group[name]
+                assert isinstance(metric, MeanOverItems)
+                metric.total += total
+                metric.count += count
+
+    def _group(self, label: str) -> MetricCollection:
+        if label not in self._groups:
+            self._groups[label] = self.overall.clone()
+            self._groups[label].reset()
+            self._modules_of_groups.append(self._groups[label])
+        return self._groups[label]
 
     def compute(self) -> dict[str, Tensor]:
         """Means by name (``kl``) and by group and name (``H02-03/kl``)."""

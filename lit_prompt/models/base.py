@@ -47,6 +47,7 @@ class PromptModule(L.LightningModule, ABC):
     chunks: RunChunks
     ends_run = False  # whether what remains to be done at the end of all searches is done here
     curves: dict[int, Tensor]
+    evaluated: list[Any]  # what an evaluation gives for each batch
     begun: int | None = None  # the chunk whose search was begun last
 
     def __init__(self, before: str, after: str, seed: int, objective: Objective, temperature: float) -> None:
@@ -133,7 +134,7 @@ class PromptModule(L.LightningModule, ABC):
 
     def _next_chunk(self) -> None:
         """Goes on to the next chunk; where there is none, ends the fit."""
-        if self.chunks.next():
+        if self.chunks.next(waits=self.trainer.world_size > 1 and self.trainer.is_global_zero):
             return
         self.trainer.should_stop = True
         if self.chunks.ends_here():
@@ -157,21 +158,38 @@ class PromptModule(L.LightningModule, ABC):
     def on_validation_start(self) -> None:
         """Refuses to evaluate nothing."""
         self.evaluator.start(self.results)
+        self.evaluated = []
 
     on_test_start = on_predict_start = on_validation_start
 
-    def validation_step(self, batch: TargetBatch, batch_idx: int) -> dict[str, list[Any]]:
-        """Evaluates some targets; returns the columns of their result records."""
-        return self.evaluator.update(batch, self.results)
+    def validation_step(self, batch: TargetBatch, batch_idx: int) -> None:
+        """Evaluates some targets: the columns of their result records."""
+        self._keep_evaluated(self.evaluator.update(batch, self.results))
 
     test_step = validation_step
 
     def predict_step(self, batch: TargetBatch, batch_idx: int) -> list[dict[str, Any]]:
         """The reached distributions of some targets; see :meth:`Evaluation.token_records`."""
-        return self.evaluator.token_records(batch, self.results)
+        found = self.evaluator.token_records(batch, self.results)
+        self._keep_evaluated(found)
+        return found
+
+    def _keep_evaluated(self, found: Any) -> None:
+        if self.data.parts is None:
+            self.evaluated.append(found)
+        else:
+            self.data.parts.keep({"found": found, **self.evaluator.state()})
+            self.evaluator.forget()
+
+    def on_predict_epoch_end(self) -> None:
+        """Takes in what other processes have evaluated."""
+        for part in () if self.data.parts is None else self.data.parts.every():
+            self.evaluated.append(part["found"])
+            self.evaluator.add(part)
 
     def on_validation_epoch_end(self) -> None:
         """Gives the means over targets to the trainer; no logger draws curves of single points."""
+        self.on_predict_epoch_end()
         self.log_dict(self.evaluator.means("test" if self.trainer.testing else "val"), logger=False)
 
     on_test_epoch_end = on_validation_epoch_end

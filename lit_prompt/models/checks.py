@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import (
 
 from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.errors import InputError
+from lit_prompt.launch import STRATEGY, IndependentStrategy
 from lit_prompt.objectives import ForwardKL
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _COUNTS = ("length", "steps", "restarts", "patience", "max_forward_passes")
 
 def check_settings(module: "PromptModule", trainer: L.Trainer, stage: str) -> None:
     """Checks what all modules and trainers have in common, before targets are built and the LM is loaded."""
-    refuse_many_devices(trainer)
+    refuse_coupled_devices(trainer)
     if str(trainer.precision) != "32-true":
         raise InputError("trainer.precision must stay 32-true: prompts and losses are float32; set lm_options.dtype")
     for name in _COUNTS:
@@ -56,10 +57,10 @@ def checked_data(trainer: L.Trainer) -> TargetDataModule:
     return data
 
 
-def refuse_many_devices(trainer: L.Trainer) -> None:
-    """Refuses a trainer with several processes: they would average gradients of prompts that have nothing in common."""
-    if trainer.world_size > 1:
-        raise InputError("a run uses one device; set trainer.devices to 1 and start one run for each device")
+def refuse_coupled_devices(trainer: L.Trainer) -> None:
+    """Refuses several processes that would average gradients of prompts that have nothing in common."""
+    if trainer.world_size > 1 and not isinstance(trainer.strategy, IndependentStrategy):
+        raise InputError(f"trainer.strategy: processes search for themselves; leave it away, or set it to {STRATEGY}")
 
 
 def _refuse_cut_short(trainer: L.Trainer, stage: str) -> None:

@@ -148,8 +148,23 @@ class Evaluation(ABC, Generic[Prompts]):
         Raises:
             InputError: if there is nothing to evaluate.
         """
+        self.forget()
+
+    def forget(self) -> None:
+        """Forgets all targets that were evaluated."""
         self.metrics.reset()
         self.held_out.reset()
+        self.chosen.clear()
+
+    def state(self) -> dict[str, Any]:
+        """What is known of the targets evaluated beside their columns: plain values."""
+        return {"metrics": self.metrics.sums(), "held_out": self.held_out.sums(), "chosen": dict(self.chosen)}
+
+    def add(self, state: dict[str, Any]) -> None:
+        """Adds the targets that another process has evaluated, given its :meth:`state`."""
+        self.metrics.add(state["metrics"])
+        self.held_out.add(state["held_out"])
+        self.chosen |= state["chosen"]
 
     def floor_columns(
         self, batch: TargetBatch, kl: list[float | None], bounded: Tensor, compared: bool

@@ -106,4 +106,3 @@ class Evaluator(Evaluation[SearchResults]):
         if not bool(prompts.searched.any()):
             raise InputError("no prompt has been searched yet; name a run with --run or a checkpoint with --ckpt_path")
         super().start(prompts)
-        self.chosen.clear()

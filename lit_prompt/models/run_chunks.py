@@ -1,6 +1,6 @@
 """The chunks of a run: which are finished, what was found, and which one this process searches."""
 
-from collections import deque
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,15 +8,21 @@ from torch import Tensor
 
 from lit_prompt.data.run_folder import run_folder
 from lit_prompt.data.shard import Shard
+from lit_prompt.interruption import stop_if_asked
 from lit_prompt.leases import Leases
 from lit_prompt.models.belonging import belonging, refuse_foreign, refused_setting
 from lit_prompt.models.score_curve import ScoreCurve
+from lit_prompt.progress import phase
 from lit_prompt.records.chunks import ChunkFiles, read_found, read_state
 from lit_prompt.search import SearchResults
+from lit_prompt.shared_work import SharedWork
 from lit_prompt.under_way import temporary_folder
 
 if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
+
+
+_LOOK = 0.5  # seconds until a process that waits for others looks again
 
 
 class RunChunks:
@@ -43,7 +49,6 @@ class RunChunks:
         self._about = belonging(module)
         self._known: dict[int, Path] = {}
         self._former: Path | None = None  # what the present chunk was taken up from
-        self._to_do: deque[int] = deque()
         self._finished = 0  # chunks, when this process began and by it
         self.chunk: int | None = None
         self.made = 0
@@ -67,29 +72,37 @@ class RunChunks:
                 raise refused_setting(str(path), "steps", then, self._module.steps)
             self.former_steps = then if then < self._module.steps else 0
         self._finished = sum(map(self.is_finished, self._known))
-        self._to_do = deque(shard.in_order([chunk for chunk in range(chunks) if not self.is_finished(chunk)]))
+        self._work = SharedWork(self._leases, "chunk", shard.in_order(range(chunks)), self.is_finished)
 
     @property
     def left(self) -> int:
         """How many chunks are not known to be finished, without the one under search."""
-        return len(self._to_do)
+        return self._work.left
 
-    def next(self) -> bool:
-        """Goes on to a chunk that is not finished and that no other process holds; whether there is one."""
-        self.leave()
-        for _ in range(len(self._to_do)):
-            chunk = self._to_do.popleft()
-            if self.is_finished(chunk):
-                continue
-            if not self._leases.take(f"chunk_{chunk}"):
-                self._to_do.append(chunk)  # to be asked for again
-            elif self.is_finished(chunk):  # by the process that has held it until now
-                self._leases.give_back(f"chunk_{chunk}")
-            else:
-                self.chunk, self.made, self._former = chunk, 0, None
-                self.curve = ScoreCurve(len(self._module.data.chunks[chunk]), self._module.steps)
-                return True
-        return False
+    def next(self, waits: bool = False) -> bool:
+        """Goes on to a chunk that is not finished and that no other process holds; whether there is one.
+
+        A process that ``waits`` does so while others hold what is left: it may become free, as they are killed.
+        """
+        self.chunk, self.made, self._former = self._work.next(), 0, None
+        if self.chunk is None and waits and self.left:
+            with phase("other processes search", "finished chunk", self.wanted) as tick:
+                tick(shown := self.finished)
+                while self.chunk is None and self.left:
+                    stop_if_asked()
+                    time.sleep(_LOOK)
+                    self.chunk = self._work.next()
+                    tick(self.finished - shown)
+                    shown = self.finished
+        if self.chunk is None:
+            return False
+        self.curve = ScoreCurve(len(self._module.data.chunks[self.chunk]), self._module.steps)
+        return True
+
+    @property
+    def finished(self) -> int:
+        """How many of the wanted chunks are known to be finished."""
+        return self.wanted - self.left - (self.chunk is not None)
 
     def is_finished(self, chunk: int) -> bool:
         """Whether the search of a chunk has ended."""
@@ -102,13 +115,7 @@ class RunChunks:
 
     def ends_here(self) -> bool:
         """Whether all chunks are finished, and this process is the one that does what is left to do."""
-        return not self._to_do and self._leases.take("end")
-
-    def leave(self) -> None:
-        """Lets go of the chunk under search."""
-        if self.chunk is not None:
-            self._leases.give_back(f"chunk_{self.chunk}")
-        self.chunk = None
+        return not self._work.left and self._leases.take("end")
 
     def close(self) -> None:
         """Lets go of all that this process holds."""

@@ -3,10 +3,13 @@
 People change it by hand, on purpose: it is taken as it stands, but never without a word.
 """
 
+import contextlib
 import hashlib
+import os
 from pathlib import Path
 
-from lit_prompt.files import write_whole
+from lit_prompt.files import full_disk_named, write_whole
+from lit_prompt.under_way import under_way
 
 _FIRST = b"# the last line is a checksum of the others\n"
 _MARK = b"# checksum of the lines above (sha256) "
@@ -20,6 +23,24 @@ def write_config(path: Path, text: str) -> None:
     """
     content = _FIRST + text.encode()
     write_whole(path, content + _MARK + _digest(content) + b"\n")
+
+
+def claim_config(path: Path, text: str) -> str:
+    """Writes settings unless there are some: of processes that do so at the same time one wins.
+
+    Returns:
+        The settings that are there.
+
+    Raises:
+        InputError: if the disk is full.
+    """
+    if not path.exists():
+        content = _FIRST + text.encode()
+        with under_way(path.parent) as folder, full_disk_named(path, folder):
+            (folder / path.name).write_bytes(content + _MARK + _digest(content) + b"\n")
+            with contextlib.suppress(FileExistsError):
+                os.link(folder / path.name, path)
+    return path.read_text(encoding="utf-8")
 
 
 def change_of(path: Path, content: bytes) -> str | None:
