@@ -108,6 +108,7 @@ def read_arguments(command: str, options: Sequence[str], takes_run: bool = False
             _refuse_joined_keys(config)
             if command in _EVALUATIONS:
                 config.settings["trainer"] = _plain_trainer(config.settings.get("trainer"))
+                config.settings.pop("threads", None)  # a search's rounding depends on them, and this may be elsewhere
         if not takes_run:
             config.settings.pop("ckpt_path", None)  # a run's config has one
     name = configs[-1].path.stem if configs else "default"

@@ -1,8 +1,11 @@
 """The command line of the search: the LM as an option of its own, and targets from the run's folder."""
 
+import logging
+import os
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -17,6 +20,7 @@ from lit_prompt.cli.arguments import RunArguments
 from lit_prompt.cli.other_lm import pasted_texts
 from lit_prompt.cli.run import RunCLI
 from lit_prompt.data.datamodule import TargetDataModule
+from lit_prompt.errors import InputError
 from lit_prompt.launch import STRATEGY
 from lit_prompt.lm import LMOptions, Sampling, default_lm
 from lit_prompt.models import PromptModule
@@ -26,6 +30,8 @@ from lit_prompt.models.floors import FloorOptions
 from lit_prompt.models.known import KnownOptions
 from lit_prompt.models.record_columns import TOP_K
 from lit_prompt.results.console import say
+
+_log = logging.getLogger(__name__)
 
 #: Lightning's own table of every metric of every group is not shown; predictions go to a file, not back to the caller.
 _RUN_KWARGS = {"validate": {"verbose": False}, "test": {"verbose": False}, "predict": {"return_predictions": False}}
@@ -82,6 +88,8 @@ class PromptCLI(RunCLI):
         parser.add_argument("--draws", type=int, default=0, help="outcomes that test draws for each target, and counts")
         about = "a prompt that asks for a target in words, to compare with; {odds} stands for answers and percentages"
         parser.add_argument("--asking", type=str | None, default=None, help=about)
+        about = "threads of a process, which a run keeps, as its rounding depends on them (as many as torch takes)"
+        parser.add_argument("--threads", type=int | None, default=None, help=about)
         super().add_arguments_to_parser(parser)
         parser.link_arguments("lm", "data.lm")
         parser.link_arguments("lm_options", "data.lm_options")
@@ -89,6 +97,12 @@ class PromptCLI(RunCLI):
     def before_instantiate_classes(self) -> None:
         """Says which LM is used, and gives a run that is resumed or evaluated the targets in its folder."""
         if self.subcommand is not None:
+            settings = self.config[self.subcommand]
+            if settings.threads is None:
+                settings.threads = torch.get_num_threads()
+            if settings.threads < 1:
+                raise InputError(f"--threads is {settings.threads}; it must be at least 1")
+            torch.set_num_threads(settings.threads)
             say(f"LM        {self.config[self.subcommand].lm}")
         if self._run_folder is not None and (self._run_folder / "targets").is_dir():
             self.config[self.subcommand].data.load = str(self._run_folder / "targets")
@@ -116,7 +130,18 @@ class PromptCLI(RunCLI):
         refuse_coupled_devices(trainer)  # before Lightning launches a process for each
         several = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
         say(f"device    {trainer.strategy.root_device}{several}")
+        self._tell_of_too_many_threads(trainer)
         return trainer
+
+    def _tell_of_too_many_threads(self, trainer: L.Trainer) -> None:
+        processes, threads = getattr(trainer.strategy, "num_processes", 1), torch.get_num_threads()
+        cores = os.cpu_count() or 1
+        if processes > 1 and processes * threads > cores and trainer.is_global_zero:
+            _log.warning(
+                "%d processes of %d threads share %d cores: --threads %d would be faster; its results are the same "
+                "whatever the number of processes, but rounded otherwise than with %d threads",
+                processes, threads, cores, max(1, cores // processes), threads,
+            )  # fmt: skip
 
     def _run_subcommand(self, subcommand: str) -> None:
         self.model.check(self.trainer, subcommand)  # before targets are built

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from jsonargparse import Namespace
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -53,6 +54,8 @@ class SaveConfig(SaveConfigCallback):
             there = claim_config(path, own)
             if is_joined(trainer):
                 _refuse_other_search(path, there, own)
+            if (threads := read_yaml(there).get("threads")) is not None:
+                torch.set_num_threads(threads)
         elif not path.exists():
             write_config(path, own)
         if isinstance(trainer.logger, TensorBoardLogger):
