@@ -28,11 +28,11 @@ class InputError(Exception):
     """
 
 
-_process: int | None = None
+_process = 0
 
 
 def name_process(number: int) -> None:
-    """Lets errors name this process: it is one of several, from 0."""
+    """Lets errors name this process: it is not the first of several."""
     global _process
     _process = number
 
@@ -106,7 +106,7 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
 def _exit(line: str, code: int) -> NoReturn:
     with suppress(OSError, ValueError):
         sys.stdout.flush()  # the end of a bar's line, say, where both go to one file
-    if _process is not None:
+    if _process:
         line = line.replace("lit_prompt: error:", f"lit_prompt: error in process {_process}:")
     if code <= _EXIT_USER or not _process:  # of several processes that are stopped the first says so
         print(visible(line), file=sys.stderr)

@@ -51,6 +51,25 @@ def write_whole(path: Path, content: Any) -> None:
         staging.write_bytes(content)
 
 
+def write_first(path: Path, content: Any) -> None:
+    """Writes bytes to a file unless there is one: of processes that do so at the same time one wins.
+
+    Raises:
+        InputError: if the disk is full.
+    """
+    if path.exists():
+        return
+    with under_way(path.parent) as folder, full_disk_named(path, folder, len(content)):
+        (folder / path.name).write_bytes(content)
+        with contextlib.suppress(FileExistsError):
+            try:
+                os.link(folder / path.name, path)
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without hard links
+                os.replace(folder / path.name, path)
+
+
 def add_together(folder: Path, files: Mapping[str, Callable[[Path], object]]) -> list[Path]:
     """Adds files that belong together, each under a name that is free: all of them, or none.
 

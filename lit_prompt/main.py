@@ -36,7 +36,9 @@ commands:
 
 most used:
   --config FILE            settings in YAML; several may follow one another, later ones win
-  --run FOLDER             a run's folder (logs/CONFIG/version_K): its settings, targets and checkpoint
+  --run FOLDER             a run's folder (logs/CONFIG/version_K): its settings, its targets and what was found
+  --trainer.devices N      so many processes, a device each;  --join FOLDER --data.shard 3/16  one of 16 jobs on a run
+  --threads N              threads of a process
   --trust MODULE           lets that config name classes of MODULE; else of lit_prompt, torch.optim and lightning alone
   --floors false           solve no floors that are not known;  --floor_seconds S  for how long to solve them
   --cache false            take no texts and states of the LM from earlier runs (logs/cache), and leave none

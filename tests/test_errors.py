@@ -78,7 +78,13 @@ def fails(cli, workdir, tiny_lm):
         (["--config", "ok.yaml", "--lm_options.dtype", "float8"], "lm_options.dtype: 'float8' is not of the type"),
         (["--config", "ok.yaml", "--trainer.accelerator", "gpuu"], "invalid accelerator name"),
         (["--config", "ok.yaml", "--trainer.precision", "bf16-mixed"], "trainer.precision must stay 32-true"),
-        (["--config", "ok.yaml", "--trainer.devices", "2"], "a run uses one device"),
+        (
+            ["--config", "ok.yaml", "--trainer.devices", "2", "--trainer.strategy", "ddp"],
+            "trainer.strategy: processes search for themselves; leave it away, or set it to independent",
+        ),
+        (["--config", "ok.yaml", "--data.shard", "0/3"], "data.shard is 0/3; it must be 1/N to N/N"),
+        (["--config", "ok.yaml", "--threads", "0"], "--threads is 0; it must be at least 1"),
+        (["--config", "ok.yaml", "--join", "x", "--run", "x"], "give one of them"),
         (["--config", "ok.yaml", "--data.chunk_size", "0"], "data.chunk_size is 0"),
         (
             ["--config", "ok.yaml", "--data.families.0.init_args.count", "5"],
@@ -129,7 +135,7 @@ def test_callbacks_that_cut_results_short(fails, workdir, callback):
 
 @pytest.mark.parametrize(
     "setting", ["accumulate_grad_batches 2", "gradient_clip_val 1.0", "barebones true", "enable_checkpointing false",
-                "precision 64", "accelerator gpuu", "devices 2", "val_check_interval 2"],
+                "precision 64", "accelerator gpuu", "val_check_interval 2"],
 )  # fmt: skip
 def test_a_trainer_that_is_refused_leaves_no_folder(fails, workdir, setting):
     key, value = setting.split()

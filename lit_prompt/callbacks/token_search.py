@@ -38,12 +38,11 @@ class TokenSearch(L.Callback):
         started = time.perf_counter()
         with interruptible():  # nothing is kept of a beginning
             state = module.chunks.take_up()
-            if state is not None:
-                module.take_up(state)
             search, starts = module.new_search(batch)
             if state is None:
                 search.init(*starts(), time.perf_counter() - started)
             else:
+                module.take_up(state)
                 search.load_state_dict(state)
         found: ChunkSearch = search
         return found

@@ -256,7 +256,7 @@ class RunCLI(LightningCLI):
         trial = bool(given.get("fast_dev_run"))
         several = trainer.world_size > 1
         told = agreed(trainer, lambda: self._made_known(trial, several and self.subcommand != "fit"))
-        if several:
+        if trainer.global_rank:
             name_process(trainer.global_rank)
         run.path, run.parts = (None if told[name] is None else Path(told[name]) for name in ("run", "parts"))
         run.joined = self._joined is not None and self._run_folder is None

@@ -1,6 +1,7 @@
 """Hard prompts: tokens, found by a searcher that a callback drives."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import lightning as L
@@ -175,6 +176,7 @@ class HardPrompt(PromptModule):
         scorer = chunk_scorer(self, batch)
         slots = scorer.slots
         trips = [self._round_trip(slots, slot) for slot in range(len(slots))] if self.readable else None
+        self._screening.agreed = partial(self.chunks.agreed, "screening")
         half = self._screening.half(self.lm)
         rough = None if half is None else chunk_scorer(self, batch, half)
         problem = TokenProblem(scorer, batch.log_probs, self.allowed, self.seed, trips, self._screening, rough)

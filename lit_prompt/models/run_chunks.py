@@ -140,6 +140,10 @@ class RunChunks:
         self.curve.load_state_dict(found["curve"])
         return read_state(path)
 
+    def agreed(self, name: str, value: bool | None) -> bool | None:
+        """What holds for the whole run: the first value that one of its processes has given; None before."""
+        return self._files.agreed(name, value)
+
     def keep(self) -> None:
         """Keeps the present chunk, whose search is under way."""
         assert self.chunk is not None

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import re
 import zipfile
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_prompt.errors import InputError
-from lit_prompt.files import write_whole
+from lit_prompt.files import write_first, write_whole
 from lit_prompt.records.tensors import tensor_bytes, tensors_in
 from lit_prompt.records.versions import KEY, refuse_newer
 
@@ -46,6 +47,22 @@ class ChunkFiles:
     def keep(self, chunk: int, found: dict[str, Any], state: Any) -> None:
         """Keeps a chunk whose search is under way."""
         _write(self._under_way(chunk), found, state)
+
+    def agreed(self, name: str, value: bool | None) -> bool | None:
+        """What holds for all chunks: the first value that is given; None while none is."""
+        path = self.folder / f"{name}.json"
+        if value is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_first(path, json.dumps(value).encode())
+        try:
+            found = json.loads(path.read_text())
+        except FileNotFoundError:
+            return value
+        except ValueError:
+            found = None
+        if not isinstance(found, bool):
+            raise InputError(f"{path}: must hold true or false; {_ADVICE}")
+        return found
 
     def begun(self, chunk: int) -> Path | None:
         """The file of a chunk whose search is under way; None where there is none."""

@@ -3,13 +3,10 @@
 People change it by hand, on purpose: it is taken as it stands, but never without a word.
 """
 
-import contextlib
 import hashlib
-import os
 from pathlib import Path
 
-from lit_prompt.files import full_disk_named, write_whole
-from lit_prompt.under_way import under_way
+from lit_prompt.files import write_first, write_whole
 
 _FIRST = b"# the last line is a checksum of the others\n"
 _MARK = b"# checksum of the lines above (sha256) "
@@ -21,25 +18,16 @@ def write_config(path: Path, text: str) -> None:
     Raises:
         InputError: if the disk is full.
     """
-    content = _FIRST + text.encode()
-    write_whole(path, content + _MARK + _digest(content) + b"\n")
+    write_whole(path, _signed(text))
 
 
 def claim_config(path: Path, text: str) -> str:
-    """Writes settings unless there are some: of processes that do so at the same time one wins.
-
-    Returns:
-        The settings that are there.
+    """Writes settings unless there are some; returns those that are there.
 
     Raises:
         InputError: if the disk is full.
     """
-    if not path.exists():
-        content = _FIRST + text.encode()
-        with under_way(path.parent) as folder, full_disk_named(path, folder):
-            (folder / path.name).write_bytes(content + _MARK + _digest(content) + b"\n")
-            with contextlib.suppress(FileExistsError):
-                os.link(folder / path.name, path)
+    write_first(path, _signed(text))
     return path.read_text(encoding="utf-8")
 
 
@@ -55,6 +43,11 @@ def change_of(path: Path, content: bytes) -> str | None:
     if whole:
         return None
     return f"{path}: was changed since its run wrote it, and is taken as it is now"
+
+
+def _signed(text: str) -> bytes:
+    content = _FIRST + text.encode()
+    return content + _MARK + _digest(content) + b"\n"
 
 
 def _digest(content: bytes) -> bytes:

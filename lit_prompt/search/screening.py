@@ -20,24 +20,31 @@ class Screening:
     """Whether candidates are ranked by a copy of the LM in bfloat16.
 
     Args:
-        wanted: ``always``, ``never``, or ``auto``: where the processor computes in bfloat16, and the first step of the
-            run's first search, made both ways, is faster so.
+        wanted: ``always``, ``never``, or ``auto``: where the processor computes in bfloat16, and a step made both ways
+            is faster so. The first step of each chunk is exact then, as somewhere it is the one that is measured.
         fixed_shapes: whether what is found for a slot must not depend on the others.
 
     Attributes:
-        on: whether they are; None before it was measured. A resumed run is given what was.
+        on: whether they are; None in a step that may be measured. A chunk that is gone on with is given what was.
+        agreed: is given what was measured, or None, and gives what holds for the run, whoever has measured it.
     """
 
     def __init__(self, wanted: Literal["auto", "always", "never"], fixed_shapes: bool) -> None:
         if wanted not in ("auto", "always", "never"):
             raise InputError(f"model.screening is {wanted}; it must be auto, always or never")
         self.on: bool | None = {"auto": None, "always": True, "never": False}[wanted]
+        self.agreed: Callable[[bool | None], bool | None] = lambda measured: measured
+        self._is_auto = wanted == "auto"
         self._fixed_shapes = fixed_shapes
         self._half: FrozenLM | None = None
         self._measured: bool | None = None
 
     def half(self, lm: FrozenLM) -> FrozenLM | None:
-        """The copy that ranks, made when it is first asked for; None where nothing is ranked by one."""
+        """The copy that ranks in a chunk, made when it is first asked for; None where nothing is ranked by one."""
+        if self._is_auto:
+            known = self.agreed(None)
+            self._measured = self._measured if known is None else known
+            self.on = False if self._measured is False else None
         if self.on is None and not computes_in_half(lm.device):
             self.on = False
         if self.on is not False and self._half is None:
@@ -66,7 +73,7 @@ class Screening:
     def settle(self) -> None:
         """Ends a step: what was measured in it holds from now on."""
         if self.on is None and self._measured is not None:
-            self.on = self._measured
+            self.on = self._measured = self.agreed(self._measured)
         if self.on is False:
             self.release()
 
