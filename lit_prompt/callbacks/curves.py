@@ -41,7 +41,8 @@ def quantiles(score: Tensor, families: list[str], name: str) -> dict[str, float]
 class KLCurves(L.Callback):
     """Logs the best KL so far over tasks, as median and 10/90 % quantiles, overall and for each family.
 
-    During the fit ``train/kl_*`` shows the chunk under search against the trainer's global step. At the end of several
+    During the fit ``train/kl_*`` shows the chunk under search, against the steps of one chunk after another. Of several
+    processes the first shows its own, and ``train/finished_chunks`` what all have done. At the end of several
     chunks ``curve/kl_*`` shows all targets against the step of their own search, so that chunks lie over one another;
     the custom-scalars tab draws a band. With another objective the tags say ``objective`` in place of ``kl``.
     """
@@ -52,12 +53,15 @@ class KLCurves(L.Callback):
         """Logs the quantiles of the chunk's KLs."""
         assert isinstance(pl_module, PromptModule)
         chunks = pl_module.chunks
-        if trainer.logger is None or (chunks.made - 1) % chunks.curve.stride:
+        if trainer.logger is None or (chunks.made - 1) % chunks.curve.stride or pl_module.data.part.index:
             return
         index, kl = progress(pl_module)
         families = [pl_module.data.targets.task_family[i] for i in index]
         found = quantiles(kl, families, _tag(pl_module))
-        trainer.logger.log_metrics({f"train/{name}": value for name, value in found.items()}, step=chunks.step)
+        tags = {f"train/{name}": value for name, value in found.items()}
+        if pl_module.data.part.count > 1:
+            tags["train/finished_chunks"] = chunks.count_finished()
+        trainer.logger.log_metrics(tags, step=chunks.step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Logs the aligned curves."""

@@ -16,7 +16,10 @@ from lit_prompt.progress import BEAT_SECONDS, REFRESH_SECONDS, beating
 
 def _chunk(module: Any) -> str:
     number = module.chunks.chunk
-    return "search" if number is None else f"chunk {number + 1}/{module.data.num_chunks}"
+    if number is None:
+        return "search"
+    done = f" ({module.chunks.count_finished()} done)" if module.data.part.count > 1 else ""
+    return f"chunk {number + 1}/{module.data.num_chunks}{done}"
 
 
 class ChunkProgressBar(TQDMProgressBar):

@@ -33,7 +33,7 @@ class PromptTable(L.Callback):
 
     def _log(self, trainer: L.Trainer, module: HardPrompt) -> None:
         chunk, step = now = module.chunks.chunk, module.chunks.step
-        if not isinstance(trainer.logger, TensorBoardLogger) or self._logged == now:
+        if not isinstance(trainer.logger, TensorBoardLogger) or self._logged == now or module.data.part.index:
             return  # the chunk's last step may have been shown
         self._logged = now
         index, _ = progress(module)

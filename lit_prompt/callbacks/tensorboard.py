@@ -27,7 +27,8 @@ class TensorBoardReport(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Opens the hyperparameters tab; the metrics follow at the end."""
         logger = trainer.logger
-        if isinstance(logger, TensorBoardLogger) and isinstance(pl_module, PromptModule):
+        assert isinstance(pl_module, PromptModule)
+        if isinstance(logger, TensorBoardLogger) and pl_module.data.part.index == 0:
             parameters = {"lm": pl_module.lm_path, "dtype": pl_module.lm_options.dtype, **pl_module.settings()}
             parameters |= {"in_front": pl_module.data.vocabulary.front, "targets": len(pl_module.data.targets)}
             # the tab shows a column a parameter: those that are off would hide the others

@@ -49,7 +49,10 @@ class SaveConfig(SaveConfigCallback):
         if stage != "fit" or folder is None:
             return
         path = folder / CONFIG_FILE
-        own = self.parser.dump(self.config, skip_none=False)
+        config = self.config.clone()
+        if isinstance(pl_module, PromptModule):
+            config.data.shard = "1/1"  # the run's, not that of the process that comes first
+        own = self.parser.dump(config, skip_none=False)
         if shared_folder(trainer) is not None:
             there = claim_config(path, own)
             if is_joined(trainer):
@@ -78,8 +81,7 @@ def _refuse_other_search(path: Path, there: str, own: str) -> None:
     """
     theirs, ours = (read_yaml(text) for text in (there, own))
     for settings in (theirs, ours):
-        for key in ("shard", "load"):  # which part is whose, and targets that are there by now
-            settings["data"].pop(key, None)
+        settings["data"].pop("load", None)  # targets that are there by now
     for key in ("lm", "lm_options", "model", "data"):
         if theirs.get(key) != ours[key]:
             name, then, now = _difference(key, theirs.get(key), ours[key])

@@ -15,9 +15,11 @@ class _KeptFit(PromptCLI):
     """A fit whose run keeps a folder."""
 
     def before_fit(self) -> None:
-        """Refuses a run that keeps none, before it is searched."""
+        """Refuses a run that keeps none, or of several processes, before it is searched."""
         if run_folder(self.trainer) is None:
             raise InputError("a run's folder is kept by this command; leave trainer.fast_dev_run alone")
+        if self.trainer.world_size > 1:
+            raise InputError("this command is one process; set trainer.devices to 1, or use fit and test")
 
 
 def fit_and_test(arguments: RunArguments) -> tuple[PromptCLI, PromptCLI, Path]:

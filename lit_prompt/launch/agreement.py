@@ -17,8 +17,8 @@ _kept: list[Any] = []  # what others may still read
 def agreed(trainer: L.Trainer, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What the first process of a command makes, in all of them.
 
-    A process that Lightning has started is given it; those that torchrun, SLURM or another launcher has started read it
-    from the store of torch.distributed, once.
+    A process that this one has started is given it; those that torchrun, SLURM or another launcher has started read it
+    from the store of torch.distributed, once, or are sent it by the process group that a launcher has made (Ray).
 
     Args:
         trainer: of this process.
@@ -41,8 +41,14 @@ def agreed(trainer: L.Trainer, make: Callable[[], dict[str, Any]]) -> dict[str, 
 
 
 def _exchanged(environment: Any, rank: int, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    from torch import distributed
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
+    if distributed.is_initialized():
+        box = [make() if rank == 0 else {}]
+        distributed.broadcast_object_list(box)
+        distributed.destroy_process_group()  # with one Lightning would let all wait for all at each step
+        return box[0]
     has_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun's own
     store = TCPStore(
         environment.main_address, environment.main_port, is_master=rank == 0 and not has_store, timeout=_WAIT,

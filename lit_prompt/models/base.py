@@ -149,7 +149,8 @@ class PromptModule(L.LightningModule, ABC):
 
     def teardown(self, stage: str) -> None:
         """Lets other processes have what this one has held."""
-        self.chunks.close()
+        if self.pasted is None:
+            self.chunks.close()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Reads the results that a former version has kept in a checkpoint."""

@@ -1,5 +1,6 @@
 """The chunks of a run: which are finished, what was found, and which one this process searches."""
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
 
 
+_RECOUNT = 10.0  # seconds: a folder of very many chunks is not listed at every step
 _LOOK = 0.5  # seconds until a process that waits for others looks again
 
 
@@ -49,6 +51,7 @@ class RunChunks:
         self._about = belonging(module)
         self._known: dict[int, Path] = {}
         self._former: Path | None = None  # what the present chunk was taken up from
+        self._counted = -math.inf, 0  # when, and how many were finished
         self._finished = 0  # chunks, when this process began and by it
         self.chunk: int | None = None
         self.made = 0
@@ -107,6 +110,13 @@ class RunChunks:
     def is_finished(self, chunk: int) -> bool:
         """Whether the search of a chunk has ended."""
         return self._files.is_finished(chunk, self._module.steps)
+
+    def count_finished(self) -> int:
+        """How many chunks all processes have finished, as of the last ten seconds."""
+        if time.monotonic() - self._counted[0] > _RECOUNT:
+            steps = self._module.steps
+            self._counted = time.monotonic(), sum(map(self.is_finished, self._files.newest(steps)))
+        return self._counted[1]
 
     @property
     def step(self) -> int:
