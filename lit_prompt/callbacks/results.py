@@ -116,10 +116,10 @@ class ResultWriter(L.Callback):
         if (folder := run_folder(trainer)) is None:
             return
         option, every = run_option(trainer, folder), pl_module.data.num_chunks
-        if not pl_module.ends_run:
+        if not pl_module.ends_run:  # another process does so, now or when it has searched what it holds
             left = pl_module.chunks.left
-            say("", f"searched all but {left} of {every} chunks, which other processes hold; when they have ended:")
-            say(f"  lit_prompt test {option}")
+            others = f"all but {left} of {every} chunks, which other processes hold; when they have ended:"
+            say("", f"searched {others}" if left else "searched; evaluate with", f"  lit_prompt test {option}")
             return
         if not self._written:  # the search had ended before, and its process too soon after it; it does not end again
             self.on_train_end(trainer, pl_module)

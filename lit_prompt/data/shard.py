@@ -31,7 +31,7 @@ class Shard:
 
     def divided(self, index: int, count: int) -> "Shard":
         """One of ``count`` parts of this part."""
-        return Shard(self.index * count + index, self.count * count)
+        return Shard(self.index + index * self.count, self.count * count)
 
     def of(self, items: Sequence[T]) -> Sequence[T]:
         """The items of this part."""

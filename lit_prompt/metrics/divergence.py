@@ -40,6 +40,13 @@ class MeanOverItems(Metric):
         self.total += values.sum(dtype=torch.float64)
         self.count += values.numel()
 
+    def add(self, total: float, count: int) -> None:
+        """Adds items of another process: their sum and number."""
+        self.total += total
+        self.count += count
+        self._update_count += 1  # as after an update, a mean can be asked for, anew
+        self._computed = None
+
     def compute(self) -> Tensor:
         """The mean, float64; NaN when no item was added."""
         return self.total / self.count

@@ -56,8 +56,7 @@ class GroupedMetrics(WrapperMetric):
             for name, (total, count) in values.items():
                 metric = group[name]
                 assert isinstance(metric, MeanOverItems)
-                metric.total += total
-                metric.count += count
+                metric.add(total, count)
 
     def _group(self, label: str) -> MetricCollection:
         if label not in self._groups:

@@ -8,6 +8,7 @@ CAMPAIGNS = {
     "payloads": ["--payloads", "400"],
     "flips": ["--flips", "100"],
     "kills": ["--kills", "100"],
+    "ranks": ["--kills", "30"],
     "signals": ["--signals", "150"],
     "full_disk": ["--limits", "60"],
     "texts": ["--texts", "20"],

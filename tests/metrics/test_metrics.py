@@ -229,3 +229,56 @@ def test_grouped_survives_a_copy():
 )
 def test_entropy_bin(entropy, name):
     assert entropy_bin(entropy) == name
+
+
+def test_sums_of_processes_are_those_of_one():
+    whole, parts = GroupedMetrics(collection()), [GroupedMetrics(collection()) for _ in range(3)]
+    labels = [["a"], ["b", "c"], ["a", "c"], [], ["d"]]
+    for seed, part in enumerate(parts):
+        log_p, log_q = pair(seed)
+        names = [[label for label in item if seed or label != "d"] for item in labels]  # the first has no d
+        whole.update(log_p, log_q, names)
+        part.update(log_p, log_q, names)
+    added = GroupedMetrics(collection())
+    for part in parts:
+        added.add(part.sums())
+    expected, found = whole.compute(), added.compute()
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name].item() == pytest.approx(value.item(), rel=1e-14), name
+    assert added.sums()["d"]["kl"][1] == 2
+    assert added.sums()[""]["kl"][1] == 15
+
+
+def test_a_process_adds_to_what_it_has():
+    one, other = GroupedMetrics(collection()), GroupedMetrics(collection())
+    one.update(*pair(0), [["a"]] * 5)
+    one.compute()  # is kept, until there are more items
+    other.update(*pair(1, items=2), [["b"], ["a"]])
+    totals = [metrics.sums() for metrics in (one, other)]
+    one.add(other.sums())
+    for label, names in one.sums().items():
+        for name, (total, count) in names.items():
+            parts = [sums[label][name] for sums in totals if label in sums]
+            assert (total, count) == (pytest.approx(sum(p[0] for p in parts), rel=1e-14), sum(p[1] for p in parts))
+    assert one.compute()["kl"].item() == pytest.approx(
+        sum(sums[""]["kl"][0] for sums in totals) / sum(sums[""]["kl"][1] for sums in totals), rel=1e-14
+    )
+
+
+def test_nothing_is_added_where_nothing_was_evaluated():
+    metrics = GroupedMetrics(collection())
+    metrics.update(*pair(0), [["a"]] * 5)
+    before = metrics.sums()
+    metrics.add(GroupedMetrics(collection()).sums())
+    assert metrics.sums() == before
+    metrics.reset()
+    assert metrics.sums()[""]["kl"] == (0.0, 0)
+
+
+def test_a_mean_of_added_sums_warns_of_nothing(recwarn):
+    one, other = GroupedMetrics(collection()), GroupedMetrics(collection())
+    other.update(*pair(1), [["a"]] * 5)
+    one.add(other.sums())
+    one.compute()
+    assert not [str(warning.message) for warning in recwarn]
