@@ -9,6 +9,7 @@ the cores that it keeps busy or waiting, ``wall-clock time x min(processes, core
 """
 
 import argparse
+import gc
 import os
 import random
 import resource
@@ -57,7 +58,9 @@ class Stub:
     def __init__(self, folder: Path, targets: TargetSet, chunk_size: int) -> None:
         self.trainer = SimpleNamespace(callbacks=[RunFolder(folder)])
         self.data = StubData(targets, chunk_size)
-        self._prompts = torch.randint(VOCAB, (chunk_size, LENGTH))
+        prompts = torch.randint(VOCAB, (chunk_size, LENGTH))
+        self._best = BestSoFar(prompts, kl_tolerance=0.0, patience=None)
+        self._best.observe(torch.rand(chunk_size), prompts, torch.ones(chunk_size, dtype=torch.long))
 
     def settings(self) -> dict[str, Any]:
         return {"steps": STEPS, "length": LENGTH, "seed": 0}
@@ -66,9 +69,6 @@ class Stub:
         return SearchResults(tasks, 1, (LENGTH,), torch.long)
 
     def search(self, tasks: list[int]) -> None:
-        prompts = self._prompts[: len(tasks)]
-        self._best = BestSoFar(prompts, kl_tolerance=0.0, patience=None)
-        self._best.observe(torch.rand(len(tasks)), prompts, torch.ones(len(tasks), dtype=torch.long))
         self._tasks = tasks
 
     def under_search(self) -> tuple[list[int], BestSoFar]:
@@ -168,11 +168,18 @@ def read_all(run: Path, targets: TargetSet, chunk_size: int) -> None:
     assert results.searched.all()
 
 
-def crash(run: Path) -> None:
-    """Leaves 99 % of a run's chunks."""
-    files = sorted((run / "chunks").iterdir())
-    for path in random.Random(0).sample(files, max(1, round(LEFT * len(files)))):
-        path.unlink()
+def crash(run: Path, targets: TargetSet, chunk_size: int) -> None:
+    """Makes a run of which 99 % of the chunks are there, in copies of one."""
+    module, chunks = chunks_of(run, targets, chunk_size, Shard())
+    assert chunks.next()
+    module.search(module.data.chunks[0])
+    chunks.finish()
+    chunks.close()
+    (first,) = (run / "chunks").iterdir()
+    content, count = first.read_bytes(), module.data.num_chunks
+    left = random.Random(0).sample(range(1, count), max(1, round(LEFT * count)))
+    for chunk in set(range(1, count)) - set(left):
+        first.with_name(first.name.replace("chunk_0", f"chunk_{chunk}")).write_bytes(content)
 
 
 # ---- results ----
@@ -269,7 +276,7 @@ def measure_bookkeeping(folder: Path, arguments: argparse.Namespace) -> None:
     targets = TargetSet.write(folder / "targets", targets_of(arguments.targets), VOCAB, "stub")
     print(f"{arguments.targets} sparse targets, written in {time.perf_counter() - started:.1f} s; "
           f"{os.cpu_count()} cores")  # fmt: skip
-    lines = []
+    read: dict[int, Measured] = {}
     print_head("Bookkeeping", "chunk size", "processes", "seconds", "CPU ms a target", "ms a target",
                f"share of {SEARCH} s", "files", "MiB on disk", "peak MiB")  # fmt: skip
     for chunk_size in arguments.chunk_sizes:
@@ -283,14 +290,14 @@ def measure_bookkeeping(folder: Path, arguments: argparse.Namespace) -> None:
                 print_row(chunk_size, processes, f"{took.seconds:.1f}", f"{1e3 * took.cpu / arguments.targets:.3f}",
                           f"{each:.3f}", f"{each / SEARCH / 10:.2f} %", len(files),
                           f"{sum(file.st_blocks for file in files) / 2**11:.0f}", f"{took.peak_mib:.0f}")  # fmt: skip
-                if processes == arguments.processes[0]:
-                    found = measured(lambda: read_all(run, targets, chunk_size))
-                    crash(run)
-                    first = measured(lambda: take_first(run, folder / "targets", chunk_size))
-                    lines.append((chunk_size, first, found))
+                if chunk_size not in read:
+                    read[chunk_size] = measured(lambda: read_all(run, targets, chunk_size))
     print_head("After a crash, and at the end; seconds", "chunk size", f"first chunk of the {LEFT:.0%} that are left",
                "peak MiB", "everything that was found", "peak MiB")  # fmt: skip
-    for chunk_size, first, found in lines:
+    for chunk_size, found in read.items():
+        with folder_of_its_own(arguments.folder) as run:
+            crash(run, targets, chunk_size)
+            first = measured(lambda: take_first(run, folder / "targets", chunk_size))
         print_row(chunk_size, f"{first.seconds:.2f}", f"{first.peak_mib:.0f}", f"{found.seconds:.1f}",
                   f"{found.peak_mib:.0f}")  # fmt: skip
 
@@ -319,6 +326,7 @@ def main() -> None:
     parser.add_argument("--folder", help="where all is written for a while; the system's by default")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # as processes are many
+    gc.freeze()  # what they share stays so
     with folder_of_its_own(arguments.folder) as folder:
         if not arguments.skip_run:
             measure_bookkeeping(folder, arguments)
