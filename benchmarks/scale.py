@@ -19,13 +19,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
-import pyarrow as pa
 import torch
 
 from lit_prompt.data import Target, TargetSet
@@ -34,7 +34,7 @@ from lit_prompt.data.run_folder import RunFolder
 from lit_prompt.data.shard import Shard
 from lit_prompt.models.run_chunks import RunChunks
 from lit_prompt.records.prompts import prompts_digest, write_prompts
-from lit_prompt.records.results import RESULTS, SCHEMA, Columns, result_table, with_prompts
+from lit_prompt.records.results import RESULTS, Columns, result_table, with_prompts
 from lit_prompt.results.comparisons import comparisons
 from lit_prompt.results.console import silence
 from lit_prompt.results.results_shown import print_comparisons, print_prompts, print_results, print_unfinished
@@ -63,18 +63,23 @@ class Stub:
         self._best.observe(torch.rand(chunk_size), prompts, torch.ones(chunk_size, dtype=torch.long))
 
     def settings(self) -> dict[str, Any]:
+        """What would define the search."""
         return {"steps": STEPS, "length": LENGTH, "seed": 0}
 
     def no_results(self, tasks: int) -> SearchResults:
+        """Room for what is found for some tasks."""
         return SearchResults(tasks, 1, (LENGTH,), torch.long)
 
     def search(self, tasks: list[int]) -> None:
+        """Takes what was made before for what was found."""
         self._tasks = tasks
 
     def under_search(self) -> tuple[list[int], BestSoFar]:
+        """The tasks of the present chunk, and their bests."""
         return self._tasks, self._best
 
     def chunk_state(self) -> dict[str, Any]:
+        """Where the search stands."""
         return {"best": self._best.state_dict()}
 
 
@@ -90,7 +95,7 @@ class StubData(TargetDataModule):
 class Measured(NamedTuple):
     """What a process took."""
 
-    seconds: float  #: until it began to do what it is measured for, or to its end
+    seconds: float  #: wall-clock time
     cpu: float  #: seconds
     peak_mib: float
 
@@ -283,21 +288,20 @@ def measure_bookkeeping(folder: Path, arguments: argparse.Namespace) -> None:
         for processes in arguments.processes:
             with folder_of_its_own(arguments.folder) as run:
                 shards = [Shard(index, processes) for index in range(processes)]
-                works = [lambda shard=shard: take_part(run, targets, chunk_size, shard) for shard in shards]
-                took = measured(*works)
+                took = measured(*(partial(take_part, run, targets, chunk_size, shard) for shard in shards))
                 files = [path.stat() for path in run.rglob("*") if path.is_file()]
                 each = 1e3 * took.seconds * min(processes, os.cpu_count() or 1) / arguments.targets
                 print_row(chunk_size, processes, f"{took.seconds:.1f}", f"{1e3 * took.cpu / arguments.targets:.3f}",
                           f"{each:.3f}", f"{each / SEARCH / 10:.2f} %", len(files),
                           f"{sum(file.st_blocks for file in files) / 2**11:.0f}", f"{took.peak_mib:.0f}")  # fmt: skip
                 if chunk_size not in read:
-                    read[chunk_size] = measured(lambda: read_all(run, targets, chunk_size))
+                    read[chunk_size] = measured(partial(read_all, run, targets, chunk_size))
     print_head("After a crash, and at the end; seconds", "chunk size", f"first chunk of the {LEFT:.0%} that are left",
                "peak MiB", "everything that was found", "peak MiB")  # fmt: skip
     for chunk_size, found in read.items():
         with folder_of_its_own(arguments.folder) as run:
             crash(run, targets, chunk_size)
-            first = measured(lambda: take_first(run, folder / "targets", chunk_size))
+            first = measured(partial(take_first, run, folder / "targets", chunk_size))
         print_row(chunk_size, f"{first.seconds:.2f}", f"{first.peak_mib:.0f}", f"{found.seconds:.1f}",
                   f"{found.peak_mib:.0f}")  # fmt: skip
 
@@ -308,7 +312,7 @@ def measure_results(folder: Path, count: int) -> None:
     run = folder / "runs" / "version_0"
     for name, took in {
         "imports": measured(lambda: None),
-        "test: print and write": measured(lambda: print_all(run, count)),
+        "test: print and write": measured(partial(print_all, run, count)),
         "report": None,
     }.items():
         took = took or report(run)

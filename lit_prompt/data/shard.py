@@ -38,9 +38,9 @@ class Shard:
         return items[self.index :: self.count]
 
     def in_order(self, items: Sequence[T]) -> list[T]:
-        """All items: those of this part, then those of the next parts in turn, from the last on, as their own take it last.
+        """All items: those of this part, then those of the next parts in turn, each from its last one on.
 
-        Processes whose own parts are done so come to different ones.
+        So processes whose parts are done come to different ones, and to what others would do last.
         """
         others = (Shard((self.index + ahead) % self.count, self.count) for ahead in range(1, self.count))
         return [*self.of(items), *(item for other in others for item in reversed(other.of(items)))]
