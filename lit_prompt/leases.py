@@ -114,6 +114,8 @@ def _close(folder: Path, held: dict[str, int], ended: Event) -> None:
 
 def _made(path: Path) -> int | None:
     """Makes a lease's file, locked before it appears; its descriptor, or None where there is one."""
+    if path.exists():
+        return None
     staging = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     found = os.open(staging, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     try:

@@ -1,7 +1,7 @@
 """Work in numbered parts that several processes do side by side, with nothing between them but a folder."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from lit_prompt.leases import Leases
 
@@ -16,11 +16,19 @@ class SharedWork:
         name: of a part, before its number.
         parts: in the order in which this process tries them.
         is_finished: tells of a part whether it is; what is finished stays so.
+        finished: parts that are known to be, as asking for each of very many takes its time.
     """
 
-    def __init__(self, leases: Leases, name: str, parts: Sequence[int], is_finished: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        leases: Leases,
+        name: str,
+        parts: Sequence[int],
+        is_finished: Callable[[int], bool],
+        finished: Container[int] = (),
+    ) -> None:
         self._leases, self._name, self._is_finished = leases, name, is_finished
-        self._to_do = deque(part for part in parts if not is_finished(part))
+        self._to_do = deque(part for part in parts if part not in finished)
         self._present: int | None = None
 
     @property

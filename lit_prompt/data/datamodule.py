@@ -236,12 +236,12 @@ class TargetDataModule(L.LightningDataModule):
         searched = [tuple(i for task in chunk for i in self.targets.members(task)) for chunk in self.chunks]
         return self._loader(searched, _ChunkSampler(self.trainer.lightning_module))
 
-    def evaluation_dataloader(self) -> DataLoader[TargetBatch]:
-        """Every target once, held-out ones too; in parts whose distributions fit the memory."""
+    def evaluation_dataloader(self, stride: int = 1) -> DataLoader[TargetBatch]:
+        """Every target once, held-out ones too, or every so many-th; in parts whose distributions fit the memory."""
         module: Any = None if self.trainer is None else self.trainer.lightning_module
         each = self.vocabulary.size * (1 if module is None else module.restarts)
-        size, count = max(1, min(self.chunk_size, _PROBABILITIES // each)), len(self.targets)
-        parts = [range(start, min(start + size, count)) for start in range(0, count, size)]
+        size, shown = max(1, min(self.chunk_size, _PROBABILITIES // each)), range(0, len(self.targets), stride)
+        parts = [shown[start : start + size] for start in range(0, len(shown), size)]
         return self._loader(parts, None if self.parts is None else _PartSampler(self.parts, len(parts)))
 
     def test_dataloader(self) -> DataLoader[TargetBatch]:

@@ -38,7 +38,9 @@ class Shard:
         return items[self.index :: self.count]
 
     def in_order(self, items: Sequence[T]) -> list[T]:
-        """All items: those of this part, and then, from the last one on, the others, which their own take last."""
-        own = self.of(items)
-        others = [item for place, item in enumerate(items) if place % self.count != self.index]
-        return [*own, *reversed(others)]
+        """All items: those of this part, then those of the next parts in turn, each from its last one on.
+
+        So processes whose parts are done come to different ones, and to what others would do last.
+        """
+        others = (Shard((self.index + ahead) % self.count, self.count) for ahead in range(1, self.count))
+        return [*self.of(items), *(item for other in others for item in reversed(other.of(items)))]

@@ -74,8 +74,9 @@ class RunChunks:
             if then > self._module.steps:
                 raise refused_setting(str(path), "steps", then, self._module.steps)
             self.former_steps = then if then < self._module.steps else 0
-        self._finished = sum(map(self.is_finished, self._known))
-        self._work = SharedWork(self._leases, "chunk", shard.in_order(range(chunks)), self.is_finished)
+        finished = self._files.finished(self._module.steps)
+        self._finished = len(finished)
+        self._work = SharedWork(self._leases, "chunk", shard.in_order(range(chunks)), self.is_finished, finished)
 
     @property
     def left(self) -> int:
@@ -114,8 +115,7 @@ class RunChunks:
     def count_finished(self) -> int:
         """How many chunks all processes have finished, as of the last ten seconds."""
         if time.monotonic() - self._counted[0] > _RECOUNT:
-            steps = self._module.steps
-            self._counted = time.monotonic(), sum(map(self.is_finished, self._files.newest(steps)))
+            self._counted = time.monotonic(), len(self._files.finished(self._module.steps))
         return self._counted[1]
 
     @property
@@ -130,6 +130,7 @@ class RunChunks:
     def close(self) -> None:
         """Lets go of all that this process holds."""
         self.chunk = None
+        self._files.close()
         self._leases.close()
 
     # ---- what was found ----

@@ -7,6 +7,7 @@ file says, not of its bytes: the same whoever reads it, and however the data are
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,13 @@ def arrays_digest(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, str]) 
     """Checksum of arrays by name, and of the metadata beside them (but for the checksum itself)."""
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(f"{name} {_name(array.dtype)} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     digest.update(plain_digest({k: v for k, v in about.items() if k != CHECKSUM}).encode())
     return digest.hexdigest()
+
+
+_name = cache(str)  # asking a data type for its name takes longer than a prompt's checksum
 
 
 def table_digest(table: pa.Table) -> str:

@@ -5,15 +5,17 @@ import io
 import json
 import os
 import re
+import weakref
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lit_prompt.errors import InputError
-from lit_prompt.files import write_first, write_whole
+from lit_prompt.files import full_disk_named, write_first
 from lit_prompt.records.tensors import tensor_bytes, tensors_in
 from lit_prompt.records.versions import KEY, refuse_newer
+from lit_prompt.under_way import under_way
 
 #: 4, as up to 3 all of it was in ``checkpoints/last.ckpt``
 VERSION = 4
@@ -28,12 +30,17 @@ class ChunkFiles:
     A file holds two parts, each with its checksum: what was ``found``, and the ``state`` that more steps begin with.
     It is written once and whole, whoever writes it; more steps make a new one, and the former is then removed.
 
+    Files are begun in a folder of this process, one for all of them, as they may be small and very many.
+
     Args:
         folder: of the files.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._staging: Path | None = None
+        self._open = contextlib.ExitStack()
+        weakref.finalize(self, self._open.close)
 
     def is_finished(self, chunk: int, steps: int) -> bool:
         """Whether the search of a chunk has ended after so many steps, or before as it was done."""
@@ -41,12 +48,17 @@ class ChunkFiles:
 
     def finish(self, chunk: int, steps: int, found: dict[str, Any], state: Any) -> None:
         """Keeps a chunk whose search has ended."""
-        _write(self._finished(chunk, steps), found, state)
+        self._write(self._finished(chunk, steps), found, state)
         self._under_way(chunk).unlink(missing_ok=True)
 
     def keep(self, chunk: int, found: dict[str, Any], state: Any) -> None:
         """Keeps a chunk whose search is under way."""
-        _write(self._under_way(chunk), found, state)
+        self._write(self._under_way(chunk), found, state)
+
+    def begun(self, chunk: int) -> Path | None:
+        """The file of a chunk whose search is under way; None where there is none."""
+        path = self._under_way(chunk)
+        return path if path.exists() else None
 
     def agreed(self, name: str, value: bool | None) -> bool | None:
         """What holds for all chunks: the first value that is given; None while none is."""
@@ -64,10 +76,9 @@ class ChunkFiles:
             raise InputError(f"{path}: must hold true or false; {_ADVICE}")
         return found
 
-    def begun(self, chunk: int) -> Path | None:
-        """The file of a chunk whose search is under way; None where there is none."""
-        path = self._under_way(chunk)
-        return path if path.exists() else None
+    def finished(self, steps: int) -> set[int]:
+        """All chunks that :meth:`is_finished` is true of."""
+        return {chunk for chunk, made, _ in self._every() if made == steps}
 
     def newest(self, steps: int) -> dict[int, Path]:
         """The file of each chunk whose search has gone furthest, where all are to make so many steps."""
@@ -78,6 +89,22 @@ class ChunkFiles:
             if chunk not in best or rank > best[chunk][0]:
                 best[chunk] = rank, path
         return {chunk: path for chunk, (_, path) in sorted(best.items())}
+
+    def close(self) -> None:
+        """Removes what this process has for files that it writes, once it writes no more."""
+        self._open.close()
+
+    def _write(self, path: Path, found: dict[str, Any], state: Any) -> None:
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w") as archive:
+            archive.writestr("found", tensor_bytes({KEY: VERSION, **found}))
+            archive.writestr("state", tensor_bytes(state))
+        if self._staging is None or not self._staging.is_dir():  # none yet, or it has gone with a full disk
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._staging = self._open.enter_context(under_way(self.folder))
+        with full_disk_named(path, self._staging, content.tell()):
+            (self._staging / path.name).write_bytes(content.getbuffer())
+            os.replace(self._staging / path.name, path)
 
     def _every(self) -> Iterator[tuple[int, int | None, Path]]:
         with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:
@@ -107,15 +134,6 @@ def read_state(path: Path) -> dict[str, Any]:
     """Where the search of a chunk stands; as of :func:`read_found`."""
     state: dict[str, Any] = _read(path, "state")
     return state
-
-
-def _write(path: Path, found: dict[str, Any], state: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("found", tensor_bytes({KEY: VERSION, **found}))
-        archive.writestr("state", tensor_bytes(state))
-    write_whole(path, content.getbuffer())
 
 
 def _read(path: Path, part: str) -> Any:

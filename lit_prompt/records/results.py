@@ -80,4 +80,4 @@ def result_table(parts: Iterable[Columns]) -> pa.Table:
         nothing = [None] * len(columns["target_id"])
         return pa.table({name: columns.get(name, nothing) for name in SCHEMA.names}, SCHEMA)
 
-    return pa.concat_tables([SCHEMA.empty_table(), *map(table, parts)])
+    return pa.concat_tables([SCHEMA.empty_table(), *map(table, parts)]).combine_chunks()

@@ -15,6 +15,8 @@ from lit_prompt.records.checksum import CHECKSUM, refuse_changed, table_digest
 from lit_prompt.records.versions import KEY, refuse_newer
 
 TEXT, NUMBER, COUNT = pa.string(), pa.float64(), pa.int64()
+#: rows that are written, and can be read, at a time
+_ROW_GROUP = 2**14
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class TableFormat:
         table = table.replace_schema_metadata(metadata)
         table = table.replace_schema_metadata({**metadata, CHECKSUM: table_digest(table)})
         content = pa.BufferOutputStream()
-        pq.write_table(table, content)
+        pq.write_table(table, content, row_group_size=_ROW_GROUP)
         write_whole(path, content.getvalue())
         return path
 

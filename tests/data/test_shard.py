@@ -34,5 +34,19 @@ def test_a_part_is_divided_into_parts(count, each):
 def test_a_process_begins_with_its_own_and_takes_the_last_of_others_first():
     assert Shard(0, 2).in_order(range(6)) == [0, 2, 4, 5, 3, 1]
     assert Shard(1, 2).in_order(range(6)) == [1, 3, 5, 4, 2, 0]
-    assert Shard(4, 5).in_order(range(3)) == [2, 1, 0]
+    assert Shard(4, 5).in_order(range(3)) == [0, 1, 2]
     assert Shard().in_order(range(3)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 12])
+def test_every_process_comes_to_everything_and_begins_with_its_own(count):
+    items = range(10)
+    for index in range(count):
+        order = Shard(index, count).in_order(items)
+        assert sorted(order) == list(items)
+        assert order[: len(items[index::count])] == list(items[index::count])
+
+
+def test_processes_whose_parts_are_done_come_to_different_ones():
+    orders = [Shard(index, 4).in_order(range(16)) for index in range(4)]
+    assert len({order[4] for order in orders}) == 4

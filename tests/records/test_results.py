@@ -54,7 +54,7 @@ def test_a_written_table_is_read_back(tmp_path):
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     path = RESULTS.write(pa.table({"a": [1]}), tmp_path / "results.parquet")
 
-    def fail(table, where):
+    def fail(table, where, **options):
         where.write(b"half")
         raise OSError("disk full")
 

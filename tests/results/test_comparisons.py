@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from lit_prompt.results import bootstrap
 from lit_prompt.results.comparisons import comparisons, in_pairs
 
 LN_V = math.log(4096)
@@ -112,3 +113,19 @@ def test_too_few_targets_are_not_compared():
     assert comparisons(_table(_pairs(4)[2])) == []
     assert comparisons(_table([("a", "f", None, 0.1, 1.0)])) == []
     assert comparisons(_table([])) == []
+
+
+def test_very_many_values_have_the_interval_that_resampling_each_of_them_gives(monkeypatch):
+    rng = np.random.default_rng(0)
+    x = np.sort(rng.gamma(2.0, 1.0, 12_001))
+    y = x * rng.gamma(9.0, 1 / 9, x.size)
+
+    def ratio(x, y, axis=-1):
+        return x.mean(axis) / y.mean(axis)
+
+    for paired in (True, False):
+        fast = np.array(bootstrap.interval(ratio, x, y, paired=paired))
+        with monkeypatch.context() as patched:
+            patched.setattr(bootstrap, "_MOST", x.size)
+            slow = np.array(bootstrap.interval(ratio, x, y, paired=paired))
+        assert np.abs(fast - slow).max() < 0.1 * (slow[1] - slow[0])
