@@ -80,7 +80,7 @@ class TensorBoardReport(L.Callback):
         shown = _token_records(module, [stride * positions[place] for place in kl.argsort().tolist()])
         writer.add_figure("target_against_reached", target_against_reached(shown), step)
         if stride == 1 and has_tasks(found := [row for row in every if row["kl"] is not None]):
-            tables = (tasks_table(found), shares_table(found))
+            tables = (tasks_table(found).first(), shares_table(found).first())
             writer.add_text("tasks", "\n\n".join(map(markdown_table, tables)), step)
         errors = "\n\n".join(error_markdown(records, title) for title, records in shown.items())
         writer.add_text("token_errors", errors, step)

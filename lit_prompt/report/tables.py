@@ -159,7 +159,7 @@ def tasks(runs: Sequence[Run]) -> list[tuple[str, list[Table]]]:
     for run in runs:
         if has_tasks(rows := run.rows + run.held_out):
             where = f"{run.method} on {run.rows[0]['lm']} ({run.folder.parent.name}/{run.folder.name})"
-            found.append((where, [tasks_table(rows), shares_table(rows)]))
+            found.append((where, [tasks_table(rows).first(), shares_table(rows).first()]))
     return found
 
 

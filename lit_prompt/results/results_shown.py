@@ -53,7 +53,7 @@ def print_results(table: pa.Table) -> None:
     title = "KL(target || LM) in nats, recomputed from the saved prompts"
     print_table(shown(marked(found), columns, title, caption))
     if has_tasks(found):
-        print_table(tasks_table(found))
+        print_table(tasks_table(found).first())
         print_table(shares_table(found), _MOST_SHARES)
     for front in dict.fromkeys(row["in_front"] for row in rows if row["in_front"] is not None):
         say(f"In front of every text stands {front!r}." if front else "Nothing stands in front of a text.")

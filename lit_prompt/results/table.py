@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 
 import numpy as np
@@ -16,6 +16,8 @@ Told = Callable[[list[Row]], str]
 _MOST_ROWS = 60
 #: Counts from here on are shown by their power of ten.
 _MANY = 1e6
+#: A table of a row for each of very many things is cut here.
+MOST_SHOWN = 1000
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,13 @@ class Table:
     title: str = ""
     caption: str = ""
     total: Sequence[str] | None = None
+
+    def first(self, most: int = MOST_SHOWN) -> "Table":
+        """The table, or its first rows where there are more, which its caption then says."""
+        if len(self.rows) <= most:
+            return self
+        told = f"the first {most} of {len(self.rows)} rows; the others are in the run's files"
+        return replace(self, rows=self.rows[:most], caption="; ".join(part for part in (self.caption, told) if part))
 
 
 def entropy_table(rows: Sequence[Row], columns: Mapping[str, Told], title: str, caption: str) -> Table:

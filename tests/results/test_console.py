@@ -114,3 +114,10 @@ def test_any_name_is_shown_as_it_is(capsys, monkeypatch, name):
     shown = name.encode("unicode_escape").decode()
     assert said.count(shown) == 6
     assert set(said) <= {*map(chr, range(32, 127)), "\n", "─"}
+
+
+def test_a_table_of_very_many_rows_says_that_it_is_cut():
+    table = Table(["n"], [[str(n)] for n in range(5)], [], caption="counted")
+    assert table.first(5) is table
+    assert list(table.first(2).rows) == [["0"], ["1"]]
+    assert table.first(2).caption == "counted; the first 2 of 5 rows; the others are in the run's files"
