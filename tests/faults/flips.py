@@ -13,10 +13,10 @@ import torch
 
 from lit_prompt.data.target_set import TargetSet
 from lit_prompt.errors import InputError
+from lit_prompt.records.chunks import read_found, read_state
 from lit_prompt.records.floors import FloorCache
 from lit_prompt.records.prompt_texts import read_texts
 from lit_prompt.records.prompts import read_prompts
-from lit_prompt.records.tensors import load_tensors
 from lit_prompt.report.runs import read_runs
 from tests.faults.commands import Try, show
 from tests.faults.commands import run as run_command
@@ -79,8 +79,8 @@ def readers(run: Path) -> Iterator[tuple[Path, Read]]:
         yield run / name, lambda: vars(read_runs([run])[0])
     yield from ((run / name, lambda: _prompts(run)) for name in ("prompts.safetensors", "prompts.jsonl"))
     yield from ((path, lambda: _targets(run / "targets")) for path in sorted((run / "targets").iterdir()))
-    for path in sorted(run.glob("checkpoints/**/*.*t")):
-        yield path, lambda path=path: _plain(load_tensors(path, "search again"))
+    for path in sorted(run.glob("chunks/*.zip")):
+        yield path, lambda path=path: _plain([read_found(path), read_state(path)])
     for path in sorted((run.parents[1] / "floors").glob("*.parquet")):
         yield path, lambda path=path: _floors(path)
 

@@ -71,7 +71,8 @@ def _other(place: Workplace, kind: str, words: tuple[str, ...], at: float) -> Tr
     killed = _killed(place, words, at)
     what = f"{' '.join(words)} killed after {at:.2f} s"
     code = place.wait(place.start(*words))
-    wrong = [] if code == 0 or "exists" in place.last_line else [f"then code {code}: {place.said[-400:]}"]
+    had_ended = any(word in place.last_line for word in ("exists", "holds an LM already"))
+    wrong = [] if code == 0 or had_ended else [f"then code {code}: {place.said[-400:]}"]
     wrong += [f"left {path}" for path in place.litter]
     return Try(kind, what, "killed" if killed else "had ended", "; ".join(wrong))
 
