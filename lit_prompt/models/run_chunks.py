@@ -49,7 +49,7 @@ class RunChunks:
         run = run_folder(module.trainer) or temporary_folder(self)
         self._files, self._leases = ChunkFiles(run / "chunks"), Leases(run / "leases")
         self._about = belonging(module)
-        self._known: dict[int, Path] = {}
+        self._known: dict[int, str] = {}  # names of files, as paths of very many take their time
         self._former: Path | None = None  # what the present chunk was taken up from
         self._counted = -math.inf, 0  # when, and how many were finished
         self._finished = 0  # chunks, when this process began and by it
@@ -69,7 +69,7 @@ class RunChunks:
         """
         self.wanted = chunks
         self._known = self._files.newest(self._module.steps)
-        for path in list(self._known.values())[:1]:
+        for path in [self._files.folder / name for name in list(self._known.values())[:1]]:
             then = self._found(path)["about"]["settings"]["steps"]
             if then > self._module.steps:
                 raise refused_setting(str(path), "steps", then, self._module.steps)
@@ -142,7 +142,9 @@ class RunChunks:
             InputError: if it belongs to another search, or its file is damaged.
         """
         assert self.chunk is not None
-        path = self._files.begun(self.chunk) or self._known.get(self.chunk)
+        path = self._files.begun(self.chunk)
+        if path is None and (name := self._known.get(self.chunk)) is not None:
+            path = self._files.folder / name
         if path is None or not path.exists():
             return None
         self._former = path
@@ -194,8 +196,8 @@ class RunChunks:
         """
         results = self._module.no_results(len(self._module.data.targets.task_ids))
         curves: dict[int, Tensor] = {}
-        for path in self._files.newest(self._module.steps).values():
-            found = self._found(path)
+        for name in self._files.newest(self._module.steps).values():
+            found = self._found(self._files.folder / name)
             results.place(found["tasks"], found["results"])
             curve = ScoreCurve(len(found["tasks"]), self._module.steps)
             curve.load_state_dict(found["curve"])

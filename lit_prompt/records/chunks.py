@@ -80,15 +80,15 @@ class ChunkFiles:
         """All chunks that :meth:`is_finished` is true of."""
         return {chunk for chunk, made, _ in self._every() if made == steps}
 
-    def newest(self, steps: int) -> dict[int, Path]:
-        """The file of each chunk whose search has gone furthest, where all are to make so many steps."""
-        best: dict[int, tuple[float, Path]] = {}
-        for chunk, made, path in self._every():
+    def newest(self, steps: int) -> dict[int, str]:
+        """The file's name of each chunk whose search has gone furthest, where all are to make so many steps."""
+        best: dict[int, tuple[float, str]] = {}
+        for chunk, made, name in self._every():
             # what is under way takes further what has ended before it, up to the end
             rank = _ENDED if made is not None and made >= steps else _UNDER_WAY if made is None else made
             if chunk not in best or rank > best[chunk][0]:
-                best[chunk] = rank, path
-        return {chunk: path for chunk, (_, path) in sorted(best.items())}
+                best[chunk] = rank, name
+        return {chunk: name for chunk, (_, name) in sorted(best.items())}
 
     def close(self) -> None:
         """Removes what this process has for files that it writes, once it writes no more."""
@@ -106,11 +106,11 @@ class ChunkFiles:
             (self._staging / path.name).write_bytes(content.getbuffer())
             os.replace(self._staging / path.name, path)
 
-    def _every(self) -> Iterator[tuple[int, int | None, Path]]:
+    def _every(self) -> Iterator[tuple[int, int | None, str]]:
         with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:
             for entry in entries:
                 if match := _NAME.fullmatch(entry.name):
-                    yield int(match[1]), None if match[2] is None else int(match[2]), Path(entry.path)
+                    yield int(match[1]), None if match[2] is None else int(match[2]), entry.name
 
     def _finished(self, chunk: int, steps: int) -> Path:
         return self.folder / f"chunk_{chunk}.steps_{steps}.zip"

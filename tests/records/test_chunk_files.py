@@ -23,7 +23,7 @@ def test_what_was_written_is_found_and_nothing_else_is_left(files):
     names = sorted(path.name for path in files.folder.iterdir())
     assert names == ["chunk_0.steps_10.zip", "chunk_1.steps_5.zip", "chunk_3.steps_10.zip"]
     assert files.finished(10) == {chunk for chunk in range(4) if files.is_finished(chunk, 10)} == {0, 3}
-    path = files.newest(10)[3]
+    path = files.folder / files.newest(10)[3]
     assert read_found(path)["tasks"] == [3]
     assert read_state(path)["x"].tolist() == [0, 1, 2]
 
