@@ -37,6 +37,7 @@ def children(pid: int) -> list[int]:
 
 
 def lives(pid: int) -> bool:
+    """Whether a process has not ended, whosever child it is."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
