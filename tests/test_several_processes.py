@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from lit_prompt.records.prompts import read_prompts
+from lit_prompt.under_way import sweep
 from tests.faults.commands import inside, run
 from tests.faults.ranks import children, lives
 from tests.saved import curves, saved
@@ -202,6 +203,7 @@ def test_a_further_process_that_is_killed_is_missed_by_none(place, whole, start)
     os.kill(child, signal.SIGKILL)
     _, err = ended(process)
     assert "process 1 ended with code -9" in err
+    sweep(RUN.parent)  # the note of the killed one, as the next command does
     assert_same(RUN, whole / RUN)
 
 
@@ -211,6 +213,7 @@ def test_the_others_go_on_where_the_first_is_killed(place, whole, start):
     until((RUN / "chunks" / "chunk_0.under_way.zip").exists, process)
     os.kill(first, signal.SIGKILL)
     ended(process, -signal.SIGKILL)
+    sweep(RUN.parent)
     assert_same(RUN, whole / RUN)
 
 
