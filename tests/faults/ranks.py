@@ -37,6 +37,7 @@ def children(pid: int) -> list[int]:
 
 
 def lives(pid: int) -> bool:
+    """Whether a process has not ended, whosever child it is."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -84,13 +85,13 @@ def _try(place: Workplace, name: str, whole: Path, lasts: float, most: int, draw
     run, words, kills, counts = Path("logs") / name / "version_0", ("fit", "--config", f"{name}.yaml"), 0, []
     for _ in range(_MOST_COMMANDS):
         counts.append(draw.randint(1, 3) if counts else 2)
-        moments = [(lasts * draw.uniform(0.2, 1.0), draw.random()) for _ in range(draw.randint(1, counts[-1]))]
+        moments = [(lasts * draw.uniform(0.1, 0.7), draw.random()) for _ in range(draw.randint(1, counts[-1]))]
         kills += _killed(place, words, counts[-1], moments[: most - kills])
         if any((place.folder / run / "chunks").glob("*.zip")):
             words = ("fit", "--run", str(run))
         else:  # nothing was kept: it begins anew, in another folder
             run = run.with_name(f"version_{len(list((place.folder / run).parent.glob('version_*')))}")
-        if kills == most:
+        if kills == most or (place.folder / run / "prompts.safetensors").exists():
             break
     counts.append(draw.randint(1, 3))
     what = f"{name}, {kills} killed, in {', '.join(map(str, counts))} processes"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults import full_disk, kills, signals
+from tests.faults import full_disk, kills, ranks, signals
 from tests.faults.commands import Try
 
 
@@ -22,6 +22,13 @@ def test_what_was_killed_can_be_given_again_and_nothing_is_left(tiny_lm):
     tries = kills.campaign(4, lm=tiny_lm, kinds=("test", "targets build"))
     assert not violations(tries)
     assert "killed" in {t.result for t in tries}
+
+
+@pytest.mark.timeout(600)
+def test_a_search_whose_processes_are_killed_ends_as_if_they_were_not(tiny_lm):
+    tries = ranks.campaign(2, lm=tiny_lm, kinds=("single",))
+    assert not violations(tries)
+    assert sum(t.count for t in tries) == 2
 
 
 @pytest.mark.timeout(300)
