@@ -83,8 +83,9 @@ class Leases:
 
     def _touch(self) -> None:
         for name in list(self._held):
-            with contextlib.suppress(OSError):
-                os.utime(self._path(name))  # now, as the file system knows it
+            found = self._held.get(name)
+            with contextlib.suppress(OSError):  # now, as the file system knows it; not the file of one that took it
+                os.utime(found if found is not None and os.utime in os.supports_fd else self._path(name))
 
 
 def _beat(leases: "weakref.ref[Leases]", ended: Event) -> None:

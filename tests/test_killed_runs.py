@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from lit_prompt.callbacks import checkpoint_io
+from lit_prompt.records.chunks import ChunkFiles
 
 CONFIG = """
 model: {class_path: SoftPrompt, init_args: {length: 2, steps: 2}}
@@ -41,12 +41,12 @@ def test_the_next_run_beside_it_sweeps_what_was_under_way(fit):
 def test_a_run_is_noted_as_long_as_it_is_open(fit, cli, monkeypatch):
     noted = []
 
-    def write(state, path):
+    def finish(*args):
         noted.extend(Path("logs").glob("small/.lit_prompt-*/opened/*"))
-        tensors(state, path)
+        finished(*args)
 
-    tensors = checkpoint_io.write_tensors
-    monkeypatch.setattr(checkpoint_io, "write_tensors", write)
+    finished = ChunkFiles.finish
+    monkeypatch.setattr(ChunkFiles, "finish", finish)
     fit()
     assert {path.name for path in noted} == {"version_0"}
     assert not list(Path("logs").rglob(".lit_prompt-*"))

@@ -50,7 +50,7 @@ class RunChunks:
         self._files, self._leases = ChunkFiles(run / "chunks"), Leases(run / "leases")
         self._about = belonging(module)
         self._known: dict[int, str] = {}  # names of files, as paths of very many take their time
-        self._former: Path | None = None  # what the present chunk was taken up from
+        self._former: Path | None = None  # what the present chunk had ended with before it was given more steps
         self._counted = -math.inf, 0  # when, and how many were finished
         self._finished = 0  # chunks, when this process began and by it
         self.chunk: int | None = None
@@ -144,11 +144,12 @@ class RunChunks:
         assert self.chunk is not None
         path = self._files.begun(self.chunk)
         if path is None and (name := self._known.get(self.chunk)) is not None:
-            path = self._files.folder / name
+            self._former = path = self._files.folder / name
         if path is None or not path.exists():
             return None
-        self._former = path
         found = self._found(path)
+        if found["former"] is not None:
+            self._former = self._files.folder / found["former"]
         self.made = found["made"]
         self.curve.load_state_dict(found["curve"])
         return read_state(path)
@@ -169,10 +170,11 @@ class RunChunks:
         assert self.chunk is not None
         state = self._module.chunk_state()  # more steps begin with searches that go on
         current[1].finish()
+        former, self._former = self._former, None
         self._files.finish(self.chunk, self._module.steps, self._present(), state)
         self._finished, self.made = self._finished + 1, 0
-        if self._former is not None:
-            self._former.unlink(missing_ok=True)
+        if former is not None:
+            former.unlink(missing_ok=True)
 
     def _present(self) -> dict[str, Any]:
         current = self._module.under_search()
@@ -180,8 +182,14 @@ class RunChunks:
         index, best = current
         results = self._module.no_results(len(index))
         results.put(range(len(index)), best)
-        found = {"about": self._about, "tasks": index, "made": self.made, "curve": self.curve.state_dict()}
-        return {**found, "results": results.state_dict()}
+        return {
+            "about": self._about,
+            "tasks": index,
+            "made": self.made,
+            "former": None if self._former is None else self._former.name,
+            "curve": self.curve.state_dict(),
+            "results": results.state_dict(),
+        }
 
     def _found(self, path: Path) -> dict[str, Any]:
         found = read_found(path)

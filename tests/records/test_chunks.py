@@ -17,7 +17,7 @@ def files(tmp_path):
 
 
 def names(files, steps):
-    return {chunk: path.name for chunk, path in files.newest(steps).items()}
+    return files.newest(steps)
 
 
 def test_a_chunk_is_read_as_it_was_written(files):
@@ -25,7 +25,7 @@ def test_a_chunk_is_read_as_it_was_written(files):
     assert files.is_finished(3, 20)
     assert not files.is_finished(3, 10)
     assert not files.is_finished(2, 20)
-    (path,) = files.folder.iterdir()
+    (path,) = files.folder.glob("chunk_*")
     assert path.name == "chunk_3.steps_20.zip"
     found = read_found(path)
     assert found.keys() == {"format", "tasks", "kl"}
