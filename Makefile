@@ -57,6 +57,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/floor.py
 	$(BIN)/python benchmarks/hard.py
 	$(BIN)/python benchmarks/tasks.py
+	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/device.py
 
 # nanoGCG needs an older transformers than ours: an environment of its own

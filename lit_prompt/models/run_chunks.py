@@ -74,6 +74,8 @@ class RunChunks:
             if then > self._module.steps:
                 raise refused_setting(str(path), "steps", then, self._module.steps)
             self.former_steps = then if then < self._module.steps else 0
+        if self._module.trainer.world_size > 1 and self._module.trainer.is_global_zero:
+            self._leases.take("first")
         finished = self._files.finished(self._module.steps)
         self._finished = len(finished)
         self._work = SharedWork(self._leases, "chunk", shard.in_order(range(chunks)), self.is_finished, finished)
@@ -124,8 +126,13 @@ class RunChunks:
         return self._finished * self._module.steps + self.made
 
     def ends_here(self) -> bool:
-        """Whether all chunks are finished, and this process is the one that does what is left to do."""
-        return not self._work.left and self._leases.take("end")
+        """Whether all chunks are finished, and this process is the one that does what is left to do.
+
+        Of a launcher's processes that is the first, which shows what was found, unless it was killed.
+        """
+        trainer = self._module.trainer
+        another = trainer.world_size > 1 and not trainer.is_global_zero and self._leases.is_held("first")
+        return not self._work.left and not another and self._leases.take("end")
 
     def close(self) -> None:
         """Lets go of all that this process holds."""
