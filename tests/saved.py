@@ -18,8 +18,10 @@ def parts(run: Path) -> dict[str, dict]:
 
 
 def saved(run: Path) -> dict[str, torch.Tensor]:
-    """The results of the tasks that were begun, in their order; not the time that they took."""
+    """The results of the tasks that were begun, in their order, none before; not the time that they took."""
     every = list(parts(run).values())
+    if not every:
+        return {}
     order = torch.tensor([task for part in every for task in part["tasks"]]).argsort()
     names = [name for name in every[0]["results"] if name != "seconds"]
     return {name: torch.cat([part["results"][name] for part in every])[order] for name in names}

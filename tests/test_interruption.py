@@ -102,7 +102,9 @@ def found(run):
 
 
 def same(a, b):
-    return all(torch.equal(a[name], b[name]) for name in a)  # tensors of different shapes are not equal
+    return a.keys() == b.keys() and all(
+        torch.equal(a[name], b[name]) for name in a
+    )  # tensors of different shapes are not equal
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -118,8 +118,8 @@ class PromptModule(L.LightningModule, ABC):
             self.prepare()
             self.evaluator = Evaluator(self)
             self.chunks = RunChunks(self)
-        if self.trainer.state.fn != "fit":
-            self.read_results()
+            if self.trainer.state.fn != "fit":
+                self.read_results()
 
     def read_results(self) -> None:
         """Reads what was found for all tasks, by this process and others."""

@@ -77,7 +77,7 @@ def _interrupted(step: int | None) -> Iterator[None]:
     save = SearchCheckpoint.on_train_batch_end
 
     def press(self: SearchCheckpoint, trainer: Any, *args: Any) -> None:
-        if trainer.global_step == step:
+        if step is not None and trainer.lightning_module.chunks.step == step:
             signal.raise_signal(signal.SIGINT)
         save(self, trainer, *args)
 
