@@ -19,6 +19,7 @@ except ImportError:  # Windows: a lease of a killed process is free when it has 
 #: Seconds between two signs of life of a process, and without one until its leases are free on other machines.
 _BEAT, _LIFE = 10.0, 120.0
 _SUFFIX = ".lease"
+_TRIES = 20
 
 
 class Leases:
@@ -43,10 +44,14 @@ class Leases:
         """Takes a lease, unless another process holds it."""
         if name in self._held:
             return True
-        self._folder.mkdir(parents=True, exist_ok=True)
         path = self._path(name)
-        for _ in range(2):
-            if (found := _made(path)) is not None:
+        for _ in range(_TRIES):
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                found = _made(path)
+            except (FileExistsError, FileNotFoundError):  # another process removes the folder, as it has no lease left
+                continue
+            if found is not None:
                 self._held[name] = found
                 self._live()
                 return True

@@ -176,3 +176,20 @@ def test_a_file_system_without_locks(folder, monkeypatch):
     assert other.take("part")
     one.give_back("part")
     assert (folder / "part.lease").exists()
+
+
+COME_AND_GO = """
+import sys
+from pathlib import Path
+from lit_prompt.leases import Leases
+for _ in range(300):
+    leases = Leases(Path("leases"))
+    assert leases.take(sys.argv[1])
+    leases.close()
+"""
+
+
+def test_a_folder_that_goes_with_its_last_lease_is_made_again(tmp_path):
+    """Each process removes the folder when it is empty, while another is about to write into it."""
+    started = [subprocess.Popen([sys.executable, "-c", COME_AND_GO, name], cwd=tmp_path) for name in "abc"]
+    assert [process.wait(120) for process in started] == [0, 0, 0]
