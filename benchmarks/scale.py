@@ -56,7 +56,7 @@ class Stub:
     lm_path, lm, steps = "stub", SimpleNamespace(fingerprint="stub"), STEPS
 
     def __init__(self, folder: Path, targets: TargetSet, chunk_size: int) -> None:
-        self.trainer = SimpleNamespace(callbacks=[RunFolder(folder)])
+        self.trainer = SimpleNamespace(callbacks=[RunFolder(folder)], world_size=1, is_global_zero=True)
         self.data = StubData(targets, chunk_size)
         prompts = torch.randint(VOCAB, (chunk_size, LENGTH))
         self._best = BestSoFar(prompts, kl_tolerance=0.0, patience=None)

@@ -17,7 +17,7 @@ def worker(tmp_path, finished):
     """Makes one of several processes, with its own leases."""
 
     def make(*order):
-        return SharedWork(Leases(tmp_path / "leases"), "part", order, finished.__contains__)
+        return SharedWork(Leases(tmp_path / "leases"), "part", order, finished.__contains__, set(finished))
 
     return make
 

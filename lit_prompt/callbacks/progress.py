@@ -86,6 +86,7 @@ class ChunkProgressBar(TQDMProgressBar):
         current = pl_module.under_search()
         self._ended = [] if current is None else current[0]
         self.train_progress_bar.set_postfix_str("", refresh=False)
+        self.train_progress_bar.initial = self.train_progress_bar.n = pl_module.chunks.made
         self.train_progress_bar.set_description(_chunk(pl_module))
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -96,10 +97,7 @@ class ChunkProgressBar(TQDMProgressBar):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Ends a step; those that were made before a resume are counted, too."""
         self._step_began = math.inf
-        made = pl_module.chunks.made
-        if batch_idx == 0:
-            self.train_progress_bar.initial = made - 1
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, made - 1)
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, pl_module.chunks.made - 1)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Ends the bar's line, so that what follows is not hung onto it."""

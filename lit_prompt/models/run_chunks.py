@@ -50,6 +50,7 @@ class RunChunks:
         self._files, self._leases = ChunkFiles(run / "chunks"), Leases(run / "leases")
         self._about = belonging(module)
         self._known: dict[int, str] = {}  # names of files, as paths of very many take their time
+        self._begun: Path | None = None  # where the search of the present chunk stood
         self._former: Path | None = None  # what the present chunk had ended with before it was given more steps
         self._counted = -math.inf, 0  # when, and how many were finished
         self._finished = 0  # chunks, when this process began and by it
@@ -89,6 +90,9 @@ class RunChunks:
         """Goes on to a chunk that is not finished and that no other process holds; whether there is one.
 
         A process that ``waits`` does so while others hold what is left: it may become free, as they are killed.
+
+        Raises:
+            InputError: if what was found for it belongs to another search, or its file is damaged.
         """
         self.chunk, self.made, self._former = self._work.next(), 0, None
         if self.chunk is None and waits and self.left:
@@ -103,7 +107,21 @@ class RunChunks:
         if self.chunk is None:
             return False
         self.curve = ScoreCurve(len(self._module.data.chunks[self.chunk]), self._module.steps)
+        self._find_begun(self.chunk)
         return True
+
+    def _find_begun(self, chunk: int) -> None:
+        """Finds out how far the search of a chunk has come before."""
+        path = self._files.begun(chunk)
+        if path is None and (name := self._known.get(chunk)) is not None:
+            self._former = path = self._files.folder / name
+        self._begun = path if path is not None and path.exists() else None
+        if self._begun is not None:
+            found = self._found(self._begun)
+            if found["former"] is not None:
+                self._former = self._files.folder / found["former"]
+            self.made = found["made"]
+            self.curve.load_state_dict(found["curve"])
 
     @property
     def finished(self) -> int:
@@ -146,20 +164,9 @@ class RunChunks:
         """Where the search of the present chunk stands; None where it begins.
 
         Raises:
-            InputError: if it belongs to another search, or its file is damaged.
+            InputError: if its file is damaged.
         """
-        assert self.chunk is not None
-        path = self._files.begun(self.chunk)
-        if path is None and (name := self._known.get(self.chunk)) is not None:
-            self._former = path = self._files.folder / name
-        if path is None or not path.exists():
-            return None
-        found = self._found(path)
-        if found["former"] is not None:
-            self._former = self._files.folder / found["former"]
-        self.made = found["made"]
-        self.curve.load_state_dict(found["curve"])
-        return read_state(path)
+        return None if self._begun is None else read_state(self._begun)
 
     def agreed(self, name: str, value: bool | None) -> bool | None:
         """What holds for the whole run: the first value that one of its processes has given; None before."""
