@@ -18,7 +18,7 @@ import yaml
 from lit_prompt.records.prompts import read_prompts
 from lit_prompt.under_way import sweep
 from tests.faults.commands import inside, run
-from tests.faults.ranks import children, lives
+from tests.faults.ranks import children, command, lives
 from tests.saved import curves, saved
 
 pytestmark = pytest.mark.timeout(400)
@@ -111,18 +111,39 @@ def until(is_so: Callable[[], Any], process: "subprocess.Popen[str]") -> None:
         time.sleep(0.002)
 
 
+def others(process: "subprocess.Popen[str]", count: int) -> list[int]:
+    """Stops a process when it has started so many others; gives those."""
+    started: list[int] = []
+
+    def all_started() -> bool:
+        started[:] = [pid for pid in children(process.pid) if "lit_prompt" in command(pid)]
+        return len(started) == count
+
+    until(all_started, process)
+    os.kill(process.pid, signal.SIGSTOP)
+    return started
+
+
 def begin_together(process: "subprocess.Popen[str]", folder: Path, count: int) -> list[int]:
-    """Lets the first processes wait until each of ``count`` has its first chunk; gives all of them."""
-    pids = [process.pid]
+    """Lets each of ``count`` processes wait with its first chunk until all have theirs; gives all of them."""
+    pids = [process.pid, *others(process, count - 1)]
     try:
-        for rank in range(count):
-            until(lambda rank=rank: (folder / "leases" / f"chunk_{rank}.lease").exists(), process)
-            pids = [process.pid, *children(process.pid)]
-            os.kill(pids[rank], signal.SIGSTOP)
+        for ranks in (range(1, count), range(1)):  # the first begins last, and would else do what it finds undone
+            waiting = set(ranks)
+
+            def all_have_begun(waiting: set[int] = waiting) -> bool:
+                for rank in tuple(waiting):
+                    if (folder / "leases" / f"chunk_{rank}.lease").exists():
+                        os.kill(pids[rank], signal.SIGSTOP)
+                        waiting.remove(rank)
+                return not waiting
+
+            for rank in ranks:
+                os.kill(pids[rank], signal.SIGCONT)
+            until(all_have_begun, process)
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
-    assert len(pids) == count
     return pids
 
 
@@ -267,10 +288,8 @@ def test_an_error_names_its_process(place, whole, start):
         (RUN / "chunks" / f"chunk_{chunk}.steps_60.zip").unlink()
     (RUN / "chunks" / "chunk_1.under_way.zip").write_bytes(b"damaged")
     process = start("fit", "--run", RUN, "--trainer.devices", 2)
-    until((RUN / "leases" / "chunk_0.lease").exists, process)
-    os.kill(process.pid, signal.SIGSTOP)  # it would come to that chunk, too
+    (child,) = others(process, 1)  # the first would come to that chunk, too
     try:
-        (child,) = children(process.pid)
         end = time.monotonic() + _WAIT
         while lives(child):
             assert time.monotonic() < end

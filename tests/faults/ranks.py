@@ -36,6 +36,14 @@ def children(pid: int) -> list[int]:
     return sorted(int(number) for text in lists for number in text.split())
 
 
+def command(pid: int) -> str:
+    """What a process was started with; nothing where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
 def lives(pid: int) -> bool:
     """Whether a process has not ended, whosever child it is."""
     try:
