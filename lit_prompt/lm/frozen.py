@@ -143,7 +143,7 @@ class FrozenLM(nn.Module):
     def _head_is_linear(self, probe: Tensor, logits: Tensor) -> bool:
         head = self.model.get_output_embeddings()
         base = getattr(self.model, "base_model", self.model)
-        if not isinstance(head, nn.Linear) or base is self.model:
+        if not isinstance(head, nn.Linear) or not head.weight.is_floating_point() or base is self.model:
             return False
         # a soft cap bends small logits by less than the probe can tell
         if getattr(self.model.config.get_text_config(), "final_logit_softcapping", None):

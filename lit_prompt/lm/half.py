@@ -18,10 +18,10 @@ def half_copy(lm: FrozenLM, fixed_shapes: bool) -> FrozenLM | None:
 
     It takes half the memory of the LM's weights, embeddings included. Kernels for bfloat16 may sum in another order
     where there are more rows; with ``fixed_shapes`` items of a width go through the copy by always as many, filled up
-    where there are fewer. None where the LM is not in float32, is spread over devices, does not compute in bfloat16, or
-    leaves no memory for a copy.
+    where there are fewer. None where the LM is not in float32, is quantised or spread over devices, does not compute in
+    bfloat16, or leaves no memory for a copy.
     """
-    if lm.dtype != torch.float32 or lm.dispatched:
+    if lm.dispatched or any(weight.dtype != torch.float32 for weight in lm.model.parameters()):
         return None
     try:
         half = lm.rounded(torch.bfloat16, POSITIONS_AT_ONCE if fixed_shapes else None)

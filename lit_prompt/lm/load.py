@@ -14,6 +14,7 @@ from lit_prompt.lm.adapter import refuse_adapter
 from lit_prompt.lm.gguf import gguf_parts, unpacked
 from lit_prompt.lm.hub import explained, first_line, only_what_is_at_hand
 from lit_prompt.lm.options import LMOptions
+from lit_prompt.lm.quantization import keep_gradients, quantizing
 from lit_prompt.lm.weights import refuse_mismatch, refuse_other_files, silence_report
 from lit_prompt.progress import phase
 
@@ -54,6 +55,8 @@ def _explanation(lm: str, options: LMOptions, part: str, error: Exception) -> st
         return f"--lm: transformers reads no GGUF file of the architecture {found[1]}; give {lm}'s safetensors folder"
     if "trust_remote_code" in text:
         return f"--lm {lm} comes with its own program code; read it, then pass --lm_options.trust_remote_code true"
+    if "pip install" in text and "bitsandbytes" in text:
+        return f"--lm: weights of {lm} in 8 or 4 bit need bitsandbytes: pip install 'lit_prompt[quantization]'"
     if "pip install accelerate" in text:
         return "lm_options.device_map needs accelerate: pip install accelerate"
     if isinstance(error, SafetensorError):
@@ -136,14 +139,15 @@ def load_causal_lm(lm: str, options: LMOptions, device: torch.device | None = No
         refuse_other_files(lm, where := source(lm, options))
         model, report = AutoModelForCausalLM.from_pretrained(
             dtype=options.dtype,
-            device_map=options.device_map,
+            **{"device_map": options.device_map} | quantizing(lm, options, device),
             attn_implementation=options.attention,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are told by us
             **where,
         )
-        if device is not None and options.device_map is None:
+        if device is not None and options.device_map is None and options.quantization is None:
             model = model.to(device)
     refuse_mismatch(lm, report)
+    keep_gradients(model)
     return model.eval().requires_grad_(False)

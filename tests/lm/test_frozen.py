@@ -375,3 +375,26 @@ def test_weights_that_are_not_finite_are_refused(tiny_lm: Path) -> None:
     model.get_output_embeddings().weight[5, 5] = torch.nan
     with pytest.raises(InputError, match="not finite"):
         FrozenLM(model)
+
+
+def test_parts_of_the_lm_may_lie_on_several_devices(tiny_lm: Path) -> None:
+    from accelerate import dispatch_model
+
+    whole = frozen(tiny_lm)
+    model = load_causal_lm(str(tiny_lm), LMOptions())
+    parts = dict.fromkeys((*(f"model.layers.{k}" for k in range(len(model.model.layers))), "lm_head"), "cpu")
+    places = {"model.embed_tokens": "cpu", "model.rotary_emb": "cpu", **parts, "model.norm": "cpu"}
+    # a processor is one device to torch; accelerate hands states from part to part all the same
+    spread = FrozenLM(dispatch_model(model, places, main_device="cpu", force_hooks=True))
+    assert spread.dispatched
+    assert not whole.dispatched
+    assert all(hasattr(layer, "_hf_hook") for layer in spread.model.model.layers)
+    assert spread.fingerprint == whole.fingerprint
+    prompts = [lm.embed(token_ids()).clone().requires_grad_(True) for lm in (whole, spread)]
+    logits = [lm.next_token_logits(prompt) for lm, prompt in zip((whole, spread), prompts, strict=True)]
+    assert torch.equal(*logits)
+    for prompt, found in zip(prompts, logits, strict=True):
+        found.log_softmax(-1)[:, 7].sum().backward()
+    assert torch.equal(prompts[0].grad, prompts[1].grad)
+    spread.to(torch.bfloat16)  # as a trainer moves a module: they stay where and what they are
+    assert {weight.dtype for weight in spread.model.parameters()} == {torch.float32}
