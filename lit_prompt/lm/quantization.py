@@ -20,8 +20,8 @@ def quantizing(lm: str, options: LMOptions, device: torch.device | None) -> dict
         return {}
     if gguf_parts(lm):
         raise InputError(
-            f"lm_options.quantization: {lm} is a GGUF file, whose weights are dequantised when it is read; give the LM's "
-            "safetensors folder"
+            f"lm_options.quantization: {lm} is a GGUF file, whose weights are dequantised when it is read; give the "
+            "LM's safetensors folder"
         )
     from transformers import BitsAndBytesConfig
 

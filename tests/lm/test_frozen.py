@@ -393,7 +393,7 @@ def test_parts_of_the_lm_may_lie_on_several_devices(tiny_lm: Path) -> None:
     prompts = [lm.embed(token_ids()).clone().requires_grad_(True) for lm in (whole, spread)]
     logits = [lm.next_token_logits(prompt) for lm, prompt in zip((whole, spread), prompts, strict=True)]
     assert torch.equal(*logits)
-    for prompt, found in zip(prompts, logits, strict=True):
+    for found in logits:
         found.log_softmax(-1)[:, 7].sum().backward()
     assert torch.equal(prompts[0].grad, prompts[1].grad)
     spread.to(torch.bfloat16)  # as a trainer moves a module: they stay where and what they are
