@@ -17,6 +17,7 @@ import yaml
 
 from lit_prompt.records.prompts import read_prompts
 from lit_prompt.under_way import sweep
+from tests.conftest import REPOSITORY
 from tests.faults.commands import inside, run
 from tests.faults.ranks import children, command, lives
 from tests.saved import curves, saved
@@ -70,8 +71,10 @@ def start() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     """Starts a command in a process group of its own, which ends with the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def begin(*words: object, by: tuple[str, ...] = (sys.executable,), **environment: str) -> "subprocess.Popen[str]":
-        command = [*by, "-m", "lit_prompt", *map(str, words)]
+    def begin(
+        *words: object, by: tuple[str, ...] = (sys.executable,), module: str = "lit_prompt", **environment: str
+    ) -> "subprocess.Popen[str]":
+        command = [*by, "-m", module, *map(str, words)]
         started.append(
             subprocess.Popen(
                 command,
@@ -249,6 +252,15 @@ def test_torchrun_starts_the_processes_of_a_run(place, whole, start):
 
     _, err = ended(start(*words[:3], by=by), 1)
     assert "torchrun has started 2 processes, and the trainer's settings are for 1; set trainer.devices" in err
+
+
+def test_ray_starts_the_processes_of_a_run(place, whole, start):
+    pytest.importorskip("ray.train")
+    environment = {"PYTHONPATH": str(REPOSITORY), "RAY_TRAIN_V2_ENABLED": "1"}
+    out, err = ended(start("soft.yaml", module="tests.with_ray", **environment))
+    assert (out + err).count("evaluate with") == 1
+    assert [path.name for path in RUN.parent.iterdir()] == ["version_0"]
+    assert_same(RUN, whole / RUN)
 
 
 def test_slurm_starts_the_processes_of_a_run(place, whole, start):
