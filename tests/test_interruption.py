@@ -45,13 +45,14 @@ LIFT = "model: {class_path: SoftPrompt, init_args: {length: 1, steps: 6, init: {
 SEARCHER = """
 model:
   class_path: HardPrompt
-  init_args: {length: 4, steps: 5, restarts: 2, before: The king, searcher: {class_path: %s, init_args: %s}}
+  init_args: {length: 4, steps: 5, restarts: 2, screening: never, before: The king,
+     searcher: {class_path: %s, init_args: %s}}
 """ + FAMILIES  # fmt: skip
 BANK = (
     """
 model:
   class_path: HardPrompt
-  init_args: {length: 4, steps: 5, start: {random_sequences: 4, sampled_texts: 4, drawn_sequences: 2}}
+  init_args: {length: 4, steps: 5, screening: never, start: {random_sequences: 4, sampled_texts: 4, drawn_sequences: 2}}
 """
     + FAMILIES
 )

@@ -32,7 +32,7 @@ HARD = """
 model:
   class_path: HardPrompt
   init_args:
-    {length: 5, steps: 40, restarts: 2, searcher: {class_path: SharedSearch, init_args: {width: 12}},
+    {length: 5, steps: 40, restarts: 2, screening: never, searcher: {class_path: SharedSearch, init_args: {width: 12}},
      start: {random_sequences: 4, sampled_texts: 4, drawn_sequences: 2}, before: The king}
 data: {chunk_size: 3, load: contexts}
 checkpoint: {every_n_steps: 3}

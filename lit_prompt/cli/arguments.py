@@ -109,15 +109,17 @@ def read_arguments(command: str, options: Sequence[str], takes_run: bool = False
             if command in _EVALUATIONS:
                 config.settings["trainer"] = _plain_trainer(config.settings.get("trainer"))
                 config.settings.pop("threads", None)  # a search's rounding depends on them, and this may be elsewhere
-        if not takes_run:
+        if not takes_run or command in _READING:
             config.settings.pop("ckpt_path", None)  # a run's config has one
     name = configs[-1].path.stem if configs else "default"
-    given = [f"--ckpt_path={checkpoint}"] if checkpoint else []
+    given = [f"--ckpt_path={checkpoint}"] if checkpoint and command not in _READING else []
     every = [*(settings_option(config.settings) for config in configs), *typed, *given]
     return RunArguments(every, configs, name, folder, joined, typed, known.trust)
 
 
-_EVALUATIONS = ("test", "validate", "predict")
+_EVALUATIONS = ("test", "validate", "predict", "export")
+#: Those without a trainer, which a checkpoint is for.
+_READING = ("export",)
 #: What an evaluation takes of the trainer of a run, whose folder is data whoever made it: where and how it computes.
 #: Its callbacks, loggers, plugins and profilers are not built, and no part of the targets is left out.
 _PLAIN = (

@@ -28,6 +28,9 @@ examples:
 #: Commands that take the options of ``fit``, too.
 TAKING_SETTINGS = ("find", "shortest", "floor", "targets build")
 
+#: Commands that take a run, and the options of ``test``.
+TAKING_RUN = ("export",)
+
 
 def run_command(name: str, args: Sequence[str]) -> None:
     """Runs a command: hands its options, and those that are left for ``fit`` as ``settings``, to its module's ``run``.
@@ -47,7 +50,10 @@ def run_command(name: str, args: Sequence[str]) -> None:
         check_command(args[0], ("build", "show", "validate"), "targets: ")
         name, args = f"targets {args[0]}", args[1:]
     parser = parsers()[name]
-    if name in TAKING_SETTINGS:
+    if name in TAKING_RUN:
+        options, rest = parser.parse_known_args(args)
+        options.rest = rest
+    elif name in TAKING_SETTINGS:
         options, rest = parser.parse_known_args(args)
         options.settings = read_arguments(name, rest)
     else:
@@ -60,6 +66,7 @@ def parsers() -> dict[str, CommandParser]:
     return {
         "find": _find(),
         "report": _report(),
+        "export": _export(),
         "shortest": _shortest(),
         "floor": _floor(),
         "completion": _completion(),
@@ -121,6 +128,43 @@ examples:
         "runs", metavar="RUN", type=user_path, nargs="+", help="a run's folder, or a file of its results"
     )
     parser.add_argument("--out", metavar="FOLDER", type=user_path, required=True, help="where the report goes")
+    return parser
+
+
+def _export() -> CommandParser:
+    parser = CommandParser(
+        "export",
+        "--run RUN --format peft|embeds|text --out FOLDER [--targets ID ...] [--dtype TYPE] [--script]",
+        description="""\
+Writes a run's prompts as files of other programs, reads them back there, and compares the KLs: more than rounding
+explains is an error, and nothing is exported.""",
+        epilog="""\
+formats:
+  peft     a folder a target that PeftModel.from_pretrained and lm-evaluation-harness read (prompt tuning). BOS and the
+           text before the prompt are in it, as PEFT puts it before all text; what stands after it is typed, without BOS
+  embeds   all that the LM is given as embeddings: safetensors, and the body of a request to vLLM's /v1/completions
+  text     prompts.jsonl: hard prompts with their whole text, token ids and KL
+
+With --lm PATH the LM is taken from another place than in the run; other options are those of lit_prompt test.
+
+examples:
+  lit_prompt export --run logs/die/version_0 --format text --out exported --script
+  lit_prompt export --run logs/demo/version_0 --format peft --out adapters --targets entropy_matched/1.00/0
+  lit_prompt export --run logs/demo/version_0 --format embeds --dtype bfloat16 --out embeds
+""",
+    )
+    parser.add_argument("--run", metavar="RUN", type=user_path, required=True, help="the run's folder")
+    parser.add_argument("--format", choices=("peft", "embeds", "text"), required=True, help="what is written")
+    parser.add_argument("--out", metavar="FOLDER", type=user_path, required=True, help="folder to make")
+    parser.add_argument("--targets", metavar="ID", nargs="+", help="whose prompts (all)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        help="of the embeddings, and the LM (the run's)",
+    )
+    parser.add_argument(
+        "--script", action="store_true", help="with reach.py, which shows what they reach with transformers alone"
+    )
     return parser
 
 

@@ -25,7 +25,7 @@ def quantizing(lm: str, options: LMOptions, device: torch.device | None) -> dict
         )
     from transformers import BitsAndBytesConfig
 
-    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # it warns at each product
+    silence_bitsandbytes()
     dtype = None if options.dtype == "auto" else getattr(torch, options.dtype)
     settings = BitsAndBytesConfig(
         load_in_8bit=options.quantization == "8bit",
@@ -35,6 +35,11 @@ def quantizing(lm: str, options: LMOptions, device: torch.device | None) -> dict
     )
     # weights go where they belong as they are quantised: some kinds cannot be moved
     return {"quantization_config": settings, "device_map": options.device_map or {"": device or torch.device("cpu")}}
+
+
+def silence_bitsandbytes() -> None:
+    """Keeps bitsandbytes from a line at each product, and from one on a kernel that it would fetch from a hub."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def keep_gradients(model: Any) -> None:

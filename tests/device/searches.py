@@ -50,7 +50,9 @@ def _lift() -> Callable[..., PromptModule]:
 
 
 def _hard(searcher: Any, **settings: Any) -> Callable[..., PromptModule]:
-    return lambda root: HardPrompt(**{"length": 3, "steps": 2, "searcher": searcher, "start": _BANK, **settings})
+    return lambda root: HardPrompt(
+        **{"length": 3, "steps": 2, "screening": "never", "searcher": searcher, "start": _BANK, **settings}
+    )
 
 
 def _from_soft(root: Path) -> PromptModule:

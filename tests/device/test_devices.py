@@ -47,7 +47,9 @@ CONFIGS = {
     "hard": {
         "model": {
             "class_path": "HardPrompt",
-            "init_args": {"length": 3, "steps": 6, "restarts": 2, "searcher": GCG_SMALL, "start": BANK},
+            "init_args": {
+                "length": 3, "steps": 6, "restarts": 2, "screening": "never", "searcher": GCG_SMALL, "start": BANK,
+            },
         },
         "data": DATA,
     },

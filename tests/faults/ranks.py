@@ -20,7 +20,10 @@ from tests.saved import curves, saved
 
 _SEARCHES: dict[str, dict[str, Any]] = {
     "single": SOFT["model"] | {"init_args": {"length": 2, "steps": 100}},
-    "shared": SHARED | {"init_args": {"length": 3, "steps": 12, "searcher": {"class_path": "SharedSearch"}}},
+    **{
+        name: SHARED | {"init_args": {"length": 3, "steps": 12, "screening": wanted}}
+        for name, wanted in (("shared", "never"), ("screened", "always"))
+    },
 }
 _DATA = FAMILIES | {"families": [{"class_path": "EntropyMatched", "init_args": {"entropies": 4, "per_entropy": 2}}]}
 #: A search is killed in at most so many commands before it is left alone.

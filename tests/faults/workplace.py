@@ -20,7 +20,8 @@ FAMILIES = {
 }
 SOFT = CONFIG | {"model": {"class_path": "SoftPrompt", "init_args": {"length": 2, "steps": 12}}, "data": FAMILIES}
 LIFT = SOFT | {"model": {"class_path": "SoftPrompt", "init_args": {"length": 1, "steps": 9, "init": {"kind": "lift"}}}}
-SHARED = {"class_path": "HardPrompt", "init_args": {"length": 3, "steps": 4}}
+# whether screening pays is measured, so that two runs may differ in it
+SHARED = {"class_path": "HardPrompt", "init_args": {"length": 3, "steps": 4, "screening": "never"}}
 CONFIGS = {"soft": SOFT, "lift": LIFT, "hard": SOFT | {"model": SHARED}, "gcg": SOFT | {"model": HARD}}
 TEXT = "Once upon a time there was a king who had three sons.\n" * 400
 PRETRAIN = {

@@ -1,0 +1,217 @@
+"""Prompts that leave their run, read by programs that do not know this project: they reach what the run says."""
+
+import base64
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lit_prompt.data import TargetSet
+from lit_prompt.export import exporter
+from lit_prompt.export.exporter import FORMS, file_names
+from tests.conftest import EMBEDDED_LLAMA
+from tests.faults.commands import inside, run
+
+TARGETS = [
+    {"name": "a/b", "context": {"before": "The king", "after": " He was"}, "probs": {" a": 0.5, " the": 0.5}},
+    {"name": "a.b", "probs": {" red": 0.9, " blue": 0.1}},
+    {"name": "answers", "context": {"before": "Yes,"}, "strings": {" very glad": 0.6, " sad": 0.3, " very sad": 0.1}},
+]
+MODELS = {
+    "soft": {"class_path": "SoftPrompt", "init_args": {"length": 2, "steps": 20}},
+    "hard": {"class_path": "HardPrompt", "init_args": {"length": 3, "steps": 3, "screening": "never"}},
+    "lift": {"class_path": "SoftPrompt", "init_args": {"length": 1, "steps": 3, "init": {"kind": "lift"}}},
+}
+OVER_TOKENS = ("a/b", "a.b")
+
+
+def _run(name: str) -> Path:
+    return Path("logs", name, "version_0")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tested run of each kind."""
+    folder = tmp_path_factory.mktemp("runs")
+    with inside(folder):
+        for name, model in MODELS.items():
+            rows = [target for target in TARGETS if name != "lift" or target["name"] == "a.b"]
+            Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+            families = [{"class_path": "FromFile", "init_args": {"path": f"{name}.jsonl"}}]
+            settings = {"lm": str(EMBEDDED_LLAMA), "model": model, "data": {"families": families}}
+            Path(f"{name}.yaml").write_text(yaml.safe_dump(settings))
+            for words in (("fit", "--config", f"{name}.yaml"), ("test", "--run", _run(name))):
+                outcome = run(*words)
+                assert outcome.code == 0, outcome.said
+    return folder
+
+
+@pytest.fixture
+def here(runs: Path, workdir: Path) -> Path:
+    """The current folder, with the runs."""
+    shutil.copytree(runs / "logs", workdir / "logs")
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def lm():
+    """Model and tokenizer, as anybody loads them."""
+    return AutoModelForCausalLM.from_pretrained(
+        EMBEDDED_LLAMA, dtype=torch.float32
+    ).eval(), AutoTokenizer.from_pretrained(EMBEDDED_LLAMA)
+
+
+def exported(name: str, form: str, *words: object) -> list[dict]:
+    """What an export says of each target."""
+    outcome = run("export", "--run", _run(name), "--format", form, "--out", "out", *words)
+    assert outcome.code == 0, outcome.said
+    assert "Warning" not in outcome.said
+    if form == "text":
+        return [json.loads(line) for line in Path("out/prompts.jsonl").read_text(encoding="utf-8").splitlines()]
+    return json.loads(Path("out/export.json").read_text(encoding="utf-8"))
+
+
+def run_kl(name: str) -> dict[str, float]:
+    table = pq.read_table(_run(name) / "results.parquet", columns=["target_id", "kl"]).to_pydict()
+    return dict(zip(table["target_id"], table["kl"], strict=True))
+
+
+def kl_of(name: str, target_id: str, logits: torch.Tensor) -> float:
+    """KL of a target over tokens from plain logits, in float64."""
+    targets = TargetSet(_run(name) / "targets")
+    log_p = targets.batch([targets.target_id.index(target_id)]).log_probs[0].double().log_softmax(-1)
+    log_q = logits.double().log_softmax(-1)
+    return float(torch.where(log_p.isfinite(), log_p.exp() * (log_p - log_q), 0.0).sum())
+
+
+@torch.no_grad()
+def reached(form: str, row: dict, lm) -> torch.Tensor:
+    """Next-token logits after an exported prompt, by what it is for."""
+    if form == "peft":
+        from peft import PeftModel
+
+        plain = AutoModelForCausalLM.from_pretrained(EMBEDDED_LLAMA, dtype=torch.float32)
+        model = PeftModel.from_pretrained(plain, f"out/{row['file']}")
+        after = lm[1](row["after"], add_special_tokens=False, return_tensors="pt")["input_ids"].long()
+        return model(input_ids=after).logits[0, -1]
+    if form == "embeds":
+        body = json.loads(Path("out", row["request"]).read_text())
+        embeddings = torch.load(io.BytesIO(base64.b64decode(body["prompt_embeds"])), weights_only=True)
+        assert torch.equal(embeddings, load_file(f"out/{row['file']}")["prompt_embeds"])
+        return lm[0](inputs_embeds=embeddings[None]).logits[0, -1]
+    return lm[0](**lm[1](row["whole_text"], return_tensors="pt")).logits[0, -1]
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [(n, f) for n in ("soft", "hard") for f in FORMS if (n, f) != ("soft", "text")]
+)
+def test_other_programs_reach_what_the_run_says(here, lm, name, form):
+    rows, kl = exported(name, form), run_kl(name)
+    assert [row["target_id"] for row in rows] == [f"user/{target['name']}" for target in TARGETS]
+    for row in rows:
+        assert row["kl"] == pytest.approx(kl[row["target_id"]], abs=1e-6)
+        assert row["kl_read_back"] == pytest.approx(row["kl"], abs=1e-4)
+        if row["target_id"].removeprefix("user/") in OVER_TOKENS:
+            assert kl_of(name, row["target_id"], reached(form, row, lm)) == pytest.approx(row["kl"], abs=1e-4)
+
+
+def test_an_answer_of_several_tokens_is_read_back_token_by_token(here, lm):
+    (row,) = exported("hard", "text", "--targets", "user/answers")
+    log_q = []
+    for answer in TARGETS[2]["strings"]:
+        ids = lm[1](answer, add_special_tokens=False)["input_ids"]
+        with torch.no_grad():
+            logits = lm[0](input_ids=torch.tensor([[*row["whole_ids"], *ids]])).logits[0].double().log_softmax(-1)
+        log_q.append(sum(float(logits[len(row["whole_ids"]) - 1 + k, token]) for k, token in enumerate(ids)))
+    p = torch.tensor(list(TARGETS[2]["strings"].values()), dtype=torch.float64)
+    assert float((p * (p.log() - torch.tensor(log_q, dtype=torch.float64))).sum()) == pytest.approx(row["kl"], abs=1e-4)
+
+
+@pytest.mark.parametrize(("name", "form"), [("soft", "peft"), ("soft", "embeds"), ("hard", "text")])
+def test_the_script_needs_transformers_alone(here, lm, name, form):
+    rows = exported(name, form, "--script", "--targets", "user/a.b", "user/a/b")
+    text = Path("out/reach.py").read_text(encoding="utf-8")
+    assert "lit_prompt" not in text
+    assert len(text.splitlines()) <= 22
+    for words, row in (([], rows[0]), (["user/a/b"], rows[1])):
+        said = subprocess.run(
+            [sys.executable, "out/reach.py", *words], capture_output=True, text=True, check=True, encoding="utf-8"
+        ).stdout.splitlines()
+        assert said[0].startswith(row["target_id"])
+        probs = reached(form, row, lm).double().softmax(-1)
+        for line, p, i in zip(said[1:], *(x.tolist() for x in probs.topk(20)), strict=True):
+            assert line.startswith(f"{p:.5f}"[:6])
+            assert line.split()[1] == str(i)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_lifted_prompt_survives_half_precision(here, dtype):
+    (row,) = exported("lift", "embeds", "--dtype", dtype)
+    found = load_file(f"out/{row['file']}")["prompt_embeds"]
+    assert found.dtype == getattr(torch, dtype)
+    assert row["kl_read_back"] == pytest.approx(row["kl"], abs=0.02)
+    model = AutoModelForCausalLM.from_pretrained(EMBEDDED_LLAMA, dtype=found.dtype).eval()
+    with torch.no_grad():
+        kl = kl_of("lift", "user/a.b", model(inputs_embeds=found[None]).logits[0, -1])
+    assert kl == pytest.approx(row["kl_read_back"], abs=1e-3)
+
+
+def test_what_moves_more_than_rounding_is_not_exported(here, monkeypatch):
+    whole = exporter.embedded
+    monkeypatch.setattr(exporter, "embedded", lambda *told: whole(*told) * 1.5)
+    outcome = run("export", "--run", _run("soft"), "--format", "embeds", "--out", "out")
+    assert (outcome.code, "Traceback" in outcome.said) == (2, False)
+    assert "more than rounding to float32 explains (0.0001 nats); nothing was exported" in outcome.error
+    assert not Path("out").exists()
+    assert not [*here.glob(".*")]
+
+
+def test_without_peft_it_is_written_and_said(here, monkeypatch):
+    monkeypatch.setattr("lit_prompt.export.adapters.find_spec", lambda name: None)
+    outcome = run("export", "--run", _run("soft"), "--format", "peft", "--out", "out")
+    assert outcome.code == 0
+    assert "not read back: PEFT is not installed" in outcome.said
+    assert (Path("out") / "user-a-b" / "adapter_config.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--run", "logs/soft/version_0", "--format", "text", "--out", "out"], "soft prompts, which are no texts"),
+        (["--run", "logs/hard/version_0", "--format", "text", "--out", "out", "--dtype", "float16"], "--dtype is of"),
+        (["--run", "logs/hard/version_0", "--format", "text", "--out", "logs"], "logs exists; exports are never"),
+        (
+            ["--run", "logs/hard/version_0", "--format", "text", "--out", "out", "--targets", "user/ab"],
+            "no target 'user/ab'; did you mean 'user/a/b'?",
+        ),
+        (["--run", "logs", "--format", "text", "--out", "out"], "logs is no run's folder"),
+        (["--run", "logs/hard/version_0", "--format", "onnx", "--out", "out"], "invalid choice: 'onnx'"),
+        (["--run", "logs/hard/version_0", "--format", "text", "--out", "out", "--lm", "nowhere/x/y"], "nowhere/x/y"),
+    ],
+)
+def test_mistakes_are_one_line(here, words, why):
+    outcome = run("export", *words)
+    assert (outcome.code, "Traceback" in outcome.said) == (2, False)
+    assert why in outcome.error
+    assert not Path("out").exists()
+
+
+def test_another_lm_is_refused(here, make_lm):
+    outcome = run("export", "--run", _run("hard"), "--format", "text", "--out", "out", "--lm", make_lm("llama"))
+    assert (outcome.code, "Traceback" in outcome.said) == (2, False)
+
+
+def test_names_of_files_differ_on_every_file_system():
+    ids = ["a/b", "a.b", "A/B", "..", "", "a" * 300, "a" * 299, "x\0y", "ü/ö"]
+    names = file_names(ids)
+    assert len({name.casefold() for name in names}) == len(ids)
+    assert all(name and name[0] != "." and "/" not in name and "\0" not in name and len(name) < 130 for name in names)
