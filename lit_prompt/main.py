@@ -29,6 +29,7 @@ commands:
   predict    target and reached probability of each target's top tokens
   report     one page on any number of runs: figures and findings; lit_prompt report --help
   export     a run's prompts for other programs, read back by them: lit_prompt export --help
+  score      what a prompt reaches behind a server, or a text on an LM at hand: lit_prompt score --help
   shortest   the shortest prompt of each target that reaches a KL: lit_prompt shortest --help
   floor      for every target the KL that no prompt can go below; searches nothing: lit_prompt floor --help
   targets    build, show or validate targets: lit_prompt targets --help
@@ -73,7 +74,7 @@ examples:
 
 
 SEARCHES = ("fit", "test", "validate", "predict")
-COMMANDS = (*SEARCHES, "find", "report", "export", "shortest", "floor", "targets", "pretrain", "completion")
+COMMANDS = (*SEARCHES, "find", "report", "export", "score", "shortest", "floor", "targets", "pretrain", "completion")
 
 
 def main(args: Sequence[str] | None = None) -> None:

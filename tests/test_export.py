@@ -210,6 +210,25 @@ def test_another_lm_is_refused(here, make_lm):
     assert (outcome.code, "Traceback" in outcome.said) == (2, False)
 
 
+def test_a_search_begins_at_an_adapter(here):
+    (row,) = exported("soft", "peft", "--targets", "user/a.b")
+    length = load_file(f"out/{row['file']}/adapter_model.safetensors")["prompt_embeddings"].shape[0]
+    families = "[{class_path: FromFile, init_args: {path: t.jsonl}}]"
+    Path("t.jsonl").write_text(json.dumps(TARGETS[1]))
+    words = ("fit", "--lm", EMBEDDED_LLAMA, "--lm_options.bos", "never", "--model", "SoftPrompt", "--model.steps", 1)
+    init = ("--model.init.kind", "peft", "--model.init.path", f"out/{row['file']}", "--data.families", families)
+    outcome = run(*words, *init, "--model.length", length + 1)
+    assert (outcome.code, "Traceback" in outcome.said) == (2, False)
+    assert f"set model.length to {length}" in outcome.error
+    outcome = run(*words, *init, "--model.length", length)
+    assert outcome.code == 0, outcome.said
+    assert run("test", "--run", "logs/default/version_0").code == 0
+    (kl,) = pq.read_table("logs/default/version_0/results.parquet").to_pydict()["kl"]
+    assert kl <= row["kl"] + 1e-4
+    outcome = run(*words, "--model.init.kind", "peft", "--data.families", families)
+    assert "model.init.path must name the adapter's folder" in outcome.error
+
+
 def test_names_of_files_differ_on_every_file_system():
     ids = ["a/b", "a.b", "A/B", "..", "", "a" * 300, "a" * 299, "x\0y", "ü/ö"]
     names = file_names(ids)

@@ -117,9 +117,9 @@ def read_arguments(command: str, options: Sequence[str], takes_run: bool = False
     return RunArguments(every, configs, name, folder, joined, typed, known.trust)
 
 
-_EVALUATIONS = ("test", "validate", "predict", "export")
+_EVALUATIONS = ("test", "validate", "predict", "export", "score")
 #: Those without a trainer, which a checkpoint is for.
-_READING = ("export",)
+_READING = ("export", "score")
 #: What an evaluation takes of the trainer of a run, whose folder is data whoever made it: where and how it computes.
 #: Its callbacks, loggers, plugins and profilers are not built, and no part of the targets is left out.
 _PLAIN = (

@@ -8,6 +8,7 @@ import torch
 from lit_prompt.cli.arguments import read_arguments
 from lit_prompt.cli.parser import writing
 from lit_prompt.cli.prompt import PromptCLI
+from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.export.exporter import TOLERANCES, Exporter
 from lit_prompt.export.found_prompts import FoundPrompts
 from lit_prompt.results.console import print_table, say
@@ -16,17 +17,16 @@ from lit_prompt.results.table import Table
 from lit_prompt.results.text import nats
 
 
-def found_prompts(options: Namespace) -> FoundPrompts:
-    """The prompts of the run that ``--run`` names; other options are those of ``test``."""
-    arguments = read_arguments("export", ["--run", str(options.run), *options.rest], takes_run=True)
+def run_data(options: Namespace, command: str) -> TargetDataModule:
+    """The targets of the run that ``--run`` names; other options are those of ``test``."""
+    arguments = read_arguments(command, ["--run", str(options.run), *options.rest], takes_run=True)
     targets = [f"--data.load={options.run / 'targets'}"] if (options.run / "targets").is_dir() else []
-    cli = PromptCLI(None, replace(arguments, options=[*arguments.options, *targets], run_folder=None))
-    return FoundPrompts(options.run, cli.datamodule)
+    return PromptCLI(None, replace(arguments, options=[*arguments.options, *targets], run_folder=None)).datamodule
 
 
 def run(options: Namespace) -> None:
     """Exports, reads back, and prints what was found."""
-    found = found_prompts(options)
+    found = FoundPrompts(options.run, run_data(options, "export"))
     numbers = found.numbers(options.targets)
     exporter = Exporter(found, options.format, None if options.dtype is None else getattr(torch, options.dtype))
     with writing(options.out):

@@ -29,7 +29,7 @@ examples:
 TAKING_SETTINGS = ("find", "shortest", "floor", "targets build")
 
 #: Commands that take a run, and the options of ``test``.
-TAKING_RUN = ("export",)
+TAKING_RUN = ("export", "score")
 
 
 def run_command(name: str, args: Sequence[str]) -> None:
@@ -67,6 +67,7 @@ def parsers() -> dict[str, CommandParser]:
         "find": _find(),
         "report": _report(),
         "export": _export(),
+        "score": _score(),
         "shortest": _shortest(),
         "floor": _floor(),
         "completion": _completion(),
@@ -166,6 +167,44 @@ examples:
         "--script", action="store_true", help="with reach.py, which shows what they reach with transformers alone"
     )
     return parser
+
+
+def _score() -> CommandParser:
+    parser = CommandParser(
+        "score",
+        "--server URL --run RUN | --text TEXT --target TEXT=P ... [--server URL | --lm NAME_OR_PATH]",
+        description="""\
+Scores prompts where they are used. A server is asked for what comes next after the whole text of each hard prompt of a
+run, or after a text of yours, and the KL is shown beside the run's. With --lm a text, or an adapter of PEFT, is scored
+on an LM at hand.""",
+        epilog="""\
+servers: llama.cpp's own, and those like OpenAI's /v1/completions with logprobs (vLLM, SGLang, hosted ones); which it is
+is found out by asking. Where a server lists its likeliest tokens alone, a KL is exact if those of the target are among
+them; else it scores given tokens one by one, if it can; else the KL is a bound below, and is called so.
+A key is read from the environment variable LIT_PROMPT_SERVER_KEY and written nowhere.
+
+examples:
+  lit_prompt score --server http://127.0.0.1:8080 --run logs/die/version_0
+  lit_prompt score --server http://127.0.0.1:8000 --text 'The coin shows' --target ' heads=1' --target ' tails=1'
+  lit_prompt score --lm gpt2 --text 'The coin shows' --target ' heads=1' --target ' tails=1'
+  lit_prompt score --lm gpt2 --adapter adapters/given-0 --target ' heads=1' --target ' tails=1'
+""",
+    )
+    parser.add_argument("--server", metavar="URL", help="its address, http://HOST:PORT")
+    parser.add_argument("--kind", choices=("llama.cpp", "openai"), help="of the server (found out by asking)")
+    parser.add_argument("--run", metavar="RUN", type=user_path, help="a run of hard prompts that test has evaluated")
+    parser.add_argument("--targets", metavar="ID", nargs="+", help="of the run (all)")
+    parser.add_argument("--text", metavar="TEXT", help="all that the LM is given")
+    parser.add_argument(
+        "--adapter", metavar="FOLDER", type=user_path, help="of PEFT's prompt tuning, in place of a text"
+    )
+    parser.add_argument("--after", metavar="TEXT", help="text between the prompt and the answer")
+    parser.add_argument("--target", metavar="TEXT=P", action="append", help="an answer and its probability, as of find")
+    parser.add_argument(
+        "--lm_options.dtype", metavar="TYPE", dest="dtype", default="float32",
+        choices=("float32", "bfloat16", "float16", "float64", "auto"), help="of the LM at hand (float32)",
+    )  # fmt: skip
+    return _with_tokenizer(parser, "LM at hand that is asked")
 
 
 def _shortest() -> CommandParser:

@@ -13,13 +13,14 @@ from typing import Any, Literal
 import torch
 
 from lit_prompt.errors import InputError
-from lit_prompt.export.adapters import next_token_of_adapter, why_not_read, write_adapter
-from lit_prompt.export.found_prompts import FoundPrompt, FoundPrompts, NextToken, embedded
+from lit_prompt.export.adapters import next_token_of_adapter, why_not_read
+from lit_prompt.export.found_prompts import FoundPrompt, FoundPrompts, NextToken, embedded, outcomes
 from lit_prompt.export.half_precision import scaled_lift
 from lit_prompt.export.pasted_texts import next_token_after_ids, text_row, write_rows
 from lit_prompt.export.prompt_embeds import next_token_after_embeds, write_embeds
 from lit_prompt.export.script import NAME, absolute, script
 from lit_prompt.lm import FrozenLM
+from lit_prompt.lm.prompt_adapter import write_adapter
 from lit_prompt.progress import phase
 from lit_prompt.under_way import under_way
 
@@ -129,7 +130,7 @@ class Exporter:
                 whole = embedded(self._lm, prompt, True)
                 write_embeds(folder / row["file"], folder / row["request"], whole, data.lm)
                 read = next_token_after_embeds(self._lm.model, folder / row["request"])
-        row["kl_read_back"] = None if read is None else prompt.kl(prompt.outcomes(read))
+        row["kl_read_back"] = None if read is None else prompt.kl(outcomes(prompt.tree, read))
         self._refuse_other(row)
         return row
 

@@ -51,15 +51,16 @@ class FoundPrompt:
         """KL(target || LM) in nats, from log-probabilities of the outcomes ``[outcome]``, float64."""
         return float(kl_divergence(self.log_p.unsqueeze(0), log_q.unsqueeze(0)))
 
-    def outcomes(self, next_token: NextToken) -> Tensor:
-        """Log-probabilities of the outcomes ``[outcome]``, float64, from those of the next token."""
-        if self.tree is None:
-            return next_token(())
-        edges = torch.empty(len(self.tree.token), dtype=torch.float64)
-        for node, prefix in enumerate(self.tree.prefixes):
-            leaves = (self.tree.node == node).nonzero().flatten()
-            edges[leaves] = next_token(prefix)[self.tree.token[leaves]]
-        return self.tree.outcomes(edges)
+
+def outcomes(tree: AnswerTree | None, next_token: NextToken) -> Tensor:
+    """Log-probabilities of a target's outcomes ``[outcome]``, float64, from those of the next token."""
+    if tree is None:
+        return next_token(())
+    edges = torch.empty(len(tree.token), dtype=torch.float64)
+    for node, prefix in enumerate(tree.prefixes):
+        leaves = (tree.node == node).nonzero().flatten()
+        edges[leaves] = next_token(prefix)[tree.token[leaves]]
+    return tree.outcomes(edges)
 
 
 class FoundPrompts:

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lit_prompt.export.adapters import next_token_of_embeddings
 from lit_prompt.export.found_prompts import NextToken
-from lit_prompt.functional.precision import double
 
 KEY = "prompt_embeds"
 
@@ -40,10 +39,4 @@ def next_token_after_embeds(model: Any, request_file: Path) -> NextToken:
     """What an LM of ``transformers`` gives after the embeddings of a request."""
     body = json.loads(request_file.read_text(encoding="utf-8"))
     embeddings = torch.load(io.BytesIO(base64.b64decode(body[KEY])), weights_only=True).to(model.device)
-
-    def log_probs(begun: Sequence[int]) -> Tensor:
-        answer = model.get_input_embeddings()(torch.tensor(list(begun), dtype=torch.long, device=model.device))
-        whole = torch.cat([embeddings, answer.to(embeddings)])
-        return double(model(inputs_embeds=whole.unsqueeze(0)).logits[0, -1]).log_softmax(-1)
-
-    return log_probs
+    return next_token_of_embeddings(model, embeddings, ())

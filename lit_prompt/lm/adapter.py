@@ -7,7 +7,8 @@ from typing import Any
 
 from lit_prompt.errors import InputError
 
-_CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+#: Files of an adapter.
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def refuse_adapter(lm: str, source: dict[str, Any]) -> None:
@@ -22,7 +23,7 @@ def refuse_adapter(lm: str, source: dict[str, Any]) -> None:
     """
     folder = Path(lm)
     if folder.exists():
-        found = next((folder / name for name in (_CONFIG, _WEIGHTS) if (folder / name).is_file()), None)
+        found = next((folder / name for name in (CONFIG, WEIGHTS) if (folder / name).is_file()), None)
         holds = "a PEFT adapter beside its model" if (folder / "config.json").is_file() else "a PEFT adapter alone"
     else:
         found, holds = _on_hub(lm, source["revision"], source["local_files_only"]), "a PEFT adapter"

@@ -131,8 +131,12 @@ class SoftPrompt(PromptModule):
         super().check(trainer, stage)
         if self.max_norm is not None and not self.max_norm > 0:
             raise InputError(f"model.max_norm is {self.max_norm}; it must be positive, or null for no limit")
-        if self.init.kind == "text" and self.restarts > 1:
-            raise InputError("model.init.kind text gives every restart the same start; set model.restarts to 1")
+        if self.init.kind in ("text", "peft") and self.restarts > 1:
+            raise InputError(
+                f"model.init.kind {self.init.kind} gives every restart the same start; set model.restarts to 1"
+            )
+        if self.init.kind == "peft" and not self.init.path:
+            raise InputError("model.init.kind is peft, so model.init.path must name the adapter's folder")
         if self.init.kind == "text" and not self.init.text:
             raise InputError("model.init.kind is text, so model.init.text must hold at least one token")
         if self.init.kind == "lift" and self.temperature != 1.0:

@@ -1,0 +1,46 @@
+"""What a server lists of a next-token distribution."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A token that a server lists.
+
+    Attributes:
+        token_id: its id; None where the server tells texts alone.
+        text: its text, as far as the server tells it.
+        log_prob: its log-probability, nats.
+    """
+
+    token_id: int | None
+    text: str
+    log_prob: float
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The likeliest next tokens after a text, the likeliest first."""
+
+    entries: list[Entry]
+
+    def by_token(self) -> dict[int | str, float]:
+        """Log-probabilities by token id, or by text where ids are not told; of equal texts the likeliest counts."""
+        return {
+            entry.text if entry.token_id is None else entry.token_id: entry.log_prob for entry in reversed(self.entries)
+        }
+
+    def by_text(self) -> dict[int | str, float]:
+        """Log-probabilities by text; of equal texts the likeliest counts."""
+        return {entry.text: entry.log_prob for entry in reversed(self.entries)}
+
+    @property
+    def least(self) -> float:
+        """The smallest listed probability: none that is not listed is larger."""
+        return math.exp(min(entry.log_prob for entry in self.entries))
+
+    @property
+    def rest(self) -> float:
+        """What the listed ones leave of 1."""
+        return max(0.0, 1.0 - math.fsum(math.exp(entry.log_prob) for entry in self.entries))

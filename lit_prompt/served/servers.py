@@ -1,0 +1,185 @@
+"""Kinds of servers of an LM: llama.cpp's own protocol, and that of OpenAI's completions."""
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Literal, Protocol
+
+from lit_prompt.errors import InputError
+from lit_prompt.served.connection import Connection, Refused
+from lit_prompt.served.listed import Entry, Listed
+
+Kind = Literal["llama.cpp", "openai"]
+#: How many tokens OpenAI-like servers are asked to list: as many as they do.
+_ASKED = (100, 20, 5, 1)
+
+Prompt = str | Sequence[int]
+
+
+class Server(Protocol):
+    """A server of an LM.
+
+    Attributes:
+        kind: its protocol.
+        name: of the LM, as the server tells it.
+    """
+
+    kind: Kind
+    name: str
+
+    def tokens(self, text: str, start: bool) -> list[int] | None:
+        """Token ids of a text, with what stands in front at a ``start``; None where the server does not tell."""
+
+    def after(self, prompt: Prompt) -> Listed:
+        """The next tokens after a prompt, as many as the server lists."""
+
+    def log_prob(self, prompt: Prompt, token: int | str) -> float | None:
+        """The log-probability of a given next token; None where the server does not score given tokens."""
+
+
+def connect(url: str, kind: Kind | None = None) -> Server:
+    """Finds out what kind of server answers at an address, unless it is told.
+
+    Raises:
+        InputError: if nothing answers, or nothing that is known.
+    """
+    connection = Connection(url)
+    if kind == "llama.cpp" or (kind is None and isinstance(connection.get("props"), dict)):
+        return LlamaCpp(connection)
+    models = connection.get("v1/models")
+    names = [model["id"] for model in models["data"]] if isinstance(models, dict) and models.get("data") else []
+    if not names:
+        raise InputError(
+            f"--server: {connection.url} is neither llama.cpp's server (/props) nor one like OpenAI's (/v1/models)"
+        )
+    return OpenAILike(connection, names[0])
+
+
+class LlamaCpp:
+    """llama.cpp's own ``/completion``, which lists as many tokens as it is asked for, with their ids."""
+
+    kind: Kind = "llama.cpp"
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        props = connection.get("props") or {}
+        self.name = str(props.get("model_alias") or props.get("model_path") or "unnamed")
+
+    def tokens(self, text: str, start: bool) -> list[int] | None:
+        """Token ids of a text, special tokens where it spells them."""
+        question = {"content": text, "add_special": start, "parse_special": True}
+        answer = self._connection.post("tokenize", question)
+        return None if answer is None else [int(i) for i in answer["tokens"]]
+
+    def after(self, prompt: Prompt) -> Listed:
+        """The likeliest next tokens: enough for all of most vocabularies."""
+        return self._listed(prompt, n_probs=2**20)
+
+    def log_prob(self, prompt: Prompt, token: int | str) -> float | None:
+        """None: all tokens are listed anyway."""
+        return None
+
+    def _listed(self, prompt: Prompt, **options: Any) -> Listed:
+        text = prompt if isinstance(prompt, str) else list(prompt)
+        question = {"prompt": text, "n_predict": 1, "temperature": 0.0, "cache_prompt": True, **options}
+        answer = self._connection.post("completion", question)
+        with _understood(self._connection):
+            (first,) = answer["completion_probabilities"][:1]
+            return _checked([Entry(int(e["id"]), str(e["token"]), float(e["logprob"])) for e in first["top_logprobs"]])
+
+
+class OpenAILike:
+    """``/v1/completions`` with logprobs, as vLLM, SGLang, llama.cpp and hosted APIs have it."""
+
+    kind: Kind = "openai"
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self._connection, self.name = connection, name
+        self._most: int | None = None
+        self._scores_given = True
+        self._names: dict[str, Any] = {}  # has vLLM tell ids, not texts, which several tokens may have
+
+    def tokens(self, text: str, start: bool) -> list[int] | None:
+        """Token ids of a text, as vLLM's ``/tokenize`` tells them."""
+        answer = self._connection.post("tokenize", {"model": self.name, "prompt": text, "add_special_tokens": start})
+        found = answer.get("tokens") if isinstance(answer, dict) else None
+        if text and not found:  # a server of another kind, which has not understood
+            return None
+        if found is not None:
+            self._names = {"return_tokens_as_token_ids": True}
+        return None if found is None else [int(i) for i in found]
+
+    def after(self, prompt: Prompt) -> Listed:
+        """The likeliest next tokens, as many as the server lists."""
+        for most in _ASKED if self._most is None else (self._most,):
+            try:
+                answer = self._complete(prompt, logprobs=most)
+            except Refused as error:
+                if error.status not in (400, 422) or most == _ASKED[-1] or self._most is not None:
+                    raise
+                continue
+            self._most = most
+            with _understood(self._connection):
+                return _checked(_entries(answer["choices"][0]["logprobs"]))
+        raise AssertionError
+
+    def log_prob(self, prompt: Prompt, token: int | str) -> float | None:
+        """That of the last token of a prompt that is echoed; None where the server does not echo."""
+        if not self._scores_given:
+            return None
+        with suppress(Refused, KeyError, TypeError, IndexError):
+            if isinstance(prompt, str) != isinstance(token, str):
+                return None
+            whole: Any = prompt + token if isinstance(prompt, str) else [*prompt, token]  # type: ignore[operator]
+            found = self._complete(whole, echo=True, logprobs=1)["choices"][0]["logprobs"]
+            size = len(found["tokens"])
+            scored = found["token_logprobs"][size - 2] if size >= 2 else None  # the last one is new
+            if scored is not None:
+                return float(scored)
+        self._scores_given = False
+        return None
+
+    def _complete(self, prompt: Prompt, **options: Any) -> Any:
+        text = prompt if isinstance(prompt, str) else list(prompt)
+        question = {"model": self.name, "prompt": text, "max_tokens": 1, "temperature": 1.0, **self._names, **options}
+        answer = self._connection.post("v1/completions", question)
+        if answer is None:
+            raise InputError(f"--server: {self._connection.url} has no /v1/completions; this LM answers chats alone")
+        return answer
+
+
+def _entries(logprobs: Any) -> list[Entry]:
+    first = logprobs["top_logprobs"][0] if "top_logprobs" in logprobs else logprobs["content"][0]["top_logprobs"]
+    if isinstance(first, dict):
+        return [Entry(_id_in(text), text, float(value)) for text, value in first.items()]
+    return [Entry(e.get("id"), str(e["token"]), float(e["logprob"])) for e in first]
+
+
+def _id_in(text: str) -> int | None:
+    """The id in ``token_id:123``, as vLLM names tokens on request."""
+    head, _, tail = text.partition(":")
+    return int(tail) if head == "token_id" and tail.isdigit() else None
+
+
+def _checked(entries: list[Entry]) -> Listed:
+    finite = [entry for entry in entries if math.isfinite(entry.log_prob)]
+    if not finite or any(entry.log_prob > 1e-3 for entry in finite):
+        raise ValueError("no log-probabilities")
+    return Listed(sorted(finite, key=lambda entry: -entry.log_prob))
+
+
+class _understood:
+    """Turns an answer of another form into one line."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._url = connection.url
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, (KeyError, TypeError, ValueError, IndexError, AttributeError)):
+            raise InputError(
+                f"--server: {self._url} lists no log-probabilities ({type(error).__name__}: {error}); it has to be "
+                "asked for them when it is started, or is no server of this kind (--kind)"
+            ) from error

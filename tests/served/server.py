@@ -1,0 +1,139 @@
+"""A small server of an LM, with the protocols that servers have and their faults."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import torch
+
+from lit_prompt.lm import FrozenLM, Vocabulary
+
+
+@dataclass
+class Served:
+    """What a server serves, and how it behaves.
+
+    Attributes:
+        kind: ``llama.cpp``, ``vllm`` (token ids, echo) or ``hosted`` (texts of the likeliest tokens alone).
+        top: how many tokens ``vllm`` and ``hosted`` list at most.
+        key: that it asks for.
+        faults: answers of this status come first; a status of 0 cuts the connection.
+        shift: added to all ids, as by another tokenizer.
+        asked: the paths that were asked for.
+    """
+
+    lm: FrozenLM
+    vocabulary: Vocabulary
+    kind: str = "llama.cpp"
+    top: int = 5
+    key: str | None = None
+    faults: list[int] = field(default_factory=list)
+    shift: int = 0
+    asked: list[str] = field(default_factory=list)
+    url: str = ""
+
+    def ids(self, prompt: Any, start: bool = True) -> list[int]:
+        """Tokens of a prompt as a server takes it."""
+        if isinstance(prompt, list):
+            return prompt
+        return self.vocabulary.encode_start(prompt) if start else self.vocabulary.encode(prompt)
+
+    @torch.no_grad()
+    def log_probs(self, ids: list[int]) -> torch.Tensor:
+        """Log-probabilities after token ids."""
+        return self.lm.next_token_logits(self.lm.embed(torch.tensor([ids])))[0].double().log_softmax(-1)
+
+    def answer(self, path: str, body: Any) -> tuple[int, Any]:
+        """Status and answer."""
+        if path == "/props" and self.kind == "llama.cpp":
+            return 200, {"model_path": "stories.gguf"}
+        if path == "/v1/models":
+            return 200, {"data": [{"id": "stories"}]}
+        if path == "/tokenize" and self.kind == "llama.cpp":
+            ids = self.ids(body["content"], body["add_special"])
+            return 200, {"tokens": [i + self.shift for i in ids]}
+        if path == "/tokenize" and self.kind == "vllm":
+            return 200, {"tokens": self.ids(body["prompt"], body["add_special_tokens"])}
+        if path == "/completion" and self.kind == "llama.cpp":
+            log_q = self.log_probs([i - self.shift for i in self.ids(body["prompt"])])
+            order = log_q.argsort(descending=True)[: body["n_probs"]].tolist()
+            listed = [
+                {"id": i + self.shift, "token": self.vocabulary.text(i), "logprob": float(log_q[i])} for i in order
+            ]
+            return 200, {"completion_probabilities": [{"top_logprobs": listed}]}
+        if path == "/v1/completions" and self.kind != "llama.cpp":
+            return self._complete(body)
+        return 404, {"error": "no such path"}
+
+    def _complete(self, body: Any) -> tuple[int, Any]:
+        if body["logprobs"] > self.top:
+            return 400, {"error": {"message": f"logprobs must be at most {self.top}"}}
+        if self.kind == "hosted" and (not isinstance(body["prompt"], str) or "return_tokens_as_token_ids" in body):
+            return 400, {"error": {"message": "unknown parameter"}}
+        ids = self.ids(body["prompt"])
+        log_q = self.log_probs(ids)
+        order = log_q.argsort(descending=True)[: body["logprobs"]].tolist()
+        by_id = body.get("return_tokens_as_token_ids")
+        name = (lambda i: f"token_id:{i}") if by_id else self.vocabulary.text
+        found = {"top_logprobs": [{name(i): float(log_q[i]) for i in order}]}
+        if body.get("echo"):
+            if self.kind == "hosted":
+                return 400, {"error": {"message": "echo is not supported"}}
+            told = [None, *(float(self.log_probs(ids[:k])[ids[k]]) for k in range(1, len(ids)))]
+            new = int(order[0])
+            found = {"tokens": [*map(name, ids), name(new)], "token_logprobs": [*told, float(log_q[new])]}
+        return 200, {"choices": [{"logprobs": found}]}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    served: Served
+
+    def _reply(self, body: Any) -> None:
+        served = self.served
+        served.asked.append(self.path)
+        if served.faults:
+            status = served.faults.pop(0)
+            if not status:
+                self.connection.close()
+                return
+            said: Any = {"error": "a fault"}
+        elif served.key is not None and self.headers.get("Authorization") != f"Bearer {served.key}":
+            status, said = 401, {"error": "unauthorized"}
+        else:
+            status, said = served.answer(self.path, body)
+        content = json.dumps(said).encode()
+        self.send_response(status)
+        if status == 429:
+            self.send_header("Retry-After", "0")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_GET(self) -> None:
+        self._reply(None)
+
+    def do_POST(self) -> None:
+        self._reply(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def serving(served: Served) -> Iterator[Served]:
+    """Runs a server; its address is in ``served.url``."""
+    handler = type("Handler", (_Handler,), {"served": served})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    served.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield served
+    finally:
+        server.shutdown()
+        server.server_close()
