@@ -27,10 +27,7 @@ class LMOptions:
         device_map: where the weights go, in the words of accelerate (``auto``, ``balanced``, ``cpu``, ``cuda:1``), for
             an LM that is too big for one device; needs ``pip install accelerate``. By default the LM sits whole on the
             trainer's device.
-        quantization: weights of the linear layers in ``8bit`` (LLM.int8) or ``4bit`` (NF4, computed in ``dtype``), by
-            bitsandbytes, while the LM is loaded; embeddings and output head stay in ``dtype``. Gradients reach soft
-            prompts as before. By default the files decide. In ``8bit`` what an item gives may depend in its last
-            digits on those that it is computed with, as outliers are looked for in all of them.
+        quantization: linear layers, without the head, in ``8bit`` (LLM.int8) or ``4bit`` (NF4), by bitsandbytes.
         attention: attention implementation (``eager``, ``sdpa``, ``flash_attention_2``); by default transformers picks.
         revision: branch, tag or commit on the hub.
         trust_remote_code: run the model code that comes with the weights. Off: it is somebody else's program.
