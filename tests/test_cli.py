@@ -82,8 +82,8 @@ def test_a_typo_of_a_command_is_answered_at_once(arguments, first):
     assert done.stdout.split() == ["2", "False"]
     assert done.stderr.startswith(f"lit_prompt: error: {first}")
     assert (
-        "its commands are fit, test, validate, predict, find, report, export, score, shortest, floor, targets, pretrain, completion"
-        in done.stderr
+        "its commands are fit, test, validate, predict, find, report, export, score, shortest, floor, targets, "
+        "pretrain, completion" in done.stderr
     )
     assert done.stderr.count("\n") == 1
 

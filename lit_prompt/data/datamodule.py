@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from torch.utils.data import DataLoader, Sampler
 
 from lit_prompt.data.carried import CarriedTargets
@@ -21,7 +22,7 @@ from lit_prompt.data.target import Rejected, Target
 from lit_prompt.data.target_set import TargetBatch, TargetSet
 from lit_prompt.errors import InputError
 from lit_prompt.leases import Leases
-from lit_prompt.lm import DEFAULT_LM, LMOptions, Vocabulary
+from lit_prompt.lm import DEFAULT_LM, FrozenLM, LMOptions, Vocabulary
 from lit_prompt.progress import phase
 from lit_prompt.under_way import temporary_folder
 
@@ -119,7 +120,23 @@ class TargetDataModule(L.LightningDataModule):
         self.lm = os.path.expanduser(lm)
         self.lm_options = lm_options or LMOptions()
         self.notes = []
-        self.vocabulary = Vocabulary.load(self.lm, self.lm_options)
+        self.vocabulary = self.load_vocabulary()
+
+    def load_vocabulary(self) -> Vocabulary:
+        """The vocabulary of the LM.
+
+        Raises:
+            InputError: if there is no such LM.
+        """
+        return Vocabulary.load(self.lm, self.lm_options)
+
+    def load_lm(self, device: torch.device | None) -> FrozenLM:
+        """The LM, on a device.
+
+        Raises:
+            InputError: if it cannot be loaded.
+        """
+        return FrozenLM.load(self.lm, self.lm_options, device)
 
     def setup(self, stage: str) -> None:
         """Builds the targets, or opens the set that was built before.

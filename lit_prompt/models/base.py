@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.data import TargetBatch
-from lit_prompt.lm import FrozenLM, Sampling
+from lit_prompt.lm import Sampling
 from lit_prompt.models import checks
 from lit_prompt.models.checkpoint import read_former
 from lit_prompt.models.chunk import chunks_to_search
@@ -112,7 +112,7 @@ class PromptModule(L.LightningModule, ABC):
         self.lm_path, self.lm_options = self.data.lm, self.data.lm_options
         # Lightning makes the trainer's device the default one here; all but the LM and the slots lives on the CPU
         with torch.device("cpu"):
-            self.lm = FrozenLM.load(self.lm_path, self.lm_options, self.trainer.strategy.root_device)
+            self.lm = self.data.load_lm(self.trainer.strategy.root_device)
             self.contexts = Contexts(self.before, self.after, self.lm, self.data.vocabulary)
             checks.check_targets(self)
             self.prepare()

@@ -1,0 +1,77 @@
+"""What a search has found, for Python."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class FoundTarget:
+    """A target and the best prompt that was found for it.
+
+    Attributes:
+        target_id: of the target.
+        kl: KL(target || LM) after the prompt, nats, recomputed from it.
+        kl_floor: certified: no prompt of any kind is below it, nats; None where there is no floor.
+        prompt: token ids ``[length]``, int64, or embeddings ``[length, embedding]``, float32.
+        text: of a hard prompt; None for a soft one.
+        whole_text: that text with what stands around it.
+        answers: wanted and reached probability of the likeliest outcomes, by their texts.
+    """
+
+    target_id: str
+    kl: float
+    kl_floor: float | None
+    prompt: NDArray[Any] = field(repr=False)
+    text: str | None
+    whole_text: str | None
+    answers: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Found(Sequence[FoundTarget]):
+    """Prompts that were found, a target each.
+
+    Attributes:
+        targets: in the order in which they were given; those that nothing was found for are left out.
+        rows: of each all columns of ``results.parquet``.
+        was_interrupted: whether the search was stopped before its end.
+    """
+
+    targets: list[FoundTarget]
+    rows: list[dict[str, Any]]
+    was_interrupted: bool = False
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.targets[index]
+
+    def __iter__(self) -> Iterator[FoundTarget]:
+        return iter(self.targets)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """A row a target, with all columns of ``results.parquet`` that hold anything."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows).dropna(axis="columns", how="all")
+
+    def plot(self) -> "Figure":
+        """KL against entropy, with certified floors."""
+        from lit_prompt.results.figures import kl_against_entropy
+        from lit_prompt.results.rows import grouped
+
+        return kl_against_entropy({"": grouped(self.rows, itemgetter("family"))})
+
+    def _repr_html_(self) -> str:
+        columns = ["target_id", "entropy", "kl", "kl_floor", "prompt_text"]
+        table = self.to_pandas()
+        return str(table[[name for name in columns if name in table]].to_html(index=False))
