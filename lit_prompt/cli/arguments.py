@@ -8,6 +8,7 @@ from typing import Any
 
 from lit_prompt.cli.former_keys import add_former_defaults, update_former_settings
 from lit_prompt.cli.parser import CommandParser, user_path
+from lit_prompt.embedded import embedded, embedded_config
 from lit_prompt.errors import InputError
 from lit_prompt.files import refuse_utf16
 from lit_prompt.records.run_config import change_of
@@ -82,7 +83,7 @@ def read_arguments(command: str, options: Sequence[str], takes_run: bool = False
         InputError: if a config holds no settings, the folder is no run, or the run has no checkpoint.
     """
     parser = CommandParser(command, add_help=False)
-    parser.add_argument("-c", "--config", dest="configs", type=user_path, action="append", default=[])
+    parser.add_argument("-c", "--config", dest="configs", type=embedded_config, action="append", default=[])
     for option in ("--run", "--ckpt_path") if takes_run else ():
         parser.add_argument(option, type=user_path)
     for option in ("--join",) if command == "fit" else ():
@@ -177,6 +178,11 @@ def _checkpoint(run: Path, command: str) -> Path | None:
     return None
 
 
+def _embedded_names() -> str:
+    names = sorted(path.stem for path in Path(embedded("configs")).glob("*.yaml"))
+    return f"the embedded ones are {', '.join(names)}"
+
+
 def settings_option(settings: dict[str, Any]) -> str:
     """Settings as the value of an option, in ASCII, as their parser asks the system whether it is a path."""
     from lit_prompt.cli.yaml_text import write_yaml
@@ -208,7 +214,7 @@ def _settings(path: Path, of_run: bool = False) -> dict[str, Any]:
             add_former_defaults(settings)
         return settings
     except FileNotFoundError:
-        raise InputError(f"--config: no file {path}; the embedded ones are in configs/") from None
+        raise InputError(f"--config: no file {path}; {_embedded_names()}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--config: {path} cannot be read ({error})") from error
     except yaml.YAMLError as error:

@@ -20,9 +20,10 @@ from lit_prompt.cli.arguments import RunArguments
 from lit_prompt.cli.other_lm import pasted_texts
 from lit_prompt.cli.run import RunCLI
 from lit_prompt.data.datamodule import TargetDataModule
+from lit_prompt.embedded import embedded
 from lit_prompt.errors import InputError
 from lit_prompt.launch import STRATEGY
-from lit_prompt.lm import LMOptions, Sampling, default_lm
+from lit_prompt.lm import DEFAULT_LM, LMOptions, Sampling
 from lit_prompt.models import PromptModule
 from lit_prompt.models.checks import refuse_coupled_devices
 from lit_prompt.models.evaluation_options import EvaluationOptions
@@ -75,7 +76,9 @@ class PromptCLI(RunCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds ``--lm`` and ``--lm_options``, of which the data module is the owner, and those of floors and cache."""
-        parser.add_argument("--lm", type=str, default=default_lm(), help="hub id, local folder or GGUF file of the LM")
+        parser.add_argument(
+            "--lm", type=str, default=embedded(DEFAULT_LM), help="hub id, local folder or GGUF file of the LM"
+        )
         parser.add_class_arguments(LMOptions, "lm_options")
         parser.add_argument("--floors", type=bool, default=True, help="whether floors that are not known are solved")
         seconds = FloorOptions.seconds

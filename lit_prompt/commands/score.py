@@ -11,6 +11,7 @@ from torch import Tensor
 from lit_prompt.commands.stated_probs import stated_probs
 from lit_prompt.data import TargetSet
 from lit_prompt.data.families import Given
+from lit_prompt.embedded import embedded
 from lit_prompt.errors import InputError
 from lit_prompt.export.adapters import next_token_of_embeddings
 from lit_prompt.export.found_prompts import outcomes
@@ -61,6 +62,7 @@ def _score_here(options: Namespace, probs: dict[str, float]) -> ServedKL:
     lm_options = LMOptions(
         dtype=options.dtype, revision=options.revision, trust_remote_code=options.trust_remote_code == "true"
     )
+    options.lm = embedded(options.lm)
     vocabulary = Vocabulary.load(options.lm, lm_options)
     (target,) = Given(probs).targets(vocabulary)
     if target.answers is None:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from lit_prompt.data.families import FromFile
 from lit_prompt.data.target_set import TaskNames
+from lit_prompt.embedded import embedded
 from lit_prompt.errors import InputError
-from lit_prompt.lm import LMOptions, Vocabulary, default_lm
+from lit_prompt.lm import DEFAULT_LM, LMOptions, Vocabulary
 from lit_prompt.results.console import say
 from lit_prompt.results.targets_shown import print_remarks
 
@@ -23,7 +24,7 @@ def run(options: Namespace) -> None:
     if options.tolerance is not None and not options.tolerance >= 0:
         raise InputError(f"--tolerance is {options.tolerance:g}; give a number of at least 0")
     lm_options = LMOptions(revision=options.revision, trust_remote_code=options.trust_remote_code == "true")
-    vocabulary = Vocabulary.load(options.lm or default_lm(), lm_options)
+    vocabulary = Vocabulary.load(embedded(options.lm or DEFAULT_LM), lm_options)
     mistakes: list[InputError] = []
     warnings: list[str] = []
 

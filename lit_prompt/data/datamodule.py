@@ -20,6 +20,7 @@ from lit_prompt.data.run_folder import parts_folder, run_folder, shared_folder
 from lit_prompt.data.shard import Shard
 from lit_prompt.data.target import Rejected, Target
 from lit_prompt.data.target_set import TargetBatch, TargetSet
+from lit_prompt.embedded import embedded
 from lit_prompt.errors import InputError
 from lit_prompt.leases import Leases
 from lit_prompt.lm import DEFAULT_LM, FrozenLM, LMOptions, Vocabulary
@@ -117,7 +118,7 @@ class TargetDataModule(L.LightningDataModule):
         self._shard = Shard.parse(shard)
         self.chunk_size = chunk_size
         self.load = None if load is None else Path(os.path.expanduser(load))
-        self.lm = os.path.expanduser(lm)
+        self.lm = embedded(lm)
         self.lm_options = lm_options or LMOptions()
         self.notes = []
         self.vocabulary = self.load_vocabulary()

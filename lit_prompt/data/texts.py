@@ -1,11 +1,11 @@
 """Natural text: files, saved datasets and datasets of the hub, read one document at a time."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lit_prompt.embedded import embedded
 from lit_prompt.errors import InputError
 from lit_prompt.files import BYTE_ORDER_MARK, refuse_utf16
 
@@ -59,7 +59,7 @@ class TextSource:
     def _rows(self) -> Iterator[dict[str, Any]]:
         import datasets
 
-        path = Path(os.path.expanduser(self.path))
+        path = Path(embedded(self.path))
         *_, name, compression = ["", "", *path.suffixes]
         kind = _BUILDERS.get(name if compression in _COMPRESSED else compression)
         try:

@@ -7,7 +7,7 @@ from lit_prompt.lm.frozen import FrozenLM
 from lit_prompt.lm.geometry import output_geometry
 from lit_prompt.lm.half import computes_in_half, half_copy
 from lit_prompt.lm.load import load_causal_lm, load_tokenizer
-from lit_prompt.lm.options import DEFAULT_LM, LMOptions, default_lm
+from lit_prompt.lm.options import DEFAULT_LM, LMOptions
 from lit_prompt.lm.prefix_cache import PrefixCache
 from lit_prompt.lm.round_trip import RoundTrip
 from lit_prompt.lm.sample import sample_prompts
@@ -30,7 +30,6 @@ __all__ = [
     "VocabularyMap",
     "chat_json",
     "computes_in_half",
-    "default_lm",
     "half_copy",
     "load_causal_lm",
     "load_tokenizer",

@@ -1,19 +1,12 @@
 """How a language model is loaded."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from lit_prompt.lm.front import Bos
 
-#: The embedded LM that is searched unless another is named, in the project's folder.
+#: The embedded LM that is searched unless another is named.
 DEFAULT_LM = "data/lms/tales-llama"
-
-
-def default_lm() -> str:
-    """That LM as it is found from the current folder: where that is another one, in the project's that is installed."""
-    beside = Path(__file__).parents[2] / DEFAULT_LM
-    return str(beside) if beside.is_dir() and not Path(DEFAULT_LM).is_dir() else DEFAULT_LM
 
 
 @dataclass

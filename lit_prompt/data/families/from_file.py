@@ -1,7 +1,6 @@
 """A user's own targets."""
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from lit_prompt.data.user_distribution import UserDistribution
 from lit_prompt.data.user_file import read_distributions
 from lit_prompt.data.user_records import Report, raise_error
 from lit_prompt.data.whole_answers import WholeAnswers
+from lit_prompt.embedded import embedded
 from lit_prompt.errors import InputError
 from lit_prompt.lm import Vocabulary
 
@@ -84,7 +84,7 @@ class FromFile(TargetFamily):
             report: given each mistake; where it returns, reading continues.
             warn: given what looks like a slip; by default that becomes a note of its target.
         """
-        entries = read_distributions(Path(os.path.expanduser(self.path)), report)
+        entries = read_distributions(Path(embedded(self.path)), report)
         yield from self.read_entries(entries, vocabulary, warn)
 
     def read_entries(

@@ -1,7 +1,6 @@
 """Targets that a language model makes."""
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from lit_prompt.data.families.base import TargetFamily
 from lit_prompt.data.families.partners import outlier_targets, random_targets, with_partners
 from lit_prompt.data.target import Rejected, Target
 from lit_prompt.data.texts import TextSource
+from lit_prompt.embedded import embedded
 from lit_prompt.errors import InputError
 from lit_prompt.functional import entropy, normalize_log_probs
 from lit_prompt.functional.precision import double
@@ -91,7 +91,7 @@ class FromLM(TargetFamily):
             if vocabulary.lm is None:
                 raise InputError(f"family {self.name}: name the LM that makes the targets with init_args.lm")
             path, options = vocabulary.lm, vocabulary.options
-        path = os.path.expanduser(path)
+        path = embedded(path)
         theirs = Vocabulary.load(path, options)
         carry = VocabularyMap(theirs, vocabulary, self.vocabulary_map)
         lm = FrozenLM.load(path, options)
