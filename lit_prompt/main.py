@@ -56,7 +56,7 @@ help:
   lit_prompt COMMAND --help               every key of a command
   lit_prompt fit --model.help HardPrompt  the keys of a class, with their meaning
   lit_prompt fit --model HardPrompt --model.searcher.help GCG
-  lit_prompt --version
+  lit_prompt --version --verbose          versions and devices, as a report of a fault needs them
 
 examples:
   lit_prompt find --lm gpt2 --target ' heads=0.5' --target ' tails=0.5' --hard
@@ -104,6 +104,10 @@ def _run(command: str, *options: str) -> None:
         return
     if command in ("-V", "--version"):
         print(f"lit_prompt {__version__}")
+        if "--verbose" in options:
+            from lit_prompt.about import about_this_machine
+
+            print(about_this_machine())
         return
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # five retries, then our own line

@@ -74,6 +74,14 @@ def test_help_and_version_import_nothing_heavy(arguments):
     assert len(said.splitlines()) > 10 or arguments == ["--version"]
 
 
+def test_the_long_version_says_what_a_report_of_a_fault_needs():
+    command = [sys.executable, "-m", "lit_prompt", "--version", "--verbose"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said[0] == f"lit_prompt {lit_prompt.__version__}"
+    for name in ("Python ", "torch ", "lightning ", "transformers ", "jsonargparse "):
+        assert any(line.startswith(name) and line[len(name)].isdigit() for line in said), name
+
+
 @pytest.mark.parametrize(("arguments", "first"), [(["fti"], "no command 'fti'; did you mean 'fit'?"), (["--lm"], "no")])
 def test_a_typo_of_a_command_is_answered_at_once(arguments, first):
     heavy = "print(stop.code, 'torch' in __import__('sys').modules)"
