@@ -22,6 +22,7 @@ from lit_prompt.functional.rows import one_thread
 from lit_prompt.functional.sampling import sampled_log_probs
 from lit_prompt.functional.seeds import seed_for
 from lit_prompt.functional.sphere import kl_on_sphere
+from lit_prompt.functional.token_floor import prompt_information, token_floor
 
 __all__ = [
     "EntropyMatchError",
@@ -42,10 +43,12 @@ __all__ = [
     "max_outlier_mass",
     "normalize_log_probs",
     "one_thread",
+    "prompt_information",
     "reverse_kl_divergence",
     "sampled_log_probs",
     "seed_for",
     "temperature_for_entropy",
+    "token_floor",
     "token_kl",
     "top_k_overlap",
     "total_variation",
