@@ -34,9 +34,10 @@ from torch import Tensor
 
 from lit_prompt.data import TargetSet
 from lit_prompt.data.families import EntropyMatched
-from lit_prompt.functional import prompt_information, token_floor
+from lit_prompt.functional import kl_floor_tokens, prompt_information
 from lit_prompt.lm import AllowedTokens, FrozenLM, LMOptions, Vocabulary, load_causal_lm, output_geometry
 from lit_prompt.models import HardPrompt
+from lit_prompt.results.text import number
 
 HEADER = "| tokens | entropy | hard | soft | certified floor | token floor | explained |\n|---|---|---|---|---|---|---|"
 _ALL_TOKENS = AllowedTokens("any", special=True)
@@ -54,7 +55,9 @@ def best_of_every_token(lm: FrozenLM, vocabulary: Vocabulary, log_p: Tensor, all
 
 
 def searched(lm: str, targets: TargetSet, length: int, steps: int) -> NDArray[np.float64]:
-    """The KL that the default search finds with prompts of a length, ``[target]``."""
+    """The KL that the default search finds with prompts of a length, ``[target]``; NaN where it makes no step."""
+    if steps == 0:
+        return np.full(len(targets), np.nan)
     model = HardPrompt(length, steps, tokens=_ALL_TOKENS, readable=False, kl_tolerance=0.0)
     fit_seconds(model, lm, str(targets.folder))
     return model.results.kl[:, 0].double().numpy()
@@ -65,8 +68,8 @@ def row(length: int, entropy: str, hard: NDArray[np.float64], soft: NDArray[np.f
     certified, tokens = (np.asarray(floor) for floor in floors)
     gap = (hard - soft).clip(0).sum()
     explained = (np.minimum(tokens, hard) - soft).clip(0).sum() / gap if gap > 0 else math.nan
-    values = " | ".join(f"{x.mean():.3f}" for x in (hard, soft, certified, tokens))
-    return f"| {length} | {entropy} | {values} | {100 * explained:.0f} % |"
+    values = " | ".join(number(float(x.mean())) for x in (hard, soft, certified, tokens))
+    return f"| {length} | {entropy} | {values} | {number(100 * explained, 0)} % |"
 
 
 def main() -> None:
@@ -74,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lm", default="data/lms/tales-llama", help="folder, GGUF file or hub id")
     parser.add_argument("--lengths", type=int, nargs="+", default=[1, 2, 5, 10, 20])
-    parser.add_argument("--steps", type=int, default=100, help="of the searches with more than one token")
+    parser.add_argument("--steps", type=int, default=100, help="of the searches; 0: floors alone")
     parser.add_argument("--entropies", type=float, nargs="+", default=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
     parser.add_argument("--targets", type=int, default=4, help="at each entropy")
     arguments = parser.parse_args()
@@ -92,7 +95,7 @@ def main() -> None:
         claims = len(targets) * len(arguments.lengths)
         information = [prompt_information(len(allowed), length, claims) for length in arguments.lengths]
         started = time.perf_counter()
-        tokens = token_floor(log_p, exchangeable, torch.tensor(information, dtype=torch.float64)).numpy()
+        tokens = kl_floor_tokens(log_p, exchangeable, torch.tensor(information, dtype=torch.float64)).numpy()
         seconds = time.perf_counter() - started
         print(
             f"{Path(arguments.lm).name}: {len(h)} random targets, {len(allowed)} tokens, {arguments.steps} steps; "

@@ -22,7 +22,7 @@ from lit_prompt.functional.rows import one_thread
 from lit_prompt.functional.sampling import sampled_log_probs
 from lit_prompt.functional.seeds import seed_for
 from lit_prompt.functional.sphere import kl_on_sphere
-from lit_prompt.functional.token_floor import prompt_information, token_floor
+from lit_prompt.functional.token_floor import kl_floor_tokens, prompt_information
 
 __all__ = [
     "EntropyMatchError",
@@ -35,6 +35,7 @@ __all__ = [
     "js_divergence",
     "kl_divergence",
     "kl_floor",
+    "kl_floor_tokens",
     "kl_from_moments",
     "kl_on_sphere",
     "kl_table_from_moments",
@@ -48,7 +49,6 @@ __all__ = [
     "sampled_log_probs",
     "seed_for",
     "temperature_for_entropy",
-    "token_floor",
     "token_kl",
     "top_k_overlap",
     "total_variation",

@@ -20,7 +20,7 @@ _RATIO = 1.05
 
 
 def prompt_information(allowed: int, length: int, claims: int = 1, eps: float = EPS, shorter: bool = False) -> float:
-    r"""What :func:`token_floor` asks of the prompts, C = ln(number of prompts) + ln(claims / eps), in nats.
+    r"""What :func:`kl_floor_tokens` asks of the prompts, C = ln(number of prompts) + ln(claims / eps), in nats.
 
     Args:
         allowed: tokens that a prompt may hold.
@@ -34,7 +34,7 @@ def prompt_information(allowed: int, length: int, claims: int = 1, eps: float = 
     return float(prompts) + math.log(claims / eps)
 
 
-def token_floor(
+def kl_floor_tokens(
     log_probs: Float[Tensor, "target vocab"],
     exchangeable: Bool[Tensor, "target vocab"],
     information: Float64[Tensor, " claim"],
@@ -52,7 +52,7 @@ def token_floor(
     for every k and every s with 1/p_k <= s <= 1/p_{k+1}, where w has the weights (s p_i - 1)/(s - k) for i <= k,
     s T/(s - k), and s p_f/(s - k) for f in F. In t = 1/s it is concave, with the slope ln(V!/(V - k)!) - C + sum of
     ln w_i, i <= k, so that the best t of a k is where that is zero or an end. As k and t depend on the sorted p alone,
-    the best may be taken; here all k up to 256 and every twentieth part more from there on are tried.
+    the best may be taken; here all k up to 256 are tried, and steps of 5 % from there on.
 
     Source: Chernoff's bound on the probability that a fixed q is so near, and a union over prompts. The top k places
     are summed over; the others meet exponents of at most 1 in random order, so that q may be averaged over them; what

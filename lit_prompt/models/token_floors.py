@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lit_prompt.data import TargetBatch
-from lit_prompt.functional import prompt_information, token_floor
+from lit_prompt.functional import kl_floor_tokens, prompt_information
 from lit_prompt.records.results import CURVE_LENGTHS, Columns
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _floors(module: "PromptModule", batch: TargetBatch, information: list[float]
         for row, (_, kind) in zip(exchangeable, known, strict=True):
             row[torch.tensor(ids[kind])] = True
         own = batch.log_probs[[i for i, _ in known]]
-        floors = token_floor(own, exchangeable, torch.tensor(information, dtype=torch.float64))
+        floors = kl_floor_tokens(own, exchangeable, torch.tensor(information, dtype=torch.float64))
         for (i, _), values in zip(known, floors.tolist(), strict=True):
             found[i] = values
     return found

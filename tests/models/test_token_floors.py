@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lit_prompt.data import TargetSet
-from lit_prompt.functional import prompt_information, token_floor
+from lit_prompt.functional import kl_floor_tokens, prompt_information
 from lit_prompt.functional.token_floor import EPS
 from lit_prompt.lm import AllowedTokens, LMOptions, Vocabulary
 from lit_prompt.records.results import CURVE_LENGTHS, result_table
@@ -72,7 +72,7 @@ def expected(folder, vocabulary, ids, length, claims, shorter=False):
         alike = vocabulary.defined_ids if family == "random" else vocabulary.ordinary_ids
         mask = torch.zeros(1, vocabulary.size, dtype=torch.bool)
         mask[0, alike] = True
-        found[name] = float(token_floor(log_p.unsqueeze(0), mask, information))
+        found[name] = float(kl_floor_tokens(log_p.unsqueeze(0), mask, information))
     return found
 
 
