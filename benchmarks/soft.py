@@ -26,7 +26,7 @@ os.environ.setdefault("MKL_CBWR", "AUTO")  # as the command sets it
 import torch
 
 if TYPE_CHECKING:
-    from lit_prompt.models import SoftPrompt
+    from lit_prompt.models import PromptModule
 
 CHUNK = 64
 LENGTH = 5
@@ -58,7 +58,7 @@ def search_seconds(lm_folder: str, targets_folder: str, steps: int) -> float:
     return fit_seconds(SoftPrompt(length=LENGTH, steps=steps, kl_tolerance=0.0), lm_folder, targets_folder)
 
 
-def fit_seconds(model: "SoftPrompt", lm_folder: str, targets_folder: str) -> float:
+def fit_seconds(model: "PromptModule", lm_folder: str, targets_folder: str) -> float:
     """Seconds of a module's fit."""
     import lightning as L
 

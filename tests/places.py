@@ -30,5 +30,5 @@ def single_targets_batch(
     weight = torch.ones(len(ids), dtype=torch.float64)
     return TargetBatch(
         index, ids, families, log_probs, entropy, [{} for _ in ids], partners or nothing,
-        [Texts(None, None, None) for _ in ids], nothing, index, ids, weight, [False] * len(ids),
+        [Texts(None, None, None) for _ in ids], nothing, index, ids, weight, [False] * len(ids), nothing,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import lit_prompt
 from lit_prompt.data import TargetSet
 from lit_prompt.models.floors import Floors
 from lit_prompt.records.results import SCHEMA

@@ -13,7 +13,8 @@ from lit_prompt.commands.fit_and_test import fit_and_test
 from lit_prompt.errors import InputError
 from lit_prompt.files import add_file
 from lit_prompt.interruption import Interrupted
-from lit_prompt.models import HardPrompt
+from lit_prompt.models import HardPrompt, PromptModule
+from lit_prompt.models.token_floors import token_floor_curves
 from lit_prompt.records.results import read_results
 from lit_prompt.records.table_format import COUNT, NUMBER, TEXT, TableFormat
 from lit_prompt.records.tasks import task_rows
@@ -21,6 +22,7 @@ from lit_prompt.results.console import console, print_table, say
 from lit_prompt.results.rows import Row
 from lit_prompt.results.table import Table
 from lit_prompt.results.text import as_json, nats
+from lit_prompt.results.token_floors_shown import token_curve_table
 from lit_prompt.under_way import opened
 
 #: Columns of ``shortest.parquet``: entropy and KLs in nats; ``length`` is null where no length reached the KL.
@@ -29,6 +31,8 @@ SCHEMA = pa.schema([("target_id", TEXT), ("family", TEXT), *_NUMBERS, ("prompt_t
 SHORTEST = TableFormat(SCHEMA)
 
 _MOST_ROWS = 40
+# targets whose distributions are held at once
+_TOGETHER = 32
 
 
 def run(options: Namespace) -> None:
@@ -45,12 +49,15 @@ def run(options: Namespace) -> None:
         raise InputError("shortest: give the search's settings with --config (see configs/hard.yaml)")
     found: dict[str, Row] = {}
     on: list[str] = []
+    floors: list[list[float]] = []
     try:
         for length in lengths:
             of_fit = [*settings.options, *on, f"--model.init_args.length={length}"]
             console.rule(f"length {length}")  # one table follows for all lengths
             cli, _, folder = fit_and_test(replace(settings, options=of_fit, name=f"{settings.name}-shortest"))
             targets = cli.datamodule.targets
+            if not floors:  # before any target is left out for what it has reached
+                floors = _token_floors(cli.model, lengths)
             for row in task_rows(read_results(folder / "results.parquet", folder).to_pylist()):
                 found[row["task"]] = _outcome(row, length, goal, folder)
             short = [found[name]["length"] is None for name in targets.task_ids]
@@ -78,9 +85,19 @@ def run(options: Namespace) -> None:
     finally:  # what is found is not lost when a longer prompt cannot be searched
         if found:
             _print(list(found.values()), goal)
+            if floors:
+                print_table(token_curve_table(lengths, floors, goal))
             write = partial(SHORTEST.write, SHORTEST.table(found.values()))
             with opened(folder):
                 say(f"shortest   {add_file(folder, 'shortest.parquet', write)}")
+
+
+def _token_floors(module: PromptModule, lengths: Sequence[int]) -> list[list[float]]:
+    """Token floors of the targets that are random, for each length, nats; none for soft prompts."""
+    targets = module.data.targets
+    parts = (range(i, min(i + _TOGETHER, len(targets))) for i in range(0, len(targets), _TOGETHER))
+    every = (token_floor_curves(module, targets.batch(part), lengths) for part in parts)
+    return [floors for found in every for floors in found if floors is not None]
 
 
 def _outcome(row: Row, length: int, goal: float, run: Path) -> Row:

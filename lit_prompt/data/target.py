@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,10 @@ from torch import Tensor
 from lit_prompt.data.answers import Answers
 from lit_prompt.functional import entropy, normalize_log_probs, one_thread
 from lit_prompt.functional.precision import double
+
+#: The tokens of which any may have any of a target's probabilities, as chance has it: all that stand for a token, or
+#: those that are not special. The others' probabilities are where they are.
+Exchangeable = Literal["defined", "ordinary"]
 
 
 class Texts(NamedTuple):
@@ -49,16 +53,23 @@ class Target:
     held_out: bool = False  #: whether it is only evaluated, never searched for
     #: where it is over answers; ``log_probs`` are then those of their first tokens
     answers: Answers | None = None
+    exchangeable: Exchangeable | None = None  #: None where its tokens are not random
 
     @classmethod
     def from_logits(
-        cls, target_id: str, family: str, logits: Tensor, seed: int | None = None, **metadata: Any
+        cls,
+        target_id: str,
+        family: str,
+        logits: Tensor,
+        seed: int | None = None,
+        exchangeable: Exchangeable | None = None,
+        **metadata: Any,
     ) -> "Target":
         """Makes a dense target from logits or log-probabilities ``[vocab]`` of any floating dtype."""
         with one_thread():
             log_probs = normalize_log_probs(double(logits)).float()
             h = float(entropy(double(log_probs)))
-        return cls(target_id, family, log_probs, h, seed, metadata)
+        return cls(target_id, family, log_probs, h, seed, metadata, exchangeable=exchangeable)
 
     @classmethod
     def from_weights(
@@ -70,6 +81,7 @@ class Target:
         vocab_size: int,
         rest: float = 0.0,
         seed: int | None = None,
+        exchangeable: Exchangeable | None = None,
         **metadata: Any,
     ) -> "Target":
         """Makes a sparse target from weights ``[listed]`` of distinct tokens ``[listed]``.
@@ -96,7 +108,10 @@ class Target:
             rest_log_prob = float(np.float32(np.log(rest) - math.log(total) - math.log(max(unlisted, 1))))
         h = _entropy_of_groups(np.append(log_probs, rest_log_prob), np.append(np.ones(len(ids)), unlisted))
         sparse_ids = torch.from_numpy(ids).long()
-        return cls(target_id, family, torch.from_numpy(log_probs), h, seed, metadata, sparse_ids, rest_log_prob)
+        return cls(
+            target_id, family, torch.from_numpy(log_probs), h, seed, metadata, sparse_ids, rest_log_prob,
+            exchangeable=exchangeable,
+        )  # fmt: skip
 
     @classmethod
     def from_answers(

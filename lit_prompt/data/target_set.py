@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.data.answers import Answers
-from lit_prompt.data.target import Rejected, Target, Texts
+from lit_prompt.data.target import Exchangeable, Rejected, Target, Texts
 from lit_prompt.data.target_folder import LIGHT, new_folder, read_info, rebuilt, refuse_changed_rows
 from lit_prompt.data.target_table import (
     completed,
@@ -50,6 +50,7 @@ class TargetBatch:
     task_id: list[str]  #: its id
     weight: Tensor  #: share in the task, those of all targets of it that are searched sum to 1, ``[item]``, float64
     held_out: list[bool]
+    exchangeable: list[Exchangeable | None]
 
     def __len__(self) -> int:
         return len(self.index)
@@ -152,6 +153,12 @@ class TargetSet:
     def __len__(self) -> int:
         return len(self.target_id)
 
+    @property
+    def drawn(self) -> int:
+        """Number of targets that were drawn, of which these may have been selected after their results were seen."""
+        drawn: int = self._info.get("drawn", len(self))
+        return drawn
+
     def batch(self, index: Sequence[int]) -> TargetBatch:
         """Reads the targets at some positions, in this order; dense, whatever they are on disk."""
         index = list(index)
@@ -170,6 +177,7 @@ class TargetSet:
             task_id=[self.task_ids[self.task[i]] for i in index],
             weight=self.weight[index],
             held_out=[self.held_out[i] for i in index],
+            exchangeable=rows["exchangeable"].to_pylist(),
         )
 
     def members(self, task: int, held_out: bool = False) -> list[int]:
@@ -233,7 +241,8 @@ class TargetSet:
         """Saves the targets at some positions as a set of their own, in a folder that must not exist yet."""
         index = list(index)
         digest = hashlib.sha256(json.dumps([self.fingerprint, index]).encode()).hexdigest()[:16]
-        with new_folder(folder, self._info | {"fingerprint": digest, "rejected": []}) as write:
+        info = self._info | {"fingerprint": digest, "rejected": [], "drawn": self.drawn}
+        with new_folder(folder, info) as write:
             for start in range(0, len(index), _ROWS_PER_READ):
                 write(self._read(index[start : start + _ROWS_PER_READ]))
         return TargetSet(folder)

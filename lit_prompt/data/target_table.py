@@ -49,6 +49,7 @@ def target_features() -> Any:
             "weight": datasets.Value("float64"),
             "held_out": datasets.Value("bool"),
             "answers": text,
+            "exchangeable": text,
             "metadata": text,
             CHECKSUM: text,
         }

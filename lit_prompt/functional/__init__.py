@@ -22,6 +22,7 @@ from lit_prompt.functional.rows import one_thread
 from lit_prompt.functional.sampling import sampled_log_probs
 from lit_prompt.functional.seeds import seed_for
 from lit_prompt.functional.sphere import kl_on_sphere
+from lit_prompt.functional.token_floor import kl_floor_tokens, prompt_information
 
 __all__ = [
     "EntropyMatchError",
@@ -34,6 +35,7 @@ __all__ = [
     "js_divergence",
     "kl_divergence",
     "kl_floor",
+    "kl_floor_tokens",
     "kl_from_moments",
     "kl_on_sphere",
     "kl_table_from_moments",
@@ -42,6 +44,7 @@ __all__ = [
     "max_outlier_mass",
     "normalize_log_probs",
     "one_thread",
+    "prompt_information",
     "reverse_kl_divergence",
     "sampled_log_probs",
     "seed_for",

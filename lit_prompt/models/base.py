@@ -43,6 +43,7 @@ class PromptModule(L.LightningModule, ABC):
     evaluation_options = EvaluationOptions()
     soft_run: SoftRun | None = None  # whose prompts a search for tokens starts from
     evaluator: Evaluation[Any]
+    allowed: Tensor | None = None  # which ids a hard prompt may hold
     fluency = 0.0  # weight of the prompt's own log-likelihood in what is minimised
     chunks: RunChunks
     ends_run = False  # whether what remains to be done at the end of all searches is done here

@@ -238,7 +238,8 @@ class Evaluation(ABC, Generic[Prompts]):
 
         Returns:
             For each token, or answer, that is among a target's ten most likely ones, in the target or as reached, or
-            among those with most missing or excess mass: target_id, family, kl (nats), wrong_mass (all that is missing,
+            among those with most missing or excess mass: target_id, family, kl (nats; of hard prompts also
+            kl_floor_tokens and excess_tokens, where they are known), wrong_mass (all that is missing,
             which is all that is too much), token_id, token, target_probability, reached_probability and token_kl (its
             share of the KL, nats). ``sampled_probability`` is what is reached as tokens are sampled, where they are
             sampled in another way; ``answer`` is the text of several tokens that the token stands for, if any;
@@ -260,6 +261,7 @@ class Evaluation(ABC, Generic[Prompts]):
                     "target_id": target_id,
                     "family": batch.family[i],
                     "kl": columns["kl"][i],
+                    **{name: columns[name][i] for name in ("kl_floor_tokens", "excess_tokens") if name in columns},
                     "wrong_mass": float(wrong_mass[i]),
                     **self._outcome(batch, i, outcome),
                     **({} if drawn is None else {"drawn": int(drawn[i][outcome]), "draws": columns["draws"][i]}),

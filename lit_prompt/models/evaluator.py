@@ -16,6 +16,7 @@ from lit_prompt.models.outcomes import Reached, target_outcomes
 from lit_prompt.models.prompt_texts import text_columns
 from lit_prompt.models.record_columns import divergence_columns, least_restart
 from lit_prompt.models.sampling_columns import sampling_columns
+from lit_prompt.models.token_floors import token_floor_columns
 from lit_prompt.records.results import Columns
 from lit_prompt.search import SearchResults
 
@@ -54,6 +55,7 @@ class Evaluator(Evaluation[SearchResults]):
         columns["prompt_norm"] = (self._lm.embed(best).float() if is_text else best).norm(dim=-1).mean(-1).tolist()
         columns["prompt_length"] = [module.length] * len(batch)
         if is_text:
+            columns |= token_floor_columns(module, batch, columns["kl"], columns["kl_floor"])
             known = prompts.searched[torch.tensor(batch.task)].tolist()
             columns |= text_columns(self, module, batch, best, known)
         if module.soft_run is not None and compared:

@@ -11,13 +11,20 @@ from lit_prompt.records.table_format import COUNT, NUMBER, TEXT, TableFormat
 
 Columns = dict[str, list[Any]]
 
+#: Tokens of the prompts whose floors ``token_floor_curve`` holds.
+CURVE_LENGTHS = (1, 2, 5, 10, 20, 50, 100)
+
 #: Columns of ``results.parquet``; divergences and entropies in nats. A column is null where it does not apply.
 #: ``in_front`` stands before ``context_before``; ``unprompted_text`` is what the LM is given for ``kl_unprompted``.
+#: ``kl_floor_tokens`` is the token floor of hard prompts of exactly ``prompt_length`` tokens, for random targets; all
+#: those of a run hold together but with a probability of one in a million. ``excess_tokens`` is the KL less the larger
+#: of both floors, ``token_floor_curve`` the token floors of prompts of at most :data:`CURVE_LENGTHS` tokens.
 SCHEMA = pa.schema(
     [
         ("target_id", TEXT), ("family", TEXT), ("partner_of", TEXT), ("target_fingerprint", TEXT), ("entropy", NUMBER),
         ("task", TEXT), ("weight", NUMBER), ("split", TEXT),
         ("kl", NUMBER), ("kl_floor", NUMBER), ("excess", NUMBER), ("excess_norm", NUMBER), ("excess_prompt", NUMBER),
+        ("kl_floor_tokens", NUMBER), ("excess_tokens", NUMBER), ("token_floor_curve", pa.list_(NUMBER)),
         ("kl_uniform", NUMBER), ("kl_unprompted", NUMBER), ("kl_best_random", NUMBER), ("kl_best_natural", NUMBER),
         ("draws_to_tell", NUMBER), ("sampling", TEXT), ("sampled_kl", NUMBER), ("sampled_draws_to_tell", NUMBER),
         ("draws", COUNT), ("draws_p_value", NUMBER), ("kl_asking", NUMBER), ("asking_text", TEXT),

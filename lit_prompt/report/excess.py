@@ -44,6 +44,24 @@ def parts_sentences(study: Study) -> list[str]:
     return _sentences(study, ("kl_floor", "excess_norm", "excess_prompt"), clause)
 
 
+def token_sentences(study: Study) -> list[str]:
+    """For each method what of the mean KL of random targets is due to the number of tokens and the head, by LM."""
+
+    def clause(kl: NDArray[np.float64], excess: NDArray[np.float64], floor: NDArray[np.float64]) -> str:
+        larger = kl - excess
+        low, high = interval(np.mean, excess)
+        tokens = int(((floor >= larger) & (floor > 0)).sum())
+        below = int((kl < floor).sum())
+        said = f"; {below} KLs are below it, which by chance happens once in a million times" if below else ""
+        return (
+            f"of the mean KL of {kl.mean():.4f} nats {larger.mean():.4f} are the larger of certified and token floor, "
+            f"and {excess.mean():.4f} (95 % interval {low:.4f} to {high:.4f}) above it; for {tokens} of {kl.size} "
+            f"targets that is the token floor{said}"
+        )
+
+    return _sentences(study, ("kl", "excess_tokens", "kl_floor_tokens"), clause)
+
+
 def _sentences(study: Study, names: Sequence[str], clause: Callable[..., str]) -> list[str]:
     """A sentence for each method with a clause for each LM, on the results that have these columns."""
     clauses: dict[str, list[str]] = {}

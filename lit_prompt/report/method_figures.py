@@ -21,7 +21,7 @@ _LEAST = 1e-4
 _MOST_PAIRS = 9
 _PER_ROW = 3
 #: thirds of [0, ln|V|]: name, line, from, to
-_THIRDS = (
+THIRDS = (
     ("low entropy", "o:", 0.0, 1 / 3),
     ("moderate entropy", "o-", 1 / 3, 2 / 3),
     ("high entropy", "o--", 2 / 3, np.inf),
@@ -42,7 +42,7 @@ def kl_by_length(study: Study) -> "Figure | None":
         for (_, name), rows in ((key, rows) for key, rows in common.items() if key[0] == lm):
             x = [series.length for series in groups[lm, name]]
             share = entropy_share(rows[0])
-            for text, line, low, high in _THIRDS:
+            for text, line, low, high in THIRDS:
                 mine = (share >= low) & (share < high)
                 if mine.any():
                     y = [np.median(column(each, "kl")[mine]) for each in rows]

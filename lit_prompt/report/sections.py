@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from lit_prompt.report import claims, method_figures, target_figures, task_figures
-from lit_prompt.report.excess import excess_sentences, parts_sentences
+from lit_prompt.report import claims, method_figures, target_figures, task_figures, token_figures
+from lit_prompt.report.excess import excess_sentences, parts_sentences, token_sentences
 from lit_prompt.report.findings import Finding, adjusted
 from lit_prompt.report.study import OUTLIER, RANDOM, Study
 from lit_prompt.report.tables import tasks
@@ -73,6 +73,14 @@ def sections(study: Study) -> list[Section]:
             "Needs runs of the same targets with several lengths: lit_prompt fit --config configs/demo.yaml "
             "--model.length 1, then 2, 5, 10",
             claims.length_findings(study),
+        ),
+        Section(
+            "token_floor", "What a prompt of n tokens cannot say", token_figures.token_floor_by_length,
+            "Lines: the median token floor of random targets, which no prompt of at most so many tokens is below, "
+            "whatever the LM and the search, but with a probability of one in a million for all of a run's. Points: "
+            "the median KL of hard prompts on the same targets.",
+            "Needs hard prompts for random targets: lit_prompt fit --config configs/hard.yaml",
+            remarks=token_sentences(study),
         ),
         Section(
             "excess", "What is left above the floor", method_figures.excess_by_entropy,

@@ -17,6 +17,7 @@ from lit_prompt.results.sampling_shown import DRAWS_TOLD, sampling_table
 from lit_prompt.results.table import Table, count, quantile
 from lit_prompt.results.task_tables import marked, shares_table, tasks_table
 from lit_prompt.results.text import nats, number
+from lit_prompt.results.token_floors_shown import TOKEN_FLOOR_TOLD
 from lit_prompt.results.transfer import side_by_side
 
 _SHOWN_PROMPTS = 3
@@ -24,7 +25,8 @@ _SHOWN_TOKENS = 4
 
 #: column of the results, its heading
 _BASELINES = {
-    "kl_floor": "floor", "excess": "excess", "kl_text": "as text", "kl_best_natural": "best natural",
+    "kl_floor": "floor", "excess": "excess", "kl_floor_tokens": "token floor", "excess_tokens": "above both",
+    "kl_text": "as text", "kl_best_natural": "best natural",
     "kl_best_random": "best random", "kl_unprompted": "no prompt", "kl_asking": "asking", "kl_uniform": "uniform",
 }  # fmt: skip
 
@@ -53,6 +55,8 @@ def overview(study: Study) -> Table:
     head += [*(["objective", "its mean"] if others else []), *baselines.values(), *(["draws"] if draws else [])]
     caption = ["means over targets, but for median and quantiles"]
     caption += ["held out: over targets that were not searched for"] if held_out else []
+    if "kl_floor_tokens" in baselines:
+        caption += [TOKEN_FLOOR_TOLD, "above both: the KL less the larger floor"]
     caption += ["asking: for a prompt that asks for a target in words"] if "kl_asking" in baselines else []
     caption += [f"draws: {DRAWS_TOLD}; their median"] if draws else []
     return Table([*head, "seconds"], rows, ["LM", "method", "objective"], caption="; ".join(caption))
@@ -119,7 +123,7 @@ def _example(row: Row, tokens: list[Row]) -> Example:
     def gained(token: Row) -> float:
         return float(token["reached_probability"] - token["target_probability"])
 
-    names = {"KL": "kl", "as text": "kl_text", "floor": "kl_floor"}
+    names = {"KL": "kl", "as text": "kl_text", "floor": "kl_floor", "token floor": "kl_floor_tokens"}
     if (objective := searched_objective([row])) is not None:
         names[objective] = "objective_value"
     kls = {name: nats(row[column], 4) for name, column in names.items() if row[column] is not None}

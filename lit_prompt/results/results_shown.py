@@ -15,6 +15,7 @@ from lit_prompt.results.sampling_shown import DRAWS_TOLD, drawn_table, sampled_t
 from lit_prompt.results.table import Table, Told, count, entropy_table, quantile, target_table
 from lit_prompt.results.task_tables import marked, shares_table, tasks_table
 from lit_prompt.results.text import as_json, nats, number
+from lit_prompt.results.token_floors_shown import TOKEN_FLOOR_TOLD, below_token_floor
 
 _MOST_PROMPTS = 16
 _MOST_SHARES = 60
@@ -33,7 +34,10 @@ def print_results(table: pa.Table) -> None:
     if (objective := searched_objective(found)) is not None:
         columns["objective"] = quantile("objective_value")
         caption = f"objective: {objective}, which was minimised{'' if few else ' (median)'}; "
-    columns |= {"floor": quantile("kl_floor"), "uniform": quantile("kl_uniform")}
+    columns["floor"] = quantile("kl_floor")
+    if has_token_floors := any(row["kl_floor_tokens"] is not None for row in found):
+        columns["token floor"] = quantile("kl_floor_tokens")
+    columns["uniform"] = quantile("kl_uniform")
     columns["no prompt"] = quantile("kl_unprompted")
     caption += (
         "floor: certified, no prompt of this LM is below it; uniform, no prompt: the same KL for the uniform "
@@ -41,6 +45,8 @@ def print_results(table: pa.Table) -> None:
     )
     if any(row["kl_floor"] is None for row in found):
         caption += "; -: no floor is known, as over cells of answers (not convex)"
+    if has_token_floors:
+        caption += f"; {TOKEN_FLOOR_TOLD}"
     if any(row["kl_asking"] is not None for row in found):
         columns["asking"] = quantile("kl_asking")
         caption += "; asking: for a prompt that asks for it in words"
@@ -60,6 +66,8 @@ def print_results(table: pa.Table) -> None:
     alone = (row for row in rows if not (row["in_front"] or row["context_before"] or row["context_after"]))
     for stand_in in dict.fromkeys(row["unprompted_text"] for row in alone if row["unprompted_text"]):
         say(f"Where there is no text at all, the LM unprompted is the LM after {stand_in!r}.")
+    if (sentence := below_token_floor(found)) is not None:
+        say(sentence)
     ended = sum(row["stop_reason"] not in (None, "not_searched", "running") for row in rows if row["kl"] is None)
     if ended:
         say(f"{ended} of {len(rows)} targets have no prompt, as no search gave a finite number.")

@@ -17,7 +17,9 @@ def print_top_tokens(records: Sequence[Row]) -> None:
     """Prints token records (see ``Evaluation.token_records``): prompt and top tokens of the first few targets."""
     by_target = grouped(records, itemgetter("target_id"))
     for target_id, tokens in list(by_target.items())[:_SHOWN_TARGETS]:
-        say(f"{target_id}: KL {nats(tokens[0]['kl'], 4)} nats")
+        floor = tokens[0].get("kl_floor_tokens")
+        known = "" if floor is None else f", token floor {nats(floor, 4)}"
+        say(f"{target_id}: KL {nats(tokens[0]['kl'], 4)} nats{known}")
         if tokens[0]["prompt_text"] is not None:
             say(f"prompt, as JSON: {as_json(tokens[0]['prompt_text'])}")
             if (whole := tokens[0].get("whole_text")) not in (None, tokens[0]["prompt_text"]):

@@ -14,6 +14,7 @@ from lit_prompt.data.families import (
     Dirichlet,
     EntropyMatched,
     OneHot,
+    Outlier,
     Temperature,
     UniformSubset,
     entropy_grid,
@@ -233,6 +234,32 @@ def test_random_tokens_are_never_special_nor_padding(with_reserved):
         assert set(dense(target).isfinite().nonzero().flatten().tolist()) == allowed
     for target in OneHot(count=300).targets(with_reserved):
         assert target.metadata["token_id"] in allowed
+
+
+@pytest.mark.parametrize(
+    ("name", "alike"),
+    [
+        ("entropy_matched", "defined"), ("temperature", "defined"), ("dirichlet", "defined"),
+        ("uniform", "ordinary"), ("one_hot", "ordinary"), ("outlier", "ordinary"),
+    ],
+)  # fmt: skip
+def test_a_family_names_the_tokens_that_are_exchangeable(name, alike, with_reserved):
+    make = {**FAMILIES, "outlier": (lambda: Outlier([3.0], per_entropy=8, partners=False), 8)}[name][0]
+    made = targets(make(), with_reserved)
+    assert {target.exchangeable for target in made} == {alike}
+    ids = {"defined": with_reserved.defined_ids, "ordinary": with_reserved.ordinary_ids}[alike]
+    special = [0, 320]  # <|endoftext|>, <|reserved|>
+    assert set(special).isdisjoint(ids) == (alike == "ordinary")
+    top = {int(log_p(target).argmax()) for target in made}
+    assert top <= set(ids)
+    # what is not exchangeable and not fixed has no mass
+    assert all(np.isinf(log_p(target)[321:]).all() for target in made)
+
+
+def test_what_is_named_or_a_partner_is_not_exchangeable(vocabulary):
+    named = targets(OneHot(tokens=[5]), vocabulary)
+    partners = [t for t in targets(Outlier([3.0], per_entropy=2), vocabulary) if t.partner_of is not None]
+    assert [target.exchangeable for target in named + partners] == [None] * 3
 
 
 @pytest.mark.parametrize("k", [1, 2, 64])

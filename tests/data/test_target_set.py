@@ -137,7 +137,7 @@ def test_datasets_reads_the_folder(tmp_path, targets):
     rows = datasets.load_from_disk(str(tmp_path / "set"))
     assert rows.num_rows == len(targets)
     facts = ["target_id", "family", "entropy", "seed", "partner_of", "before", "after", "metadata"]
-    facts += ["chat", "task", "weight", "held_out", "answers"]
+    facts += ["chat", "task", "weight", "held_out", "answers", "exchangeable"]
     assert set(rows.column_names) == {*facts, "token_ids", "log_probs", "rest_log_prob", "sha256"}
     assert rows["seed"][:] == [t.seed for t in targets]
     assert [json.loads(m)["number"] for m in rows["metadata"]] == list(range(len(targets)))
@@ -432,6 +432,20 @@ def test_a_selection_holds_no_more_than_it_needs(tmp_path, targets):
     assert len(datasets.load_from_disk(str(some.folder))) == 1
     sizes = [sum(file.stat().st_size for file in t.folder.glob("*.arrow")) for t in (some, whole)]
     assert sizes[0] < sizes[1] / 3
+
+
+def test_what_is_exchangeable_is_kept_and_of_how_many_a_selection_is(tmp_path, targets):
+    made = [
+        replace(target, exchangeable=kind)
+        for target, kind in zip(targets[:3], ("defined", None, "ordinary"), strict=True)
+    ]
+    whole = write(tmp_path / "set", made)
+    assert whole.batch(range(3)).exchangeable == ["defined", None, "ordinary"]
+    assert [target.exchangeable for target in whole.stored()] == ["defined", None, "ordinary"]
+    assert whole.fingerprint == fingerprint(tmp_path, targets[:3])  # a search does not depend on it
+    some = whole.select([0, 2], tmp_path / "some").select([1], tmp_path / "one")
+    assert (whole.drawn, some.drawn, TargetSet(some.folder).drawn) == (3, 3, 3)
+    assert some.batch([0]).exchangeable == ["ordinary"]
 
 
 def test_rejected_ones_are_not_those_of_a_selection(tmp_path, mixed):

@@ -25,8 +25,8 @@ from tests.browser import copied
 from tests.report.conftest import row, study_rows
 
 FIGURES = [
-    "kl_by_entropy", "outlier_against_random", "by_maker", "kl_by_length", "excess", "parts", "method_against_method",
-    "kl_by_seconds", "tasks",
+    "kl_by_entropy", "outlier_against_random", "by_maker", "kl_by_length", "token_floor", "excess", "parts",
+    "method_against_method", "kl_by_seconds", "tasks",
 ]  # fmt: skip
 
 
@@ -86,8 +86,19 @@ def full(**columns):
     return rows
 
 
+def with_token_floors(rows):
+    """Gives the random targets among results of hard prompts token floors, half of them above the certified floor."""
+    random = [each for each in rows if each["family"] == "random" and each["partner_of"] is None]
+    for i, each in enumerate(random):
+        each["kl_floor_tokens"] = (0.9 if i % 2 else 0.5) * each["kl"]
+        each["excess_tokens"] = each["kl"] - max(each["kl_floor"], each["kl_floor_tokens"])
+        each["token_floor_curve"] = [each["kl"] / (n + 1) for n in range(7)]
+    return random
+
+
 def test_everything_is_shown(report, make_run, tmp_path):
     hard = full(method="gcg", factor=1.4, prompt_text="once upon", kl_text=1.5)
+    with_token_floors(hard)
     page = report(
         make_run("soft/version_0", full()), make_run("soft/version_1", full(prompt_length=1, factor=1.1)),
         make_run("hard/version_0", hard),
@@ -105,6 +116,11 @@ def test_everything_is_shown(report, make_run, tmp_path):
     assert "Not in this report" not in page.text
     assert "once upon" in page.text
     assert "soft comes closer than hard (gcg)" in page.text
+    random = [each for each in hard if each["excess_tokens"] is not None]
+    mean = sum(each["excess_tokens"] for each in random) / len(random)
+    assert f"and {mean:.4f} (95 % interval" in page.text
+    assert f"for {len(random) // 2} of {len(random)} targets that is the token floor." in page.text
+    assert "above both: the KL less the larger floor" in page.text
 
 
 def test_no_name_is_a_formula_or_hidden_in_any_figure(make_run):

@@ -45,4 +45,6 @@ class Dirichlet(TargetFamily):
                 log_gamma = np.log(rng.standard_gamma(alpha + 1.0, size))
                 log_gamma += np.log1p(-rng.random(size)) / alpha
                 logits = over_all_ids(torch.from_numpy(log_gamma), vocabulary)
-                yield Target.from_logits(f"{self.name}/a{alpha:g}/{i}", self.name, logits, seed, concentration=alpha)
+                yield Target.from_logits(
+                    f"{self.name}/a{alpha:g}/{i}", self.name, logits, seed, "defined", concentration=alpha
+                )

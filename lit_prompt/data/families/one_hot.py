@@ -39,4 +39,7 @@ class OneHot(TargetFamily):
                 token_id = vocabulary.checked_id(self.tokens[i], f"family {self.name}")
             target_id = f"{self.name}/{i}/{vocabulary.text(token_id)}"
             ids, weights = torch.tensor([token_id]), torch.ones(1)
-            yield Target.from_weights(target_id, self.name, ids, weights, vocabulary.size, seed=seed, token_id=token_id)
+            yield Target.from_weights(
+                target_id, self.name, ids, weights, vocabulary.size,
+                seed=seed, exchangeable="ordinary" if self.tokens is None else None, token_id=token_id,
+            )  # fmt: skip

@@ -98,7 +98,7 @@ def outlier_targets(
             h, mass, m = float(result.entropy[i]), float(result.mass[i]), float(result.max_mass[i])
             if result.accepted[i]:
                 facts = {"k": k, "outlier_ids": ids[i].tolist(), "outlier_mass": mass, "max_outlier_mass": m}
-                yield wish.target(result.logits[i], vocabulary, **facts)
+                yield wish.target(result.logits[i], vocabulary, "ordinary", **facts)
             else:
                 reason = (
                     f"no outlier target of entropy {wish.entropy:.4f} nats: the descent ended at {h:.4f} nats, with "

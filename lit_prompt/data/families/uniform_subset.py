@@ -38,5 +38,6 @@ class UniformSubset(TargetFamily):
                 seed = self.target_seed(k, i)
                 ids = torch.from_numpy(np.random.default_rng(seed).choice(ordinary, size=k, replace=False))
                 yield Target.from_weights(
-                    f"{self.name}/k{k}/{i}", self.name, ids, torch.ones(k), vocabulary.size, seed=seed, k=k
-                )
+                    f"{self.name}/k{k}/{i}", self.name, ids, torch.ones(k), vocabulary.size,
+                    seed=seed, exchangeable="ordinary", k=k,
+                )  # fmt: skip

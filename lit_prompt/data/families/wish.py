@@ -8,7 +8,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from lit_prompt.data.target import Target
+from lit_prompt.data.target import Exchangeable, Target
 from lit_prompt.lm import Vocabulary
 
 # what is worked on at a time; the working memory is some ten times this MiB, which a CPU's cache holds
@@ -37,11 +37,18 @@ class Wish:
     before: str | None = None
     after: str | None = None
 
-    def target(self, logits: Tensor, vocabulary: Vocabulary, **facts: object) -> Target:
-        """The target of logits of the defined ids, ``[defined]``, that were made for it."""
+    def target(
+        self, logits: Tensor, vocabulary: Vocabulary, alike: Exchangeable = "defined", **facts: object
+    ) -> Target:
+        """The target of logits of the defined ids, ``[defined]``, that were made for it.
+
+        ``alike`` are the tokens that were treated alike in this. A partner does not count as random: what it is to be
+        compared with need not be.
+        """
         logits = over_all_ids(logits, vocabulary)
+        exchangeable = None if self.partner_of is not None else alike
         target = Target.from_logits(
-            self.target_id, self.family, logits, self.seed, wanted_entropy=self.entropy, **facts
+            self.target_id, self.family, logits, self.seed, exchangeable, wanted_entropy=self.entropy, **facts
         )
         target.partner_of, target.before, target.after = self.partner_of, self.before, self.after
         return target
