@@ -11,7 +11,9 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 
 from typing import TYPE_CHECKING
 
+from nbclient import NotebookClient
 from program_help import write_helps
+from sphinx.ext.napoleon.docstring import GoogleDocstring
 
 from lit_prompt import __version__
 
@@ -40,6 +42,8 @@ nb_execution_mode = "cache"
 nb_execution_timeout = 1200
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+# what a cell prints arrives in pieces, which MyST-NB would put on lines of their own
+NotebookClient.coalesce_streams.default_value = True
 nb_mime_priority_overrides = [("html", "text/plain", 45)]
 
 autodoc_member_order = "bysource"
@@ -50,6 +54,8 @@ autodoc_default_options = {"members": True, "show-inheritance": True, "exclude-m
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+# "Ids of tokens: those that ..." says no type, as Napoleon reads it where a property is documented
+GoogleDocstring._parse_attribute_docstring = lambda self: self._dedent(self._consume_to_end())
 
 copybutton_exclude = ".linenos, .gp, .go"
 

@@ -63,7 +63,7 @@ def messages() -> list[str]:
 
 
 def test_messages_in_the_faq_are_the_codes_own():
-    quoted = re.findall(r"```text\n(.*?)\n```", (DOCS / "faq.md").read_text("utf-8"), re.DOTALL)
+    quoted = re.findall(r"```none\n(.*?)\n```", (DOCS / "faq.md").read_text("utf-8"), re.DOTALL)
     assert len(quoted) > 20
     known = set(messages())
     assert [message for message in quoted if message not in known] == []
