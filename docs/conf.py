@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partialmethod
 from pathlib import Path
 
 DOCS = Path(__file__).parent
@@ -43,8 +44,7 @@ nb_execution_timeout = 1200
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 # what a cell prints arrives in pieces, which MyST-NB would put on lines of their own
-NotebookClient.coalesce_streams.default_value = True
-nb_mime_priority_overrides = [("html", "text/plain", 45)]
+NotebookClient.__init__ = partialmethod(NotebookClient.__init__, coalesce_streams=True)
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,17 @@ def test_notebooks_are_kept_without_outputs(notebook: Path):
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert code
     assert [cell for cell in code if cell["outputs"] or cell["execution_count"] is not None] == []
+
+
+def test_helps_of_all_commands_and_classes_are_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "100")  # what the site sets
+    runpy.run_path(str(DOCS / "program_help.py"))["write_helps"](tmp_path)
+    commands, classes = ((tmp_path / name).read_text("utf-8") for name in ("commands.md", "classes.md"))
+    titles = re.findall(r"^##+ (.*)", commands, re.MULTILINE)
+    assert {f"lit_prompt {name}" for name in COMMANDS} <= set(titles)
+    assert {"lit_prompt targets build", "lit_prompt targets show", "lit_prompt targets validate"} <= set(titles)
+    assert commands.count("usage: lit_prompt") >= len(titles) - 1
+    assert classes.count("Help for --") == classes.count("```text")
 
 
 def test_the_program_has_every_command_that_pages_name():
