@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo smollm2 gemma3 bench-peers findings paper paper-real test faults bench clean
+.PHONY: demo smollm2 gemma3 bench-peers findings paper paper-real test faults docs bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/lit_prompt fit --config configs/demo.yaml
@@ -51,6 +51,10 @@ test: $(VENV)/.installed-dev
 faults: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.faults
 
+# the documentation site, in docs/_build/html; its notebooks run once, on SmolLM2 where `make smollm2` has fetched it
+docs: $(VENV)/.installed-docs
+	$(BIN)/sphinx-build -W --keep-going docs docs/_build/html
+
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/soft.py
 	$(BIN)/python benchmarks/targets.py
@@ -80,5 +84,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed-gguf
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-peers build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-peers build dist docs/_build .mypy_cache .pytest_cache .ruff_cache

@@ -39,7 +39,7 @@ def _entropy_and_gradient(
 def match_entropy(
     logits: Float32[Tensor, "item vocab"], target: Float[Tensor, " item"], lr: float = 0.1, tolerance: float = 1e-3
 ) -> Float32[Tensor, "item vocab"]:
-    """Descends (H(softmax z) - h)^2 from copies of the logits until |H - h| <= ``tolerance`` nats, measured in float64.
+    """Descends (H(softmax z) - h)^2 from copies of the logits until H is within ``tolerance`` nats of h, in float64.
 
     The construction of *random targets* in Distribution Prompting (Wang, Zhu and Shi, EMNLP 2025, arXiv 2505.12244),
     for wanted entropies h (``target``) in [0, ln|V|] nats. Adam, with step size ``lr``, takes every item near its

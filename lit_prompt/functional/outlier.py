@@ -86,9 +86,9 @@ def descend_to_outliers(
     r"""Descends a (H(softmax z) - h)^2 - b M, M being the mass of the outlier tokens, from copies of finite logits.
 
     The construction of *outlier targets* in Distribution Prompting (Wang, Zhu and Shi, EMNLP 2025, arXiv 2505.12244),
-    for wanted entropies h (``target``) in nats and distinct outlier tokens. An item is accepted when
-    |H - h| <= 0.001 nats and M >= m - delta, with m from :func:`max_outlier_mass`; others are left where the last of
-    2,000 steps took them.
+    for wanted entropies h (``target``) in nats and distinct outlier tokens. An item is accepted when its
+    entropy is within 0.001 nats of h and M >= m - delta, with m from :func:`max_outlier_mass`; others are left where
+    the last of 2,000 steps took them.
 
     Under a small b the entropy falls first, other tokens get the mass and keep it; under a large one the descent ends
     where the two gradients cancel, away from h. (Adam, with step size ``lr``, has no scale: only the ratio of a and b
@@ -101,7 +101,7 @@ def descend_to_outliers(
     that are done leave the batch. Working memory is about ten times that of ``logits``.
 
     Raises:
-        ValueError: if k is not in [1, |V| - 1] or an entropy not in [0, ln|V|].
+        ValueError: if k is not in [1, V - 1] or an entropy not in [0, ln V].
     """
     max_mass = max_outlier_mass(target, outlier_ids.shape[1], logits.shape[1])
     goal = (1 - delta) * max_mass

@@ -70,7 +70,7 @@ def entropy_grid(entropies: int | Sequence[float], vocab_size: int, where: str) 
 
     Args:
         entropies: a list, or how many to space evenly from 0.1 to ln|V| - 0.1 (one alone: the middle).
-        vocab_size: |V|, the tokens that can have mass.
+        vocab_size: the tokens that can have mass.
         where: named in the error.
 
     Raises:

@@ -21,7 +21,7 @@ class EntropyMatched(EntropyGridFamily):
         entropies: entropies in nats, or how many to space evenly from 0.1 nats to ln|V| - 0.1.
         per_entropy: targets at each entropy.
         lr: step size of the descent (Adam).
-        tolerance: largest accepted |H - h| in nats.
+        tolerance: largest accepted difference between H and h in nats.
         name: family name in ids, tables and plots.
         seed: base of the seeds of the family's targets.
     """
