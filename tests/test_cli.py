@@ -374,7 +374,7 @@ def test_a_lift_of_a_former_version_is_a_soft_prompt(cli, workdir, tiny_lm):
     (workdir / "former.yaml").write_text("model: {class_path: LiftPrompt, init_args: {tolerance: 0.02}}\n" + data)
     said = cli("fit", "--config", "former.yaml", "--lm", tiny_lm, "--print_config")
     assert "LiftPrompt is now SoftPrompt with init.kind lift and a lift_tolerance" in said
-    for setting in ("class_path: lit_prompt.models.SoftPrompt", "length: 1", "kind: lift", "lift_tolerance: 0.02"):
+    for setting in ("class_path: lit_prompt.SoftPrompt", "length: 1", "kind: lift", "lift_tolerance: 0.02"):
         assert setting in said
 
 

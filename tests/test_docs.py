@@ -19,7 +19,7 @@ from lit_prompt.search import StopReason
 from tests.conftest import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
-TYPES = {"text": "string", "float64": "double", "int64": "int64"}
+TYPES = {"text": "string", "float64": "double", "int64": "int64", "list of float64": "list<item: double>"}
 
 
 def section(page: str, title: str) -> str:

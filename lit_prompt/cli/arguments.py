@@ -178,11 +178,6 @@ def _checkpoint(run: Path, command: str) -> Path | None:
     return None
 
 
-def _embedded_names() -> str:
-    names = sorted(path.stem for path in Path(embedded("configs")).glob("*.yaml"))
-    return f"the embedded ones are {', '.join(names)}"
-
-
 def settings_option(settings: dict[str, Any]) -> str:
     """Settings as the value of an option, in ASCII, as their parser asks the system whether it is a path."""
     from lit_prompt.cli.yaml_text import write_yaml
@@ -214,7 +209,8 @@ def _settings(path: Path, of_run: bool = False) -> dict[str, Any]:
             add_former_defaults(settings)
         return settings
     except FileNotFoundError:
-        raise InputError(f"--config: no file {path}; {_embedded_names()}") from None
+        names = ", ".join(sorted(found.stem for found in Path(embedded("configs")).glob("*.yaml")))
+        raise InputError(f"--config: no file {path}; the embedded ones are {names}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--config: {path} cannot be read ({error})") from error
     except yaml.YAMLError as error:

@@ -137,7 +137,7 @@ def classes_of(annotation: Any) -> Iterator[type]:
 
 def kinds_of(annotation: Any) -> Iterator[type]:
     """Those of :func:`classes_of` of which a setting names a subclass: others, such as a path, are values."""
-    return (base for base in classes_of(annotation) if base.__module__ not in ("builtins", "pathlib"))
+    return (base for base in classes_of(annotation) if base.__module__.partition(".")[0] not in ("builtins", "pathlib"))
 
 
 def concrete(bases: Iterable[type]) -> Iterator[type]:
