@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo smollm2 gemma3 bench-peers findings paper paper-real test faults docs bench clean
+.PHONY: demo smollm2 gemma3 bench-peers findings paper paper-real test faults package docs bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/lit_prompt fit --config configs/demo.yaml
@@ -50,6 +50,10 @@ test: $(VENV)/.installed-dev
 # seeded attacks on everything that is read, written and shown, in full: an hour on 2 cores; `make test` has a short form
 faults: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.faults
+
+# sdist and wheel, installed in an empty environment and run in an empty folder
+package:
+	.ci/package
 
 # the documentation site, in docs/_build/html; its notebooks run once, on SmolLM2 where `make smollm2` has fetched it
 docs: $(VENV)/.installed-docs
