@@ -1,6 +1,6 @@
 """``lit_prompt score``: what a prompt reaches where it is used: behind a server, or on an LM at hand."""
 
-import logging
+import json
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.commands.stated_probs import stated_probs
-from lit_prompt.data import TargetSet
+from lit_prompt.data import TargetBatch, TargetSet
 from lit_prompt.data.families import Given
 from lit_prompt.embedded import embedded
 from lit_prompt.errors import InputError
@@ -26,10 +26,8 @@ from lit_prompt.results.console import print_table, say
 from lit_prompt.results.rows import Row
 from lit_prompt.results.table import Table
 from lit_prompt.results.text import nats
-from lit_prompt.served.questions import ServedKL, run_question, served_kl, text_question
+from lit_prompt.served.questions import Question, ServedKL, chat_question, run_question, served_kl, text_question
 from lit_prompt.served.servers import Server, connect
-
-_log = logging.getLogger(__name__)
 
 
 def run(options: Namespace) -> None:
@@ -116,11 +114,7 @@ def _score_run(server: Server, options: Namespace) -> None:
     with phase("asking the server", "target", len(rows)) as tick:
         for row in rows:
             batch = targets.batch([places[row["target_id"]]])
-            is_chat = batch.texts[0].chat is not None
-            tree = batch.trees[0]
-            log_p: Tensor = batch.log_probs[0].double() if tree is None else tree.log_probs
-            question = run_question(server, vocabulary, row["whole_text"], is_chat, tree, log_p)
-            found.append(served_kl(server, question))
+            found.append(served_kl(server, _question(server, vocabulary, row, batch)))
             tick(1)
     cells = [
         [
@@ -134,6 +128,29 @@ def _score_run(server: Server, options: Namespace) -> None:
     print_table(Table(["target", "KL here", "KL there", "difference"], cells, ["target"], caption=""))
     if bounds := sum(not one.exact for one in found):
         say(f"{bounds} of {len(found)} KLs are bounds below: the server does not list all that their targets hold")
+
+
+def _question(server: Server, vocabulary: Vocabulary, row: Row, batch: TargetBatch) -> Question:
+    """What a target of a run asks a server."""
+    chat, tree = batch.texts[0].chat, batch.trees[0]
+    log_p: Tensor = batch.log_probs[0].double() if tree is None else tree.log_probs
+    if server.kind != "chat":
+        return run_question(server, vocabulary, row["whole_text"], chat is not None, tree, log_p)
+    if chat is None:
+        raise InputError(f"--kind chat: {row['target_id']} is no chat; ask a server that goes on from texts")
+    messages = json.loads(chat)
+    if messages[-1]["role"] == "assistant":
+        raise InputError(
+            f"--kind chat: the reply of {row['target_id']} is begun, which a chat's server does not go on from"
+        )
+    answers = batch.answers[0]
+    if answers is not None and tree is not None and not tree.is_additive:
+        raise InputError(f"--kind chat: {row['target_id']} has cells of several answers, which a chat does not tell")
+    if answers is not None:
+        probs = dict(zip(answers.names, answers.probs, strict=True))
+    else:
+        probs = {vocabulary.text(i): float(log_p[i].exp()) for i in log_p.isfinite().nonzero().flatten().tolist()}
+    return chat_question(messages, row["prompt_text"], probs)
 
 
 def _rows(run: Path, wanted: list[str] | None) -> list[Row]:

@@ -12,6 +12,7 @@ from lit_prompt.errors import InputError
 from lit_prompt.functional.answer_tree import AnswerTree
 from lit_prompt.functional.listed_kl import largest_unlisted
 from lit_prompt.lm import Vocabulary
+from lit_prompt.lm.chat import PROMPT
 from lit_prompt.served.listed import Listed
 from lit_prompt.served.servers import Prompt, Server
 
@@ -157,6 +158,14 @@ def _differs(ours: str, theirs: str) -> bool:
 
 def _ends(ids: Sequence[int]) -> str:
     return f"{len(ids)} ending in {list(ids[-3:])}"
+
+
+def chat_question(messages: list[dict[str, str]], prompt: str, probs: dict[str, float]) -> Question:
+    """Answers with their probabilities as the beginning of the reply to a chat, whose ``{prompt}`` is the prompt."""
+    filled = [message | {"content": message["content"].replace(PROMPT, prompt)} for message in messages]
+    names = list(probs)
+    tree = AnswerTree([[i] for i in range(len(names))], range(len(names)), list(probs.values()))
+    return Question(filled, tree, tree.log_probs, names.__getitem__, ids=False)
 
 
 def text_question(server: Server, text: str, probs: dict[str, float]) -> Question:

@@ -9,11 +9,12 @@ from lit_prompt.errors import InputError
 from lit_prompt.served.connection import Connection, Refused
 from lit_prompt.served.listed import Entry, Listed
 
-Kind = Literal["llama.cpp", "openai"]
+Kind = Literal["llama.cpp", "openai", "chat"]
 #: How many tokens OpenAI-like servers are asked to list: as many as they do.
 _ASKED = (100, 20, 5, 1)
 
-Prompt = str | Sequence[int]
+#: A text, token ids, or the messages of a chat.
+Prompt = str | Sequence[int] | Sequence[dict[str, str]]
 
 
 class Server(Protocol):
@@ -52,7 +53,7 @@ def connect(url: str, kind: Kind | None = None) -> Server:
         raise InputError(
             f"--server: {connection.url} is neither llama.cpp's server (/props) nor one like OpenAI's (/v1/models)"
         )
-    return OpenAILike(connection, names[0])
+    return ChatLike(connection, names[0]) if kind == "chat" else OpenAILike(connection, names[0])
 
 
 class LlamaCpp:
@@ -144,15 +145,62 @@ class OpenAILike:
         question = {"model": self.name, "prompt": text, "max_tokens": 1, "temperature": 1.0, **self._names, **options}
         answer = self._connection.post("v1/completions", question)
         if answer is None:
-            raise InputError(f"--server: {self._connection.url} has no /v1/completions; this LM answers chats alone")
+            raise InputError(
+                f"--server: {self._connection.url} has no /v1/completions; for chats name it with --kind chat"
+            )
         return answer
+
+
+class ChatLike:
+    """``/v1/chat/completions`` with logprobs: the server writes the chat template, and tells texts of tokens."""
+
+    kind: Kind = "chat"
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self._connection, self.name = connection, name
+        self._most: int | None = None
+
+    def tokens(self, text: str, start: bool) -> list[int] | None:
+        """None: what the template writes is not told."""
+        return None
+
+    def after(self, prompt: Prompt) -> Listed:
+        """The likeliest first tokens of the reply to a chat, as many as the server lists."""
+        for most in _ASKED[1:] if self._most is None else (self._most,):
+            question = {"model": self.name, "messages": list(prompt), "max_tokens": 1, "temperature": 1.0,
+                        "logprobs": True, "top_logprobs": most}  # fmt: skip
+            try:
+                answer = self._connection.post("v1/chat/completions", question)
+            except Refused as error:
+                if error.status not in (400, 422) or most == _ASKED[-1] or self._most is not None:
+                    raise
+                continue
+            if answer is None:
+                raise InputError(f"--server: {self._connection.url} has no /v1/chat/completions")
+            self._most = most
+            with _understood(self._connection):
+                return _checked(_entries(answer["choices"][0]["logprobs"]))
+        raise AssertionError
+
+    def log_prob(self, prompt: Prompt, token: int | str) -> float | None:
+        """None: given tokens are not scored."""
+        return None
 
 
 def _entries(logprobs: Any) -> list[Entry]:
     first = logprobs["top_logprobs"][0] if "top_logprobs" in logprobs else logprobs["content"][0]["top_logprobs"]
     if isinstance(first, dict):
         return [Entry(_id_in(text), text, float(value)) for text, value in first.items()]
-    return [Entry(e.get("id"), str(e["token"]), float(e["logprob"])) for e in first]
+    return [Entry(e.get("id"), _text(e), float(e["logprob"])) for e in first]
+
+
+def _text(entry: dict[str, Any]) -> str:
+    """Of a listed token; its bytes tell a space that its name may lack."""
+    data = entry.get("bytes")
+    try:
+        return bytes(data).decode() if data else str(entry["token"])
+    except ValueError:  # part of a character
+        return str(entry["token"])
 
 
 def _id_in(text: str) -> int | None:

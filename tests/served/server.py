@@ -18,7 +18,8 @@ class Served:
     """What a server serves, and how it behaves.
 
     Attributes:
-        kind: ``llama.cpp``, ``vllm`` (token ids, echo) or ``hosted`` (texts of the likeliest tokens alone).
+        kind: ``llama.cpp``, ``vllm`` (token ids, echo), ``hosted`` (texts of the likeliest tokens alone)
+            or ``chat``.
         top: how many tokens ``vllm`` and ``hosted`` list at most.
         key: that it asks for.
         faults: answers of this status come first; a status of 0 cuts the connection.
@@ -65,7 +66,17 @@ class Served:
                 {"id": i + self.shift, "token": self.vocabulary.text(i), "logprob": float(log_q[i])} for i in order
             ]
             return 200, {"completion_probabilities": [{"top_logprobs": listed}]}
-        if path == "/v1/completions" and self.kind != "llama.cpp":
+        if path == "/v1/chat/completions" and self.kind == "chat":
+            if body["top_logprobs"] > self.top:
+                return 400, {"error": {"message": "too many"}}
+            template = self.vocabulary.tokenizer.apply_chat_template
+            text = template(body["messages"], tokenize=False, add_generation_prompt=True)
+            log_q = self.log_probs(self.vocabulary.encode(text))
+            order = log_q.argsort(descending=True)[: body["top_logprobs"]].tolist()
+            table = self.vocabulary.token_bytes
+            listed = [{"token": "?", "bytes": list(table[i] or b"?"), "logprob": float(log_q[i])} for i in order]
+            return 200, {"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]}
+        if path == "/v1/completions" and self.kind not in ("llama.cpp", "chat"):
             return self._complete(body)
         return 404, {"error": "no such path"}
 

@@ -149,6 +149,36 @@ def test_a_run_is_scored_beside_its_own_kls(runs, served, kind):
             assert float(row[2]) == pytest.approx(kl, abs=2e-4)
 
 
+CHAT = [{"role": "system", "content": "{prompt}"}, {"role": "user", "content": "Who was it?"}]
+
+
+def test_a_chat_is_asked_as_a_chat(lm, chat_lm, workdir):
+    vocabulary = Vocabulary.load(str(chat_lm), LMOptions())
+    rows = [
+        {"name": name, "chat": CHAT, "probs": probs} for name, probs in (("a", {" a": 1.0}), ("b", {" zebra": 1.0}))
+    ]
+    Path("t.jsonl").write_text("".join(json.dumps(row | {"strings": row.pop("probs")}) + "\n" for row in rows))
+    families = [{"class_path": "FromFile", "init_args": {"path": "t.jsonl"}}]
+    model = {"class_path": "HardPrompt", "init_args": {"length": 3, "steps": 2}}
+    Path("hard.yaml").write_text(yaml.safe_dump({"lm": str(chat_lm), "model": model, "data": {"families": families}}))
+    assert run("fit", "--config", "hard.yaml").code == 0
+    assert run("test", "--run", RUN).code == 0
+    wanted = pq.read_table(RUN / "results.parquet").to_pydict()["kl_text"]
+    with serving(Served(lm, vocabulary, "chat", top=20)) as served:
+        outcome = run("score", "--server", served.url, "--kind", "chat", "--run", RUN)
+        assert outcome.code == 0, outcome.said
+        found = [line.split() for line in outcome.said.splitlines() if line.strip().startswith("user/")]
+        for words, kl in zip(found, wanted, strict=True):
+            if "least" in words:
+                assert 0 < float(words[4]) <= kl + 1e-4
+            else:
+                assert float(words[2]) == pytest.approx(kl, abs=2e-4)
+        outcome = run("score", "--server", served.url, "--run", RUN)
+        assert (outcome.code, "Traceback" in outcome.said) == (2, False)
+        assert "for chats name it with --kind chat" in outcome.error
+        assert served.asked.count("/v1/chat/completions") >= 2
+
+
 def test_a_busy_server_is_asked_again(served):
     server = connect(served.url)
     question = text_question(server, TEXT, COMMON)
