@@ -26,7 +26,7 @@ class LlamaCpp:
     """Asks a server for tokens and for what comes next."""
 
     def __init__(self, address: str, vocab_size: int) -> None:
-        self._address, self._size = address, vocab_size
+        self.address, self._size = address, vocab_size
 
     @classmethod
     @contextmanager
@@ -41,7 +41,7 @@ class LlamaCpp:
 
     def _ask(self, path: str, **question: Any) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self._address}/{path}", json.dumps(question).encode(), headers)
+        request = urllib.request.Request(f"{self.address}/{path}", json.dumps(question).encode(), headers)
         with urllib.request.urlopen(request) as answer:
             return dict(json.load(answer))
 

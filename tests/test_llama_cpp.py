@@ -12,9 +12,11 @@ import os
 import pytest
 import torch
 
-from lit_prompt.data.families import FromFile
+from lit_prompt.data.families import FromFile, Given
 from lit_prompt.functional import kl_divergence
 from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary
+from lit_prompt.served.questions import served_kl, text_question
+from lit_prompt.served.servers import connect
 from tests.conftest import REPOSITORY
 from tests.llama_cpp import LlamaCpp
 from tests.test_smollm2 import BEFORE, DICE
@@ -101,3 +103,19 @@ def test_hard_prompts_have_the_same_kl(both, die, prompt):
     here, there = (float(kl_divergence(log_p, log_q)) for log_q in (log_probs(lm, ids), server.log_probs(ids)))
     print(f"{die} die after {prompt!r}: KL {there:.4f} there, {here:.4f} here")
     assert here == pytest.approx(there, abs=0.05, rel=0.1)
+
+
+def test_a_text_is_scored_where_it_is_used(both):
+    lm, vocabulary, server = both
+    words = dict.fromkeys((" one", " two", " three", " four", " five", " six"), 1 / 6)
+    for kind in ("llama.cpp", "openai"):
+        asked = connect(server.address, kind)
+        found = served_kl(asked, text_question(asked, BEFORE, words))
+        (target,) = Given(words).targets(vocabulary)
+        log_p = target.dense(lm.vocab_size).double()
+        here = float(kl_divergence(log_p, log_probs(lm, vocabulary.encode_start(BEFORE))))
+        print(f"{kind}: KL {'' if found.exact else 'at least '}{found.kl:.4f} there, {here:.4f} here")
+        assert found.kl <= 1.1 * here + 0.05
+        if found.exact:
+            assert found.kl == pytest.approx(here, abs=0.05, rel=0.1)
+        assert found.exact or kind == "openai"
