@@ -66,6 +66,8 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/hard.py
 	$(BIN)/python benchmarks/tasks.py
 	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/token_floor.py
+	$(BIN)/python benchmarks/mixture.py
 	$(BIN)/python benchmarks/device.py
 
 # nanoGCG needs an older transformers than ours: an environment of its own

@@ -159,6 +159,12 @@ def chat_lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def screening_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where screening in bfloat16 pays is measured, so that two equal searches could differ."""
+    monkeypatch.setattr("lit_prompt.search.screening.computes_in_half", lambda device: False)
+
+
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder, where runs write their logs."""

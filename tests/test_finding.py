@@ -74,6 +74,7 @@ def test_a_loaded_lm_is_left_as_it_was(loaded):
     model.train()
     next(model.parameters()).requires_grad_(False)
     before = {name: (p.clone(), p.requires_grad) for name, p in model.named_parameters()}
+    handler = signal.getsignal(signal.SIGINT)
     levels = [logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")]
     found = find(model, {" a": 1}, tokenizer=tokenizer, progress=False, length=1, steps=2)
     assert found[0].target_id == "given/0"
@@ -82,7 +83,7 @@ def test_a_loaded_lm_is_left_as_it_was(loaded):
         assert torch.equal(parameter, before[name][0])
         assert parameter.requires_grad == before[name][1]
     assert levels == [logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_families_and_the_lift(tiny_lm, workdir, capfd):

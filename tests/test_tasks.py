@@ -28,7 +28,7 @@ LINES = [
 ]  # fmt: skip
 MODELS = {
     "soft": "{class_path: SoftPrompt, init_args: {length: 2, steps: 12, restarts: 2}}",
-    "hard": "{class_path: HardPrompt, init_args: {length: 3, steps: 4, restarts: 2, "
+    "hard": "{class_path: HardPrompt, init_args: {length: 3, steps: 4, restarts: 2, screening: never, "
     "searcher: {class_path: SharedSearch, init_args: {share: false}}, start: {sampled_texts: 2, random_sequences: 4}}}",
 }
 

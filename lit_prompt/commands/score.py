@@ -18,6 +18,7 @@ from lit_prompt.export.found_prompts import outcomes
 from lit_prompt.export.pasted_texts import next_token_after_ids
 from lit_prompt.files import newest
 from lit_prompt.functional import kl_divergence
+from lit_prompt.functional.precision import double
 from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary
 from lit_prompt.lm.prompt_adapter import read_adapter
 from lit_prompt.progress import phase
@@ -87,7 +88,7 @@ def _score_here(options: Namespace, probs: dict[str, float]) -> ServedKL:
         named = log_q[: len(probs)]
     else:
         named = log_q[[vocabulary.token_id(text) for text in probs]]
-    kl = float(kl_divergence(log_p.unsqueeze(0).double(), log_q.unsqueeze(0)))
+    kl = float(kl_divergence(double(log_p).unsqueeze(0), log_q.unsqueeze(0)))
     return ServedKL(kl, True, named, torch.ones(len(named), dtype=torch.bool))
 
 
@@ -133,7 +134,7 @@ def _score_run(server: Server, options: Namespace) -> None:
 def _question(server: Server, vocabulary: Vocabulary, row: Row, batch: TargetBatch) -> Question:
     """What a target of a run asks a server."""
     chat, tree = batch.texts[0].chat, batch.trees[0]
-    log_p: Tensor = batch.log_probs[0].double() if tree is None else tree.log_probs
+    log_p: Tensor = double(batch.log_probs[0]) if tree is None else tree.log_probs
     if server.kind != "chat":
         return run_question(server, vocabulary, row["whole_text"], chat is not None, tree, log_p)
     if chat is None:

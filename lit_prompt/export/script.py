@@ -25,7 +25,7 @@ model = AutoModelForCausalLM.from_pretrained(**source, dtype={dtype!r}).eval()
 '''
 _TAIL = """\
 print(row["target_id"], "KL when it was exported:", row["kl"])
-for p, i in zip(*logits.double().softmax(-1).topk(20)):
+for p, i in zip(*logits.to(torch.float64).softmax(-1).topk(20)):
     print(f"{p:.6f} {i} {tokenizer.decode(i)!r}")
 """
 _JSON_LINES = 'map(json.loads, open(here / "prompts.jsonl", encoding="utf-8"))'
