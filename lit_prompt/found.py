@@ -68,8 +68,9 @@ class Found(Sequence[FoundTarget]):
         """KL against entropy, with certified floors."""
         from lit_prompt.results.figures import kl_against_entropy
         from lit_prompt.results.rows import grouped
+        from lit_prompt.results.task_tables import marked
 
-        return kl_against_entropy({"": grouped(self.rows, itemgetter("family"))})
+        return kl_against_entropy({"": grouped(marked(self.rows), itemgetter("family"))})
 
     def _repr_html_(self) -> str:
         columns = ["target_id", "entropy", "kl", "kl_floor", "prompt_text"]

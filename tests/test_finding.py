@@ -101,6 +101,16 @@ def test_families_and_the_lift(tiny_lm, workdir, capfd):
     assert list(workdir.iterdir()) == []
 
 
+def test_targets_that_are_held_out_are_marked(tiny_lm):
+    rows = [
+        {"strings": {" a": 1}, "task": "t", "split": "train"},
+        {"strings": {" the": 1}, "task": "t", "split": "test"},
+    ]
+    found = find(tiny_lm, rows, progress=False, length=1, steps=2)
+    labels = [text.get_text() for text in found.plot().legends[0].get_texts()]
+    assert {"given", "given (held out)"} <= set(labels)
+
+
 def test_it_works_in_another_thread(tiny_lm):
     found = []
     settings = {"progress": False, **SETTINGS["soft"]}

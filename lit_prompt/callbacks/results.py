@@ -28,6 +28,7 @@ from lit_prompt.results.results_shown import (
     print_unfinished,
 )
 from lit_prompt.results.rows import Row, grouped
+from lit_prompt.results.task_tables import marked
 from lit_prompt.results.text import nats
 from lit_prompt.results.tokens_shown import print_top_tokens
 from lit_prompt.results.transfer import side_by_side
@@ -90,7 +91,7 @@ class ResultWriter(L.Callback):
         say(f"results   {results}", *(f"tasks     {path}" for path in others[len(prompts) :]))
         say(*(f"prompts   {path}" for path in (prompts or known)[:1]))
         title = f"{method_label(module.method)} prompts, {Path(module.lm_path).name}"
-        picture = kl_against_entropy({title: grouped(table.to_pylist(), itemgetter("family"))})
+        picture = kl_against_entropy({title: grouped(marked(table.to_pylist()), itemgetter("family"))})
         say(f"picture   {add_file(folder, 'kl_vs_entropy.png', partial(save_picture, picture))}")
         if few := _token_records(module.evaluated):
             bars = target_against_reached(few)

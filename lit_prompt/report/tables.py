@@ -82,6 +82,9 @@ def _mean(rows: Sequence[Row], name: str, digits: int = 3) -> str:
     return number(float(values.mean()) if len(values) else None, digits)
 
 
+_TASK = itemgetter("run", "task")
+
+
 class Example(NamedTuple):
     """A prompt, good or bad, and token records: none where ``predict`` has not run."""
 
@@ -113,13 +116,17 @@ def examples(study: Study) -> list[Examples]:
     for series in study.main:
         order = sorted(series.rows, key=lambda row: row["kl"] if row["kl_text"] is None else row["kl_text"])
         best, worst = (len(order), 0) if len(order) <= MOST_NAMED else (_SHOWN_PROMPTS, _SHOWN_PROMPTS)
-        shown = [_example(row, tokens[id(row)]) for row in (*order[:best], *order[::-1][:worst])]
+        held_out = grouped(series.held_out, _TASK)
+        shown = [
+            _example(row, tokens[id(row)], held_out.get(_TASK(row), []))
+            for row in (*order[:best], *order[::-1][:worst])
+        ]
         has_text, has_tokens = any(e.row["prompt_text"] for e in shown), any(e.wanted for e in shown)
         found.append(Examples(series.lm, series.label, shown[:best], shown[best:], has_text, has_tokens))
     return found
 
 
-def _example(row: Row, tokens: list[Row]) -> Example:
+def _example(row: Row, tokens: list[Row], held_out: list[Row]) -> Example:
     def gained(token: Row) -> float:
         return float(token["reached_probability"] - token["target_probability"])
 
@@ -127,6 +134,8 @@ def _example(row: Row, tokens: list[Row]) -> Example:
     if (objective := searched_objective([row])) is not None:
         names[objective] = "objective_value"
     kls = {name: nats(row[column], 4) for name, column in names.items() if row[column] is not None}
+    if held_out:
+        kls["on held-out targets of its task"] = nats(sum(other["weight"] * other["kl"] for other in held_out), 4)
     wanted = sorted(tokens, key=lambda token: -token["target_probability"])
     missing = sorted((token for token in tokens if gained(token) < 0), key=lambda token: -token["token_kl"])
     surplus = sorted((token for token in tokens if gained(token) > 0), key=lambda token: -gained(token))

@@ -150,6 +150,7 @@ def test_held_out_targets_stand_beside_the_others_in_every_table(report, make_ru
     assert "tales-llama user (held out) 1 1.00 to 1.00 0.750" in page.text
     assert "user/survey 2 + 1 0.250 0.750" in page.text
     assert "new 0 held out 0.750" in page.text
+    assert "on held-out targets of its task 0.7500" in page.text
     assert "user/new 0 (held out) 1.000 0.750 1.500" in page.text
 
 
