@@ -19,6 +19,7 @@ from lit_prompt.export.half_precision import scaled_lift
 from lit_prompt.export.pasted_texts import next_token_after_ids, text_row, write_rows
 from lit_prompt.export.prompt_embeds import next_token_after_embeds, write_embeds
 from lit_prompt.export.script import NAME, absolute, script
+from lit_prompt.files import full_disk_named
 from lit_prompt.lm import FrozenLM
 from lit_prompt.lm.prompt_adapter import write_adapter
 from lit_prompt.progress import phase
@@ -83,7 +84,7 @@ class Exporter:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InputError(f"--out: {out} exists; exports are never overwritten, name another folder")
         out.parent.mkdir(parents=True, exist_ok=True)
-        with under_way(out.parent) as staging:
+        with under_way(out.parent) as staging, full_disk_named(out, staging):
             folder = staging / "export"
             folder.mkdir()
             with phase("exporting", "target", len(numbers)) as tick:

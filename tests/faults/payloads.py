@@ -80,7 +80,7 @@ PLACES: dict[str, tuple[Any, ...]] = {
     "lm_options": ("lm_options",),
 }
 #: ``fit`` of a config of one's own is not among those that must not import a module: it may be one's own, too.
-COMMANDS = ("fit", "test", "predict", "validate", "resume", "floor")
+COMMANDS = ("fit", "test", "predict", "validate", "export", "resume", "floor")
 
 
 def _put(settings: dict[str, Any], place: tuple[Any, ...], payload: Any) -> dict[str, Any]:
@@ -111,6 +111,9 @@ def _attack(command: str, run_folder: Path, settings: dict[str, Any]) -> Outcome
         Path("evil.yaml").write_text(text)
         return run(command, "--config", "evil.yaml", "--logs", "new")
     (run_folder / "config.yaml").write_text(text)
+    if command == "export":
+        shutil.rmtree("exported", ignore_errors=True)
+        return run(command, "--run", run_folder, "--format", "embeds", "--out", "exported")
     return run("fit" if command == "resume" else command, "--run", run_folder)
 
 

@@ -39,6 +39,7 @@ COMMANDS = {
     "test": [("test", "--run", "RUN")],
     "validate": [("validate", "--run", "RUN")],
     "predict": [("predict", "--run", "RUN")],
+    "export": [("export", "--run", "RUN", "--format", "embeds", "--out", "exported", "--script")],
     "floor": [("floor", "--config", "soft.yaml", "--tolerance", "1e-6")],
     "shortest": [("shortest", "--config", "hard.yaml", "--kl", "1", "--lengths", "1", "2")],
     "report": [("report", "RUN", "--out", "page")],
