@@ -149,8 +149,8 @@ formats:
 With --lm PATH the LM is taken from another place than in the run; other options are those of lit_prompt test.
 
 examples:
-  lit_prompt export --run logs/die/version_0 --format text --out exported --script
-  lit_prompt export --run logs/demo/version_0 --format peft --out adapters --targets entropy_matched/1.00/0
+  lit_prompt export --run logs/hard/version_0 --format text --out exported --script
+  lit_prompt export --run logs/demo/version_0 --format peft --out adapters --targets random/H0.100/0
   lit_prompt export --run logs/demo/version_0 --format embeds --dtype bfloat16 --out embeds
 """,
     )
@@ -184,7 +184,7 @@ them; else it scores given tokens one by one, if it can; else the KL is a bound 
 A key is read from the environment variable LIT_PROMPT_SERVER_KEY and written nowhere.
 
 examples:
-  lit_prompt score --server http://127.0.0.1:8080 --run logs/die/version_0
+  lit_prompt score --server http://127.0.0.1:8080 --run logs/hard_die/version_0
   lit_prompt score --server http://127.0.0.1:8000 --text 'The coin shows' --target ' heads=1' --target ' tails=1'
   lit_prompt score --lm gpt2 --text 'The coin shows' --target ' heads=1' --target ' tails=1'
   lit_prompt score --lm gpt2 --adapter adapters/given-0 --target ' heads=1' --target ' tails=1'

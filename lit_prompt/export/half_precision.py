@@ -25,6 +25,7 @@ def scaled_lift(found: FoundPrompts, prompt: FoundPrompt, lm: FrozenLM) -> Found
     largest = min(_LARGEST, torch.finfo(lm.dtype).max / 8)  # what the blocks add must be finite, too
     last = prompt.prompt[-1:] / prompt.prompt[-1].abs().max()
     tried = [torch.cat([prompt.prompt[:-1], largest / 4**k * last]) for k in range(_TRIED)]
-    candidates = [replace(prompt, prompt=embeddings) for embeddings in tried]
+    # as it is, too: one that gradient descent went on with counts by its length as well
+    candidates = [prompt, *(replace(prompt, prompt=embeddings) for embeddings in tried)]
     reached = [prompt.kl(found.reached_on(lm, candidate)) for candidate in candidates]
     return min(zip(reached, candidates, strict=True), key=lambda pair: (pair[0] != pair[0], pair[0]))[1]

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+{loads}from transformers import AutoModelForCausalLM, AutoTokenizer
 
 here, source = Path(__file__).parent, {source}
 rows = {{row["target_id"]: row for row in {rows}}}
@@ -65,9 +65,8 @@ def script(form: str, lm: str, options: LMOptions, dtype: str) -> str:
     if options.revision:
         source["revision"] = options.revision
     loads = "" if form == "text" else "from safetensors.torch import load_file\n"
-    head = _HEAD.format(source=source, rows=_JSON_LINES if form == "text" else _INDEX, dtype=dtype).replace(
-        "import torch\n", f"import torch\n{loads}", 1
-    )
+    rows = _JSON_LINES if form == "text" else _INDEX
+    head = _HEAD.format(source=source, rows=rows, dtype=dtype, loads=loads)
     return head + _BODIES[form] + _TAIL
 
 

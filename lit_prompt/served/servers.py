@@ -1,7 +1,7 @@
 """Kinds of servers of an LM: llama.cpp's own protocol, and that of OpenAI's completions."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Literal, Protocol
 
@@ -89,6 +89,27 @@ class LlamaCpp:
             return _checked([Entry(int(e["id"]), str(e["token"]), float(e["logprob"])) for e in first["top_logprobs"]])
 
 
+class _Lists:
+    """Lists of the likeliest tokens, as long as a server gives them: found out at the first question."""
+
+    def __init__(self, connection: Connection, counts: Sequence[int]) -> None:
+        self._connection, self._counts = connection, tuple(counts)
+
+    def most(self, ask: Callable[[int], Any]) -> Listed:
+        """What a server lists when it is asked for so many tokens."""
+        while True:
+            try:
+                answer = ask(self._counts[0])
+            except Refused as error:
+                if error.status not in (400, 422) or len(self._counts) == 1:
+                    raise
+                self._counts = self._counts[1:]
+                continue
+            self._counts = self._counts[:1]
+            with _understood(self._connection):
+                return _checked(_entries(answer["choices"][0]["logprobs"]))
+
+
 class OpenAILike:
     """``/v1/completions`` with logprobs, as vLLM, SGLang, llama.cpp and hosted APIs have it."""
 
@@ -96,7 +117,7 @@ class OpenAILike:
 
     def __init__(self, connection: Connection, name: str) -> None:
         self._connection, self.name = connection, name
-        self._most: int | None = None
+        self._lists = _Lists(connection, _ASKED)
         self._scores_given = True
         self._names: dict[str, Any] = {}  # has vLLM tell ids, not texts, which several tokens may have
 
@@ -112,17 +133,7 @@ class OpenAILike:
 
     def after(self, prompt: Prompt) -> Listed:
         """The likeliest next tokens, as many as the server lists."""
-        for most in _ASKED if self._most is None else (self._most,):
-            try:
-                answer = self._complete(prompt, logprobs=most)
-            except Refused as error:
-                if error.status not in (400, 422) or most == _ASKED[-1] or self._most is not None:
-                    raise
-                continue
-            self._most = most
-            with _understood(self._connection):
-                return _checked(_entries(answer["choices"][0]["logprobs"]))
-        raise AssertionError
+        return self._lists.most(lambda count: self._complete(prompt, logprobs=count))
 
     def log_prob(self, prompt: Prompt, token: int | str) -> float | None:
         """That of the last token of a prompt that is echoed; None where the server does not echo."""
@@ -158,7 +169,7 @@ class ChatLike:
 
     def __init__(self, connection: Connection, name: str) -> None:
         self._connection, self.name = connection, name
-        self._most: int | None = None
+        self._lists = _Lists(connection, _ASKED[1:])
 
     def tokens(self, text: str, start: bool) -> list[int] | None:
         """None: what the template writes is not told."""
@@ -166,21 +177,15 @@ class ChatLike:
 
     def after(self, prompt: Prompt) -> Listed:
         """The likeliest first tokens of the reply to a chat, as many as the server lists."""
-        for most in _ASKED[1:] if self._most is None else (self._most,):
-            question = {"model": self.name, "messages": list(prompt), "max_tokens": 1, "temperature": 1.0,
-                        "logprobs": True, "top_logprobs": most}  # fmt: skip
-            try:
-                answer = self._connection.post("v1/chat/completions", question)
-            except Refused as error:
-                if error.status not in (400, 422) or most == _ASKED[-1] or self._most is not None:
-                    raise
-                continue
-            if answer is None:
-                raise InputError(f"--server: {self._connection.url} has no /v1/chat/completions")
-            self._most = most
-            with _understood(self._connection):
-                return _checked(_entries(answer["choices"][0]["logprobs"]))
-        raise AssertionError
+        return self._lists.most(lambda count: self._reply(prompt, count))
+
+    def _reply(self, prompt: Prompt, count: int) -> Any:
+        question = {"model": self.name, "messages": list(prompt), "max_tokens": 1, "temperature": 1.0,
+                    "logprobs": True, "top_logprobs": count}  # fmt: skip
+        answer = self._connection.post("v1/chat/completions", question)
+        if answer is None:
+            raise InputError(f"--server: {self._connection.url} has no /v1/chat/completions")
+        return answer
 
     def log_prob(self, prompt: Prompt, token: int | str) -> float | None:
         """None: given tokens are not scored."""
