@@ -73,6 +73,7 @@ COMMANDS = {
     "predict": ["predict", "--run", RUN.format("hard")],
     "test on another LM": ["test", "--run", RUN.format("hard"), "--lm", "../other"],
     "report": ["report", RUN.format("soft"), RUN.format("hard"), "--out", "report"],
+    "export": ["export", "--run", RUN.format("hard"), "--format", "embeds", "--out", "exported"],
     "fit of a task": ["fit", "--config", "tasks.yaml", "--model.temperature", "0.7"],
     "fit of a task's tokens": ["fit", "--config", "hard_tasks.yaml"],
     "floor": ["floor", "--config", "from_lm.yaml"],
