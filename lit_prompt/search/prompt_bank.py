@@ -97,7 +97,7 @@ class PromptBank:
         init, width = self._init, self._width(problem, slot, _NATURAL)
         if init.texts is None or not init.natural_texts:
             return None
-        encoded = chain.from_iterable(self._vocabulary.encode(f"{text}\n\n") for text in init.texts.texts())
+        encoded = chain.from_iterable(self._vocabulary.encode(f" {text}") for text in init.texts.texts())
         ids = list(islice(encoded, init.natural_texts * width))
         if len(ids) < width:
             return None
