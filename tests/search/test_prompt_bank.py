@@ -133,7 +133,7 @@ def test_natural_texts_are_read_in_pieces_one_after_another(loaded, tmp_path):
     start = TokenStart(texts=TextSource(str(tmp_path / "tale.txt")), natural_texts=3)
     pieces = PromptBank(start, vocabulary, True, LMCache(lm))._natural(problem, 0)
     assert pieces.shape == (3, 64)
-    text = " ".join(TEXT.split("\n\n") * 30)
+    text = " ".join([TEXT.strip()] * 30)
     assert vocabulary.tokenizer.decode(pieces.flatten().tolist()).strip() in text
 
 
