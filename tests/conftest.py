@@ -17,8 +17,10 @@ import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import Tensor
 
 from lit_prompt.main import main
+from lit_prompt.search import PromptBank, TokenProblem
 
 REPOSITORY = Path(__file__).parent.parent
 EMBEDDED_LLAMA = REPOSITORY / "data" / "lms" / "tales-llama"
@@ -163,6 +165,18 @@ def chat_lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def screening_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where screening in bfloat16 pays is measured, so that two equal searches could differ."""
     monkeypatch.setattr("lit_prompt.search.screening.computes_in_half", lambda device: False)
+
+
+@pytest.fixture(autouse=True)
+def few_natural_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of the natural texts is enough where a tiny LM's prompts need not be good."""
+    whole = PromptBank._natural
+
+    def few(self: PromptBank, problem: TokenProblem, slot: int) -> Tensor | None:
+        found = whole(self, problem, slot)
+        return None if found is None else found[:24]
+
+    monkeypatch.setattr(PromptBank, "_natural", few)
 
 
 @pytest.fixture

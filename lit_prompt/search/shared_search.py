@@ -72,13 +72,7 @@ class SharedSearch(Searcher):
 
     def init(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
         """The start of each slot; nothing has been visited."""
-        bandit = Bandit.new(len(problem), len(MOVES))
-        elites, elite_scores = no_elites(ids, scores, self.elites)
-        return {
-            "elites": elites,
-            "elite_scores": elite_scores,
-            "gained": bandit.gained,
-            "moved": bandit.tried,
+        return self._moves_state(ids, scores) | {
             "ids": ids.clone(),
             "scores": scores.clone(),
             "best_ids": ids.clone(),
@@ -87,6 +81,17 @@ class SharedSearch(Searcher):
             "visited": torch.zeros(0, dtype=torch.long),
             "tried": torch.zeros(len(problem), dtype=torch.long),  # visited prompts of each owner
         }
+
+    def _moves_state(self, ids: Tensor, scores: Tensor) -> SearchState:
+        """What moves are made from, where nothing has been tried but a start of each slot."""
+        bandit = Bandit.new(len(ids), len(MOVES))
+        elites, elite_scores = no_elites(ids, scores, self.elites)
+        return {"elites": elites, "elite_scores": elite_scores, "gained": bandit.gained, "moved": bandit.tried}
+
+    def take_up(self, state: SearchState) -> None:
+        """Adds what a state of version 0.1.0 lacks."""
+        if "elites" not in state:
+            state.update(self._moves_state(state["best_ids"], state["best_scores"]))
 
     def offer(self, state: SearchState, ids: Tensor, scores: Tensor) -> None:
         """Takes the starts among the elites."""

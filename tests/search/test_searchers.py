@@ -279,6 +279,27 @@ def test_the_shared_search_ends_when_it_has_tried_every_prompt(make_problem, fin
     assert len(set(best.steps.tolist())) == 1 or not share
 
 
+def test_a_search_that_the_first_version_began_goes_on(make_problem):
+    def begun():
+        problem = make_problem()
+        return ChunkSearch(SharedSearch(), problem, BestSoFar(torch.zeros(3, 4, dtype=torch.long), 0.0, None))
+
+    search = begun()
+    search.init(*random_starts(make_problem()), 0.0)
+    for _ in range(3):
+        search.step()
+    former = copy.deepcopy(search.state_dict())
+    for name in ("elites", "elite_scores", "gained", "moved"):
+        del former["state"][name]
+    resumed = begun()
+    resumed.load_state_dict(former)
+    assert resumed.state_dict()["state"]["elites"][:, 0].equal(former["state"]["best_ids"])
+    for _ in range(5):
+        resumed.step()
+    assert (resumed.best.kl <= search.best.kl).all()
+    assert (resumed.best.kl < search.best.kl).any()
+
+
 @pytest.mark.parametrize("share", [True, False])
 def test_a_shared_search_that_forgets_is_bounded_never_stuck_and_resumes_exactly(make_problem, share, monkeypatch):
     monkeypatch.setattr(shared_search, "_REMEMBERED", 1)
