@@ -313,7 +313,7 @@ def test_a_shared_search_that_forgets_is_bounded_never_stuck_and_resumes_exactly
 
     whole, resumed = begun(), begun()
     whole.init(*random_starts(make_problem(targets, length=3, allow=LETTERS)), 0.0)
-    for step in range(150):
+    for step in range(300):
         whole.step()
         if step == 75:
             resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
