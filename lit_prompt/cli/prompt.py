@@ -25,12 +25,13 @@ from lit_prompt.errors import InputError
 from lit_prompt.launch import STRATEGY
 from lit_prompt.lm import DEFAULT_LM, LMOptions, Sampling
 from lit_prompt.models import PromptModule
-from lit_prompt.models.checks import refuse_coupled_devices
+from lit_prompt.models.checks import refuse_coupled_devices, refuse_served
 from lit_prompt.models.evaluation_options import EvaluationOptions
 from lit_prompt.models.floors import FloorOptions
 from lit_prompt.models.known import KnownOptions
 from lit_prompt.models.record_columns import TOP_K
 from lit_prompt.results.console import say
+from lit_prompt.served.served import Served, lm_name
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +78,10 @@ class PromptCLI(RunCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds ``--lm`` and ``--lm_options``, of which the data module is the owner, and those of floors and cache."""
         parser.add_argument(
-            "--lm", type=str, default=embedded(DEFAULT_LM), help="hub id, local folder or GGUF file of the LM"
+            "--lm",
+            type=str | Served,
+            default=embedded(DEFAULT_LM),
+            help="hub id, local folder or GGUF file of the LM, or the address of a server, http://HOST:PORT",
         )
         parser.add_class_arguments(LMOptions, "lm_options")
         parser.add_argument("--floors", type=bool, default=True, help="whether floors that are not known are solved")
@@ -106,7 +110,7 @@ class PromptCLI(RunCLI):
             if settings.threads < 1:
                 raise InputError(f"--threads is {settings.threads}; it must be at least 1")
             torch.set_num_threads(settings.threads)
-            say(f"LM        {self.config[self.subcommand].lm}")
+            say(f"LM        {lm_name(self.config[self.subcommand].lm)}")
         if self._run_folder is not None and (self._run_folder / "targets").is_dir():
             self.config[self.subcommand].data.load = str(self._run_folder / "targets")
 
@@ -148,6 +152,7 @@ class PromptCLI(RunCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         self.model.check(self.trainer, subcommand)  # before targets are built
+        refuse_served(self.model, self.datamodule)
         super()._run_subcommand(subcommand)
 
     def before_test(self) -> None:
