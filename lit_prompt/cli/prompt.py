@@ -24,8 +24,9 @@ from lit_prompt.embedded import embedded
 from lit_prompt.errors import InputError
 from lit_prompt.launch import STRATEGY
 from lit_prompt.lm import DEFAULT_LM, LMOptions, Sampling
-from lit_prompt.models import PromptModule
+from lit_prompt.models import PromptModule, TextPrompt
 from lit_prompt.models.checks import refuse_coupled_devices, refuse_served
+from lit_prompt.models.cost import expected_cost
 from lit_prompt.models.evaluation_options import EvaluationOptions
 from lit_prompt.models.floors import FloorOptions
 from lit_prompt.models.known import KnownOptions
@@ -97,6 +98,10 @@ class PromptCLI(RunCLI):
         parser.add_argument("--asking", type=str | None, default=None, help=about)
         about = "threads of a process, which a run keeps, as its rounding depends on them (as many as torch takes)"
         parser.add_argument("--threads", type=int | None, default=None, help=about)
+        about = "of an LM that is only served: evaluates by the answers that are kept, and asks for none"
+        parser.add_argument("--offline", type=bool, default=False, help=about)
+        about = "says what a fit on an LM that is only served would cost, and searches nothing"
+        parser.add_argument("--dry_run", type=bool, default=False, help=about)
         super().add_arguments_to_parser(parser)
         parser.link_arguments("lm", "data.lm")
         parser.link_arguments("lm_options", "data.lm_options")
@@ -122,6 +127,11 @@ class PromptCLI(RunCLI):
             self.model.known_options = KnownOptions(FloorOptions(solve, seconds), cache)
             told = (self._get(self.config_init, key) for key in ("sampling", "draws", "asking"))
             self.model.evaluation_options = EvaluationOptions(*told)
+            for name in ("offline", "dry_run"):
+                if self._get(self.config_init, name) and self.datamodule.served is None:
+                    raise InputError(f"--{name} is for an LM that is only served, and {self.datamodule.lm} is at hand")
+            if self.datamodule.served is not None:
+                self.datamodule.served.offline = self._get(self.config_init, "offline")
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Adds the progress bar."""
@@ -140,6 +150,10 @@ class PromptCLI(RunCLI):
         self._tell_of_too_many_threads(trainer)
         return trainer
 
+    @property
+    def _keeps_nothing(self) -> bool:
+        return bool(self._get(self.config_init, "dry_run")) or super()._keeps_nothing
+
     def _tell_of_too_many_threads(self, trainer: L.Trainer) -> None:
         processes, threads = getattr(trainer.strategy, "num_processes", 1), torch.get_num_threads()
         cores = os.cpu_count() or 1
@@ -153,6 +167,9 @@ class PromptCLI(RunCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         self.model.check(self.trainer, subcommand)  # before targets are built
         refuse_served(self.model, self.datamodule)
+        if self._keeps_nothing and isinstance(self.model, TextPrompt):
+            say(*expected_cost(self.model, self.datamodule))
+            return
         super()._run_subcommand(subcommand)
 
     def before_test(self) -> None:

@@ -172,7 +172,8 @@ class TargetDataModule(L.LightningDataModule):
         if self.made_for is None:
             check_vocabulary(self.targets, self.vocabulary)
         elif self.targets.vocabulary != self.vocabulary.fingerprint:
-            source = Vocabulary.load(*self.made_for)
+            lm, options = self.made_for
+            source = Vocabulary.load(lm, options) if as_served(lm) is None else NamedAnswers(lm)
             carried = CarriedTargets(source, self.vocabulary)(self.targets.stored())
             self.targets = self._write(carried, temporary_folder(self) / "targets")
             self._tell_remarks()

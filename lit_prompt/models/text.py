@@ -15,6 +15,7 @@ from lit_prompt.models.driven import DrivenPrompt
 from lit_prompt.models.evaluation import Evaluation
 from lit_prompt.models.served_evaluator import ServedEvaluator
 from lit_prompt.objectives import ForwardKL
+from lit_prompt.results.console import say
 from lit_prompt.scoring.text_scorer import TextScorer
 from lit_prompt.search import BestSoFar, StopReason
 from lit_prompt.search.text_chunk_search import TextChunkSearch
@@ -119,6 +120,13 @@ class TextPrompt(DrivenPrompt):
 
     def new_search(self, batch: TargetBatch) -> tuple[TextChunkSearch, Callable[[], tuple[Tensor, Tensor]]]:
         """The search of a chunk, not yet begun, and what finds its starts."""
+        problem = self.problem(batch)
+        nothing = torch.zeros(len(problem), self.length, dtype=torch.long)
+        best = BestSoFar(nothing, self.kl_tolerance, self.patience, self.max_forward_passes, self.max_seconds)
+        return TextChunkSearch(self.searcher, problem, best), lambda: self._starts(problem)
+
+    def problem(self, batch: TargetBatch) -> TextProblem:
+        """What the searcher may ask for a chunk of targets."""
         slots = slots_of(self, batch)
         if isinstance(self.lm, ServedLM):
             answers = [one for one in batch.answers if one is not None]
@@ -126,11 +134,7 @@ class TextPrompt(DrivenPrompt):
         else:
             self._scorer = AtHandScorer(slots, self, batch)
         names = [[name for i in items for name in self._names(batch, i)] for items in batch.tasks.values()]
-        ascii_only = self.searcher.ascii_only
-        problem = TextProblem(self._scorer, names, self._words, self.length, ascii_only, self.seed)
-        nothing = torch.zeros(len(slots), self.length, dtype=torch.long)
-        best = BestSoFar(nothing, self.kl_tolerance, self.patience, self.max_forward_passes, self.max_seconds)
-        return TextChunkSearch(self.searcher, problem, best), lambda: self._starts(problem)
+        return TextProblem(self._scorer, names, self._words, self.length, self.searcher.ascii_only, self.seed)
 
     def _starts(self, problem: TextProblem) -> tuple[Tensor, Tensor]:
         with self.micro_batch.shown("natural beginnings"):
@@ -153,6 +157,11 @@ class TextPrompt(DrivenPrompt):
             current = self.under_search()
             assert current is not None
             current[1].end(current[1].running, StopReason.BUDGET)
+
+    def on_train_end(self) -> None:
+        """Says that a budget is used up."""
+        if self._scorer is not None and self._scorer.spent:
+            say("", f"A budget of {self.lm_path} is used up; what was found until then counts.")
 
     def prompt_texts(self, tasks: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[str]:
         """As of :meth:`DrivenPrompt.prompt_texts`."""

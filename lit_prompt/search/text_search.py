@@ -8,20 +8,19 @@ from torch import Tensor
 
 from lit_prompt.data.texts import TextSource
 from lit_prompt.errors import InputError
+from lit_prompt.search.bandit import Bandit
 from lit_prompt.search.searcher import Found, SearchState
 from lit_prompt.search.text_moves import GAP, MOVES, Materials
 from lit_prompt.search.text_problem import TextProblem
 from lit_prompt.search.visited import Visited
 from lit_prompt.search.word_source import WordSource
 
-# natural beginnings that each group of targets is tried with
-_BEGINNINGS = 64
+#: Natural beginnings that each group of targets is tried with
+BEGINNINGS = 64
 # texts of each slot that are remembered
 _REMEMBERED = 2**16
 # tries at a text that is new and fits, before a slot makes fewer of a step's texts
 _TRIES = 8
-# what a move's successes of a step count after the next one
-_MEMORY = 0.98
 
 
 @dataclass(eq=False)
@@ -30,8 +29,8 @@ class TextSearch:
 
     Every target keeps a population of texts, natural beginnings at first. A step makes new texts from it by moves: a
     word of the corpus, a word that a small LM at hand puts after what stands before, a word of the target, a mark, a
-    piece of another text, crossover, deletion, exchange, a single character. Moves are drawn as often as texts that
-    they made have entered populations of late. Every text is scored for every target with the same texts around its
+    piece of another text, crossover, deletion, exchange, a single character. Moves are drawn by how high
+    their texts have entered populations of late. Every text is scored for every target with the same texts around its
     prompt, and no text twice.
 
     Args:
@@ -69,7 +68,7 @@ class TextSearch:
         ids = torch.zeros(len(problem), self.population, problem.length, dtype=torch.long)
         scores = torch.full((len(problem), self.population), torch.inf)
         for slots in problem.groups:
-            texts = problem.words.beginnings(_BEGINNINGS, problem.rng(slots[0], "beginnings"))
+            texts = problem.words.beginnings(BEGINNINGS, problem.rng(slots[0], "beginnings"))
             makers = [slots[i % len(slots)] for i in range(len(texts))]
             table = problem.scorer.table(texts, makers, slots)
             rows = problem.ids(texts)
@@ -83,8 +82,8 @@ class TextSearch:
         return {
             "ids": ids.clone(),
             "scores": scores.clone(),
-            "gains": torch.ones(len(problem), len(MOVES)),
-            "tries": torch.full((len(problem), len(MOVES)), 2.0),
+            "gained": (bandit := Bandit.new(len(problem), len(MOVES))).gained,
+            "tried": bandit.tried,
             "visited": torch.zeros(0, dtype=torch.long),
             "counts": torch.zeros(len(problem), dtype=torch.long),
         }
@@ -94,8 +93,6 @@ class TextSearch:
         wanted = set(running.tolist())
         most = torch.full((len(problem),), _REMEMBERED)
         visited = Visited(problem.length, state["visited"], state["counts"], most)
-        state["gains"][running] *= _MEMORY
-        state["tries"][running] *= _MEMORY
         for group in problem.groups:
             slots = [slot for slot in group if slot in wanted]
             if slots:
@@ -114,6 +111,7 @@ class TextSearch:
             for slot in slots
             for move, text in self._made(problem, state, slot, problem.rng(slot, number))
         ]
+        made = self._filled(problem, made, problem.rng(group, number, "words"))
         rows = problem.ids([text for _, _, text in made])
         owner = torch.full((len(rows),), group)
         new = visited.new(rows, owner).tolist() if made else []
@@ -121,10 +119,10 @@ class TextSearch:
             return
         made, rows = [made[i] for i in new], rows[new]
         table = problem.scorer.table([text for _, _, text in made], [slot for slot, _, _ in made], slots)
-        for (slot, move, _), scores in zip(made, table, strict=True):
-            state["tries"][slot, move] += 1
-            entered = scores < state["scores"][slots].amax(1)
-            state["gains"][slot, move] += float(entered.any())
+        places = (state["scores"][slots].unsqueeze(0) < table.unsqueeze(2)).sum(2).amin(1)
+        owners, moves = (torch.tensor([one[i] for one in made]) for i in (0, 1))
+        bandit = Bandit(state["gained"], state["tried"])
+        bandit.learn(owners, moves, 1.0 - places / self.population)
         for column, slot in enumerate(slots):
             every = torch.cat([state["scores"][slot], table[:, column]])
             best = every.argsort(stable=True)[: self.population]
@@ -132,12 +130,12 @@ class TextSearch:
             state["scores"][slot] = every[best]
 
     def _made(self, problem: TextProblem, state: SearchState, slot: int, rng: random.Random) -> list[tuple[int, str]]:
-        """New texts of a slot, each with the number of its move."""
+        """New texts of a slot, each with the number of its move; some have a place left for a word."""
         kept = state["scores"][slot].isfinite()
         parents = problem.texts(state["ids"][slot][kept])
         if not parents:
             return []
-        chance = (state["gains"][slot] / state["tries"][slot]).tolist()
+        chance = Bandit(state["gained"], state["tried"]).shares()[slot].tolist()
         rank = [1.0 / (place + 1) for place in range(len(parents))]
         own = problem.own_words(slot)
         found: list[tuple[int, str]] = []
@@ -150,11 +148,13 @@ class TextSearch:
                 if text not in parents and (GAP in text or problem.takes(text)):
                     found.append((move, text))
                     break
-        return self._filled(problem, found, rng)
+        return found
 
-    def _filled(self, problem: TextProblem, made: list[tuple[int, str]], rng: random.Random) -> list[tuple[int, str]]:
+    def _filled(
+        self, problem: TextProblem, made: list[tuple[int, int, str]], rng: random.Random
+    ) -> list[tuple[int, int, str]]:
         """The same with words of the small LM where a place was left for one; those that fit."""
-        gaps = [text.partition(GAP) for _, text in made if GAP in text]
-        words = iter(problem.words.proposed([before for before, _, _ in gaps], rng))
-        whole = [(move, text.replace(GAP, next(words)) if GAP in text else text) for move, text in made]
-        return [(move, text) for move, text in whole if problem.takes(text)]
+        before = [text.partition(GAP)[0] for _, _, text in made if GAP in text]
+        words = iter(problem.words.proposed(before, rng))
+        whole = [(slot, move, text.replace(GAP, next(words)) if GAP in text else text) for slot, move, text in made]
+        return [one for one in whole if problem.takes(one[2])]

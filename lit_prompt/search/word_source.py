@@ -15,8 +15,8 @@ from lit_prompt.lm import DEFAULT_LM, FrozenLM, LMCache, LMOptions, Vocabulary, 
 _MADE, _TOKENS = 64, 40
 # of a corpus that are read
 _READ = 2000
-# tokens before a word that the small LM sees, and those of a word
-_SEEN, _WORD = 48, 4
+# tokens before a word that the small LM sees, and those of a word at most
+_SEEN, _WORD = 32, 3
 #: A word with the space before it, or a mark.
 WORD = re.compile(r"\s?\w+|\s?[^\w\s]")
 

@@ -122,8 +122,8 @@ class ServedLM(nn.Module):
 
     def close(self) -> None:
         """Asks nothing more, and lets another process add to the store."""
-        if "_desk" in self.__dict__:
-            self._desk.close()
+        if (desk := self.__dict__.pop("_desk", None)) is not None:
+            desk.close()
         self.store.close()
 
 

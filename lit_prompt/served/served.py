@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jsonargparse import Namespace
+
 from lit_prompt.errors import InputError
 from lit_prompt.served.servers import Kind
 
@@ -63,6 +65,8 @@ def as_served(lm: Any) -> Served | None:
         return lm
     if isinstance(lm, str):
         return Served(lm) if lm.startswith(_SCHEMES) else None
+    if isinstance(lm, Namespace):
+        lm = lm.as_dict()
     if isinstance(lm, Mapping) and str(lm.get("class_path", "")).rpartition(".")[2] == "Served":
         return Served(**lm.get("init_args", {}))
     return None

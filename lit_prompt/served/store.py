@@ -4,6 +4,7 @@ import hashlib
 import json
 import sqlite3
 import zlib
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,26 +36,30 @@ class AnswerStore:
     """
 
     def __init__(self, run: Path | None, adds: bool = True) -> None:
+        self._run, self._adds = run, adds
+        self._folder = None if run is None else run / FOLDER
         self._leases: Leases | None = None
-        folder = None if run is None else run / FOLDER
+        _ = self._files
+
+    @cached_property
+    def _files(self) -> list[sqlite3.Connection]:
+        """This process's own file, and the others'."""
         own: Path | None = None
-        if folder is not None and run is not None and adds:
-            folder.mkdir(exist_ok=True)
-            self._leases = Leases(run / "leases")
+        if self._folder is not None and self._run is not None and self._adds:
+            self._folder.mkdir(exist_ok=True)
+            self._leases = Leases(self._run / "leases")
             number = 0
             while not self._leases.take(f"answers.{number}"):
                 number += 1
-            own = folder / f"{number}.sqlite"
-        others = [] if folder is None else [path for path in sorted(folder.glob("*.sqlite")) if path != own]
-        with _named(folder):
-            self._own = _opened(own)
-            self._others = [_opened(path) for path in others]
-        self._folder = folder
+            own = self._folder / f"{number}.sqlite"
+        others = [] if self._folder is None else [p for p in sorted(self._folder.glob("*.sqlite")) if p != own]
+        with _named(self._folder):
+            return [_opened(path) for path in (own, *others)]
 
     def find(self, question: Any) -> tuple[Any, int] | None:
         """The answer to a question, both values that JSON holds, and the tokens read for it; None if it is new."""
         key = _key(question)
-        for file in (self._own, *self._others):
+        for file in self._files:
             with _named(self._folder):
                 row = file.execute("SELECT value, read FROM answers WHERE key = ?", (key,)).fetchone()
                 if row is not None:
@@ -88,7 +93,7 @@ class AnswerStore:
 
     def fact(self, name: str) -> Any | None:
         """A fact that a process has kept; None where none has."""
-        for file in (self._own, *self._others):
+        for file in self._files:
             with _named(self._folder):
                 row = file.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
                 if row is not None:
@@ -100,19 +105,19 @@ class AnswerStore:
         self._write("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
 
     def close(self) -> None:
-        """Lets another process add to the file."""
-        for file in (self._own, *self._others):
+        """Lets another process add to the file; who asks for an answer later opens it again."""
+        for file in self.__dict__.pop("_files", ()):
             file.close()
         if self._leases is not None:
             self._leases.close()
 
     def _sum(self, query: str) -> float:
         with _named(self._folder):
-            return sum(float(file.execute(query).fetchone()[0]) for file in (self._own, *self._others))
+            return sum(float(file.execute(query).fetchone()[0]) for file in self._files)
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
         with _named(self._folder):
-            self._own.execute(statement, values)
+            self._files[0].execute(statement, values)
 
 
 def _key(question: Any) -> bytes:
