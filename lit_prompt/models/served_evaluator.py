@@ -63,7 +63,7 @@ class ServedEvaluator(Evaluation[SearchResults]):
         for i, (context, answers, text) in enumerate(zip(contexts, batch.answers, own, strict=True)):
             assert answers is not None
             if text is not None:
-                question = self._questions.question(context, text, answers, batch.target_id[i])
+                question = self._questions.question(context, text, answers, batch.target_id[i], split=True)
                 found = served_kl(server, question)
                 if found.exact:
                     _fill(log_q[i], found)
@@ -112,6 +112,11 @@ class ServedEvaluator(Evaluation[SearchResults]):
                 far = [abs(a - b) for a, b in pairs if a is not None and b is not None]
                 largest = max([*far, largest or 0.0]) if far else largest
         return largest
+
+    def means(self, stage: str) -> dict[str, Tensor]:
+        """As of :meth:`Evaluation.means`; none where no KL is known."""
+        known = any(value is not None for part in self._module.evaluated for value in part["kl"])
+        return super().means(stage) if known else {}
 
     def start(self, prompts: SearchResults) -> None:
         """As of :meth:`Evaluation.start`."""

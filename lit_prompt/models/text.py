@@ -52,7 +52,7 @@ class TextPrompt(DrivenPrompt):
 
     def __init__(
         self,
-        length: int = 64,
+        length: int = 80,
         steps: int = 500,
         searcher: TextSearch | None = None,
         kl_tolerance: float = 1e-4,

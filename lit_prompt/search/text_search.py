@@ -19,8 +19,8 @@ from lit_prompt.search.word_source import WordSource
 BEGINNINGS = 64
 # texts of each slot that are remembered
 _REMEMBERED = 2**16
-# tries at a text that is new and fits, before a slot makes fewer of a step's texts
-_TRIES = 8
+# tries at a text that fits, and at as many new ones as a step may have, before it has fewer
+_TRIES, _ATTEMPTS = 8, 3
 
 
 @dataclass(eq=False)
@@ -106,18 +106,10 @@ class TextSearch:
     def _step(
         self, problem: TextProblem, state: SearchState, number: int, group: int, slots: list[int], visited: Visited
     ) -> None:
-        made = [
-            (slot, move, text)
-            for slot in slots
-            for move, text in self._made(problem, state, slot, problem.rng(slot, number))
-        ]
-        made = self._filled(problem, made, problem.rng(group, number, "words"))
-        rows = problem.ids([text for _, _, text in made])
-        owner = torch.full((len(rows),), group)
-        new = visited.new(rows, owner).tolist() if made else []
-        if not new:
+        made = self._new(problem, state, number, group, slots, visited)
+        if not made:
             return
-        made, rows = [made[i] for i in new], rows[new]
+        rows = problem.ids([text for _, _, text in made])
         table = problem.scorer.table([text for _, _, text in made], [slot for slot, _, _ in made], slots)
         places = (state["scores"][slots].unsqueeze(0) < table.unsqueeze(2)).sum(2).amin(1)
         owners, moves = (torch.tensor([one[i] for one in made]) for i in (0, 1))
@@ -129,7 +121,29 @@ class TextSearch:
             state["ids"][slot] = torch.cat([state["ids"][slot], rows])[best]
             state["scores"][slot] = every[best]
 
-    def _made(self, problem: TextProblem, state: SearchState, slot: int, rng: random.Random) -> list[tuple[int, str]]:
+    def _new(
+        self, problem: TextProblem, state: SearchState, number: int, group: int, slots: list[int], visited: Visited
+    ) -> list[tuple[int, int, str]]:
+        """Texts that were not tried before, of each slot as many as it may: its number, that of the move, the text."""
+        found: list[tuple[int, int, str]] = []
+        for attempt in range(_ATTEMPTS):
+            left = {slot: self.width - sum(one[0] == slot for one in found) for slot in slots}
+            made = [
+                (slot, move, text)
+                for slot in slots
+                for move, text in self._made(problem, state, slot, left[slot], problem.rng(slot, number, attempt))
+            ]
+            made = self._filled(problem, made, problem.rng(group, number, attempt, "words"))
+            if made:
+                owner = torch.full((len(made),), group)
+                found += [made[i] for i in visited.new(problem.ids([text for _, _, text in made]), owner).tolist()]
+            if len(found) == self.width * len(slots):
+                break
+        return found
+
+    def _made(
+        self, problem: TextProblem, state: SearchState, slot: int, count: int, rng: random.Random
+    ) -> list[tuple[int, str]]:
         """New texts of a slot, each with the number of its move; some have a place left for a word."""
         kept = state["scores"][slot].isfinite()
         parents = problem.texts(state["ids"][slot][kept])
@@ -139,7 +153,7 @@ class TextSearch:
         rank = [1.0 / (place + 1) for place in range(len(parents))]
         own = problem.own_words(slot)
         found: list[tuple[int, str]] = []
-        for _ in range(self.width):
+        for _ in range(count):
             for _ in range(_TRIES):
                 (move,) = rng.choices(range(len(MOVES)), chance)
                 (parent,) = rng.choices(range(len(parents)), rank)

@@ -44,8 +44,10 @@ class KeptServer:
         self._store.keep(self.question(prompt), _plain(listed), tokens_read(prompt, listed))
 
     def tokens(self, text: str, start: bool) -> list[int] | None:
-        """As of :class:`Server`; a tokenizer is asked once, whatever ``again`` says."""
+        """As of :class:`Server`; a tokenizer is asked once, whatever ``again`` says. None of what is not kept."""
         found = self._store.find(["tokens", text, start])
+        if found is None and self._server is None:
+            return None
         if found is None:
             tokens = self._asked.tokens(text, start)
             self._store.keep(["tokens", text, start], tokens)
@@ -66,9 +68,13 @@ class KeptServer:
         return [self.after(prompt) for prompt in prompts]
 
     def log_prob(self, prompt: Prompt, token: int | str) -> float | None:
-        """As of :class:`Server`."""
+        """As of :class:`Server`; None of what is not kept."""
         text = prompt if isinstance(prompt, str) else list(prompt)
-        found: float | None = self._kept(["log_prob", text, token], lambda: (self._asked.log_prob(prompt, token), 0))
+
+        def ask() -> tuple[Any, int]:
+            return None if self._server is None else self._server.log_prob(prompt, token), 0
+
+        found: float | None = self._kept(["log_prob", text, token], ask)
         return found
 
     def _kept(self, question: list[Any], ask: Any) -> Any:
@@ -82,7 +88,8 @@ class KeptServer:
         elif str(again) in self._told:
             return self._told[str(again)]
         answer, read = ask()
-        self._store.keep(again, answer, read)
+        if self._server is not None:
+            self._store.keep(again, answer, read)
         self._told[str(again)] = answer
         return answer
 

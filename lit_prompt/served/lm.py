@@ -62,6 +62,7 @@ class ServedLM(nn.Module):
             for url in served.urls:
                 connection = Connection(url, "--lm", _TRIES, served.parallel)
                 server = connect(connection, served.kind, served.listed)
+                server.tokens(_PROBE, start=True)  # by which some servers are found to tell token ids
                 probe = _probe(server)
                 if known is None:
                     known = {"name": server.name, "kind": server.kind, "probe": probe}

@@ -31,11 +31,18 @@ class TextQuestions:
         self._lm, self._contexts = lm, contexts
         self._split: dict[tuple[str, tuple[str, ...]], SplitAnswers | None] = {}
 
-    def question(self, context: Context, text: str, answers: Answers, where: str) -> Question:
+    def question(self, context: Context, text: str, answers: Answers, where: str, split: bool = False) -> Question:
         """What a target asks after a text.
 
+        Args:
+            context: what stands around the text.
+            text: the prompt.
+            answers: the target's.
+            where: named in errors.
+            split: whether the tokens of the text are needed, as they are where the server scores given tokens.
+
         Raises:
-            InputError: if an answer begins another one; it names ``where``.
+            InputError: if an answer begins another one.
         """
         names = [name + (answers.end if isinstance(answers.end, str) else "") for name in answers.texts]
         prompt = self._contexts.asked(context, text)
@@ -47,12 +54,12 @@ class TextQuestions:
         key = around, tuple(names)
         if key not in self._split:
             self._split[key] = answer_tokens(self._lm.server, around, names, where)
-        split = self._split[key]
-        if split is not None and around != prompt:
-            longer = any(len(ids) > 1 for ids in split.answers)
-            start = self._lm.server.tokens(prompt, start=True) if longer else None
-            split = SplitAnswers(start or [], split.answers)
-        return named_question(prompt, names, answers.cells, answers.probs, split)
+        known = self._split[key]
+        if known is not None and around != prompt:
+            needed = split or any(len(ids) > 1 for ids in known.answers)
+            start = self._lm.server.tokens(prompt, start=True) if needed else None
+            known = SplitAnswers(start or [], known.answers)
+        return named_question(prompt, names, answers.cells, answers.probs, known)
 
 
 class ServedTextScorer(TextScorer):
