@@ -44,7 +44,8 @@ class Bandit:
     def choose(self, slots: Tensor, u: Tensor) -> Tensor:
         """The moves of candidates of some slots, from a uniform random number of each: ``[candidate]``, all three."""
         cumulative = self.shares().cumsum(1)[slots]
-        return torch.searchsorted(cumulative, double(u).unsqueeze(1)).squeeze(1).clamp_max(cumulative.shape[1] - 1)
+        found = torch.searchsorted(cumulative, double(u).unsqueeze(1)).squeeze(1)
+        return found.clamp_max(cumulative.shape[1] - 1)  # rounding may leave the last sum below 1
 
     def learn(self, slots: Tensor, moves: Tensor, gains: Tensor) -> None:
         """Takes in what candidates, each of a slot and a move, ``[candidate]``, have brought: ``[candidate]``."""
