@@ -58,7 +58,7 @@ class AnswerStore:
 
     def find(self, question: Any) -> tuple[Any, int] | None:
         """The answer to a question, both values that JSON holds, and the tokens read for it; None if it is new."""
-        key = _key(question)
+        key = question_key(question)
         for file in self._files:
             with _named(self._folder):
                 row = file.execute("SELECT value, read FROM answers WHERE key = ?", (key,)).fetchone()
@@ -69,7 +69,7 @@ class AnswerStore:
     def keep(self, question: Any, answer: Any, read: int = 0) -> None:
         """Keeps an answer, for which the server has read so many tokens; a former one is replaced."""
         value = zlib.compress(json.dumps(answer).encode())
-        self._write("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", (_key(question), read, value))
+        self._write("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", (question_key(question), read, value))
 
     @property
     def texts(self) -> int:
@@ -120,7 +120,8 @@ class AnswerStore:
             self._files[0].execute(statement, values)
 
 
-def _key(question: Any) -> bytes:
+def question_key(question: Any) -> bytes:
+    """What an answer is kept under."""
     return hashlib.sha256(json.dumps(question, sort_keys=True).encode()).digest()
 
 
