@@ -19,6 +19,7 @@ from lit_prompt.callbacks.tensorboard import TensorBoardReport
 from lit_prompt.cli.arguments import RunArguments
 from lit_prompt.cli.other_lm import pasted_texts
 from lit_prompt.cli.run import RunCLI
+from lit_prompt.cli.settings_parser import SettingsParser
 from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.embedded import embedded
 from lit_prompt.errors import InputError
@@ -82,7 +83,7 @@ class PromptCLI(RunCLI):
             "--lm",
             type=str | Served,
             default=embedded(DEFAULT_LM),
-            help="hub id, local folder or GGUF file of the LM, or the address of a server, http://HOST:PORT",
+            help="hub id, folder or GGUF file of the LM, or a server's address",
         )
         parser.add_class_arguments(LMOptions, "lm_options")
         parser.add_argument("--floors", type=bool, default=True, help="whether floors that are not known are solved")
@@ -98,13 +99,19 @@ class PromptCLI(RunCLI):
         parser.add_argument("--asking", type=str | None, default=None, help=about)
         about = "threads of a process, which a run keeps, as its rounding depends on them (as many as torch takes)"
         parser.add_argument("--threads", type=int | None, default=None, help=about)
-        about = "of an LM that is only served: evaluates by the answers that are kept, and asks for none"
+        about = "evaluates a served LM by the answers that are kept"
         parser.add_argument("--offline", type=bool, default=False, help=about)
-        about = "says what a fit on an LM that is only served would cost, and searches nothing"
+        about = "tells what a fit on a served LM would cost"
         parser.add_argument("--dry_run", type=bool, default=False, help=about)
         super().add_arguments_to_parser(parser)
         parser.link_arguments("lm", "data.lm")
         parser.link_arguments("lm_options", "data.lm_options")
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        assert isinstance(parser, SettingsParser)
+        parser.hidden += ("data.lm", "offline") if subcommand == "fit" else ("dry_run",)
+        return parser
 
     def before_instantiate_classes(self) -> None:
         """Says which LM is used, and gives a run that is resumed or evaluated the targets in its folder."""

@@ -90,8 +90,7 @@ class TargetDataModule(L.LightningDataModule):
             it does not change any result, on a GPU only the rounding.
         shard: this process among those of one run, such as 3/16: where it begins, before it takes what is left.
         load: folder of a saved set of targets, used instead of ``families``.
-        lm: hub id or local folder of the LM that is searched, over whose vocabulary the targets are, or an LM that is
-            only served, by its address; set by ``--lm``.
+        lm: the LM that is searched, over whose vocabulary the targets are; set by ``--lm``.
         lm_options: how that LM is loaded; set by ``--lm_options``.
     """
 

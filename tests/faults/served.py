@@ -1,7 +1,7 @@
 """Killed searches behind a server, and servers that fail: nothing kept is asked for again, the end is the same.
 
-``python -m tests.faults.served --attacks 230`` kills searches 30 times and lets a server fail 200 times; the suite tries
-some.
+``python -m tests.faults.served --attacks 230`` kills searches 30 times and has a server fail 200 times; the suite
+tries some.
 """
 
 import json
