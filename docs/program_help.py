@@ -50,7 +50,7 @@ def _classes() -> Iterator[tuple[int, str, str]]:
     from lit_prompt.data import families
     from lit_prompt.search import SEARCHERS
 
-    for name in ("SoftPrompt", "HardPrompt"):
+    for name in ("SoftPrompt", "HardPrompt", "TextPrompt"):
         assert name in models.__all__
         yield 2, name, help_of("fit", "--model.help", name)
     for name in (searcher.__name__ for searcher in SEARCHERS):

@@ -5,15 +5,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lit_prompt.data.datamodule import TargetDataModule
     from lit_prompt.finding import find
-    from lit_prompt.models import HardPrompt, SoftPrompt
+    from lit_prompt.models import HardPrompt, SoftPrompt, TextPrompt
 
 __version__ = "0.1.0"
-__all__ = ["HardPrompt", "SoftPrompt", "TargetDataModule", "find"]
+__all__ = ["HardPrompt", "SoftPrompt", "TargetDataModule", "TextPrompt", "find"]
 
 # imported when they are asked for: the command answers before anything heavy is loaded
 _PLACES = {
     "HardPrompt": "lit_prompt.models",
     "SoftPrompt": "lit_prompt.models",
+    "TextPrompt": "lit_prompt.models",
     "TargetDataModule": "lit_prompt.data.datamodule",
     "find": "lit_prompt.finding",
 }

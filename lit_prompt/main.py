@@ -45,7 +45,7 @@ most used:
   --floors false           solve no floors that are not known;  --floor_seconds S  for how long to solve them
   --cache false            take no texts and states of the LM from earlier runs (logs/cache), and leave none
   --draws N                test: draw from the LM, count and test;  --sampling.temperature T (.top_k, .top_p): so drawn
-  --lm NAME_OR_PATH        hub id, local folder or GGUF file of the language model
+  --lm NAME_OR_PATH        hub id, local folder or GGUF file of the language model, or the address of a server of one
   --lm_options.dtype TYPE  float32 (default), bfloat16, float16, float64, auto
   --model.length N         embeddings or tokens of a prompt;  --model.steps N  most steps for a target
   --logs FOLDER            where runs keep their folders (logs)

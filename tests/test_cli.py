@@ -505,7 +505,11 @@ def test_help_of_an_evaluation_is_its_own(cli, command):
 @pytest.mark.parametrize("config", sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml")))
 def test_every_shipped_config_runs(cli, workdir, tiny_lm, chat_lm, config):
     # the user's own targets name words that the tiny tokenizer does not have
-    lm = EMBEDDED_LLAMA if config in ("die.yaml", "hard_die.yaml", "survey.yaml", "wordings.yaml") else tiny_lm
+    lm = (
+        EMBEDDED_LLAMA
+        if config in ("die.yaml", "hard_die.yaml", "served_die.yaml", "survey.yaml", "wordings.yaml")
+        else tiny_lm
+    )
     lm = chat_lm if config == "survey_chat.yaml" else lm
     (workdir / "data").symlink_to(REPOSITORY / "data")
     # these ask for more entropy than the tiny vocabulary can have

@@ -8,7 +8,7 @@ from pathlib import Path
 from lit_prompt.errors import InputError
 from lit_prompt.files import newest
 from lit_prompt.models import PromptModule
-from lit_prompt.models.prompt_texts import prompt_texts
+from lit_prompt.models.driven import DrivenPrompt
 from lit_prompt.records.checksum import CHECKSUM
 from lit_prompt.records.prompt_texts import read_texts, write_texts
 from lit_prompt.records.prompts import prompts_digest, read_prompts, write_prompts
@@ -64,7 +64,8 @@ class PromptFiles:
         }
         if self._are_tokens:
             ids = [prompt.tolist() for prompt in self._prompts.values()]
-            texts = prompt_texts(self._module.contexts, self._module.data.targets, self._searched, ids)
+            assert isinstance(self._module, DrivenPrompt)
+            texts = self._module.prompt_texts(self._searched, ids)
             rows = list(zip(self._prompts, texts, ids, strict=True))
             found["prompts.jsonl"] = partial(write_texts, rows, self.checksum)
         return found

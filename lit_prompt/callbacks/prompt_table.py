@@ -5,8 +5,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_prompt.models import HardPrompt
 from lit_prompt.models.chunk import progress, score_label
+from lit_prompt.models.driven import DrivenPrompt
 from lit_prompt.results.markdown import prompt_table
 
 _TABLES = 20
@@ -23,15 +23,18 @@ class PromptTable(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Logs the chunk's table when it is time."""
-        if isinstance(pl_module, HardPrompt) and (pl_module.chunks.made - 1) % max(1, pl_module.steps // _TABLES) == 0:
+        if (
+            isinstance(pl_module, DrivenPrompt)
+            and (pl_module.chunks.made - 1) % max(1, pl_module.steps // _TABLES) == 0
+        ):
             self._log(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Logs the table that the chunk ends with."""
-        if isinstance(pl_module, HardPrompt):
+        if isinstance(pl_module, DrivenPrompt):
             self._log(trainer, pl_module)
 
-    def _log(self, trainer: L.Trainer, module: HardPrompt) -> None:
+    def _log(self, trainer: L.Trainer, module: DrivenPrompt) -> None:
         chunk, step = now = module.chunks.chunk, module.chunks.step
         if not isinstance(trainer.logger, TensorBoardLogger) or self._logged == now or module.data.part.index:
             return  # the chunk's last step may have been shown

@@ -25,6 +25,7 @@ from lit_prompt.results.results_shown import (
     print_prompts,
     print_results,
     print_sampled,
+    print_served,
     print_unfinished,
 )
 from lit_prompt.results.rows import Row, grouped
@@ -59,6 +60,7 @@ class ResultWriter(L.Callback):
         if pl_module.evaluated:
             table = result_table(pl_module.evaluated)
             print_results(table)
+            print_served(table)
             print_unfinished(table, checkpoint_run(trainer))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -68,6 +70,7 @@ class ResultWriter(L.Callback):
             return
         table = result_table(pl_module.evaluated)
         print_results(table)
+        print_served(table)
         print_sampled(table, _token_records(pl_module.evaluated))
         print_prompts(table)
         print_comparisons(comparisons(table))

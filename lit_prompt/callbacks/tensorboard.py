@@ -74,7 +74,8 @@ class TensorBoardReport(L.Callback):
             said = f"{len(every)} of {len(module.data.targets)} targets, evenly spread; lit_prompt test evaluates all."
             writer.add_text("evaluated", said, step)
         writer.add_histogram("final/kl", kl, step)
-        writer.add_histogram("final/prompt_norm", norm, step)
+        if not np.isnan(norm).any():  # texts have none
+            writer.add_histogram("final/prompt_norm", norm, step)
         picture = kl_against_entropy({module.lm_path: grouped(rows, itemgetter("family"))})
         writer.add_figure("kl_against_entropy", picture, step)
         shown = _token_records(module, [stride * positions[place] for place in kl.argsort().tolist()])

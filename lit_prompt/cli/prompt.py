@@ -19,18 +19,21 @@ from lit_prompt.callbacks.tensorboard import TensorBoardReport
 from lit_prompt.cli.arguments import RunArguments
 from lit_prompt.cli.other_lm import pasted_texts
 from lit_prompt.cli.run import RunCLI
+from lit_prompt.cli.settings_parser import SettingsParser
 from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.embedded import embedded
 from lit_prompt.errors import InputError
 from lit_prompt.launch import STRATEGY
 from lit_prompt.lm import DEFAULT_LM, LMOptions, Sampling
-from lit_prompt.models import PromptModule
-from lit_prompt.models.checks import refuse_coupled_devices
+from lit_prompt.models import PromptModule, TextPrompt
+from lit_prompt.models.checks import refuse_coupled_devices, refuse_served
+from lit_prompt.models.cost import expected_cost
 from lit_prompt.models.evaluation_options import EvaluationOptions
 from lit_prompt.models.floors import FloorOptions
 from lit_prompt.models.known import KnownOptions
 from lit_prompt.models.record_columns import TOP_K
 from lit_prompt.results.console import say
+from lit_prompt.served.served import Served, lm_name
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +80,10 @@ class PromptCLI(RunCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds ``--lm`` and ``--lm_options``, of which the data module is the owner, and those of floors and cache."""
         parser.add_argument(
-            "--lm", type=str, default=embedded(DEFAULT_LM), help="hub id, local folder or GGUF file of the LM"
+            "--lm",
+            type=str | Served,
+            default=embedded(DEFAULT_LM),
+            help="hub id, folder or GGUF file of the LM, or a server's address",
         )
         parser.add_class_arguments(LMOptions, "lm_options")
         parser.add_argument("--floors", type=bool, default=True, help="whether floors that are not known are solved")
@@ -93,9 +99,19 @@ class PromptCLI(RunCLI):
         parser.add_argument("--asking", type=str | None, default=None, help=about)
         about = "threads of a process, which a run keeps, as its rounding depends on them (as many as torch takes)"
         parser.add_argument("--threads", type=int | None, default=None, help=about)
+        about = "evaluates a served LM by the answers that are kept"
+        parser.add_argument("--offline", type=bool, default=False, help=about)
+        about = "tells what a fit on a served LM would cost"
+        parser.add_argument("--dry_run", type=bool, default=False, help=about)
         super().add_arguments_to_parser(parser)
         parser.link_arguments("lm", "data.lm")
         parser.link_arguments("lm_options", "data.lm_options")
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        assert isinstance(parser, SettingsParser)
+        parser.hidden += ("data.lm", "offline") if subcommand == "fit" else ("dry_run",)
+        return parser
 
     def before_instantiate_classes(self) -> None:
         """Says which LM is used, and gives a run that is resumed or evaluated the targets in its folder."""
@@ -106,7 +122,7 @@ class PromptCLI(RunCLI):
             if settings.threads < 1:
                 raise InputError(f"--threads is {settings.threads}; it must be at least 1")
             torch.set_num_threads(settings.threads)
-            say(f"LM        {self.config[self.subcommand].lm}")
+            say(f"LM        {lm_name(self.config[self.subcommand].lm)}")
         if self._run_folder is not None and (self._run_folder / "targets").is_dir():
             self.config[self.subcommand].data.load = str(self._run_folder / "targets")
 
@@ -118,6 +134,11 @@ class PromptCLI(RunCLI):
             self.model.known_options = KnownOptions(FloorOptions(solve, seconds), cache)
             told = (self._get(self.config_init, key) for key in ("sampling", "draws", "asking"))
             self.model.evaluation_options = EvaluationOptions(*told)
+            for name in ("offline", "dry_run"):
+                if self._get(self.config_init, name) and self.datamodule.served is None:
+                    raise InputError(f"--{name} is for an LM that is only served, and {self.datamodule.lm} is at hand")
+            if self.datamodule.served is not None:
+                self.datamodule.served.offline = self._get(self.config_init, "offline")
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Adds the progress bar."""
@@ -136,6 +157,10 @@ class PromptCLI(RunCLI):
         self._tell_of_too_many_threads(trainer)
         return trainer
 
+    @property
+    def _keeps_nothing(self) -> bool:
+        return bool(self._get(self.config_init, "dry_run")) or super()._keeps_nothing
+
     def _tell_of_too_many_threads(self, trainer: L.Trainer) -> None:
         processes, threads = getattr(trainer.strategy, "num_processes", 1), torch.get_num_threads()
         cores = os.cpu_count() or 1
@@ -148,6 +173,10 @@ class PromptCLI(RunCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         self.model.check(self.trainer, subcommand)  # before targets are built
+        refuse_served(self.model, self.datamodule)
+        if self._keeps_nothing and isinstance(self.model, TextPrompt):
+            say(*expected_cost(self.model, self.datamodule))
+            return
         super()._run_subcommand(subcommand)
 
     def before_test(self) -> None:

@@ -255,7 +255,7 @@ class RunCLI(LightningCLI):
         except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
             raise InputError(f"trainer: {' '.join(str(error).split())}") from error
         _refuse_others_unknown(trainer)
-        trial = bool(given.get("fast_dev_run"))
+        trial = self._keeps_nothing
         several = trainer.world_size > 1
         told = agreed(trainer, lambda: self._made_known(trial, several and self.subcommand != "fit"))
         if trainer.global_rank:
@@ -277,6 +277,11 @@ class RunCLI(LightningCLI):
             )
         trainer.strategy.checkpoint_io = WholeCheckpoints()
         return trainer
+
+    @property
+    def _keeps_nothing(self) -> bool:
+        """Whether this is a trial, without a folder."""
+        return bool(self._get(self._get(self.config_init, "trainer"), "fast_dev_run"))
 
     def _parse_ckpt_path(self) -> None:
         """Leaves the checkpoint to the trainer: it holds no hyperparameters, and is read once."""

@@ -3,6 +3,7 @@
 import shlex
 from argparse import Namespace
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,10 @@ def _arguments(options: Namespace, target: dict[str, Any]) -> RunArguments:
     """Those of the fit: configs, then the target, then what else was typed."""
     given: RunArguments = options.settings
     settings: dict[str, Any] = {"data": {"load": None, "families": [{"class_path": "Given", "init_args": target}]}}
-    if options.hard:
+    if _is_served(given):
+        if not any("model" in config.settings for config in given.configs):
+            settings["model"] = {"class_path": "TextPrompt"}
+    elif options.hard:
         settings["model"] = {"class_path": "HardPrompt"}
     elif not given.configs:
         settings["model"] = _SOFT
@@ -50,6 +54,16 @@ def _arguments(options: Namespace, target: dict[str, Any]) -> RunArguments:
     count = len(given.configs)
     every = [*given.options[:count], settings_option(settings), *numbers, *given.options[count:]]
     return replace(given, options=every, name="find")
+
+
+def _is_served(given: RunArguments) -> bool:
+    """Whether the LM that configs and options name is only served: it is searched by its answers alone."""
+    from lit_prompt.served.served import as_served
+
+    named = [config.settings.get("lm") for config in given.configs]
+    named += [option.partition("=")[2] for option in given.typed if option.startswith("--lm=")]
+    named += [value for option, value in pairwise(given.typed) if option == "--lm"]
+    return bool(named) and as_served(named[-1]) is not None
 
 
 def _outcomes(test: Any, wanted: dict[str, float]) -> dict[str, tuple[float, float | None]]:
@@ -81,7 +95,10 @@ def _print(outcomes: dict[str, tuple[float, float | None]], row: Row, folder: Pa
     known = "not known" if floor is None else f"{nats(floor, 4)} nats, certified: no prompt of any kind is below it"
     cells = [[text, nats(wanted, 4), nats(reached, 4)] for text, (wanted, reached) in outcomes.items()]
     print_table(Table(["answer", "wanted", "reached"], cells, ["answer"], caption=""))
-    say(f"KL        {nats(row['kl'], 4)} nats", f"floor     {known}")
+    if row["kl"] is None:
+        say(f"KL        at least {nats(row['kl_at_least'], 4)} nats: the server does not list all answers")
+    else:
+        say(f"KL        {nats(row['kl'], 4)} nats", f"floor     {known}")
     if row["prompt_text"] is None:
         say(f"prompt    {row['prompt_length']} embeddings, in {folder / 'prompts.safetensors'}")
     else:

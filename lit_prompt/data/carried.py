@@ -9,6 +9,7 @@ import torch
 
 from lit_prompt.data.answer_tokens import AnswerTokens, first_beginning
 from lit_prompt.data.answers import Answers
+from lit_prompt.data.named_answers import NamedAnswers
 from lit_prompt.data.target import Rejected, Target
 from lit_prompt.errors import InputError
 from lit_prompt.functional.precision import double
@@ -29,11 +30,11 @@ class CarriedTargets:
     note. A chat stays the same messages.
 
     Args:
-        source: the vocabulary that the targets are over.
+        source: the vocabulary that the targets are over, or the answers that they name.
         to: the one that they are to be over.
     """
 
-    def __init__(self, source: Vocabulary, to: Vocabulary) -> None:
+    def __init__(self, source: Vocabulary | NamedAnswers, to: Vocabulary) -> None:
         self._source = source
         self._to = to
 
@@ -52,10 +53,12 @@ class CarriedTargets:
 
     @cached_property
     def _same_bytes(self) -> VocabularyMap:
+        assert isinstance(self._source, Vocabulary)
         return VocabularyMap(self._source, self._to, "shared_tokens")
 
     @cached_property
     def _first_pieces(self) -> VocabularyMap:
+        assert isinstance(self._source, Vocabulary)
         return VocabularyMap(self._source, self._to, "first_piece")
 
     @cached_property
@@ -85,6 +88,7 @@ class CarriedTargets:
 
     def _by_name(self, target: Target) -> Target | Rejected:
         assert target.token_ids is not None
+        assert isinstance(self._source, Vocabulary)
         answers = {token_id: text for text, token_id in target.metadata.get("first_tokens", {}).items()}
         weights: dict[int, float] = {}
         names: dict[int, str] = {}

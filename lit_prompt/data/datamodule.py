@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Sampler
 from lit_prompt.data.carried import CarriedTargets
 from lit_prompt.data.evaluation_parts import EvaluationParts
 from lit_prompt.data.families import TargetFamily
+from lit_prompt.data.named_answers import NamedAnswers
 from lit_prompt.data.run_folder import parts_folder, run_folder, shared_folder
 from lit_prompt.data.shard import Shard
 from lit_prompt.data.target import Rejected, Target
@@ -25,6 +26,9 @@ from lit_prompt.errors import InputError
 from lit_prompt.leases import Leases
 from lit_prompt.lm import DEFAULT_LM, FrozenLM, LMOptions, Vocabulary
 from lit_prompt.progress import phase
+from lit_prompt.served.lm import ServedLM
+from lit_prompt.served.served import Served, as_served
+from lit_prompt.served.store import AnswerStore
 from lit_prompt.under_way import temporary_folder
 
 _log = logging.getLogger(__name__)
@@ -86,7 +90,7 @@ class TargetDataModule(L.LightningDataModule):
             it does not change any result, on a GPU only the rounding.
         shard: this process among those of one run, such as 3/16: where it begins, before it takes what is left.
         load: folder of a saved set of targets, used instead of ``families``.
-        lm: hub id or local folder of the LM that is searched, over whose vocabulary the targets are; set by ``--lm``.
+        lm: the LM that is searched, over whose vocabulary the targets are; set by ``--lm``.
         lm_options: how that LM is loaded; set by ``--lm_options``.
     """
 
@@ -106,7 +110,7 @@ class TargetDataModule(L.LightningDataModule):
         chunk_size: int = 64,
         load: Path | None = None,
         shard: str = "1/1",
-        lm: str = DEFAULT_LM,
+        lm: str | Served = DEFAULT_LM,
         lm_options: LMOptions | None = None,
     ) -> None:
         super().__init__()
@@ -118,26 +122,30 @@ class TargetDataModule(L.LightningDataModule):
         self._shard = Shard.parse(shard)
         self.chunk_size = chunk_size
         self.load = None if load is None else Path(os.path.expanduser(load))
-        self.lm = embedded(lm)
+        self.served = as_served(lm)
+        self.lm = str(self.served) if self.served is not None else embedded(str(lm))
         self.lm_options = lm_options or LMOptions()
         self.notes = []
         self.vocabulary = self.load_vocabulary()
 
-    def load_vocabulary(self) -> Vocabulary:
-        """The vocabulary of the LM.
+    def load_vocabulary(self) -> Any:
+        """The vocabulary of the LM; where that is only served, what stands for one.
 
         Raises:
             InputError: if there is no such LM.
         """
-        return Vocabulary.load(self.lm, self.lm_options)
+        return Vocabulary.load(self.lm, self.lm_options) if self.served is None else NamedAnswers(self.lm)
 
-    def load_lm(self, device: torch.device | None) -> FrozenLM:
-        """The LM, on a device.
+    def load_lm(self, device: torch.device | None) -> Any:
+        """The LM, on a device; or what asks for it where it is only served.
 
         Raises:
             InputError: if it cannot be loaded.
         """
-        return FrozenLM.load(self.lm, self.lm_options, device)
+        if self.served is None:
+            return FrozenLM.load(self.lm, self.lm_options, device)
+        adds = self.trainer is None or not self.trainer.validating
+        return ServedLM(self.served, AnswerStore(None if self.trainer is None else run_folder(self.trainer), adds))
 
     def setup(self, stage: str) -> None:
         """Builds the targets, or opens the set that was built before.
@@ -163,7 +171,8 @@ class TargetDataModule(L.LightningDataModule):
         if self.made_for is None:
             check_vocabulary(self.targets, self.vocabulary)
         elif self.targets.vocabulary != self.vocabulary.fingerprint:
-            source = Vocabulary.load(*self.made_for)
+            lm, options = self.made_for
+            source = Vocabulary.load(lm, options) if as_served(lm) is None else NamedAnswers(lm)
             carried = CarriedTargets(source, self.vocabulary)(self.targets.stored())
             self.targets = self._write(carried, temporary_folder(self) / "targets")
             self._tell_remarks()
@@ -203,6 +212,12 @@ class TargetDataModule(L.LightningDataModule):
         Raises:
             InputError: if a family's settings are wrong, or none of them makes a target.
         """
+        for family in self.families if self.served is not None else ():
+            if not family.takes_names:
+                raise InputError(
+                    f"{type(family).__name__} needs the LM's vocabulary, which {self.lm} does not tell; FromFile and "
+                    "Given name the answers of their targets"
+                )
         made = chain.from_iterable(family.targets(self.vocabulary) for family in self.families)
         return self._write(made, folder)
 

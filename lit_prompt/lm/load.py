@@ -23,6 +23,11 @@ def _check_folder(lm: str, options: LMOptions) -> None:
     """Refuses what transformers would ask a hub for or load in part: no folder, no config.json, an adapter."""
     if gguf_parts(lm):
         return
+    if lm.startswith(("http://", "https://")):
+        raise InputError(
+            f"--lm: {lm} is only served, and its weights are needed here; TextPrompt (fit, test, predict, find) finds "
+            "prompts by its answers alone"
+        )
     path = Path(lm)
     looks_local = path.is_absolute() or lm.startswith((".", "~")) or lm.count("/") > 1
     if looks_local and not path.exists():

@@ -38,6 +38,7 @@ class PromptModule(L.LightningModule, ABC):
     restarts: int
     steps: int
     results: Any
+    contexts: Any  # what stands around the prompts
     pasted: PastedTexts | None = None
     known_options = KnownOptions()
     evaluation_options = EvaluationOptions()
@@ -46,6 +47,7 @@ class PromptModule(L.LightningModule, ABC):
     allowed: Tensor | None = None  # which ids a hard prompt may hold
     fluency = 0.0  # weight of the prompt's own log-likelihood in what is minimised
     chunks: RunChunks
+    takes_served = False  # whether it finds prompts for LMs that are only served
     ends_run = False  # whether what remains to be done at the end of all searches is done here
     curves: dict[int, Tensor]
     evaluated: list[Any]  # what an evaluation gives for each batch
@@ -78,6 +80,7 @@ class PromptModule(L.LightningModule, ABC):
         """Refuses what would change results silently."""
         self.check(self.trainer, stage)
         self.data = checks.checked_data(self.trainer)
+        checks.refuse_served(self, self.data)
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -114,13 +117,21 @@ class PromptModule(L.LightningModule, ABC):
         # Lightning makes the trainer's device the default one here; all but the LM and the slots lives on the CPU
         with torch.device("cpu"):
             self.lm = self.data.load_lm(self.trainer.strategy.root_device)
-            self.contexts = Contexts(self.before, self.after, self.lm, self.data.vocabulary)
-            checks.check_targets(self)
+            self.read_contexts()
             self.prepare()
-            self.evaluator = Evaluator(self)
+            self.evaluator = self.new_evaluator()
             self.chunks = RunChunks(self)
             if self.trainer.state.fn != "fit":
                 self.read_results()
+
+    def read_contexts(self) -> None:
+        """Reads what stands around the prompts, and refuses what the LM does not take."""
+        self.contexts = Contexts(self.before, self.after, self.lm, self.data.vocabulary)
+        checks.check_targets(self)
+
+    def new_evaluator(self) -> Evaluation[Any]:
+        """What evaluates prompts that were found."""
+        return Evaluator(self)
 
     def read_results(self) -> None:
         """Reads what was found for all tasks, by this process and others."""

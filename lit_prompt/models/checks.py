@@ -57,6 +57,16 @@ def checked_data(trainer: L.Trainer) -> TargetDataModule:
     return data
 
 
+def refuse_served(module: "PromptModule", data: TargetDataModule) -> None:
+    """Refuses an LM that is only served where weights or token ids are needed."""
+    if data.served is not None and not module.takes_served:
+        name = type(module).__name__
+        raise InputError(
+            f"{name} needs an LM at hand, and {data.lm} is only served; TextPrompt finds prompts by its answers alone: "
+            "--model TextPrompt"
+        )
+
+
 def refuse_coupled_devices(trainer: L.Trainer) -> None:
     """Refuses several processes that would average gradients of prompts that have nothing in common."""
     if trainer.world_size > 1 and not isinstance(trainer.strategy, IndependentStrategy):

@@ -1,6 +1,6 @@
 """Hard prompts: tokens, found by a searcher that a callback drives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -8,13 +8,12 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from lit_prompt.callbacks.token_search import TokenSearch
 from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
 from lit_prompt.lm import AllowedTokens, RoundTrip
-from lit_prompt.models.base import PromptModule
 from lit_prompt.models.checks import warn_of_second_front
-from lit_prompt.models.chunk import chunk_scorer, step_made
+from lit_prompt.models.chunk import chunk_scorer
+from lit_prompt.models.driven import DrivenPrompt
 from lit_prompt.models.prompt_texts import prompt_texts
 from lit_prompt.models.run_prompts import prompts_file
 from lit_prompt.models.shorter_run import ShorterRun
@@ -27,7 +26,6 @@ from lit_prompt.search import (
     PromptBank,
     Screening,
     Searcher,
-    SearchResults,
     SharedSearch,
     TokenProblem,
     TokenStart,
@@ -36,7 +34,7 @@ from lit_prompt.search import (
 )
 
 
-class HardPrompt(PromptModule):
+class HardPrompt(DrivenPrompt):
     """Searches, for every target, the tokens whose next-token distribution is closest to it in KL(target || LM).
 
     The module has no parameters: a callback, :class:`lit_prompt.callbacks.TokenSearch`, drives the searcher, a step a
@@ -107,12 +105,6 @@ class HardPrompt(PromptModule):
         self.screening = screening
         self._screening = Screening(screening, fixed_shapes=not self.searcher.shares)
         self._shorter: ShorterRun | None = None
-        self._search = TokenSearch()
-
-    @property
-    def method(self) -> str:  # type: ignore[override]
-        """Name of the algorithm."""
-        return self.searcher.method
 
     def settings(self) -> dict[str, Any]:
         """What defines the search: plain values, shown in TensorBoard and compared on resume."""
@@ -154,22 +146,7 @@ class HardPrompt(PromptModule):
         if (shorter := self.start.shorter_run) is not None:
             self._shorter = ShorterRun(shorter, self.length, self.lm, self.data.targets.task_ids, tokens=True)
 
-    def no_results(self, tasks: int) -> SearchResults:
-        """Room for what is found for some tasks."""
-        return SearchResults(tasks, self.restarts, (self.length,), torch.long)
-
-    def configure_callbacks(self) -> list[L.Callback]:
-        """What drives the search."""
-        return [self._search]
-
-    def configure_optimizers(self) -> None:
-        """None: there is nothing to optimise."""
-
     # ---- search ----
-
-    def under_search(self) -> tuple[list[int], BestSoFar] | None:
-        """Numbers of the tasks of the chunk under search, and the bests of its slots; None before the first."""
-        return self._search.current
 
     def new_search(self, batch: TargetBatch) -> tuple[ChunkSearch, Callable[[], tuple[Tensor, Tensor]]]:
         """The search of a chunk, not yet begun, and what finds its starts."""
@@ -206,36 +183,21 @@ class HardPrompt(PromptModule):
             return self.soft_run.starts(problem)
         return random_starts(problem)
 
-    def on_train_batch_start(self, batch: TargetBatch, batch_idx: int) -> int | None:
-        """Ends a chunk (-1) when no search in it goes on."""
-        return None if self._search.stepped else -1
-
-    def training_step(self, batch: TargetBatch, batch_idx: int) -> None:
-        """Counts the step that the callback has made."""
-        self.optimizers().step()  # type: ignore[union-attr]
-        step_made(self)
-
     def on_train_end(self) -> None:
         """Ends the search, which needs no copy of the LM any more."""
         self._search.release()
         self._screening.release()
 
-    def best_texts(self) -> tuple[list[float], list[str]]:
-        """Score in nats and text of the best prompt so far of each task of the chunk; no text where there is none."""
-        current = self.under_search()
-        assert current is not None
-        index, best = current
-        score, restart = best.kl.unflatten(0, (len(index), self.restarts)).min(1)
-        ids = best.prompts[torch.arange(len(index)) * self.restarts + restart].tolist()
-        texts = prompt_texts(self.contexts, self.data.targets, index, ids)
-        return score.tolist(), [text if s < float("inf") else "" for text, s in zip(texts, score, strict=True)]
+    def prompt_texts(self, tasks: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[str]:
+        """As of :meth:`DrivenPrompt.prompt_texts`, as they stand in their contexts."""
+        return prompt_texts(self.contexts, self.data.targets, tasks, prompts)
 
     # ---- state ----
 
     def chunk_state(self) -> dict[str, Any]:
         """All that the search carries from step to step, and how its prompts go through the LM."""
         return {
-            **self._search.chunk_state(),
+            **super().chunk_state(),
             "micro_batch": self.micro_batch.size,
             "screening": self._screening.on,
         }

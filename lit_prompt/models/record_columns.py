@@ -48,12 +48,20 @@ def divergence_columns(
         "kl_worst_restart": [float(r.max()) if len(r) else None for r in restarts],
         "kl_restart_std": [float(r.std(correction=0)) if len(r) else None for r in restarts],
         "objective_value": known_values(value[rows, best], searched),
+    }
+    return columns | search_columns(batch, results, best), log_q
+
+
+def search_columns(batch: TargetBatch, results: SearchResults, best: Tensor | None = None) -> Columns:
+    """The columns that tell of the search; ``best`` is the restart that counts, ``[target]``, by default the first."""
+    index = torch.tensor(batch.task)
+    reason = results.reason[index, torch.zeros_like(index) if best is None else best]
+    return {
         "steps": results.steps[index].tolist(),
         "forward_passes": results.forward_passes[index].tolist(),
         "seconds": results.seconds[index].tolist(),
-        "stop_reason": [StopReason(int(r)).name.lower() for r in results.reason[index, best]],
+        "stop_reason": [StopReason(int(r)).name.lower() for r in reason],
     }
-    return columns, log_q
 
 
 def least_restart(value: Tensor, tried: Tensor) -> int:

@@ -23,7 +23,8 @@ SCHEMA = pa.schema(
     [
         ("target_id", TEXT), ("family", TEXT), ("partner_of", TEXT), ("target_fingerprint", TEXT), ("entropy", NUMBER),
         ("task", TEXT), ("weight", NUMBER), ("split", TEXT),
-        ("kl", NUMBER), ("kl_floor", NUMBER), ("excess", NUMBER), ("excess_norm", NUMBER), ("excess_prompt", NUMBER),
+        ("kl", NUMBER), ("kl_at_least", NUMBER), ("answer_change", NUMBER),
+        ("kl_floor", NUMBER), ("excess", NUMBER), ("excess_norm", NUMBER), ("excess_prompt", NUMBER),
         ("kl_floor_tokens", NUMBER), ("excess_tokens", NUMBER), ("token_floor_curve", pa.list_(NUMBER)),
         ("kl_uniform", NUMBER), ("kl_unprompted", NUMBER), ("kl_best_random", NUMBER), ("kl_best_natural", NUMBER),
         ("draws_to_tell", NUMBER), ("sampling", TEXT), ("sampled_kl", NUMBER), ("sampled_draws_to_tell", NUMBER),

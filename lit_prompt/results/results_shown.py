@@ -68,9 +68,23 @@ def print_results(table: pa.Table) -> None:
         say(f"Where there is no text at all, the LM unprompted is the LM after {stand_in!r}.")
     if (sentence := below_token_floor(found)) is not None:
         say(sentence)
-    ended = sum(row["stop_reason"] not in (None, "not_searched", "running") for row in rows if row["kl"] is None)
+    without = [row for row in rows if row["kl"] is None and row["kl_at_least"] is None]
+    ended = sum(row["stop_reason"] not in (None, "not_searched", "running") for row in without)
     if ended:
         say(f"{ended} of {len(rows)} targets have no prompt, as no search gave a finite number.")
+
+
+def print_served(table: pa.Table) -> None:
+    """Prints what is known of targets whose KLs a server does not tell, and how far its answers have changed."""
+    rows = table.to_pylist()
+    if bounds := [row for row in rows if row["kl_at_least"] is not None]:
+        say(
+            "", f"Of {len(bounds)} of {len(rows)} targets the server does not list all answers, so that no KL is known:"
+        )
+        for row in bounds[:_MOST_PROMPTS]:
+            say(f"{row['target_id']}: KL at least {nats(row['kl_at_least'])}", as_json(row["prompt_text"]))
+    if changes := [row["answer_change"] for row in rows if row["answer_change"] is not None]:
+        say("", f"Asked again, the server's log-probabilities differ from the search's by {max(changes):.2g} at most.")
 
 
 def print_sampled(table: pa.Table, records: Mapping[str, Sequence[Row]]) -> None:

@@ -19,6 +19,7 @@ class StopReason(IntEnum):
     SECONDS = 7
     EXHAUSTED = 8
     LIFT = 9
+    BUDGET = 10
 
 
 class BestSoFar(nn.Module):

@@ -69,7 +69,7 @@ class ChunkSearch:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resumes from :meth:`state_dict`."""
         self._steps = state["steps"]
-        device = self._problem.lm.device
+        device = self._problem.device
         self._state = {
             name: value.to(device if name in self._searcher.on_device else "cpu")
             for name, value in state["state"].items()

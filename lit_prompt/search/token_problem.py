@@ -56,6 +56,11 @@ class TokenProblem:
         return len(self.slots)
 
     @property
+    def device(self) -> torch.device:
+        """The LM's."""
+        return self.lm.device
+
+    @property
     def rough(self) -> LMScorer | None:
         """The scorer in half precision; None where it is not to be used."""
         return None if self.screening.on is False else self._rough

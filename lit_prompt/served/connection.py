@@ -1,6 +1,7 @@
 """Questions to a server, and what can be wrong with its answers, in one line."""
 
 import os
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +15,8 @@ from lit_prompt.errors import InputError
 KEY = "LIT_PROMPT_SERVER_KEY"
 #: Seconds to connect, and until a byte of the answer.
 _TIMEOUT = (5.0, 120.0)
-_TRIES = 3
+#: Times that a question is asked again, and seconds before the first of them, doubled before each further one.
+_TRIES, _PAUSE = 3, 0.5
 
 
 class Connection:
@@ -22,27 +24,33 @@ class Connection:
 
     Busy servers and broken connections are asked again, with growing pauses or when they say.
 
+    Threads may share it.
+
     Args:
         url: of the server, without a path of its own or with ``/v1``.
+        option: that names it, for errors.
+        tries: times that a question is asked again.
+        parallel: questions at a time.
 
     Raises:
         InputError: if it is no address of a server.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, option: str = "--server", tries: int = _TRIES, parallel: int = 1) -> None:
         parts = urlsplit(url if "//" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError(f"--server: {url} is no address; give http://HOST:PORT")
+            raise InputError(f"{option}: {url} is no address; give http://HOST:PORT")
         if parts.username or parts.password:
-            raise InputError(f"--server: leave the key out of the address and set {KEY}")
+            raise InputError(f"{option}: leave the key out of the address and set {KEY}")
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1')}"
-        self._session = requests.Session()
+        self.where = f"{option}: {self.url}"
+        self._session, self._tries = requests.Session(), tries
         again = Retry(
-            _TRIES, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None, backoff_factor=0.5,
+            tries, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None, backoff_factor=_PAUSE,
             raise_on_status=False, respect_retry_after_header=True,
         )  # fmt: skip
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=again))
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=parallel, max_retries=again))
         if key := os.environ.get(KEY):
             self._session.headers["Authorization"] = f"Bearer {key}"
 
@@ -59,15 +67,8 @@ class Connection:
         return self._ask("POST", path, question)
 
     def _ask(self, method: str, path: str, question: dict[str, Any] | None) -> Any:
-        where = f"--server: {self.url}"
-        try:
-            answer = self._session.request(
-                method, f"{self.url}/{path}", json=question, timeout=_TIMEOUT, allow_redirects=False
-            )
-        except requests.Timeout as error:
-            raise InputError(f"{where} did not answer /{path} in {_TIMEOUT[1]:.0f} s; it may be overloaded") from error
-        except requests.RequestException as error:
-            raise InputError(f"{where} does not answer ({_reason(error)}); start it, or mend the address") from error
+        where = self.where
+        answer = self._whole(method, path, question)
         if answer.status_code in (401, 403):
             known = "does not accept the key in" if os.environ.get(KEY) else "asks for a key: set"
             raise InputError(f"{where} {known} {KEY}")
@@ -80,6 +81,33 @@ class Connection:
         except ValueError as error:
             raise InputError(f"{where} answers /{path} with no JSON; it is no server of an LM") from error
 
+    def _whole(self, method: str, path: str, question: dict[str, Any] | None) -> requests.Response:
+        """An answer that was not cut on its way; the adapter has asked again for whole ones that tell of a fault."""
+        for last in [*[False] * self._tries, True]:
+            try:
+                answer = self._session.request(
+                    method, f"{self.url}/{path}", json=question, timeout=_TIMEOUT, allow_redirects=False
+                )
+                if last or not answer.ok or _is_json(answer):
+                    return answer
+            except requests.Timeout as error:
+                raise Unanswered(
+                    f"{self.where} did not answer /{path} in {_TIMEOUT[1]:.0f} s; it may be overloaded"
+                ) from error
+            except requests.exceptions.ChunkedEncodingError as error:  # cut
+                if last:
+                    raise Unanswered(f"{self.where} breaks off its answers; look at its log") from error
+            except requests.RequestException as error:
+                raise Unanswered(
+                    f"{self.where} does not answer ({_reason(error)}); start it, or mend the address"
+                ) from error
+            time.sleep(_PAUSE)
+        raise AssertionError
+
+
+class Unanswered(InputError):
+    """A server cannot be reached, or breaks off."""
+
 
 class Refused(InputError):
     """A server has refused a question.
@@ -91,6 +119,14 @@ class Refused(InputError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+def _is_json(answer: requests.Response) -> bool:
+    try:
+        answer.json()
+    except ValueError:
+        return False
+    return True
 
 
 def _said(answer: requests.Response) -> str:

@@ -21,9 +21,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listed:
-    """The likeliest next tokens after a text, the likeliest first."""
+    """The likeliest next tokens after a text, the likeliest first.
+
+    Attributes:
+        entries: the tokens.
+        read: how many tokens the server has read for them; None where it does not tell.
+    """
 
     entries: list[Entry]
+    read: int | None = None
 
     def by_token(self) -> dict[int | str, float]:
         """Log-probabilities by token id, or by text where ids are not told; of equal texts the likeliest counts."""

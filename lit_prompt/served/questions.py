@@ -32,6 +32,7 @@ class Question:
         log_p: of the outcomes ``[outcome]``, float64.
         text: of a token.
         ids: whether tokens are the server's; else each is a whole answer, whose tokens are not known.
+        start: token ids of a prompt that is a text, where they are known.
     """
 
     prompt: Prompt
@@ -39,6 +40,17 @@ class Question:
     log_p: Tensor
     text: Callable[[int], str]
     ids: bool = True
+    start: Sequence[int] | None = None
+
+    def after(self, prefix: Sequence[int]) -> Prompt:
+        """The prompt with the beginning of an answer."""
+        if not prefix:
+            return self.prompt
+        if self.start is not None:
+            return [*self.start, *prefix]
+        if isinstance(self.prompt, str):
+            return self.prompt + "".join(map(self.text, prefix))
+        return [*self.prompt, *prefix]
 
 
 @dataclass(frozen=True)
@@ -91,18 +103,14 @@ def _node(
 
     Of the others the largest that they can be; given their probabilities in the target, where the KL is least.
     """
-    whole: Prompt
-    if isinstance(question.prompt, str):
-        whole = question.prompt + "".join(map(question.text, prefix))
-    else:
-        whole = [*question.prompt, *prefix]
+    whole = question.after(prefix)
     listed = server.after(whole)
-    known = listed.by_token() if question.ids else listed.by_text()
-    found = [known.get(token, known.get(question.text(token))) for token in tokens]
+    found = told_log_probs(question, listed, tokens)
     missing = [place for place, value in enumerate(found) if value is None]
+    given = whole if question.start is None else [*question.start, *prefix]
     for place in missing if len(missing) <= _MOST_ASKED else ():
-        token = question.text(tokens[place]) if isinstance(whole, str) else tokens[place]
-        found[place] = server.log_prob(whole, token)
+        token = question.text(tokens[place]) if isinstance(given, str) else tokens[place]
+        found[place] = server.log_prob(given, token)
     told = torch.tensor([value is not None for value in found], dtype=torch.bool)
     log_q = torch.tensor([math.nan if value is None else value for value in found], dtype=torch.float64)
     for place in (~told).nonzero().flatten().tolist():
@@ -112,6 +120,12 @@ def _node(
     if question.ids and p is not None and bool((wanted := ~told & (p > 0)).any()):
         log_q[wanted] = largest_unlisted(p[wanted], listed.least, listed.rest)
     return log_q, told
+
+
+def told_log_probs(question: Question, listed: Listed, tokens: Sequence[int]) -> list[float | None]:
+    """Log-probabilities of some tokens of a question, as far as they are listed."""
+    known = listed.by_token() if question.ids else listed.by_text()
+    return [known.get(token, known.get(question.text(token))) for token in tokens]
 
 
 def _most_of_text(listed: Listed, text: str) -> float:
@@ -162,10 +176,12 @@ def _ends(ids: Sequence[int]) -> str:
 
 def chat_question(messages: list[dict[str, str]], prompt: str, probs: dict[str, float]) -> Question:
     """Answers with their probabilities as the beginning of the reply to a chat, whose ``{prompt}`` is the prompt."""
-    filled = [message | {"content": message["content"].replace(PROMPT, prompt)} for message in messages]
-    names = list(probs)
-    tree = AnswerTree([[i] for i in range(len(names))], range(len(names)), list(probs.values()))
-    return Question(filled, tree, tree.log_probs, names.__getitem__, ids=False)
+    return named_question(filled(messages, prompt), list(probs), range(len(probs)), list(probs.values()))
+
+
+def filled(messages: Sequence[dict[str, str]], prompt: str) -> list[dict[str, str]]:
+    """A chat with its prompt."""
+    return [message | {"content": message["content"].replace(PROMPT, prompt)} for message in messages]
 
 
 def text_question(server: Server, text: str, probs: dict[str, float]) -> Question:
@@ -176,11 +192,32 @@ def text_question(server: Server, text: str, probs: dict[str, float]) -> Questio
     Raises:
         InputError: if an answer begins another one.
     """
-    names = list(probs)
+    tokens = answer_tokens(server, text, list(probs), "--target")
+    return named_question(text, list(probs), range(len(probs)), list(probs.values()), tokens)
+
+
+@dataclass(frozen=True)
+class SplitAnswers:
+    """How a server splits answers into tokens, after a text.
+
+    Attributes:
+        start: tokens of the text.
+        answers: of each answer.
+    """
+
+    start: list[int]
+    answers: list[list[int]]
+
+
+def answer_tokens(server: Server, text: str, names: Sequence[str], where: str) -> SplitAnswers | None:
+    """How a server splits answers after a text; None where it does not tell.
+
+    Raises:
+        InputError: if an answer begins another one, token by token; it names ``where`` they are given.
+    """
     start = server.tokens(text, start=True)
     if start is None:
-        tree = AnswerTree([[i] for i in range(len(names))], range(len(names)), list(probs.values()))
-        return Question(text, tree, tree.log_probs, names.__getitem__, ids=False)
+        return None
     answers = []
     for name in names:
         whole = server.tokens(text + name, start=True) or []
@@ -188,8 +225,17 @@ def text_question(server: Server, text: str, probs: dict[str, float]) -> Questio
         answers.append(whole[len(start) :] if kept else server.tokens(name, start=False) or [])
     if (pair := first_beginning(answers)) is not None:
         short, long = (names[i] for i in pair)
-        raise InputError(
-            f"--target: the answer {short!r} begins another one, {long!r}; let both end in a mark, say '.'"
-        )
-    tree = AnswerTree(answers, range(len(names)), list(probs.values()))
-    return Question(start, tree, tree.log_probs, lambda token: f"token_id:{token}")
+        raise InputError(f"{where}: the answer {short!r} begins another one, {long!r}; let both end in a mark, say '.'")
+    return SplitAnswers(start, answers)
+
+
+def named_question(
+    prompt: Prompt, names: Sequence[str], cells: Sequence[int], probs: Sequence[float],
+    tokens: SplitAnswers | None = None,
+) -> Question:  # fmt: skip
+    """Answers by their names, in cells of these probabilities, after a prompt; ``tokens`` where they are known."""
+    if tokens is None:
+        tree = AnswerTree([[i] for i in range(len(names))], cells, probs)
+        return Question(prompt, tree, tree.log_probs, list(names).__getitem__, ids=False)
+    tree = AnswerTree(tokens.answers, cells, probs)
+    return Question(prompt, tree, tree.log_probs, lambda token: f"token_id:{token}", start=tokens.start)

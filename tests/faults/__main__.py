@@ -12,6 +12,7 @@ CAMPAIGNS = {
     "signals": ["--signals", "150"],
     "full_disk": ["--limits", "60"],
     "texts": ["--texts", "20"],
+    "served": ["--attacks", "230"],
     "certificates": ["--pairs", "100000"],
 }
 

@@ -1,7 +1,9 @@
 """A small server of an LM, with the protocols that servers have and their faults."""
 
 import json
+import random
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,9 +24,13 @@ class Served:
             or ``chat``.
         top: how many tokens ``vllm`` and ``hosted`` list at most.
         key: that it asks for.
-        faults: answers of this status come first; a status of 0 cuts the connection.
+        faults: answers of this status come first; a status of 0 cuts the connection, 1 an answer.
         shift: added to all ids, as by another tokenizer.
         asked: the paths that were asked for.
+        prompts: what was asked to be gone on from.
+        name: of the LM.
+        seconds: that an answer takes.
+        fault: the chance of a fault of some kind at any question.
     """
 
     lm: FrozenLM
@@ -36,6 +42,14 @@ class Served:
     shift: int = 0
     asked: list[str] = field(default_factory=list)
     url: str = ""
+    prompts: list[Any] = field(default_factory=list)
+    name: str = "stories"
+    seconds: float = 0.0
+    fault: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed)
 
     def ids(self, prompt: Any, start: bool = True) -> list[int]:
         """Tokens of a prompt as a server takes it."""
@@ -51,24 +65,27 @@ class Served:
     def answer(self, path: str, body: Any) -> tuple[int, Any]:
         """Status and answer."""
         if path == "/props" and self.kind == "llama.cpp":
-            return 200, {"model_path": "stories.gguf"}
+            return 200, {"model_path": f"{self.name}.gguf"}
         if path == "/v1/models":
-            return 200, {"data": [{"id": "stories"}]}
+            return 200, {"data": [{"id": self.name}]}
         if path == "/tokenize" and self.kind == "llama.cpp":
             ids = self.ids(body["content"], body["add_special"])
             return 200, {"tokens": [i + self.shift for i in ids]}
         if path == "/tokenize" and self.kind == "vllm":
             return 200, {"tokens": self.ids(body["prompt"], body["add_special_tokens"])}
         if path == "/completion" and self.kind == "llama.cpp":
+            self.prompts.append(body["prompt"])
             log_q = self.log_probs([i - self.shift for i in self.ids(body["prompt"])])
             order = log_q.argsort(descending=True)[: body["n_probs"]].tolist()
             listed = [
                 {"id": i + self.shift, "token": self.vocabulary.text(i), "logprob": float(log_q[i])} for i in order
             ]
-            return 200, {"completion_probabilities": [{"top_logprobs": listed}]}
+            read = len(self.ids(body["prompt"]))
+            return 200, {"completion_probabilities": [{"top_logprobs": listed}], "tokens_evaluated": read}
         if path == "/v1/chat/completions" and self.kind == "chat":
             if body["top_logprobs"] > self.top:
                 return 400, {"error": {"message": "too many"}}
+            self.prompts.append(body["messages"])
             template = self.vocabulary.tokenizer.apply_chat_template
             text = template(body["messages"], tokenize=False, add_generation_prompt=True)
             log_q = self.log_probs(self.vocabulary.encode(text))
@@ -83,8 +100,17 @@ class Served:
     def _complete(self, body: Any) -> tuple[int, Any]:
         if body["logprobs"] > self.top:
             return 400, {"error": {"message": f"logprobs must be at most {self.top}"}}
+        prompts = body["prompt"]
+        if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int):
+            found = [self._complete(body | {"prompt": prompt}) for prompt in prompts]
+            if bad := [one for one in found if one[0] != 200]:
+                return bad[0]
+            choices = [one["choices"][0] | {"index": place} for place, (_, one) in enumerate(found)]
+            used = sum(one["usage"]["prompt_tokens"] for _, one in found)
+            return 200, {"choices": choices[::-1], "usage": {"prompt_tokens": used}}
         if self.kind == "hosted" and (not isinstance(body["prompt"], str) or "return_tokens_as_token_ids" in body):
             return 400, {"error": {"message": "unknown parameter"}}
+        self.prompts.append(body["prompt"])
         ids = self.ids(body["prompt"])
         log_q = self.log_probs(ids)
         order = log_q.argsort(descending=True)[: body["logprobs"]].tolist()
@@ -97,7 +123,7 @@ class Served:
             told = [None, *(float(self.log_probs(ids[:k])[ids[k]]) for k in range(1, len(ids)))]
             new = int(order[0])
             found = {"tokens": [*map(name, ids), name(new)], "token_logprobs": [*told, float(log_q[new])]}
-        return 200, {"choices": [{"logprobs": found}]}
+        return 200, {"choices": [{"logprobs": found}], "usage": {"prompt_tokens": len(ids)}}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -106,11 +132,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _reply(self, body: Any) -> None:
         served = self.served
         served.asked.append(self.path)
+        cut = False
+        if served.fault and served.chance.random() < served.fault:
+            served.faults.append(served.chance.choice([0, 1, 429, 500, 503]))
+        time.sleep(served.seconds)
         if served.faults:
             status = served.faults.pop(0)
             if not status:
                 self.connection.close()
                 return
+            cut, status = status == 1, max(status, 200)
             said: Any = {"error": "a fault"}
         elif served.key is not None and self.headers.get("Authorization") != f"Bearer {served.key}":
             status, said = 401, {"error": "unauthorized"}
@@ -122,7 +153,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Retry-After", "0")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        self.wfile.write(content[: len(content) // 2] if cut else content)
+        if cut:
+            self.connection.close()
 
     def do_GET(self) -> None:
         self._reply(None)

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -21,10 +22,12 @@ class TargetFamily(ABC):
     Attributes:
         name: family name in ids, tables and plots.
         seed: base of the seeds of the family's targets.
+        takes_names: whether it makes targets for :class:`lit_prompt.data.named_answers.NamedAnswers`, too.
     """
 
     name: str
     seed: int = 0
+    takes_names: ClassVar[bool] = False
 
     @abstractmethod
     def targets(self, vocabulary: Vocabulary) -> Iterator[Target | Rejected]:

@@ -11,6 +11,7 @@ import torch
 from lit_prompt.data.answer_ids import AnswerIds
 from lit_prompt.data.answers import Answers
 from lit_prompt.data.families.base import TargetFamily
+from lit_prompt.data.named_answers import NamedAnswers
 from lit_prompt.data.target import Target
 from lit_prompt.data.user_distribution import UserDistribution
 from lit_prompt.data.user_file import read_distributions
@@ -60,6 +61,8 @@ class FromFile(TargetFamily):
             ``first_tokens``: each stands for its first token, and those must differ.
     """
 
+    takes_names = True
+
     path: Path
     rest: Literal["zero", "spread"] = "zero"
     tolerance: float | None = None
@@ -70,12 +73,12 @@ class FromFile(TargetFamily):
         if self.tolerance is not None and not 0.0 <= self.tolerance < math.inf:
             raise InputError(f"family {self.name}: tolerance is {self.tolerance:g}; give a number of at least 0")
 
-    def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
+    def targets(self, vocabulary: Vocabulary | NamedAnswers) -> Iterator[Target]:
         """Yields the file's distributions in its order."""
         yield from self.read(vocabulary, raise_error)
 
     def read(
-        self, vocabulary: Vocabulary, report: Report, warn: Callable[[str], None] | None = None
+        self, vocabulary: Vocabulary | NamedAnswers, report: Report, warn: Callable[[str], None] | None = None
     ) -> Iterator[Target]:
         """Yields those distributions of the file that are in order.
 
@@ -88,29 +91,36 @@ class FromFile(TargetFamily):
         yield from self.read_entries(entries, vocabulary, warn)
 
     def read_entries(
-        self, entries: Iterable[UserDistribution], vocabulary: Vocabulary, warn: Callable[[str], None] | None = None
+        self,
+        entries: Iterable[UserDistribution],
+        vocabulary: Vocabulary | NamedAnswers,
+        warn: Callable[[str], None] | None = None,
     ) -> Iterator[Target]:
         """Yields those of some distributions that are in order; each reports its own mistakes."""
         names: dict[str, str] = {}
-        readers = _Readers(vocabulary, AnswerIds(vocabulary), WholeAnswers(vocabulary))
+        readers = None
+        if not isinstance(vocabulary, NamedAnswers):
+            readers = _Readers(vocabulary, AnswerIds(vocabulary), WholeAnswers(vocabulary))
         for entry in entries:
             if warn is not None:
                 for warning in entry.warnings:
                     warn(warning)
                 entry.warnings = []
-            target = self._target(entry, readers)
+            target = self._target(entry, readers, vocabulary)
             with entry.mistakes_reported():
                 if (first := names.setdefault(entry.name, entry.where)) != entry.where:
                     raise InputError(f"{entry.where}: the name {entry.name!r} was used before, at {first}")
             if target is not None and not entry.faulty:
                 yield target
 
-    def _target(self, entry: UserDistribution, read: "_Readers") -> Target | None:
+    def _target(
+        self, entry: UserDistribution, read: "_Readers | None", vocabulary: Vocabulary | NamedAnswers
+    ) -> Target | None:
         """The target, or None; all that is wrong with it is reported."""
         well_read = not entry.faulty
         with entry.mistakes_reported():
             self._check_kind(entry)
-        answers = self._answers(entry, read)
+        answers = [] if read is None else self._answers(entry, read)
         probs = []
         for i, (answer, given) in enumerate(zip(entry.answers, entry.given, strict=True)):
             if answer is not None:  # else reported when it was read
@@ -127,13 +137,22 @@ class FromFile(TargetFamily):
                 )
         with entry.mistakes_reported():
             if well_read and len(probs) == len(entry.given) > 0:
-                self._check_sum(entry, total, len(answers) == len(read.vocabulary.defined_ids))
+                self._check_sum(entry, total, read is not None and len(answers) == len(read.vocabulary.defined_ids))
+        target = None
+        if isinstance(vocabulary, NamedAnswers):
+            with entry.mistakes_reported():
+                if self.strings == "first_tokens":
+                    raise InputError(f"{entry.where}: first tokens of a served LM are not known; set strings: whole")
+                if not entry.faulty:
+                    target = vocabulary.target(f"{self.name}/{entry.name}", self.name, entry, probs)
         if entry.faulty:
             return None
-        if isinstance(answers, list):
-            target = self._over_answers(entry, answers, probs, read.vocabulary)
-        else:
-            target = self._over_tokens(entry, list(answers), probs, total, read.vocabulary)
+        if target is None:
+            assert isinstance(vocabulary, Vocabulary)
+            if isinstance(answers, list):
+                target = self._over_answers(entry, answers, probs, vocabulary)
+            else:
+                target = self._over_tokens(entry, list(answers), probs, total, vocabulary)
         target.before, target.after, target.chat = entry.texts
         target.task = None if entry.facts.task is None else f"{self.name}/{entry.facts.task}"
         target.weight, target.held_out = entry.facts.weight, entry.facts.held_out
@@ -142,7 +161,7 @@ class FromFile(TargetFamily):
         notes = [*entry.warnings]
         if entry.values == "count":
             notes.append(f"{entry.where}: counts of {entry.name!r}, divided by their sum, {total:g}")
-        if entry.strings and isinstance(answers, dict):
+        if read is not None and entry.strings and isinstance(answers, dict):
             target.metadata["first_tokens"] = {answer: token_id for token_id, answer in answers.items()}
             notes = notes + read.first_tokens.notes(entry, answers)
         if notes:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lit_prompt.data.families.base import TargetFamily
 from lit_prompt.data.families.from_file import FromFile
+from lit_prompt.data.named_answers import NamedAnswers
 from lit_prompt.data.target import Target, Texts
 from lit_prompt.data.user_distribution import UserDistribution
 from lit_prompt.data.user_facts import UserFacts
@@ -32,6 +33,8 @@ class Given(TargetFamily):
         name: family name in ids, tables and plots.
     """
 
+    takes_names = True
+
     probs: dict[str, float]
     before: str | None = None
     after: str | None = None
@@ -49,7 +52,7 @@ class Given(TargetFamily):
                 "its share"
             )
 
-    def targets(self, vocabulary: Vocabulary) -> Iterator[Target]:
+    def targets(self, vocabulary: Vocabulary | NamedAnswers) -> Iterator[Target]:
         """Yields the target."""
         facts = UserFacts.take({"end": self.end or None}, f"family {self.name}")
         entry = _Stated(

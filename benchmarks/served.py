@@ -1,0 +1,67 @@
+"""What a search behind a server costs beside the server's work: its time, and a bare loop that asks for the same texts.
+
+The search asks for texts, many at a time, and keeps the answers; the loop then asks for the very same ones, in the same
+number of threads, and throws the answers away. The share of the search's time that is above the loop's is its own.
+
+    python benchmarks/served.py http://127.0.0.1:8080 [--texts 1000] [--parallel 4]
+"""
+
+import argparse
+import logging
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import lightning as L
+
+from lit_prompt.data.datamodule import TargetDataModule
+from lit_prompt.data.families import FromFile
+from lit_prompt.data.run_folder import RunFolder
+from lit_prompt.models import TextPrompt
+from lit_prompt.served.connection import Connection
+from lit_prompt.served.lm import ServedLM
+from lit_prompt.served.served import Served
+from lit_prompt.served.servers import Prompt, connect
+
+_BEFORE = "The old man threw the die and it showed the number"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url")
+    parser.add_argument("--texts", type=int, default=1000)
+    parser.add_argument("--parallel", type=int, default=4)
+    parser.add_argument("--listed", type=int, default=20)
+    options = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    asked: list[list[Prompt]] = []
+    listed = ServedLM.listed
+
+    def noted(lm: ServedLM, prompts: list[Prompt]):  # type: ignore[no-untyped-def]
+        asked.append(list(prompts))
+        return listed(lm, prompts)
+
+    ServedLM.listed = noted  # type: ignore[method-assign, assignment]
+    with tempfile.TemporaryDirectory() as folder:
+        served = Served(options.url, parallel=options.parallel, listed=options.listed)
+        data = TargetDataModule([FromFile(Path("data/targets/die.jsonl"), name="die")], lm=served)
+        module = TextPrompt(steps=max(1, options.texts // 24), before=_BEFORE, kl_tolerance=0.0)
+        trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False,
+                            enable_model_summary=False, max_epochs=-1, callbacks=[RunFolder(Path(folder))])  # fmt: skip
+        trainer.fit(module, data)
+    search = float(module.results.seconds.sum())
+    server = connect(Connection(options.url, parallel=options.parallel), most=options.listed)
+    every = [prompt for step in asked for prompt in step]
+    started = time.perf_counter()
+    with ThreadPoolExecutor(options.parallel) as pool:
+        for step in asked:
+            list(pool.map(server.after, step))
+    bare = time.perf_counter() - started
+    print(
+        f"texts: {len(every)}; search {search:.1f} s, bare loop {bare:.1f} s: {1 - bare / search:.1%} outside requests"
+    )
+
+
+if __name__ == "__main__":
+    main()

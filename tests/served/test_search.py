@@ -1,0 +1,281 @@
+"""Prompts found by a server's answers alone: the same as on the LM at hand, and nothing asked twice."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+
+from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary
+from lit_prompt.served.connection import KEY
+from tests.conftest import EMBEDDED_LLAMA
+from tests.faults.commands import inside, run
+from tests.saved import curves, saved
+from tests.served.server import Served, serving
+
+# likely after the text, so that short lists hold them
+BEFORE = "Once upon a time there was a"
+TARGETS = [
+    {"name": "even", "probs": {" little": 0.5, " man": 0.5}},
+    {"name": "uneven", "probs": {" king": 0.7, " man": 0.3}},
+]
+RUN = Path("logs/served/version_0")
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return FrozenLM.load(str(EMBEDDED_LLAMA), LMOptions(), torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def vocabulary():
+    return Vocabulary.load(str(EMBEDDED_LLAMA), LMOptions())
+
+
+@pytest.fixture
+def served(lm, vocabulary):
+    with serving(Served(lm, vocabulary)) as found:
+        yield found
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with inside(tmp_path):
+        yield tmp_path
+
+
+def config(lm, steps=6, targets=TARGETS, **model):
+    """Writes a config and its targets; returns its name."""
+    Path("t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in targets))
+    settings = {
+        "before": BEFORE,
+        "length": 24,
+        "steps": steps,
+        "searcher": {"class_path": "TextSearch", "init_args": {"width": 4}},
+    }
+    served = {"class_path": "Served", "init_args": lm} if isinstance(lm, dict) else lm
+    Path("served.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "lm": served,
+                "model": {"class_path": "TextPrompt", "init_args": {**settings, **model}},
+                "data": {"families": [{"class_path": "FromFile", "init_args": {"path": "t.jsonl"}}]},
+            }
+        )
+    )
+    return "served.yaml"
+
+
+def fit(lm, *options, **settings):
+    outcome = run("fit", "--config", config(lm, **settings), *options)
+    assert outcome.code == 0, outcome.said
+    return outcome
+
+
+def evaluated(*options, place=RUN):
+    outcome = run("test", "--run", place, *options)
+    assert outcome.code == 0, outcome.said
+    path = sorted(place.glob("results*.parquet"), key=lambda path: path.stat().st_mtime)[-1]
+    return outcome.said, pq.read_table(path).to_pylist()
+
+
+def texts(place=RUN):
+    return [json.loads(line)["text"] for line in (place / "prompts.jsonl").read_text().splitlines()]
+
+
+def test_a_served_lm_and_the_same_at_hand_give_the_same_search(folder, served):
+    fit({"url": served.url, "listed": 2**20})
+    fit(str(EMBEDDED_LLAMA))
+    here = Path("logs/served/version_1")
+    assert texts() == texts(here)
+    torch.testing.assert_close(saved(RUN)["kl"], saved(here)["kl"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(curves(RUN), curves(here), rtol=0, atol=1e-5)
+    _, there = evaluated()
+    _, own = evaluated(place=here)
+    for a, b in zip(there, own, strict=True):
+        assert a["kl"] == pytest.approx(b["kl"], abs=1e-5)
+        assert a["tv"] == pytest.approx(b["tv"], abs=1e-5)
+        assert a["kl_unprompted"] == pytest.approx(b["kl_unprompted"], abs=1e-5)
+        assert a["whole_text"] == b["whole_text"] == BEFORE + a["prompt_text"]
+
+
+def test_its_texts_are_tested_on_the_lm_itself(folder, served):
+    fit({"url": served.url})
+    _, there = evaluated()
+    outcome = run("test", "--run", RUN, "--lm", EMBEDDED_LLAMA)
+    assert outcome.code == 0, outcome.said
+    (other,) = RUN.glob("on-*/results.parquet")
+    for a, b in zip(there, pq.read_table(other).to_pylist(), strict=True):
+        assert a["kl"] == pytest.approx(b["kl"], abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["vllm", "hosted"])
+def test_other_protocols(folder, served, kind):
+    served.kind, served.top = kind, 40
+    fit({"url": served.url, "listed": 40})
+    output, rows = evaluated()
+    exact = [row for row in rows if row["kl"] is not None]
+    assert exact
+    assert all(row["kl"] is None for row in rows if row["kl_at_least"] is not None)
+    assert all(row["answer_change"] == 0 for row in exact)
+    assert "differ from the search's by 0 at most" in output
+
+
+def test_a_short_list_gives_bounds_that_hold(folder, served):
+    served.kind, served.top = "hosted", 5
+    rare = [{"name": "rare", "probs": {" kiss": 0.5, " die": 0.5}}]
+    fit({"url": served.url}, targets=rare, steps=1)
+    output, (row,) = evaluated()
+    assert row["kl"] is None
+    assert "KL at least" in output
+    run("test", "--run", RUN, "--lm", EMBEDDED_LLAMA)
+    (other,) = RUN.glob("on-*/results.parquet")
+    assert 0 < row["kl_at_least"] <= pq.read_table(other).to_pylist()[0]["kl"]
+    assert run("predict", "--run", RUN).code == 0
+    assert run("report", RUN, "--out", "page").clean
+
+
+def test_a_chat(folder, chat_server):
+    chat = [{"role": "system", "content": "Be {prompt}."}, {"role": "user", "content": "Yes or no?"}]
+    targets = [{"name": "chat", "chat": chat, "strings": {"a": 0.5, "b": 0.5}}]
+    fit({"url": chat_server.url, "kind": "chat", "listed": 20}, targets=targets, steps=2, before="")
+    _, (row,) = evaluated()
+    assert row["kl"] is not None or row["kl_at_least"] is not None
+    assert json.loads(row["whole_text"])[0]["content"] == f"Be {row['prompt_text']}."
+
+
+@pytest.fixture
+def chat_server(chat_lm):
+    found = FrozenLM.load(str(chat_lm), LMOptions(), torch.device("cpu"))
+    with serving(Served(found, Vocabulary.load(str(chat_lm), LMOptions()), kind="chat", top=20)) as chat:
+        yield chat
+
+
+def test_answers_of_several_tokens_and_cells(folder, served, vocabulary):
+    targets = [
+        {"name": "long", "strings": {" little girl": 0.5, " man": 0.5}},
+        {"name": "cells", "probs": {"boy": 0.4, "girl": 0.6}, "cells": {"boy": [" boy", " man"], "girl": [" girl"]}},
+    ]
+    fit({"url": served.url, "listed": 2**20}, targets=targets, steps=2)
+    _, there = evaluated()
+    run("test", "--run", RUN, "--lm", EMBEDDED_LLAMA)
+    (other,) = RUN.glob("on-*/results.parquet")
+    for a, b in zip(there, pq.read_table(other).to_pylist(), strict=True):
+        assert a["kl"] == pytest.approx(b["kl"], abs=1e-5)
+
+
+def test_nothing_is_asked_twice_and_a_test_can_do_without_the_server(folder, served):
+    fit({"url": served.url})
+    asked = [str(prompt) for prompt in served.prompts if prompt != served.prompts[0]]
+    assert len(asked) == len(set(asked))
+    _, online = evaluated()
+    count = len(served.asked)
+    _, offline = evaluated("--offline", "true")
+    assert len(served.asked) == count
+    assert [row["kl"] for row in online] == [row["kl"] for row in offline]
+
+
+def test_a_killed_search_asks_for_nothing_that_is_kept_and_ends_the_same(folder, served):
+    fit({"url": served.url}, steps=8)
+    whole, every = saved(RUN), {str(prompt) for prompt in served.prompts}
+    served.prompts.clear()
+    served.seconds = 0.02
+    name = config({"url": served.url}, steps=8)
+    again = Path("logs/served/version_1")
+    with subprocess.Popen([sys.executable, "-m", "lit_prompt", "fit", "--config", name],
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # fmt: skip
+        while len(served.prompts) < 100 and process.poll() is None:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    time.sleep(0.2)  # what was under way
+    with sqlite3.connect(next((again / "answers").glob("*.sqlite"))) as file:
+        (kept,) = file.execute("SELECT COUNT(*) FROM answers WHERE read > 0").fetchone()
+    assert 90 < kept <= 100
+    before = len(served.prompts)
+    served.seconds = 0.0
+    outcome = run("fit", "--run", again)
+    assert outcome.code == 0, outcome.said
+    probe, *later = map(str, served.prompts[before:])
+    assert len(later) == len(set(later)) == len(every - {probe}) - kept
+    for key, value in saved(again).items():
+        if key != "reason":
+            torch.testing.assert_close(value, whole[key], rtol=0, atol=0)
+
+
+def test_faults_change_nothing(folder, served):
+    fit({"url": served.url}, steps=3)
+    served.fault = 0.2
+    fit({"url": served.url}, steps=3)
+    torch.testing.assert_close(saved(RUN)["prompts"], saved(Path("logs/served/version_1"))["prompts"])
+
+
+def test_another_lm_by_the_same_name_is_refused(folder, served, tiny_lm):
+    fit({"url": served.url})
+    other = FrozenLM.load(str(tiny_lm), LMOptions(), torch.device("cpu"))
+    served.lm, served.vocabulary = other, Vocabulary.load(str(tiny_lm), LMOptions())
+    outcome = run("test", "--run", RUN)
+    assert outcome.code == 2
+    assert "serves another LM by the name of stories.gguf" in outcome.said
+    served.name = "tales"
+    outcome = run("test", "--run", RUN)
+    assert outcome.code == 2
+    assert "serves tales.gguf (llama.cpp) now" in outcome.said
+
+
+def test_a_budget_ends_a_search(folder, served):
+    outcome = fit({"url": served.url, "max_texts": 90})
+    assert "budget" in outcome.said
+    _, rows = evaluated()
+    assert {row["stop_reason"] for row in rows} == {"budget"}
+    assert len(served.prompts) < 100
+    assert all(row["kl"] is not None for row in rows)
+
+
+def test_several_servers_share_the_work_and_one_may_end(folder, lm, vocabulary, served):
+    with serving(Served(lm, vocabulary)) as other:
+        fit({"url": [served.url, other.url]}, steps=2)
+        assert min(len(served.prompts), len(other.prompts)) > 10
+
+
+def test_a_dry_run_tells_the_cost_and_keeps_nothing(folder, served):
+    outcome = fit({"url": served.url, "price": 2.0}, "--dry_run", "true")
+    assert "texts     112 at most (6 steps), 1 questions each" in outcome.said
+    assert "money" in outcome.said
+    assert not Path("logs").exists()
+
+
+def test_the_key_is_never_written(folder, served, monkeypatch):
+    served.key = "sesame-opens"
+    monkeypatch.setenv(KEY, "sesame-opens")
+    fit({"url": served.url}, steps=1)
+    evaluated()
+    kept = [path for path in Path("logs").rglob("*") if path.is_file()]
+    assert not [path for path in kept if b"sesame-opens" in path.read_bytes()]
+    monkeypatch.setenv(KEY, "wrong")
+    assert "does not accept the key" in run("test", "--run", RUN).said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--model", "SoftPrompt"], "SoftPrompt needs an LM at hand"),
+        (["--model", "HardPrompt"], "HardPrompt needs an LM at hand"),
+        (['--data.families=[{"class_path": "EntropyMatched"}]'], "EntropyMatched needs the LM's vocabulary"),
+        (["--draws", "10"], "--draws needs an LM at hand"),
+        (["--sampling.top_k", "10"], "--sampling needs an LM at hand"),
+        (["--asking", "Say {odds}"], "--asking needs an LM at hand"),
+    ],
+)
+def test_what_needs_an_lm_at_hand_says_so(folder, served, options, said):
+    outcome = run("fit", "--config", config(served.url), *options)
+    assert outcome.code == 2
+    assert said in outcome.said
+    assert len(outcome.said.strip().splitlines()) < 12
