@@ -74,5 +74,4 @@ class ChunkSearch:
             name: value.to(device if name in self._searcher.on_device else "cpu")
             for name, value in state["state"].items()
         }
-        self._searcher.take_up(self._state)
         self.best.load_state_dict(state["best"])

@@ -70,9 +70,6 @@ class Searcher(ABC):
         Scores are in nats, ``[slot, start]``; those of starts that do not survive as text are finite, too.
         """
 
-    def take_up(self, state: SearchState) -> None:  # noqa: B027
-        """Is given a state that is gone on with; most searches need do nothing."""
-
     @abstractmethod
     def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
         """Makes a step, numbered from 0, for the running slots (``[running]``, rising); changes the state in place."""

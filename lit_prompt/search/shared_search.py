@@ -88,17 +88,14 @@ class SharedSearch(Searcher):
         elites, elite_scores = no_elites(ids, scores, self.elites)
         return {"elites": elites, "elite_scores": elite_scores, "gained": bandit.gained, "moved": bandit.tried}
 
-    def take_up(self, state: SearchState) -> None:
-        """Adds what a state of version 0.1.0 lacks."""
-        if "elites" not in state:
-            state.update(self._moves_state(state["best_ids"], state["best_scores"]))
-
     def offer(self, state: SearchState, ids: Tensor, scores: Tensor) -> None:
         """Takes the starts among the elites."""
         state["elites"], state["elite_scores"] = kept_elites(state["elites"], state["elite_scores"], ids, scores)
 
     def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
         """Tries new variations for each slot."""
+        if "elites" not in state:  # of version 0.1.0
+            state.update(self._moves_state(state["best_ids"], state["best_scores"]))
         current, below = state["ids"][running], state["scores"][running]
         choices = swap_choices(problem, current, running, self.top_k)
         owners = self._owners(problem)

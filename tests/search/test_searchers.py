@@ -293,7 +293,6 @@ def test_a_search_that_the_first_version_began_goes_on(make_problem):
         del former["state"][name]
     resumed = begun()
     resumed.load_state_dict(former)
-    assert resumed.state_dict()["state"]["elites"][:, 0].equal(former["state"]["best_ids"])
     for _ in range(5):
         resumed.step()
     assert (resumed.best.kl <= search.best.kl).all()
