@@ -11,23 +11,23 @@ from torch import Tensor
 from lit_prompt.callbacks.token_search import TokenSearch
 from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
-from lit_prompt.lm import AllowedTokens, RoundTrip
+from lit_prompt.lm import AllowedTokens, FrozenLM, RoundTrip
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.checks import warn_of_second_front
 from lit_prompt.models.chunk import chunk_scorer, step_made
+from lit_prompt.models.mixture_search import MixtureSearch
 from lit_prompt.models.prompt_texts import prompt_texts
 from lit_prompt.models.run_prompts import prompts_file
 from lit_prompt.models.shorter_run import ShorterRun
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.objectives import ForwardKL, Objective
-from lit_prompt.scoring import Slots
+from lit_prompt.scoring import LMScorer, Slots
 from lit_prompt.search import (
     BestSoFar,
     ChunkSearch,
     PromptBank,
     Screening,
     Searcher,
-    SearchResults,
     SharedSearch,
     TokenProblem,
     TokenStart,
@@ -66,6 +66,8 @@ class HardPrompt(PromptModule):
         screening: whether the candidates of a step are ranked by a copy of the LM in bfloat16, so that the best few
             alone are scored in the LM's own precision: ``always``, ``never``, or ``auto``, where that is faster
             (measured once a run, on processors that compute in bfloat16). Every KL that counts is of the LM itself.
+        components: prompts that a target's mixture has at most: one of them is drawn by its weight, then a token after
+            it. Steps, forward passes and seconds are for all of them.
     """
 
     allowed: Tensor  # which ids a prompt may hold
@@ -90,8 +92,9 @@ class HardPrompt(PromptModule):
         objective: Objective | None = None,
         temperature: float = 1.0,
         screening: Literal["auto", "always", "never"] = "auto",
+        components: int = 1,
     ) -> None:
-        super().__init__(before, after, seed, objective or ForwardKL(), temperature)
+        super().__init__(before, after, seed, objective or ForwardKL(), temperature, components)
         self.length = length
         self.steps = steps
         self.searcher = searcher or SharedSearch()
@@ -118,6 +121,7 @@ class HardPrompt(PromptModule):
         """What defines the search: plain values, shown in TensorBoard and compared on resume."""
         names = ["length", "steps", "readable", "fluency", "restarts", "kl_tolerance", "patience"]
         names += ["max_forward_passes", "max_seconds", "before", "after", "seed", "screening", "temperature"]
+        names += ["components"]
         settings = {name: getattr(self, name) for name in names} | self.objective.settings
         settings["searcher"] = self.searcher.method
         groups = {"searcher": self.searcher.settings(), "start": vars(self.start), "tokens": vars(self.tokens)}
@@ -134,6 +138,8 @@ class HardPrompt(PromptModule):
             raise InputError(f"model.max_seconds is {self.max_seconds}; it must be positive, or null for no limit")
         if not 0 <= self.fluency < float("inf"):
             raise InputError(f"model.fluency is {self.fluency}; it must be 0 or more")
+        if self.fluency and self.components > 1:
+            raise InputError("model.fluency is for single prompts: set it to 0, or model.components to 1")
         if self.start.kind == "text" and not self.start.text:
             raise InputError("model.start.kind is text, so model.start.text must hold at least one token")
         if self.start.kind == "soft":
@@ -154,9 +160,10 @@ class HardPrompt(PromptModule):
         if (shorter := self.start.shorter_run) is not None:
             self._shorter = ShorterRun(shorter, self.length, self.lm, self.data.targets.task_ids, tokens=True)
 
-    def no_results(self, tasks: int) -> SearchResults:
-        """Room for what is found for some tasks."""
-        return SearchResults(tasks, self.restarts, (self.length,), torch.long)
+    @property
+    def prompt_room(self) -> tuple[tuple[int, ...], torch.dtype]:
+        """Shape and dtype of a prompt."""
+        return (self.length,), torch.long
 
     def configure_callbacks(self) -> list[L.Callback]:
         """What drives the search."""
@@ -171,23 +178,39 @@ class HardPrompt(PromptModule):
         """Numbers of the tasks of the chunk under search, and the bests of its slots; None before the first."""
         return self._search.current
 
-    def new_search(self, batch: TargetBatch) -> tuple[ChunkSearch, Callable[[], tuple[Tensor, Tensor]]]:
+    def new_search(self, batch: TargetBatch) -> tuple[ChunkSearch | MixtureSearch, Callable[[], tuple[Tensor, Tensor]]]:
         """The search of a chunk, not yet begun, and what finds its starts."""
-        scorer = chunk_scorer(self, batch)
+        if self.components > 1:
+            mixtures = MixtureSearch(self, batch)
+            return mixtures, mixtures.starts
+        problem = self.token_problem(partial(chunk_scorer, self, batch), batch.log_probs)
+        nothing = torch.zeros(len(problem), self.length, dtype=torch.long)
+        best = BestSoFar(nothing, self.kl_tolerance, self.patience, self.max_forward_passes, self.max_seconds)
+        return ChunkSearch(self.searcher, problem, best), lambda: self.starts(problem)
+
+    def token_problem(
+        self, scorer_on: Callable[[FrozenLM], LMScorer], log_probs: Tensor, number: int = 0
+    ) -> TokenProblem:
+        """What a searcher may ask of a chunk.
+
+        Args:
+            scorer_on: scores the chunk's prompts with the LM, or another form of it.
+            log_probs: of the scorer's targets, ``[target, vocab]``.
+            number: that of the search, of several for the chunk.
+        """
+        scorer = scorer_on(self.lm)
         slots = scorer.slots
         trips = [self._round_trip(slots, slot) for slot in range(len(slots))] if self.readable else None
         self._screening.agreed = partial(self.chunks.agreed, "screening")
         half = self._screening.half(self.lm)
-        rough = None if half is None else chunk_scorer(self, batch, half)
-        problem = TokenProblem(scorer, batch.log_probs, self.allowed, self.seed, trips, self._screening, rough)
-        nothing = torch.zeros(len(slots), self.length, dtype=torch.long)
-        best = BestSoFar(nothing, self.kl_tolerance, self.patience, self.max_forward_passes, self.max_seconds)
-        return ChunkSearch(self.searcher, problem, best), lambda: self._starts(problem)
+        rough = None if half is None else scorer_on(half)
+        return TokenProblem(scorer, log_probs, self.allowed, self.seed, trips, self._screening, rough, number)
 
     def _round_trip(self, slots: Slots, slot: int) -> RoundTrip:
         return self.contexts.round_trip([member.context for member in slots.targets(slot)])
 
-    def _starts(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
+    def starts(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
+        """Where searches start, ``[slot, length]``, with their scores in nats, ``[slot]``."""
         with self.micro_batch.shown(f"starts ({self.start.kind})"):
             ids, scores = self._starts_of_kind(problem)
             if self._shorter is None:

@@ -34,7 +34,7 @@ from lit_prompt.models.run_prompts import prompts_file
 from lit_prompt.models.shorter_run import ShorterRun
 from lit_prompt.objectives import ForwardKL, Objective
 from lit_prompt.scoring import LMScorer
-from lit_prompt.search import BestSoFar, SearchResults, StopReason
+from lit_prompt.search import BestSoFar, StopReason
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +73,8 @@ class SoftPrompt(PromptModule):
         objective: what is minimised, :class:`lit_prompt.objectives.ForwardKL` by default.
         temperature: of the sampling for which prompts are searched: what is minimised is that of the LM's logits
             divided by it.
+        components: prompts that a target's mixture has at most: one of them is drawn by its weight, then a token after
+            it. The steps are for all of them; optimizer and scheduler begin anew with each.
     """
 
     prompt: nn.Parameter
@@ -94,8 +96,9 @@ class SoftPrompt(PromptModule):
         seed: int = 0,
         objective: Objective | None = None,
         temperature: float = 1.0,
+        components: int = 1,
     ) -> None:
-        super().__init__(before, after, seed, objective or ForwardKL(), temperature)
+        super().__init__(before, after, seed, objective or ForwardKL(), temperature, components)
         self.length = length
         self.steps = steps
         self.optimizer = optimizer
@@ -172,9 +175,10 @@ class SoftPrompt(PromptModule):
         if self.init.kind == "text":
             warn_of_second_front(self, self.init.text or "", "model.init.text")
 
-    def no_results(self, tasks: int) -> SearchResults:
-        """Room for what is found for some tasks."""
-        return SearchResults(tasks, self.restarts, (self.length, self.lm.embedding_dim))
+    @property
+    def prompt_room(self) -> tuple[tuple[int, ...], torch.dtype]:
+        """Shape and dtype of a prompt."""
+        return (self.length, self.lm.embedding_dim), torch.float32
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all slots, and the scheduler."""
