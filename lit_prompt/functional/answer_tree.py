@@ -108,24 +108,3 @@ class AnswerTree:
         cells = self.log_cells(log_q)
         rest = (1.0 - cells.exp().sum(-1, keepdim=True)).clamp_min(0.0)
         return torch.cat([cells, rest.log()], -1)
-
-
-class GainTree(AnswerTree):
-    """A tree whose objective is -ln g, g = sum_c p_c q_c / m_c over the cells, beside a mixture m.
-
-    As the prompt of a mixture is drawn once an answer, the gain is of whole answers and no sum over nodes.
-
-    Args:
-        tree: of the answers.
-        log_ratio: ln(p / m) of each cell, ``[cell]``; ``-inf`` where p has no mass.
-    """
-
-    is_additive = False
-
-    def __init__(self, tree: AnswerTree, log_ratio: Tensor) -> None:
-        vars(self).update((name, value) for name, value in vars(tree).items() if name != "is_additive")
-        self._log_ratio = log_ratio
-
-    def kl(self, log_q: Float[Tensor, "*batch edge"]) -> Float[Tensor, "*batch"]:
-        """-ln g; differentiable."""
-        return -(self._log_ratio.to(log_q) + self.log_cells(log_q)).logsumexp(-1)

@@ -24,9 +24,9 @@ COMPARED = 16
 class MixtureSearch:
     """Drives the searches for the components of a chunk's mixtures, one round after another.
 
-    The first round is the search for single prompts. A later one searches by the gain beside the mixture so far, which
-    stays as it is in the round, from the best of the start's prompts by that measure. At a round's end the best few
-    of all prompts that were scored in it are read again and compared: one is added, and all weights are made optimal.
+    The first round is the search for single prompts. A later one searches by what a prompt does for the mixture so far,
+    which stays as it is in the round, from the best of the start's prompts by that measure. At a round's end the best
+    few of all prompts that were scored in it are read again and compared: one is added, and all weights are made best.
 
     Args:
         module: has the settings.
@@ -50,15 +50,16 @@ class MixtureSearch:
 
     def _begun(self) -> tuple[ChunkSearch, TokenProblem]:
         """The search of the present round, which has not begun."""
+        module, batch = self._module, self._batch
+        best = self.best.of_round(self._round, self._nothing)
         if self._round == 0:
-            module, batch = self._module, self._batch
             problem = module.token_problem(lambda lm: chunk_scorer(module, batch, lm), batch.log_probs)
         else:
-            gains = self._mixtures.gains()
-            problem = self._module.token_problem(gains.scorer, gains.log_probs, self._round)
+            wanted = self._mixtures.next_component(self._round)
+            best.forward_passes += wanted.passes
+            problem = module.token_problem(wanted.scorer, wanted.log_probs, self._round)
         problem.readable.kept = KeptCandidates(len(problem), COMPARED, problem.length)
-        best = self.best.of_round(self._round, self._nothing)
-        return ChunkSearch(self._module.searcher, problem, best), problem
+        return ChunkSearch(module.searcher, problem, best), problem
 
     def starts(self) -> tuple[Tensor, Tensor]:
         """Where the present round starts, ``[slot, length]``, with the scores in nats, ``[slot]``."""
@@ -84,14 +85,9 @@ class MixtureSearch:
 
     def _begin_round(self) -> None:
         started = time.perf_counter()
-        before = self.best.forward_passes.clone()
-        try:
-            with interruptible():
-                search, self._problem = self._begun()
-                search.init(*self.starts(), time.perf_counter() - started)
-        except BaseException:
-            self.best.forward_passes.copy_(before)
-            raise
+        with interruptible():
+            search, self._problem = self._begun()
+            search.init(*self.starts(), time.perf_counter() - started)
         self._search = search
 
     def _end_round(self, search: ChunkSearch) -> None:
@@ -135,7 +131,6 @@ class MixtureSearch:
         self._search = None
         if state["search"] is not None:
             self._search, self._problem = self._begun()
-            self.best.load_state_dict(state["best"])  # passes that were made again count once
             self._search.load_state_dict(state["search"]["of_round"])
             kept = self._problem.readable.kept
             assert kept is not None

@@ -8,17 +8,21 @@ import torch
 from torch import Tensor
 
 from lit_prompt.data import TargetBatch
-from lit_prompt.functional.answer_tree import GainTree
 from lit_prompt.functional.mixture import line_search, mixture_weights
 from lit_prompt.lm import FrozenLM, Sampling
 from lit_prompt.models.chunk import chunk_slots
 from lit_prompt.models.outcomes import reached_outcomes, target_outcomes
-from lit_prompt.objectives import MixtureGain
+from lit_prompt.objectives import MixtureKL
 from lit_prompt.scoring import LMScorer, Member, PromptedLM, Slots
+from lit_prompt.scoring.mixture_tree import MixtureTree
 from lit_prompt.search.best_mixtures import BestMixtures
 
 if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
+
+import os
+
+_SHARE = float(os.environ.get("SHARE", "1"))
 
 
 class Mixtures:
@@ -102,62 +106,66 @@ class Mixtures:
         best.prompts[slot, : len(chosen)] = prompts[chosen]
         best.weights[slot, : len(chosen)] = weights
 
-    def gains(self) -> "Gains":
-        """What the next component of each slot is searched by: -ln of its gain beside the mixture."""
+    def next_component(self, number: int) -> "NextComponent":
+        """The search for the next component of each slot, numbered from 0, beside the mixtures as they are."""
+        share = 1.0 / (number + 1)
         members: list[list[Member]] = []
         items: list[int] = []
-        ratios: list[Tensor] = []
+        log_ms: list[Tensor] = []
+        passes = torch.zeros(len(self.slots), dtype=torch.long)
         for slot in range(len(self.slots)):
             own = []
-            for member, log_ratio in zip(self.slots.targets(slot), self._log_ratios(slot), strict=True):
+            found, passes[slot] = self._log_m(slot)
+            for member, log_m in zip(self.slots.targets(slot), found, strict=True):
                 likely, tree = self._likely[member.target], member.tree
-                row = torch.full((self._batch.log_probs.shape[1],), -torch.inf)
+                row = torch.zeros(self._batch.log_probs.shape[1])
                 if tree is None:
-                    row[likely] = log_ratio.float()
+                    row[likely] = log_m.float()
                 else:  # the row is not asked for
-                    of_cells = torch.full((len(tree),), -torch.inf, dtype=torch.float64)
-                    of_cells[likely] = log_ratio
-                    row, tree = torch.zeros_like(row), GainTree(tree, of_cells)
+                    of_cells = torch.zeros(len(tree), dtype=torch.float64)
+                    of_cells[likely] = log_m
+                    tree = MixtureTree(tree, of_cells, share)
                 own.append(replace(member, target=len(items), tree=tree))
                 items.append(member.target)
-                ratios.append(row)
+                log_ms.append(row)
             members.append(own)
         names = [self.slots.name(slot) for slot in range(len(self.slots))]
         slots = Slots(names, members, apart=self.slots.restarts)
-        return Gains(self._module, slots, torch.stack(ratios), self._batch.log_probs[items])
+        objective = MixtureKL(torch.stack(log_ms), share)
+        return NextComponent(self._module, slots, objective, self._batch.log_probs[items], passes)
 
-    def _log_ratios(self, slot: int) -> list[Tensor]:
-        members = self.slots.targets(slot)
-        log_p = [self._log_p[member.target, self._likely[member.target]] for member in members]
+    def _log_m(self, slot: int) -> tuple[list[Tensor], int]:
+        """Ln m of the outcomes that each target of a slot's task has, and the forward passes made."""
         weights = self._best.weights[slot]
         there = weights > 0
-        if not bool(there.any()) or not bool(self._best.running[slot]):
-            return log_p  # nothing is searched for it
+        if not bool(there.any()) or not bool(self._best.running[slot]):  # nothing is searched for it
+            return [torch.zeros(len(self._likely[member.target])) for member in self.slots.targets(slot)], 0
         own = self.read(slot, self._best.prompts[slot, there])
-        self._best.forward_passes[slot] += self.passes(int(there.sum()), slot)
-        return [one - (weights[there] @ q).log() for one, q in zip(log_p, own, strict=True)]
+        return [(weights[there] @ q).log() for q in own], self.passes(int(there.sum()), slot)
 
 
 @dataclass(frozen=True)
-class Gains:
-    """The search for a component more, beside the mixtures as they are.
+class NextComponent:
+    """What is searched for one component more of each mixture.
 
     Attributes:
         slots: those of the chunk, each with targets of its own.
-        ratios: ln(p / m) of those, ``[target, vocab]``.
-        log_probs: ln p of those.
+        objective: what a prompt does for the mixtures.
+        log_probs: ln p of the targets, ``[target, vocab]``.
+        passes: forward passes of the LM that it took to find out, ``[slot]``.
     """
 
     module: "PromptModule"
     slots: Slots
-    ratios: Tensor
+    objective: MixtureKL
     log_probs: Tensor
+    passes: Tensor
 
     def scorer(self, lm: FrozenLM) -> LMScorer:
-        """Scores prompts by -ln of their gain: below 0 where they help."""
+        """Scores prompts by what they do for the KL, nats: below 0 where they help."""
         module = self.module
         return LMScorer(
-            lm, self.slots, self.ratios, module.length, MixtureGain(), module.micro_batch,
+            lm, self.slots, self.log_probs, module.length, self.objective, module.micro_batch,
             temperature=module.temperature,
         )  # fmt: skip
 

@@ -27,8 +27,6 @@ class Objective(ABC):
     needs_full_support = False
     #: Whether :meth:`table` needs the logits; if not, their log-partition may stand for them, ``[row, 1]``.
     needs_logits = True
-    #: Whether a task's score is -ln of its targets' weighted mean of exp(-divergence), not their mean divergence.
-    pools = False
 
     @property
     def label(self) -> str:

@@ -12,7 +12,6 @@ from lit_prompt.objectives import Objective
 from lit_prompt.scoring.context_states import ContextStates
 from lit_prompt.scoring.micro_batch import MicroBatch
 from lit_prompt.scoring.part_reader import PartReader
-from lit_prompt.scoring.pooled_readings import PooledReadings
 from lit_prompt.scoring.prompted_lm import Bases, Part, PromptedLM
 from lit_prompt.scoring.readings import Readings, SharedReadings
 from lit_prompt.scoring.scorer import Scorer
@@ -55,8 +54,7 @@ class LMScorer(Scorer):
         self._objective = objective
         self._reader = PartReader(lm, log_probs, objective, length, temperature)
         self._prompted = PromptedLM(lm, slots.contexts, length, micro_batch, whole=fluency > 0)
-        kind = PooledReadings if objective.pools else Readings
-        self._soft, self._hard = (kind(slots, weight) for weight in (0.0, fluency))
+        self._soft, self._hard = (Readings(slots, weight) for weight in (0.0, fluency))
         self._shared: dict[tuple[bool, tuple[int, ...]], SharedReadings] = {}
         self._passes = torch.zeros(len(slots), dtype=torch.long)
 
