@@ -34,6 +34,7 @@ from lit_prompt.search import (
     random_starts,
     text_starts,
 )
+from lit_prompt.search.best_mixtures import BestMixtures
 
 
 class HardPrompt(PromptModule):
@@ -248,9 +249,20 @@ class HardPrompt(PromptModule):
         assert current is not None
         index, best = current
         score, restart = best.kl.unflatten(0, (len(index), self.restarts)).min(1)
-        ids = best.prompts[torch.arange(len(index)) * self.restarts + restart].tolist()
-        texts = prompt_texts(self.contexts, self.data.targets, index, ids)
+        slots = torch.arange(len(index)) * self.restarts + restart
+        if isinstance(best, BestMixtures):
+            texts = [self._mixture_text(best, task, slot) for task, slot in zip(index, slots.tolist(), strict=True)]
+        else:
+            texts = prompt_texts(self.contexts, self.data.targets, index, best.prompts[slots].tolist())
         return score.tolist(), [text if s < float("inf") else "" for text, s in zip(texts, score, strict=True)]
+
+    def _mixture_text(self, best: BestMixtures, task: int, slot: int) -> str:
+        """The prompts of a mixture that have a weight, the largest first, a line each."""
+        order = best.weights[slot].argsort(descending=True, stable=True)[: int((best.weights[slot] > 0).sum())]
+        ids = best.prompts[slot, order].tolist()
+        texts = prompt_texts(self.contexts, self.data.targets, [task] * len(ids), ids)
+        pairs = zip(best.weights[slot, order].tolist(), texts, strict=True)
+        return "\n".join(f"{100 * weight:.1f} %: {text}" for weight, text in pairs)
 
     # ---- state ----
 
