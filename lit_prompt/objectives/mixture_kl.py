@@ -9,13 +9,15 @@ from torch import Tensor
 from lit_prompt.lm import FrozenLM
 from lit_prompt.objectives.base import ALL, Objective
 
-_LEAST = -80.0  # ln m of a token that the mixture hardly has; 1 / m is a float32 still
+# where ln m is below it, q / m is left to logarithms: 1 / m times the least float32 still counts for nothing
+_LEAST = -60.0
 
 
 class _Prepared(NamedTuple):
     p: Tensor  # [target, vocab]
     log_m: Tensor
     inverse: Tensor  # 1 / m
+    is_small: list[bool]  # whether m hardly has some token of a target, [target]
 
 
 class MixtureKL(Objective):
@@ -43,7 +45,8 @@ class MixtureKL(Objective):
     def prepare(self, log_p: Tensor, lm: FrozenLM) -> _Prepared:
         """Targets and mixtures, on the device of the LM's head."""
         p, log_m = (x.to(lm.head_device, lm.score_dtype) for x in (log_p.exp(), self._log_m))
-        return _Prepared(p, log_m, (-log_m.clamp_min(_LEAST)).exp())
+        small = ((log_m < _LEAST) & (p > 0)).any(1).tolist()
+        return _Prepared(p, log_m, (-log_m.clamp_min(_LEAST)).exp(), small)
 
     def pairs(self, logits: Tensor, features: Tensor, prepared: _Prepared, which: Tensor) -> Tensor:
         """The change of each row's target."""
@@ -51,14 +54,15 @@ class MixtureKL(Objective):
 
     def table(self, logits: Tensor, features: Tensor, prepared: _Prepared, which: Tensor | slice = ALL) -> Tensor:
         """The change of each row and each of some targets."""
-        q = logits.softmax(-1) * self._share
-        of_targets = zip(prepared.p[which], prepared.inverse[which], strict=True)
-        found = [-(torch.addcmul(_rest(q, self._share), q, inverse).log_() @ p) for p, inverse in of_targets]
+        q, rest = logits.softmax(-1) * self._share, logits.new_full((), 1.0 - self._share)
+        found = []
+        for target in torch.arange(len(prepared.p))[which.cpu() if isinstance(which, Tensor) else which].tolist():
+            p, log_m = prepared.p[target], prepared.log_m[target]
+            if prepared.is_small[target]:
+                found.append(mixture_kl_change(p, logits.log_softmax(-1) - log_m, self._share))
+            else:
+                found.append(-(torch.addcmul(rest, q, prepared.inverse[target]).log_() @ p))
         return torch.stack(found, 1)
-
-
-def _rest(like: Tensor, share: float) -> Tensor:
-    return like.new_full((), 1.0 - share)
 
 
 def mixture_kl_change(p: Tensor, log_ratio: Tensor, share: float) -> Tensor:
