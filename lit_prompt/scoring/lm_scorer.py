@@ -10,6 +10,7 @@ from torch import Tensor
 from lit_prompt.lm import FrozenLM, LMCache
 from lit_prompt.objectives import Objective
 from lit_prompt.scoring.context_states import ContextStates
+from lit_prompt.scoring.likely_tokens import LikelyTokens
 from lit_prompt.scoring.micro_batch import MicroBatch
 from lit_prompt.scoring.part_reader import PartReader
 from lit_prompt.scoring.prompted_lm import Bases, Part, PromptedLM
@@ -55,6 +56,7 @@ class LMScorer(Scorer):
         self._reader = PartReader(lm, log_probs, objective, length, temperature)
         self._prompted = PromptedLM(lm, slots.contexts, length, micro_batch, whole=fluency > 0)
         self._soft, self._hard = (Readings(slots, weight) for weight in (0.0, fluency))
+        self._likely = LikelyTokens(lm, slots, length, micro_batch)
         self._shared: dict[tuple[bool, tuple[int, ...]], SharedReadings] = {}
         self._passes = torch.zeros(len(slots), dtype=torch.long)
 
@@ -262,6 +264,13 @@ class LMScorer(Scorer):
     @staticmethod
     def _ends(ends: int, values: Tensor) -> Tensor:
         return torch.arange(ends, device=values.device).view(1, -1, 1)
+
+    def likely_tokens(
+        self, prompts: Int[Tensor, "prompt length"], slots: Int[Tensor, " prompt"], allowed: Tensor, k: int
+    ) -> tuple[Int[Tensor, "prompt length k"], Float[Tensor, "prompt length k"]]:
+        """The tokens that the LM itself holds most likely at each position; see :meth:`LikelyTokens.of`."""
+        self._passes += torch.bincount(slots, minlength=len(self.slots))
+        return self._likely.of(prompts, slots, allowed, k)
 
     # ---- gradients ----
 

@@ -13,58 +13,70 @@ from lit_prompt.search.token_problem import TokenProblem
 _CONFIRMED = 4
 
 
-def candidate_scores(
-    problem: TokenProblem,
-    running: Tensor,
-    ids: Tensor,
-    prompts: Tensor,
-    every: Callable[[LMScorer, Bases], Tensor],
-    some: Callable[[LMScorer, Bases, Tensor, Tensor], Tensor],
-    kept: int = 1,
-) -> Tensor:
-    """Scores of candidates for the running slots; where candidates are screened, of the best ones alone.
+class CandidateScores:
+    """Scores variations of the running slots' prompts; where candidates are screened, the best ones alone.
 
     Args:
         problem: what is searched.
         running: slots, ``[running]``.
-        ids: candidates, ``[running, candidate, length]``.
-        prompts: what they are variations of, the same number for each running slot, ``[prompt, length]``.
-        every: a scorer's scores of all candidates, ``[running, candidate]``; ``inf`` for those that do not count.
-        some: its scores of some, ``[some]``, given by places among the running slots and among their candidates.
-        kept: how many of them a slot is to keep.
-
-    Returns:
-        Nats, ``[running, candidate]``; ``inf`` for those that were not scored in the LM's own precision.
+        prompts: what is varied, the same number for each running slot, ``[prompt, length]``.
+        kept: how many candidates a slot is to keep.
     """
-    own = running.repeat_interleave(len(prompts) // len(running))
-    bases = problem.scorer.bases(prompts, own)
 
-    def exact() -> Tensor:
-        return every(problem.scorer, bases)
+    def __init__(self, problem: TokenProblem, running: Tensor, prompts: Tensor, kept: int = 1) -> None:
+        self._problem = problem
+        self._running = running
+        self._prompts = prompts
+        self._kept = kept
+        self._own = running.repeat_interleave(len(prompts) // len(running))
+        self._bases = problem.scorer.bases(prompts, self._own)
+        self._rough_bases: Bases | None = None
 
-    if (rough := problem.rough) is None:
-        return exact()
+    def of(
+        self,
+        ids: Tensor,
+        every: Callable[[LMScorer, Bases], Tensor],
+        some: Callable[[LMScorer, Bases, Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """Scores of candidates for the running slots.
 
-    def screened() -> Tensor:
-        ranks = every(rough, rough.bases(prompts, own))
-        places = problem.readable.first(ids, ranks, running, _CONFIRMED + kept - 1)
-        row, rank = (places >= 0).nonzero(as_tuple=True)
-        place = places[row, rank]
-        found = torch.full_like(ranks, torch.inf)
-        found[row, place] = some(problem.scorer, bases, row, place)
-        return found
+        Args:
+            ids: candidates, ``[running, candidate, length]``.
+            every: a scorer's scores of all candidates, ``[running, candidate]``; ``inf`` for those that do not count.
+            some: its scores of some, ``[some]``, given by places among the running slots and among their candidates.
 
-    def tried() -> None:
-        with problem.uncounted():
-            screened()
+        Returns:
+            Nats, ``[running, candidate]``; ``inf`` for those that were not scored in the LM's own precision.
+        """
+        problem = self._problem
+        if (rough := problem.rough) is None:
+            return every(problem.scorer, self._bases)
 
-    return screened() if problem.screening.on else problem.screening.measure(exact, tried)
+        def screened() -> Tensor:
+            if self._rough_bases is None:
+                self._rough_bases = rough.bases(self._prompts, self._own)
+            ranks = every(rough, self._rough_bases)
+            places = problem.readable.first(ids, ranks, self._running, _CONFIRMED + self._kept - 1)
+            row, rank = (places >= 0).nonzero(as_tuple=True)
+            place = places[row, rank]
+            found = torch.full_like(ranks, torch.inf)
+            found[row, place] = some(problem.scorer, self._bases, row, place)
+            return found
+
+        def tried() -> None:
+            with problem.uncounted():
+                screened()
+            self._rough_bases = None
+
+        if problem.screening.on:
+            return screened()
+        return problem.screening.measure(lambda: every(problem.scorer, self._bases), tried)
 
 
 def variation_scores(problem: TokenProblem, running: Tensor, candidates: Tensor, prompts: Tensor) -> Tensor:
     """Scores of as many variations of each running slot's prompt: ``[running, candidate, length]`` to nats.
 
-    ``[running, candidate]``, as of :func:`candidate_scores`; prompts are ``[running, length]``.
+    ``[running, candidate]``, as of :class:`CandidateScores`; prompts are ``[running, length]``.
     """
 
     def some(scorer: LMScorer, bases: Bases, row: Tensor, place: Tensor) -> Tensor:
@@ -74,4 +86,4 @@ def variation_scores(problem: TokenProblem, running: Tensor, candidates: Tensor,
         row, place = torch.ones(candidates.shape[:2]).nonzero(as_tuple=True)
         return some(scorer, bases, row, place).view(candidates.shape[:2])
 
-    return candidate_scores(problem, running, candidates, prompts, every, some)
+    return CandidateScores(problem, running, prompts).of(candidates, every, some)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lit_prompt.errors import InputError
 from lit_prompt.scoring import Bases, LMScorer
-from lit_prompt.search.candidates import candidate_scores
+from lit_prompt.search.candidates import CandidateScores
 from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.token_problem import TokenProblem
 from lit_prompt.search.visited import Visited
@@ -82,7 +82,7 @@ class CoordinateSearch(Searcher):
             own = some(scorer, bases, row, place)
             return own.new_full(pool.shape[:2], torch.inf).index_put((row, place), own)
 
-        return candidate_scores(problem, running, pool, prompts, every, some, self.beam_size)
+        return CandidateScores(problem, running, prompts, self.beam_size).of(pool, every, some)
 
     def _positions(self, problem: TokenProblem, number: int, running: Tensor) -> Tensor:
         """Where each slot's prompts change, ``[running]``."""

@@ -29,6 +29,18 @@ def first_order_change(problem: TokenProblem, gradient: Tensor) -> Tensor:
     return (pad_rows(gradient) @ problem.lm.embed(problem.allowed).float().T)[: len(gradient)]
 
 
+def alike_tokens(problem: TokenProblem, ids: Tensor, k: int) -> Tensor:
+    """The ``k`` allowed tokens whose input embeddings point most nearly as each token's does, the token itself not.
+
+    ``[token]`` to ``[token, k]``, nearest first (all others where there are fewer).
+    """
+    unique, place = ids.unique(return_inverse=True)
+    table = problem.lm.embed(problem.allowed).float()
+    cosine = first_order_change(problem, problem.lm.embed(unique).float()) / table.norm(dim=1).clamp_min(1e-12)
+    current = problem.allowed_index(unique).view(-1, 1).to(cosine.device)
+    return problem.allowed[best_swaps(-cosine.unsqueeze(1), current, k)[:, 0].cpu()][place]
+
+
 def swap_choices(problem: TokenProblem, ids: Tensor, slots: Tensor, k: int) -> Tensor:
     """The ``k`` replacements at each position that promise the largest decrease of a prompt's score for its slot.
 

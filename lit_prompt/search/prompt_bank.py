@@ -6,7 +6,6 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from lit_prompt.functional.precision import double
 from lit_prompt.lm import LMCache, Vocabulary, sample_prompts
 from lit_prompt.scoring import LMScorer
 from lit_prompt.search.starts import TokenStart
@@ -93,10 +92,7 @@ class PromptBank:
 
     def _drawn(self, problem: TokenProblem, slot: int) -> Tensor:
         generator = problem.generator(slot, "bank")
-        members = problem.slots.targets(slot)
-        log_probs = double(problem.log_probs[[member.target for member in members]])
-        weights = torch.tensor([member.weight for member in members], dtype=log_probs.dtype)
-        p = (weights @ log_probs.exp())[problem.allowed]
+        p = problem.target_mass(slot)
         p = p + 1e-3 * p.sum().clamp_min(1e-6) / len(p)  # a target of few tokens would repeat them only
         shape = (self._init.drawn_sequences, self._width(problem, slot))
         index = torch.multinomial(p, shape[0] * shape[1], replacement=True, generator=generator)

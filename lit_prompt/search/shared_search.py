@@ -7,8 +7,12 @@ from torch import Tensor
 
 from lit_prompt.functional.precision import double
 from lit_prompt.scoring import Bases, LMScorer
-from lit_prompt.search.candidates import candidate_scores
+from lit_prompt.search.bandit import Bandit
+from lit_prompt.search.candidates import CandidateScores
+from lit_prompt.search.elites import kept_elites, no_elites
 from lit_prompt.search.first_order import swap_choices
+from lit_prompt.search.merges import merged
+from lit_prompt.search.moves import MOVES, Draws, Moves
 from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.token_problem import TokenProblem
 from lit_prompt.search.visited import Visited
@@ -17,6 +21,14 @@ from lit_prompt.search.visited import Visited
 _PATIENCE = 20
 # prompts that are remembered for each slot, in half a megabyte: more than a search of a thousand steps tries
 _REMEMBERED = 2**16
+# merges of a prompt's helpful variations that a step tries
+_MERGES = 5
+# a slot may be stuck where so many times as many candidates were drawn as were new
+_MANY = 4
+# nats by which a candidate must be better to have brought something, more than rounding may make of equal prompts
+_NOTICED = 1e-5
+# what a candidate has brought that is among the slot's elites, where one that is better than its prompt brings 1
+_ELITE_GAIN = 0.1
 # a stuck search goes on from its best prompt with one token in this many replaced by a random one
 _KICKED_SHARE = 5
 
@@ -25,8 +37,9 @@ _KICKED_SHARE = 5
 class SharedSearch(Searcher):
     """Coordinate search in which targets share their candidates, and cheap positions get more of them.
 
-    A step draws single-token swaps of each target's best prompt from the first-order ranking (HotFlip, Ebrahimi et al.,
-    2018) and scores them. Three things set it apart from GCG (Zou et al., 2023, arXiv 2307.15043):
+    A step scores variations of each target's best prompt. They are made by several kinds of moves (see
+    :class:`lit_prompt.search.moves.Moves`), among which a bandit chooses by what each has brought for this target; then
+    those that help are merged. Three things set it apart from GCG (Zou et al., 2023, arXiv 2307.15043):
 
     - One pass through the LM gives a prompt's score for every target with the same texts around its prompt, so that
       each takes the best prompt that was tried for any of them.
@@ -39,7 +52,8 @@ class SharedSearch(Searcher):
     Args:
         width: candidates of a step for each target, counted in whole prompts; swaps of late tokens cost less, so that
             more of them are tried.
-        top_k: replacements of each position that are drawn from.
+        top_k: replacements of each position by the gradient that are drawn from.
+        elites: best prompts of a target that crossovers draw from.
         share: score every candidate for every target; without it a target's result does not depend on the others.
     """
 
@@ -47,10 +61,11 @@ class SharedSearch(Searcher):
 
     width: int = 12
     top_k: int = 256
+    elites: int = 8
     share: bool = True
 
     def __post_init__(self) -> None:
-        self.require_at_least(width=1, top_k=1)
+        self.require_at_least(width=1, top_k=1, elites=1)
 
     @property
     def shares(self) -> bool:  # type: ignore[override]
@@ -59,7 +74,13 @@ class SharedSearch(Searcher):
 
     def init(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
         """The start of each slot; nothing has been visited."""
+        bandit = Bandit.new(len(problem), len(MOVES))
+        elites, elite_scores = no_elites(ids, scores, self.elites)
         return {
+            "elites": elites,
+            "elite_scores": elite_scores,
+            "gained": bandit.gained,
+            "moved": bandit.tried,
             "ids": ids.clone(),
             "scores": scores.clone(),
             "best_ids": ids.clone(),
@@ -70,23 +91,41 @@ class SharedSearch(Searcher):
         }
 
     def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
-        """Tries new swaps for each slot."""
-        current = state["ids"][running]
+        """Tries new variations for each slot."""
+        current, below = state["ids"][running], state["scores"][running]
         choices = swap_choices(problem, current, running, self.top_k)
-        candidates, base = self._candidates(problem, current, choices, number, running, state["stale"])
         owners = self._owners(problem)
         owner = owners[running]
-        # a slot is stuck once all swaps of its prompt are known: those are never more than what is remembered
-        each = max(_REMEMBERED, choices.shape[1] * choices.shape[2])
+        # a slot is stuck once all swaps of its prompt are known: what is remembered has room for them and other moves
+        each = max(_REMEMBERED, len(MOVES) * choices.shape[1] * choices.shape[2])
         most = (torch.bincount(owners, minlength=len(problem)) * each).clamp_min(1)
         visited = Visited(problem.length, state["visited"], state["tried"], most)
-        new = visited.new(candidates, owner[base])
+        bandit = Bandit(state["gained"], state["moved"])
+        draws = self._draws(problem, bandit, running, number, state["stale"][running])
+        elites, elite_scores = state["elites"][running], state["elite_scores"][running]
+        count = elite_scores.isfinite().sum(1).clamp_min(1)
+        candidates = Moves(problem, running, current, choices, elites, count).candidates(draws)
+        new = visited.new(candidates, owner[draws.base])
+        candidates, base, moves = candidates[new], draws.base[new], draws.move[new]
+        known = _MANY * torch.bincount(base, minlength=len(running)) < torch.bincount(
+            draws.base, minlength=len(running)
+        )
+        stuck = self._stuck(visited, current, choices, owner, known)
+        variations = CandidateScores(problem, running, current)
+        scores = self._scores(problem, running, variations, candidates, base)
+        own = scores[base, torch.arange(len(base))]
+        gains = double(own < below[base] - _NOTICED) + _ELITE_GAIN * (own < elite_scores[base, -1] - _NOTICED)
+        bandit.learn(running[base], moves, gains.masked_fill(below[base].isinf(), 0.0))
+        merges, of = merged(current, below - _NOTICED, candidates, base, own, _MERGES)
+        new = visited.new(merges, owner[of])
+        if len(new):
+            merges, of = merges[new], of[new]
+            candidates = torch.cat([candidates, merges])
+            scores = torch.cat([scores, self._scores(problem, running, variations, merges, of)], 1)
         state["visited"], state["tried"] = visited.hashes, visited.counts
-        candidates, base = candidates[new], base[new]
-        stuck = self._stuck(visited, current, choices, owner, torch.bincount(base, minlength=len(running)))
         pool = candidates.expand(len(running), -1, -1)
-        scores = self._scores(problem, running, pool, current, base)
-        best, score = problem.readable.best(pool, scores, running, below=state["scores"][running])
+        state["elites"][running], state["elite_scores"][running] = kept_elites(elites, elite_scores, pool, scores)
+        best, score = problem.readable.best(pool, scores, running, below=below)
         moved = score.isfinite()
         state["ids"][running[moved]] = candidates[best[moved]]
         state["scores"][running[moved]] = score[moved]
@@ -99,40 +138,39 @@ class SharedSearch(Searcher):
         found = torch.where(better, score, torch.inf)
         return Found.of(len(problem), running, state["best_ids"][running], found, state["tried"][owner] >= everything)
 
-    def _scores(self, problem: TokenProblem, running: Tensor, pool: Tensor, prompts: Tensor, base: Tensor) -> Tensor:
+    def _scores(
+        self, problem: TokenProblem, running: Tensor, variations: CandidateScores, candidates: Tensor, base: Tensor
+    ) -> Tensor:
         """Scores of candidates for every running slot, or for those they were made for, ``[running, candidate]``."""
+        pool = candidates.expand(len(running), -1, -1)
 
         def some(scorer: LMScorer, bases: Bases, row: Tensor, place: Tensor) -> Tensor:
             return scorer.scores(pool[row, place], running[row], bases, base[place])
 
         def every(scorer: LMScorer, bases: Bases) -> Tensor:
             if self.share:
-                return scorer.table(pool[0], running[base], bases, base)[:, running].T
+                return scorer.table(candidates, running[base], bases, base)[:, running].T
             places = torch.arange(len(base))
             own = some(scorer, bases, base, places)
             return own.new_full(pool.shape[:2], torch.inf).index_put((base, places), own)
 
-        return candidate_scores(problem, running, pool, prompts, every, some)
+        return variations.of(pool, every, some)
 
     def _owners(self, problem: TokenProblem) -> Tensor:
         """The owner of the prompts tried for each slot, ``[slot]``: its whole group where slots share, else itself."""
         return problem.slots.group if self.share else torch.arange(len(problem))
 
-    def _candidates(
-        self, problem: TokenProblem, current: Tensor, choices: Tensor, number: int, running: Tensor, stale: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Swaps in the slots' prompts, ``[candidate, length]``, and whose prompt each is made from, ``[candidate]``."""
-        counts = self._counts(problem, running, stale[running])
-        places, ranks = [], []
-        for slot, own in zip(running.tolist(), counts, strict=True):
-            generator = problem.generator(slot, number)
-            places.append(torch.multinomial(1 / self._price(problem, slot), own, replacement=True, generator=generator))
-            ranks.append(torch.randint(choices.shape[2], (own,), generator=generator))
+    def _draws(self, problem: TokenProblem, bandit: Bandit, running: Tensor, number: int, stale: Tensor) -> Draws:
+        """What decides about the candidates of a step: kinds of moves by the bandit, cheap positions more often."""
+        counts = self._counts(problem, running, stale)
         base = torch.arange(len(running)).repeat_interleave(torch.tensor(counts))
-        place = torch.cat(places)
-        candidates = current[base]
-        candidates[torch.arange(len(base)), place] = choices[base, place, torch.cat(ranks)]
-        return candidates, base
+        u, places = [], []
+        for slot, own in zip(running.tolist(), counts, strict=True):
+            u.append(torch.rand(4, own, generator=problem.generator(slot, number), dtype=torch.float64))
+            often = (1 / self._price(problem, slot)).cumsum(0)
+            places.append(torch.searchsorted(often, u[-1][0] * often[-1]).clamp_max(problem.length - 1))
+        _, move, token, other = torch.cat(u, 1)
+        return Draws(base, bandit.choose(running[base], move), torch.cat(places), token, other)
 
     def _price(self, problem: TokenProblem, slot: int) -> Tensor:
         """Positions that must be computed for a swap at each place of a slot's prompt, ``[length]``, float64.
@@ -154,11 +192,11 @@ class SharedSearch(Searcher):
         share = weight / (mates * weight).sum(1) * mates.sum(1)
         return [max(1, round(count * own)) for count, own in zip(counts, share.tolist(), strict=True)]
 
-    def _stuck(self, visited: Visited, current: Tensor, choices: Tensor, owner: Tensor, tried: Tensor) -> Tensor:
-        """Which slots have no untried swap left, ``[running]``."""
+    def _stuck(self, visited: Visited, current: Tensor, choices: Tensor, owner: Tensor, asked: Tensor) -> Tensor:
+        """Which of the slots that are ``asked`` for have no untried swap left, ``[running]`` both."""
         length, k = choices.shape[1:]
         places = torch.arange(length).repeat_interleave(k)
-        stuck = tried == 0
+        stuck = asked.clone()
         for row in stuck.nonzero().flatten().tolist():
             swaps = current[row].repeat(length * k, 1)
             swaps[torch.arange(length * k), places] = choices[row].flatten()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.functional import seed_for
+from lit_prompt.functional.precision import double
 from lit_prompt.lm import RoundTrip
 from lit_prompt.scoring import LMScorer
 from lit_prompt.search.readable_prompts import ReadablePrompts
@@ -52,6 +53,7 @@ class TokenProblem:
         self._passes = torch.zeros(len(self.slots), dtype=torch.long)  # that were counted, and are not taken yet
         self._seed = seed
         self._number = (number,) if number else ()
+        self._wanted: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -103,6 +105,26 @@ class TokenProblem:
         """Index of each id among the allowed ones, -1 if it is not one: ``[...]`` to ``[...]``."""
         index = torch.searchsorted(self.allowed, ids.contiguous()).clamp_max(len(self.allowed) - 1)
         return torch.where(self.allowed[index] == ids, index, -1)
+
+    def target_mass(self, slot: int) -> Tensor:
+        """What a slot's target gives each allowed token, the mean over those of a task: ``[allowed]``, float64."""
+        members = self.slots.targets(slot)
+        log_probs = double(self.log_probs[[member.target for member in members]])
+        weights = torch.tensor([member.weight for member in members], dtype=log_probs.dtype)
+        return (weights @ log_probs.exp())[self.allowed]
+
+    def wanted(self, slot: int, u: Tensor, most: int) -> Tensor:
+        """Tokens drawn from a slot's target, one of its ``most`` likeliest for each uniform random number, ``[draw]``.
+
+        Where it gives the allowed tokens nothing, any of them.
+        """
+        task = self.slots.task(slot)
+        if task not in self._wanted:
+            mass, index = self.target_mass(slot).topk(min(most, len(self.allowed)))
+            mass = mass if mass[0] > 0 else torch.ones_like(mass)
+            self._wanted[task] = self.allowed[index], mass.cumsum(0) / mass.sum()
+        ids, cumulative = self._wanted[task]
+        return ids[torch.searchsorted(cumulative, u).clamp_max(len(ids) - 1)]
 
     def random_ids(self, count: int, generator: torch.Generator) -> Tensor:
         """Random allowed tokens, ``[count]``."""

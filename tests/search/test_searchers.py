@@ -24,6 +24,7 @@ from lit_prompt.search import (
     random_starts,
     shared_search,
 )
+from lit_prompt.search.moves import MOVES
 
 STEPS = 8
 #: a small one of every algorithm, and of every option that changes what it does
@@ -281,27 +282,27 @@ def test_the_shared_search_ends_when_it_has_tried_every_prompt(make_problem, fin
 @pytest.mark.parametrize("share", [True, False])
 def test_a_shared_search_that_forgets_is_bounded_never_stuck_and_resumes_exactly(make_problem, share, monkeypatch):
     monkeypatch.setattr(shared_search, "_REMEMBERED", 1)
-    targets, most = range(4), 2 * (len(LETTERS) - 1)  # the swaps of a prompt
+    targets, most = range(4), len(MOVES) * 3 * (len(LETTERS) - 1)  # the swaps of a prompt, and other moves
 
     def begun():
-        problem = make_problem(targets, length=2, allow=LETTERS)
+        problem = make_problem(targets, length=3, allow=LETTERS)
         return ChunkSearch(
-            SharedSearch(share=share), problem, BestSoFar(torch.zeros(4, 2, dtype=torch.long), 0.0, None)
+            SharedSearch(share=share), problem, BestSoFar(torch.zeros(4, 3, dtype=torch.long), 0.0, None)
         )
 
     whole, resumed = begun(), begun()
-    whole.init(*random_starts(make_problem(targets, length=2, allow=LETTERS)), 0.0)
-    for step in range(60):
+    whole.init(*random_starts(make_problem(targets, length=3, allow=LETTERS)), 0.0)
+    for step in range(150):
         whole.step()
-        if step == 30:
+        if step == 75:
             resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
-        elif step > 30:
+        elif step > 75:
             resumed.step()
     state = whole.state_dict()["state"]
     assert state["tried"].tolist() == ([4 * most, 0, 0, 0] if share else [most] * 4)
     assert len(state["visited"]) == 4 * most
     assert whole.best.running.all()  # what was forgotten may have been tried or not
-    lowest = optimum(make_problem(targets, length=2, allow=LETTERS))
+    lowest = optimum(make_problem(targets, length=3, allow=LETTERS))
     assert (whole.best.kl <= lowest + 1e-5).sum() >= 3
     assert all(value.equal(resumed.state_dict()["state"][name]) for name, value in state.items())
     assert resumed.best.kl.equal(whole.best.kl)
