@@ -217,8 +217,9 @@ class HardPrompt(PromptModule):
             if self._shorter is None:
                 return ids, scores
             longer, longer_scores = self._shorter.starts(problem)
-        better = longer_scores < scores
-        return torch.where(better.unsqueeze(1), longer, ids), torch.where(better, longer_scores, scores)
+        if ids.dim() == 2:
+            ids, scores = ids.unsqueeze(1), scores.unsqueeze(1)
+        return torch.cat([longer.unsqueeze(1), ids], 1), torch.cat([longer_scores.unsqueeze(1), scores], 1)
 
     def _starts_of_kind(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
         if self.start.kind == "bank":

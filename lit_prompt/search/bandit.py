@@ -6,7 +6,7 @@ from torch import Tensor
 from lit_prompt.functional.precision import double
 
 # share of the candidates that is spread evenly, so that no move is ever given up
-_EXPLORED = 0.2
+_EXPLORED = 0.1
 # candidates' worth of belief that a move does as well as the moves do on average
 _BELIEF = 32.0
 # what an earlier step counts for beside the next one
@@ -14,19 +14,21 @@ _MEMORY = 0.98
 
 
 class Bandit:
-    """Draws moves for each slot by what they have brought for it, per candidate, in the steps so far.
+    """Draws moves for each slot by what they have brought, per candidate, in the steps so far.
 
-    All it knows are two tensors of the search's state, so that it resumes exactly; a slot's row depends on its own
-    candidates alone.
+    A slot that knows little of a move believes what its group knows; where slots are alone, each is a group. All that
+    is known are two tensors of the search's state, so that it resumes exactly.
 
     Args:
         gained: decayed sums of what the candidates of each move have brought, ``[slot, move]``, float64.
         tried: decayed numbers of these candidates, ``[slot, move]``, float64.
+        group: number of each slot's group, ``[slot]``; None where slots are alone.
     """
 
-    def __init__(self, gained: Tensor, tried: Tensor) -> None:
+    def __init__(self, gained: Tensor, tried: Tensor, group: Tensor | None = None) -> None:
         self.gained = gained
         self.tried = tried
+        self._group = torch.arange(len(gained)) if group is None else group
 
     @classmethod
     def new(cls, slots: int, moves: int) -> "Bandit":
@@ -35,8 +37,10 @@ class Bandit:
 
     def shares(self) -> Tensor:
         """The probability of each move, ``[slot, move]``; rows sum to 1."""
-        mean = self.gained.sum(1, keepdim=True) / self.tried.sum(1, keepdim=True).clamp_min(1.0)
-        rate = (self.gained + _BELIEF * mean) / (self.tried + _BELIEF)
+        gained, tried = (torch.zeros_like(x).index_add(0, self._group, x) for x in (self.gained, self.tried))
+        mean = gained.sum(1, keepdim=True) / tried.sum(1, keepdim=True).clamp_min(1.0)
+        believed = ((gained + _BELIEF * mean) / (tried + _BELIEF))[self._group]
+        rate = (self.gained + _BELIEF * believed) / (self.tried + _BELIEF)
         total = rate.sum(1, keepdim=True)
         even = torch.full_like(rate, 1.0 / rate.shape[1])
         return torch.where(total > 0, _EXPLORED * even + (1.0 - _EXPLORED) * rate / total.clamp_min(1e-300), even)

@@ -23,11 +23,18 @@ class ChunkSearch:
         self.best = best
 
     def init(self, ids: Tensor, scores: Tensor, seconds: float) -> None:
-        """Begins with a prompt for each slot, ``[slot, length]``, its score in nats, and the seconds spent on them."""
+        """Begins with a start for each slot, ``[slot, length]``, or the best of several, ``[slot, start, length]``.
+
+        Their scores are in nats, ``[slot]`` or ``[slot, start]``; ``seconds`` were spent on them.
+        """
+        if ids.dim() == 2:
+            ids, scores = ids.unsqueeze(1), scores.unsqueeze(1)
         slots = torch.arange(len(ids))
-        _, readable = self._problem.readable.best(ids.unsqueeze(1), scores.unsqueeze(1), slots)
-        self._state = self._searcher.init(self._problem, ids, readable)
-        self._observe(Found.of(len(ids), slots, ids, readable), self.best.running, seconds)
+        first, readable = self._problem.readable.best(ids, scores, slots)
+        begun = ids[slots, first]
+        self._state = self._searcher.init(self._problem, begun, readable)
+        self._searcher.offer(self._state, ids, scores)
+        self._observe(Found.of(len(ids), slots, begun, readable), self.best.running, seconds)
 
     def step(self) -> None:
         """A step of all searches that still run; one that a signal cuts leaves no trace."""

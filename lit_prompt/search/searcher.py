@@ -64,6 +64,12 @@ class Searcher(ABC):
         The starts' scores, ``[slot]``, are in nats; ``inf`` where a start does not survive as text.
         """
 
+    def offer(self, state: SearchState, ids: Tensor, scores: Tensor) -> None:  # noqa: B027
+        """Takes in what else a search might have started from, ``[slot, start, length]``; most searches need none.
+
+        Scores are in nats, ``[slot, start]``; those of starts that do not survive as text are finite, too.
+        """
+
     @abstractmethod
     def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
         """Makes a step, numbered from 0, for the running slots (``[running]``, rising); changes the state in place."""

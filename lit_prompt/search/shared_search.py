@@ -27,8 +27,6 @@ _MERGES = 5
 _MANY = 4
 # nats by which a candidate must be better to have brought something, more than rounding may make of equal prompts
 _NOTICED = 1e-5
-# what a candidate has brought that is among the slot's elites, where one that is better than its prompt brings 1
-_ELITE_GAIN = 0.1
 # a stuck search goes on from its best prompt with one token in this many replaced by a random one
 _KICKED_SHARE = 5
 
@@ -90,6 +88,10 @@ class SharedSearch(Searcher):
             "tried": torch.zeros(len(problem), dtype=torch.long),  # visited prompts of each owner
         }
 
+    def offer(self, state: SearchState, ids: Tensor, scores: Tensor) -> None:
+        """Takes the starts among the elites."""
+        state["elites"], state["elite_scores"] = kept_elites(state["elites"], state["elite_scores"], ids, scores)
+
     def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
         """Tries new variations for each slot."""
         current, below = state["ids"][running], state["scores"][running]
@@ -100,21 +102,19 @@ class SharedSearch(Searcher):
         each = max(_REMEMBERED, len(MOVES) * choices.shape[1] * choices.shape[2])
         most = (torch.bincount(owners, minlength=len(problem)) * each).clamp_min(1)
         visited = Visited(problem.length, state["visited"], state["tried"], most)
-        bandit = Bandit(state["gained"], state["moved"])
+        bandit = Bandit(state["gained"], state["moved"], owners)
         draws = self._draws(problem, bandit, running, number, state["stale"][running])
         elites, elite_scores = state["elites"][running], state["elite_scores"][running]
         count = elite_scores.isfinite().sum(1).clamp_min(1)
         candidates = Moves(problem, running, current, choices, elites, count).candidates(draws)
         new = visited.new(candidates, owner[draws.base])
         candidates, base, moves = candidates[new], draws.base[new], draws.move[new]
-        known = _MANY * torch.bincount(base, minlength=len(running)) < torch.bincount(
-            draws.base, minlength=len(running)
-        )
-        stuck = self._stuck(visited, current, choices, owner, known)
+        drawn, fresh = (torch.bincount(x, minlength=len(running)) for x in (draws.base, base))
+        stuck = self._stuck(visited, current, choices, owner, _MANY * fresh < drawn)
         variations = CandidateScores(problem, running, current)
         scores = self._scores(problem, running, variations, candidates, base)
         own = scores[base, torch.arange(len(base))]
-        gains = double(own < below[base] - _NOTICED) + _ELITE_GAIN * (own < elite_scores[base, -1] - _NOTICED)
+        gains = double(own < below[base] - _NOTICED)
         bandit.learn(running[base], moves, gains.masked_fill(below[base].isinf(), 0.0))
         merges, of = merged(current, below - _NOTICED, candidates, base, own, _MERGES)
         new = visited.new(merges, owner[of])

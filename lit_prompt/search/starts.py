@@ -10,6 +10,8 @@ from lit_prompt.data.texts import TextSource
 from lit_prompt.errors import InputError
 from lit_prompt.search.token_problem import TokenProblem
 
+_REGISTERS = TextSource("data/texts/registers.txt")
+
 
 @dataclass(frozen=True)
 class TokenStart:
@@ -26,8 +28,9 @@ class TokenStart:
         random_sequences: long sequences of random tokens in the bank.
         sampled_texts: texts in the bank that the LM makes.
         drawn_sequences: sequences of tokens drawn from each target in the bank.
-        texts: natural texts for the bank; null for none.
-        natural_texts: how many of them.
+        texts: natural texts for the bank, by default a small collection of several kinds; null for none. The LM's
+            states after them are kept, so that later runs have them at once.
+        natural_texts: how many pieces of them, of 64 tokens or four times a prompt's length.
     """
 
     kind: Literal["bank", "random", "text", "soft"] = "bank"
@@ -37,8 +40,8 @@ class TokenStart:
     random_sequences: int = 32
     sampled_texts: int = 64
     drawn_sequences: int = 8
-    texts: TextSource | None = None
-    natural_texts: int = 64
+    texts: TextSource | None = _REGISTERS
+    natural_texts: int = 256
 
 
 def random_starts(problem: TokenProblem, tries: int = 64) -> tuple[Tensor, Tensor]:

@@ -63,7 +63,13 @@ def problem(
 
 
 def starts_of(problem, vocabulary, share=True, cache=None, **settings):
-    small = {"random_sequences": 8, "sampled_texts": 8, "drawn_sequences": 4}
+    """The best start of each slot."""
+    ids, scores = every_start_of(problem, vocabulary, share, cache, **settings)
+    return ids[:, 0], scores[:, 0]
+
+
+def every_start_of(problem, vocabulary, share=True, cache=None, **settings):
+    small = {"random_sequences": 8, "sampled_texts": 8, "drawn_sequences": 4, "natural_texts": 8}
     cache = cache or LMCache(problem.lm)
     return PromptBank(TokenStart(**small | settings), vocabulary, share, cache).starts(problem)
 
@@ -107,6 +113,30 @@ def test_sharing_can_only_help(loaded):
     assert (shared <= alone + 1e-5).all()
 
 
+@pytest.mark.parametrize("share", [True, False])
+def test_what_else_is_offered_is_scored_and_the_best_there_is(loaded, share):
+    lm, vocabulary = loaded()
+    problem = problem_of(lm, vocabulary, range(3))
+    ids, scores = every_start_of(problem, vocabulary, share)
+    others, own = ids[:, 1:], scores[:, 1:]
+    assert (own[:, 1:] >= own[:, :-1]).all()
+    assert (own[:, 0] <= scores[:, 0]).all()  # which need not survive as text
+    known = own.isfinite()
+    slots = torch.arange(3).unsqueeze(1).expand_as(own)[known]
+    assert (problem.scorer.scores(others[known], slots) - own[known]).abs().max() <= 1e-5
+
+
+def test_natural_texts_are_read_in_pieces_one_after_another(loaded, tmp_path):
+    lm, vocabulary = loaded()
+    (tmp_path / "tale.txt").write_text(TEXT * 30)
+    problem = problem_of(lm, vocabulary)
+    start = TokenStart(texts=TextSource(str(tmp_path / "tale.txt")), natural_texts=3)
+    pieces = PromptBank(start, vocabulary, True, LMCache(lm))._natural(problem, 0)
+    assert pieces.shape == (3, 64)
+    text = " ".join([TEXT.strip()] * 30)
+    assert vocabulary.tokenizer.decode(pieces.flatten().tolist()).strip() in text
+
+
 @pytest.mark.parametrize("around", [("", ""), ("The king said", " had")])
 def test_better_than_random_starts(loaded, around):
     lm, vocabulary = loaded()
@@ -120,7 +150,7 @@ def test_each_kind_of_sequence_may_be_left_out(loaded, tmp_path):
     lm, vocabulary = loaded()
     (tmp_path / "tale.txt").write_text(TEXT * 30)
     texts = TextSource(str(tmp_path / "tale.txt"))
-    little = {"random_sequences": 1, "sampled_texts": 0, "drawn_sequences": 0}
+    little = {"random_sequences": 1, "sampled_texts": 0, "drawn_sequences": 0, "texts": None}
     found = {}
     for name, more in {
         "little": {}, "random": {"random_sequences": 32}, "sampled": {"sampled_texts": 16},
@@ -227,7 +257,8 @@ def test_a_cache_changes_nothing_but_the_passes_that_are_made(
     for other in (empty, filled):
         assert all(torch.equal(a, b) for a, b in zip(off[:3], other[:3], strict=True))
     assert empty[3:] == off[3:]
-    sequences = 16 if not around[1] else 16 * 4  # cut to prompts where a text follows
+    # natural ones are longer; all are cut to prompts where a text follows
+    sequences = 16 + 8 if not around[1] else 16 * 4 + 8 * (64 // LENGTH)
     assert filled[3:] == (off[3] - sequences, 0)
     # other targets find the same states, other sequences do not
     assert found(LMCache(lm, tmp_path), range(4, 6))[4] == 0
