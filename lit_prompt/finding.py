@@ -111,6 +111,8 @@ def _data(
 
 
 def _module(method: Method, settings: dict[str, Any]) -> PromptModule:
+    if settings.get("components", 1) != 1:
+        raise InputError("find: gives a prompt for each target; mixtures (components) are searched with lit_prompt fit")
     try:
         if method == "hard":
             return HardPrompt(**settings)

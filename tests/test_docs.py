@@ -19,7 +19,8 @@ from lit_prompt.search import StopReason
 from tests.conftest import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
-TYPES = {"text": "string", "float64": "double", "int64": "int64", "list of float64": "list<item: double>"}
+TYPES = {"text": "string", "float64": "double", "int64": "int64"}
+TYPES |= {f"list of {name}": f"list<item: {TYPES[name]}>" for name in ("text", "float64")}
 
 
 def section(page: str, title: str) -> str:

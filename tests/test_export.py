@@ -29,6 +29,11 @@ TARGETS = [
 MODELS = {
     "soft": {"class_path": "SoftPrompt", "init_args": {"length": 2, "steps": 20}},
     "hard": {"class_path": "HardPrompt", "init_args": {"length": 3, "steps": 3, "screening": "never"}},
+    "mixture": {
+        "class_path": "HardPrompt",
+        "init_args": {"length": 3, "steps": 6, "components": 2, "screening": "never"},
+    },
+    "soft_mixture": {"class_path": "SoftPrompt", "init_args": {"length": 2, "steps": 40, "components": 2}},
     "lift": {"class_path": "SoftPrompt", "init_args": {"length": 1, "steps": 3, "init": {"kind": "lift"}}},
 }
 OVER_TOKENS = ("a/b", "a.b")
@@ -122,6 +127,35 @@ def test_other_programs_reach_what_the_run_says(here, lm, name, form):
         assert row["kl_read_back"] == pytest.approx(row["kl"], abs=1e-4)
         if row["target_id"].removeprefix("user/") in OVER_TOKENS:
             assert kl_of(name, row["target_id"], reached(form, row, lm)) == pytest.approx(row["kl"], abs=1e-4)
+
+
+@pytest.mark.parametrize(("name", "form"), [("mixture", f) for f in FORMS] + [("soft_mixture", "embeds")])
+def test_mixtures_are_exported_with_their_weights(here, lm, name, form):
+    rows, kl = exported(name, form, "--script"), run_kl(name)
+    told = json.loads(Path("out/mixtures.json").read_text())
+    assert [each["target_id"] for each in told] == [f"user/{target['name']}" for target in TARGETS]
+    assert any(len(each["prompts"]) == 2 for each in told)
+    for each in told:
+        mine = [row for row in rows if row["target_id"] == each["target_id"]]
+        weights = [row["weight"] for row in mine]
+        assert weights == [prompt["weight"] for prompt in each["prompts"]] == sorted(weights, reverse=True)
+        assert sum(weights) == pytest.approx(1)
+        assert each["kl"] == pytest.approx(kl[each["target_id"]], abs=1e-6)
+        assert each["kl_read_back"] == pytest.approx(each["kl"], abs=1e-4)
+        if each["target_id"].removeprefix("user/") in OVER_TOKENS:
+            parts = [w * reached(form, row, lm).double().softmax(-1) for w, row in zip(weights, mine, strict=True)]
+            assert kl_of(name, each["target_id"], sum(parts).log()) == pytest.approx(each["kl"], abs=1e-4)
+    first = [row for row in rows if row["target_id"] == "user/a/b"]
+    m = sum(row["weight"] * reached(form, row, lm).double().softmax(-1) for row in first)
+    text = Path("out/reach.py").read_text(encoding="utf-8")
+    assert "lit_prompt" not in text
+    said = subprocess.run(
+        [sys.executable, "out/reach.py", "user/a/b"], capture_output=True, text=True, check=True, encoding="utf-8"
+    ).stdout.splitlines()
+    assert said[0].startswith("user/a/b drawn: ")
+    for line, p, i in zip(said[1:], *(x.tolist() for x in m.topk(20)), strict=True):
+        assert float(line.split()[0]) == pytest.approx(p, abs=1e-5)
+        assert line.split()[1] == str(i)
 
 
 def test_an_answer_of_several_tokens_is_read_back_token_by_token(here, lm):

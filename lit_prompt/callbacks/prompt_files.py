@@ -11,7 +11,8 @@ from lit_prompt.models import PromptModule
 from lit_prompt.models.driven import DrivenPrompt
 from lit_prompt.records.checksum import CHECKSUM
 from lit_prompt.records.prompt_texts import read_texts, write_texts
-from lit_prompt.records.prompts import prompts_digest, read_prompts, write_prompts
+from lit_prompt.records.prompts import WEIGHTS, prompts_digest, read_prompts, write_prompts
+from lit_prompt.search.mixture_results import MixtureResults
 
 
 class PromptFiles:
@@ -28,8 +29,7 @@ class PromptFiles:
     def __init__(self, module: PromptModule, restarts: Sequence[int] | Mapping[int, int]) -> None:
         self._module = module
         self._searched = module.results.searched.nonzero().flatten().tolist()
-        names = module.data.targets.task_ids
-        self._prompts = {names[i]: module.results.prompts[i, restarts[i]].numpy() for i in self._searched}
+        names, results = module.data.targets.task_ids, module.results
         self._about = {
             "method": module.method,
             "lm": module.lm_path,
@@ -40,6 +40,14 @@ class PromptFiles:
             "after": module.after,
             "settings": json.dumps(module.settings()),
         }
+        if isinstance(results, MixtureResults):
+            mixtures = {names[i]: results.mixture(i, restarts[i]) for i in self._searched}
+            self._prompts = {name: prompts.numpy() for name, (prompts, _) in mixtures.items()}
+            self._weights = {name: weights.tolist() for name, (_, weights) in mixtures.items()}
+            self._about |= {WEIGHTS: json.dumps(self._weights)}
+        else:
+            self._prompts = {names[i]: results.prompts[i, restarts[i]].numpy() for i in self._searched}
+            self._weights = {}
         self.checksum = prompts_digest(self._prompts, self._about)
         self._are_tokens = not module.results.prompts.is_floating_point()
 
@@ -63,9 +71,19 @@ class PromptFiles:
             "prompts.safetensors": partial(write_prompts, self._prompts, self._about)
         }
         if self._are_tokens:
-            ids = [prompt.tolist() for prompt in self._prompts.values()]
+            each = [
+                (task, name, *own)
+                for task, name in zip(self._searched, self._prompts, strict=True)
+                for own in self._components(name)
+            ]
+            ids = [prompt for _, _, prompt, _ in each]
             assert isinstance(self._module, DrivenPrompt)
-            texts = self._module.prompt_texts(self._searched, ids)
-            rows = list(zip(self._prompts, texts, ids, strict=True))
+            texts = self._module.prompt_texts([task for task, *_ in each], ids)
+            rows = [(name, text, prompt, weight) for (_, name, prompt, weight), text in zip(each, texts, strict=True)]
             found["prompts.jsonl"] = partial(write_texts, rows, self.checksum)
         return found
+
+    def _components(self, name: str) -> list[tuple[list[int], float | None]]:
+        """Ids of a task's prompts, and the weight of each that belongs to a mixture."""
+        prompts = self._prompts[name].tolist()
+        return list(zip(prompts, self._weights[name], strict=True)) if self._weights else [(prompts, None)]

@@ -1,12 +1,15 @@
 """The search for hard prompts, as a callback."""
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 
 from lit_prompt.interruption import interruptible
 from lit_prompt.search import BestSoFar, ChunkSearch
+
+if TYPE_CHECKING:
+    from lit_prompt.models.mixture_search import MixtureSearch
 
 
 class TokenSearch(L.Callback):
@@ -22,7 +25,7 @@ class TokenSearch(L.Callback):
     def __init__(self) -> None:
         self.current: tuple[list[int], BestSoFar] | None = None
         self.stepped = False
-        self._search: ChunkSearch | None = None
+        self._search: ChunkSearch | MixtureSearch | None = None
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Begins a chunk, or goes on with one; then makes a step, unless all searches have ended."""
@@ -34,7 +37,7 @@ class TokenSearch(L.Callback):
         if self.stepped:
             self._search.step()
 
-    def _begin(self, module: Any, batch: Any) -> ChunkSearch:
+    def _begin(self, module: Any, batch: Any) -> "ChunkSearch | MixtureSearch":
         started = time.perf_counter()
         with interruptible():  # nothing is kept of a beginning
             state = module.chunks.take_up()
@@ -42,9 +45,9 @@ class TokenSearch(L.Callback):
             if state is None:
                 search.init(*starts(), time.perf_counter() - started)
             else:
-                module.take_up(state)
                 search.load_state_dict(state)
-        found: ChunkSearch = search
+                module.take_up(state)
+        found: ChunkSearch | MixtureSearch = search
         return found
 
     def release(self) -> None:

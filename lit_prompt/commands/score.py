@@ -160,6 +160,11 @@ def _rows(run: Path, wanted: list[str] | None) -> list[Row]:
     if path is None:
         raise InputError(f"--run: {run} holds no results; evaluate it first: lit_prompt test --run {run}")
     rows: list[Row] = [row for row in read_results(path, run).to_pylist() if row["kl"] is not None]
+    if any(row["components"] is not None for row in rows):
+        raise InputError(
+            f"--run: {run} has found mixtures of prompts, and a server is asked for single ones; lit_prompt export "
+            "--format text writes their texts, and --text scores each"
+        )
     if rows and all(row["whole_text"] is None for row in rows):
         raise InputError(
             f"--run: {run} has found soft prompts, which are no texts; lit_prompt export --format embeds writes them "

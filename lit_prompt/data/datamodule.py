@@ -272,7 +272,7 @@ class TargetDataModule(L.LightningDataModule):
     def evaluation_dataloader(self, stride: int = 1) -> DataLoader[TargetBatch]:
         """Every target once, held-out ones too, or every so many-th; in parts whose distributions fit the memory."""
         module: Any = None if self.trainer is None else self.trainer.lightning_module
-        each = self.vocabulary.size * (1 if module is None else module.restarts)
+        each = self.vocabulary.size * (1 if module is None else module.restarts * module.components)
         size, shown = max(1, min(self.chunk_size, _PROBABILITIES // each)), range(0, len(self.targets), stride)
         parts = [shown[start : start + size] for start in range(0, len(shown), size)]
         return self._loader(parts, None if self.parts is None else _PartSampler(self.parts, len(parts)))

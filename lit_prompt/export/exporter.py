@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
 from lit_prompt.errors import InputError
 from lit_prompt.export.adapters import next_token_of_adapter, why_not_read
@@ -38,7 +39,8 @@ class Exporter:
     Args:
         found: the run's prompts.
         form: ``peft``, an adapter of prompt tuning for each target; ``embeds``, all that the LM is given as
-            embeddings; ``text``, hard prompts as lines of JSON.
+            embeddings; ``text``, hard prompts as lines of JSON. A mixture has one of them for each prompt, and its
+            weights are in ``mixtures.json``.
         dtype: of embeddings, and of the LM that they are for; that of the run's LM by default.
 
     Raises:
@@ -87,28 +89,37 @@ class Exporter:
         with under_way(out.parent) as staging, full_disk_named(out, staging):
             folder = staging / "export"
             folder.mkdir()
+            rows: list[dict[str, Any]] = []
+            exported: list[dict[str, Any]] = []
             with phase("exporting", "target", len(numbers)) as tick:
-                rows = []
-                names = file_names([self._found.data.targets.target_id[number] for number in numbers])
-                for number, name in zip(numbers, names, strict=True):
-                    rows.append(self._export(self._found.of(number), folder, name))
+                every = [self._found.of(number) for number in numbers]
+                names = iter(file_names(_titles(every, self._found.are_mixtures)))
+                for prompts in every:
+                    parts = [self._export(prompt, folder, next(names)) for prompt in prompts]
+                    rows += [part.row for part in parts]
+                    exported.append(_together(prompts, parts) if self._found.are_mixtures else parts[0].row)
+                    self._refuse_other(exported[-1])
                     tick(1)
             if self._form == "text":
                 write_rows(folder / "prompts.jsonl", rows)
             else:
-                (folder / "export.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
+                _write(folder / "export.json", rows)
+            if self._found.are_mixtures:
+                _write(folder / "mixtures.json", exported)
             if with_script:
                 data, name = self._found.data, str(self.dtype).removeprefix("torch.")
-                (folder / NAME).write_text(script(self._form, data.lm, data.lm_options, name), "utf-8")
+                text = script(self._form, data.lm, data.lm_options, name, self._found.are_mixtures)
+                (folder / NAME).write_text(text, "utf-8")
             if out.exists():
                 out.rmdir()
             os.replace(folder, out)
-        return rows
+        return exported
 
-    def _export(self, prompt: FoundPrompt, folder: Path, name: str) -> dict[str, Any]:
+    def _export(self, prompt: FoundPrompt, folder: Path, name: str) -> "_Part":
         data = self._found.data
         lm = absolute(data.lm)
-        kl = prompt.kl(self._found.reached_on(self._found.lm, prompt))
+        reached = self._found.reached_on(self._found.lm, prompt)
+        kl = prompt.kl(reached)
         if self._lifted:
             prompt = scaled_lift(self._found, prompt, self._lm)
         read: NextToken | None
@@ -131,9 +142,11 @@ class Exporter:
                 whole = embedded(self._lm, prompt, True)
                 write_embeds(folder / row["file"], folder / row["request"], whole, data.lm)
                 read = next_token_after_embeds(self._lm.model, folder / row["request"])
-        row["kl_read_back"] = None if read is None else prompt.kl(outcomes(prompt.tree, read))
-        self._refuse_other(row)
-        return row
+        again = None if read is None else outcomes(prompt.tree, read)
+        row["kl_read_back"] = None if again is None else prompt.kl(again)
+        if self._found.are_mixtures:
+            row["weight"] = prompt.weight
+        return _Part(row, reached, again)
 
     def _refuse_other(self, row: dict[str, Any]) -> None:
         found, most = row["kl_read_back"], TOLERANCES[self.dtype]
@@ -145,6 +158,42 @@ class Exporter:
             f"in its run: more than rounding to {kind} explains ({most} nats); nothing was exported. Try another "
             "--dtype, or leave this target out with --targets"
         )
+
+
+class _Part(NamedTuple):
+    """A prompt that was exported."""
+
+    row: dict[str, Any]  #: what is told of it
+    reached: Tensor  #: log-probabilities of the outcomes after it, ``[outcome]``
+    again: Tensor | None  #: those when it was read back; None where it was not
+
+
+def _together(prompts: Sequence[FoundPrompt], parts: Sequence[_Part]) -> dict[str, Any]:
+    """What is told of a mixture: its KLs, in its run and read back, and the weights of its prompts."""
+
+    def kl(log_q: Sequence[Tensor]) -> float:
+        weighted = [own + math.log(prompt.weight) for own, prompt in zip(log_q, prompts, strict=True)]
+        return prompts[0].kl(torch.stack(weighted).logsumexp(0))
+
+    again = [part.again for part in parts if part.again is not None]
+    where = [{name: part.row[name] for name in ("file", "prompt", "weight") if name in part.row} for part in parts]
+    return {
+        "target_id": prompts[0].target_id,
+        "kl": kl([part.reached for part in parts]),
+        "kl_read_back": kl(again) if again else None,
+        "prompts": where,
+    }
+
+
+def _titles(every: Sequence[Sequence[FoundPrompt]], are_mixtures: bool) -> list[str]:
+    """What the files of prompts are named after."""
+    if not are_mixtures:
+        return [prompts[0].target_id for prompts in every]
+    return [f"{prompt.target_id}.{k}" for prompts in every for k, prompt in enumerate(prompts, 1)]
+
+
+def _write(path: Path, rows: object) -> None:
+    path.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def file_names(target_ids: Sequence[str]) -> list[str]:

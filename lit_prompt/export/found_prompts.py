@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lit_prompt.data import TargetBatch
 from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.data.target import Texts
 from lit_prompt.errors import InputError
@@ -18,7 +19,7 @@ from lit_prompt.functional.answer_tree import AnswerTree
 from lit_prompt.lm import PLAIN, FrozenLM
 from lit_prompt.models.outcomes import reached_outcomes, target_outcomes
 from lit_prompt.models.run_prompts import prompts_file
-from lit_prompt.records.prompts import read_prompts
+from lit_prompt.records.prompts import WEIGHTS, read_prompts
 from lit_prompt.scoring import Context, Contexts, Member, MicroBatch, PromptedLM
 
 #: Log-probabilities of the next token ``[vocab]``, float64, where an answer has begun with some tokens, or none.
@@ -37,6 +38,7 @@ class FoundPrompt:
         whole: that text with those around it; None for embeddings.
         tree: of the target's answers; None for a target over tokens.
         log_p: log-probabilities of the target's outcomes ``[outcome]``, float64.
+        weight: in the mixture that it belongs to; 1 where it is alone.
     """
 
     target_id: str
@@ -46,6 +48,7 @@ class FoundPrompt:
     whole: str | None
     tree: AnswerTree | None
     log_p: Tensor
+    weight: float = 1.0
 
     def kl(self, log_q: Tensor) -> float:
         """KL(target || LM) in nats, from log-probabilities of the outcomes ``[outcome]``, float64."""
@@ -85,6 +88,7 @@ class FoundPrompts:
                 "bring the run's own back"
             )
         self._prompts = {name: torch.from_numpy(prompt) for name, prompt in found.items()}
+        self._weights: dict[str, list[float]] = json.loads(about.get(WEIGHTS, "{}"))
 
     @cached_property
     def lm(self) -> FrozenLM:
@@ -136,14 +140,26 @@ class FoundPrompts:
                 raise InputError(f"--targets: nothing was searched for {name}; go on with the run first")
         return [known[name] for name in dict.fromkeys(target_ids)]
 
-    def of(self, number: int) -> FoundPrompt:
-        """The prompt of a target."""
+    @property
+    def are_mixtures(self) -> bool:
+        """Whether a target has several prompts, with weights."""
+        return bool(self._weights)
+
+    def of(self, number: int) -> list[FoundPrompt]:
+        """The prompts of a target: one, or those of its mixture that have a weight, the largest first."""
         batch = self.data.targets.batch([number])
-        prompt = self._prompts[batch.task_id[0]]
+        prompts, weights = self._prompts[batch.task_id[0]], self._weights.get(batch.task_id[0])
+        if weights is None:
+            return [self._found(batch, prompts, 1.0)]
+        order = sorted((k for k, weight in enumerate(weights) if weight > 0), key=lambda k: -weights[k])
+        return [self._found(batch, prompts[k], weights[k]) for k in order]
+
+    def _found(self, batch: TargetBatch, prompt: Tensor, weight: float) -> FoundPrompt:
         context = self.contexts.of(batch.texts[0])
         text = None if prompt.is_floating_point() else self._text(batch.task[0], prompt)
         whole = None if text is None else self.contexts.whole(context, text)
-        return FoundPrompt(batch.target_id[0], context, prompt, text, whole, batch.trees[0], target_outcomes(batch)[0])
+        log_p = target_outcomes(batch)[0]
+        return FoundPrompt(batch.target_id[0], context, prompt, text, whole, batch.trees[0], log_p, weight)
 
     def _text(self, task: int, prompt: Tensor) -> str:
         own: list[Texts] = [self.data.targets.texts[i] for i in self.data.targets.members(task)]

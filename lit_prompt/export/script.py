@@ -1,6 +1,7 @@
 """A short Python file that shows what an exported prompt reaches, with transformers alone."""
 
 from pathlib import Path
+from textwrap import indent
 
 from lit_prompt.lm import LMOptions
 from lit_prompt.lm.gguf import gguf_parts
@@ -28,6 +29,39 @@ print(row["target_id"], "KL when it was exported:", row["kl"])
 for p, i in zip(*logits.to(torch.float64).softmax(-1).topk(20)):
     print(f"{p:.6f} {i} {tokenizer.decode(i)!r}")
 """
+_MIXTURE_HEAD = '''\
+"""What an exported mixture of prompts reaches, with transformers alone: python reach.py [TARGET_ID]"""
+import json
+import random
+import sys
+from pathlib import Path
+
+import torch
+{loads}from transformers import AutoModelForCausalLM, AutoTokenizer
+
+here, source = Path(__file__).parent, {source}
+mixtures = {{}}
+for row in {rows}:
+    mixtures.setdefault(row["target_id"], []).append(row)
+mixture = mixtures[sys.argv[1]] if len(sys.argv) > 1 else next(iter(mixtures.values()))
+tokenizer = AutoTokenizer.from_pretrained(**source)
+model = AutoModelForCausalLM.from_pretrained(**source, dtype={dtype!r}).eval()
+
+
+def after(row):
+    """Probabilities of the next token after one prompt."""
+'''
+_MIXTURE_TAIL = """\
+    return logits.to(torch.float64).softmax(-1)
+
+
+weights = [row["weight"] for row in mixture]
+# this is how to draw: a prompt by its weight, then a token after it
+token = after(random.choices(mixture, weights)[0]).multinomial(1)
+print(mixture[0]["target_id"], "drawn:", repr(tokenizer.decode(token)))
+for p, i in zip(*sum(weight * after(row) for weight, row in zip(weights, mixture)).topk(20)):
+    print(f"{p:.6f} {i} {tokenizer.decode(i)!r}")
+"""
 _JSON_LINES = 'map(json.loads, open(here / "prompts.jsonl", encoding="utf-8"))'
 _INDEX = 'json.load(open(here / "export.json", encoding="utf-8"))'
 _BODIES = {
@@ -49,7 +83,7 @@ with torch.no_grad():
 }
 
 
-def script(form: str, lm: str, options: LMOptions, dtype: str) -> str:
+def script(form: str, lm: str, options: LMOptions, dtype: str, are_mixtures: bool) -> str:
     """The file's text.
 
     Args:
@@ -57,6 +91,7 @@ def script(form: str, lm: str, options: LMOptions, dtype: str) -> str:
         lm: hub id, folder or GGUF file of the LM.
         options: how it is loaded.
         dtype: that its weights get.
+        are_mixtures: whether targets have several prompts, with weights: the file draws with them, too.
     """
     source: dict[str, object] = {"pretrained_model_name_or_path": absolute(lm)}
     if (parts := gguf_parts(lm)) is not None:
@@ -66,6 +101,9 @@ def script(form: str, lm: str, options: LMOptions, dtype: str) -> str:
         source["revision"] = options.revision
     loads = "" if form == "text" else "from safetensors.torch import load_file\n"
     rows = _JSON_LINES if form == "text" else _INDEX
+    if are_mixtures:
+        head = _MIXTURE_HEAD.format(source=source, rows=rows, dtype=dtype, loads=loads)
+        return head + indent(_BODIES[form], "    ") + _MIXTURE_TAIL
     head = _HEAD.format(source=source, rows=rows, dtype=dtype, loads=loads)
     return head + _BODIES[form] + _TAIL
 

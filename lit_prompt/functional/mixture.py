@@ -173,11 +173,16 @@ def _improved(p: Tensor, q: Tensor, weights: Tensor) -> Tensor:
 def _newton(p: Tensor, q: Tensor, w: Tensor, ratio: Tensor, gained: Tensor) -> Tensor | None:
     """Weights after a Newton step that keeps their sum, cut at the simplex; None where it does not lower the KL."""
     size = len(w)
-    hessian = (ratio * p) @ ratio.T + 1e-12 * torch.eye(size, dtype=torch.float64)
+    hessian = (ratio * p) @ ratio.T
+    hessian += 1e-12 * float(hessian.diagonal().max()) * torch.eye(size, dtype=torch.float64)
     system = torch.ones(size + 1, size + 1, dtype=torch.float64)
     system[:size, :size], system[size, size] = hessian, 0.0
     wanted = torch.cat([gained - 1.0, torch.zeros(1, dtype=torch.float64)])
-    step = torch.linalg.lstsq(system, wanted.unsqueeze(1)).solution[:size, 0]
+    # not lstsq, whose rounding depends on where in memory it works
+    solution, failed = torch.linalg.solve_ex(system, wanted)
+    step = solution[:size]
+    if int(failed) or not bool(step.isfinite().all()):
+        return None
     limits = torch.where(step < 0, -w / step, torch.inf)
     length, before = min(1.0, float(limits.min())), _kl(p, w @ q)
     for _ in range(30):

@@ -17,12 +17,14 @@ from lit_prompt.models.evaluation import Evaluation
 from lit_prompt.models.evaluation_options import EvaluationOptions
 from lit_prompt.models.evaluator import Evaluator
 from lit_prompt.models.known import Known, KnownOptions
+from lit_prompt.models.mixture_evaluator import MixtureEvaluator
 from lit_prompt.models.pasted import PastedTexts
 from lit_prompt.models.run_chunks import RunChunks
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.objectives import Objective
 from lit_prompt.scoring import Contexts, MicroBatch
 from lit_prompt.search import BestSoFar, SearchResults
+from lit_prompt.search.mixture_results import MixtureResults
 
 
 class PromptModule(L.LightningModule, ABC):
@@ -53,12 +55,15 @@ class PromptModule(L.LightningModule, ABC):
     evaluated: list[Any]  # what an evaluation gives for each batch
     begun: int | None = None  # the chunk whose search was begun last
 
-    def __init__(self, before: str, after: str, seed: int, objective: Objective, temperature: float) -> None:
+    def __init__(
+        self, before: str, after: str, seed: int, objective: Objective, temperature: float, components: int
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False  # memory is bounded by parts of a chunk; hard prompts have no gradient
         self.strict_loading = False  # the LM is not in a checkpoint
         self.before, self.after, self.seed, self.objective = before, after, seed, objective
         self.temperature = temperature
+        self.components = components
         self.micro_batch = MicroBatch()
 
     @property
@@ -99,9 +104,21 @@ class PromptModule(L.LightningModule, ABC):
         """Whether a chunk is under search here whose search has begun."""
         return self.chunks.chunk is not None and self.begun == self.chunks.chunk
 
+    @property
     @abstractmethod
+    def prompt_room(self) -> tuple[tuple[int, ...], torch.dtype]:
+        """Shape and dtype of a prompt."""
+
     def no_results(self, tasks: int) -> SearchResults:
         """Room for what is found for some tasks."""
+        shape, dtype = self.prompt_room
+        if self.components > 1:
+            return MixtureResults(tasks, self.restarts, self.components, shape, dtype)
+        return SearchResults(tasks, self.restarts, shape, dtype)
+
+    def round_ends(self, number: int) -> int:
+        """Steps after which the search for a component ends, numbered from 0: each has the same share of all."""
+        return (number + 1) * self.steps // self.components
 
     @abstractmethod
     def chunk_state(self) -> dict[str, Any]:
@@ -131,7 +148,7 @@ class PromptModule(L.LightningModule, ABC):
 
     def new_evaluator(self) -> Evaluation[Any]:
         """What evaluates prompts that were found."""
-        return Evaluator(self)
+        return MixtureEvaluator(self) if self.components > 1 else Evaluator(self)
 
     def read_results(self) -> None:
         """Reads what was found for all tasks, by this process and others."""
@@ -141,6 +158,7 @@ class PromptModule(L.LightningModule, ABC):
         """An epoch is a chunk: as many epochs as there are chunks left."""
         checks.check_fit(self)
         self.chunks.begin(chunks_to_search(self), self.data.part)
+        checks.refuse_more_rounds(self)
         self.trainer.fit_loop.max_epochs = self.chunks.left
         self._next_chunk()
 

@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
 
 
+#: What held for runs that were made before there was a setting, and tells on what they have found.
+_FORMER = {"components": 1}
+
+
 def belonging(module: "PromptModule") -> dict[str, Any]:
     """What a module's results belong to: LM and targets, by their fingerprints, and all that defines the search."""
     return {
@@ -50,7 +54,8 @@ def refuse_foreign(about: dict[str, Any], module: "PromptModule", what: str) -> 
             f"set lm_options.bos to {'auto or always' if about['in_front'] else 'never'}"
         )
     for name, value in module.settings().items():
-        known = about["settings"].get(name, value)  # a setting that has come since was at its default
+        # a setting that has come since was at its default
+        known = about["settings"].get(name, _FORMER.get(name, value))
         if known != value and name != "steps":
             raise refused_setting(what, name, known, value)
 

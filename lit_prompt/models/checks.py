@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _LIMITED = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 _STOPPING = (BatchSizeFinder, EarlyStopping, LearningRateFinder, StochasticWeightAveraging)
 _log = logging.getLogger(__name__)
-_COUNTS = ("length", "steps", "restarts", "patience", "max_forward_passes")
+_COUNTS = ("length", "steps", "restarts", "components", "patience", "max_forward_passes")
 
 
 def check_settings(module: "PromptModule", trainer: L.Trainer, stage: str) -> None:
@@ -40,9 +40,35 @@ def check_settings(module: "PromptModule", trainer: L.Trainer, stage: str) -> No
         raise InputError(
             f"model.temperature is {module.temperature:g}; it must be a number above 0 (1 changes nothing)"
         )
+    _check_mixture(module)
     if stage == "fit" and module.begun is not None:
         raise InputError("this module has searched before; make a new one for another fit")
     _refuse_cut_short(trainer, stage)
+
+
+def _check_mixture(module: "PromptModule") -> None:
+    """Checks that prompts of a mixture, of which one is drawn, can be searched for."""
+    if module.components == 1:
+        return
+    if module.steps < module.components:
+        raise InputError(
+            f"model.steps is {module.steps}, which are divided over {module.components} prompts (model.components); "
+            "give each at least one"
+        )
+    if not isinstance(module.objective, ForwardKL):
+        raise InputError(
+            f"model.components: mixtures are searched by KL(target || LM), not by {module.objective.label}; set "
+            "model.objective to ForwardKL, or model.components to 1"
+        )
+
+
+def refuse_more_rounds(module: "PromptModule") -> None:
+    """Refuses more steps for mixtures, whose components have had their share of them."""
+    if module.components > 1 and module.chunks.former_steps:
+        raise InputError(
+            f"model.steps: the {module.chunks.former_steps} steps of this run were divided over "
+            f"{module.components} components, so that it cannot be given more; start anew, with fit --config"
+        )
 
 
 def checked_data(trainer: L.Trainer) -> TargetDataModule:

@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
 
 
-def chunk_scorer(module: "PromptModule", batch: TargetBatch, lm: FrozenLM | None = None) -> LMScorer:
-    """Scores prompts for a chunk of tasks, a slot for each restart; with the module's LM or another form of it."""
-    return LMScorer(
-        lm or module.lm, slots_of(module, batch), batch.log_probs, module.length, module.objective, module.micro_batch,
-        module.fluency, module.temperature,
-    )  # fmt: skip
-
-
-def slots_of(module: "PromptModule", batch: TargetBatch) -> Slots:
+def chunk_slots(module: "PromptModule", batch: TargetBatch) -> Slots:
     """A slot for each task of a chunk and restart."""
     members = zip(range(len(batch)), module.contexts.of_all(batch), batch.weight.tolist(), batch.trees, strict=True)
     every = [Member(*member) for member in members]
     tasks = batch.tasks.values()
     return Slots([batch.task_id[of[0]] for of in tasks], [[every[i] for i in of] for of in tasks], module.restarts)
+
+
+def chunk_scorer(module: "PromptModule", batch: TargetBatch, lm: FrozenLM | None = None) -> LMScorer:
+    """Scores prompts for a chunk of tasks, a slot for each restart; with the module's LM or another form of it."""
+    return LMScorer(
+        lm or module.lm, chunk_slots(module, batch), batch.log_probs, module.length, module.objective,
+        module.micro_batch, module.fluency, module.temperature,
+    )  # fmt: skip
 
 
 def chunks_to_search(module: "PromptModule") -> int:

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
@@ -13,7 +13,10 @@ from lit_prompt.data import TargetBatch
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.chunk import step_made
 from lit_prompt.objectives import Objective
-from lit_prompt.search import BestSoFar, ChunkSearch, SearchResults
+from lit_prompt.search import BestSoFar, ChunkSearch
+
+if TYPE_CHECKING:
+    from lit_prompt.models.mixture_search import MixtureSearch
 
 
 class DrivenPrompt(PromptModule):
@@ -25,8 +28,10 @@ class DrivenPrompt(PromptModule):
 
     searcher: Any
 
-    def __init__(self, before: str, after: str, seed: int, objective: Objective, temperature: float) -> None:
-        super().__init__(before, after, seed, objective, temperature)
+    def __init__(
+        self, before: str, after: str, seed: int, objective: Objective, temperature: float, components: int = 1
+    ) -> None:
+        super().__init__(before, after, seed, objective, temperature, components)
         self._search = TokenSearch()
 
     @property
@@ -34,9 +39,10 @@ class DrivenPrompt(PromptModule):
         """Name of the algorithm."""
         return str(self.searcher.method)
 
-    def no_results(self, tasks: int) -> SearchResults:
-        """Room for what is found for some tasks."""
-        return SearchResults(tasks, self.restarts, (self.length,), torch.long)
+    @property
+    def prompt_room(self) -> tuple[tuple[int, ...], torch.dtype]:
+        """Shape and dtype of a prompt."""
+        return (self.length,), torch.long
 
     def configure_callbacks(self) -> list[L.Callback]:
         """What drives the search."""
@@ -50,7 +56,9 @@ class DrivenPrompt(PromptModule):
         return self._search.current
 
     @abstractmethod
-    def new_search(self, batch: TargetBatch) -> tuple[ChunkSearch, Callable[[], tuple[Tensor, Tensor]]]:
+    def new_search(
+        self, batch: TargetBatch
+    ) -> "tuple[ChunkSearch | MixtureSearch, Callable[[], tuple[Tensor, Tensor]]]":
         """The search of a chunk, not yet begun, and what finds its starts."""
 
     def on_train_batch_start(self, batch: TargetBatch, batch_idx: int) -> int | None:
@@ -68,9 +76,12 @@ class DrivenPrompt(PromptModule):
         assert current is not None
         index, best = current
         score, restart = best.kl.unflatten(0, (len(index), self.restarts)).min(1)
-        ids = best.prompts[torch.arange(len(index)) * self.restarts + restart].tolist()
-        texts = self.prompt_texts(index, ids)
+        texts = self.texts_so_far(best, index, torch.arange(len(index)) * self.restarts + restart)
         return score.tolist(), [text if s < float("inf") else "" for text, s in zip(texts, score, strict=True)]
+
+    def texts_so_far(self, best: BestSoFar, tasks: Sequence[int], slots: Tensor) -> list[str]:
+        """The texts that some tasks' slots have come to, ``[task]`` both."""
+        return self.prompt_texts(tasks, best.prompts[slots].tolist())
 
     @abstractmethod
     def prompt_texts(self, tasks: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[str]:

@@ -243,7 +243,8 @@ class Evaluation(ABC, Generic[Prompts]):
             which is all that is too much), token_id, token, target_probability, reached_probability and token_kl (its
             share of the KL, nats). ``sampled_probability`` is what is reached as tokens are sampled, where they are
             sampled in another way; ``answer`` is the text of several tokens that the token stands for, if any;
-            ``prompt_text`` that of a hard prompt. Targets that were not searched are left out.
+            ``prompt_text`` that of a hard prompt; ``weights`` and ``component_texts`` are of mixtures. Targets that
+            were not searched are left out.
         """
         with self._shown(batch):
             found = self._token_records(batch, *self.columns(batch, prompts, compared=False))
@@ -255,6 +256,7 @@ class Evaluation(ABC, Generic[Prompts]):
         p, q = log_p.exp(), log_q.exp()
         shares, wrong_mass = token_kl(log_p, log_q), total_variation(log_p, log_q)
         texts, drawn, sampled = (columns.get(name) for name in ("prompt_text", "drawn", "sampled"))
+        mixed = [name for name in ("weights", "component_texts") if name in columns]
         return [
             [
                 {
@@ -271,6 +273,7 @@ class Evaluation(ABC, Generic[Prompts]):
                     "token_kl": float(shares[i, outcome]),
                     "prompt_text": None if texts is None else texts[i],
                     "whole_text": None if texts is None else columns["whole_text"][i],
+                    **{name: columns[name][i] for name in mixed},
                 }
                 for outcome in told_outcomes(p[i], q[i])
                 if columns["kl"][i] is not None

@@ -1,6 +1,7 @@
 """The evaluation of what a search has found."""
 
 import math
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -24,6 +25,20 @@ from lit_prompt.search import SearchResults
 _TOGETHER = 8
 
 
+@dataclass(frozen=True)
+class Tried:
+    """What all restarts have found for some targets."""
+
+    prompts: Tensor  #: ``[target, restart, ...]``
+    reached: Reached  #: plain and as it is sampled, ``[target, restart, outcome]``
+    value: Tensor  #: what was minimised, ``[target, restart]``
+
+    @property
+    def measures(self) -> Tensor:
+        """What is summed over a task's targets, what was minimised first, ``[target, restart, measure]``."""
+        return self.value.unsqueeze(2)
+
+
 class Evaluator(Evaluation[SearchResults]):
     """Evaluates the prompts that a module has found, on its LM."""
 
@@ -38,70 +53,92 @@ class Evaluator(Evaluation[SearchResults]):
         """As of :meth:`Evaluation.columns`; the prompts are those of the restart that has the least objective."""
         module = self._module
         contexts = module.contexts.of_all(batch)
-        found, reached, value = self._restarts(batch, prompts)
-        bounded = reached.bounded
-        best_restart = self._best_restarts(batch, prompts, value)
+        tried = self._tried(batch, prompts)
+        plain, as_sampled = tried.reached.log_q
+        best_restart = self._best_restarts(batch, prompts, tried)
         unprompted = self.unprompted(contexts, batch.trees)
-        columns, log_q = divergence_columns(batch, reached.log_q[0], prompts, unprompted, value, best_restart)
+        columns, log_q = divergence_columns(batch, plain, prompts, unprompted, tried.value, best_restart)
         rows = torch.arange(len(batch))
-        sampled = reached.log_q[1][rows, best_restart].masked_fill(log_q.isnan(), math.nan)
+        sampled = as_sampled[rows, best_restart].masked_fill(log_q.isnan(), math.nan)
         columns |= sampling_columns(module, batch, log_q, sampled, compared)
         if compared:
             columns |= self._baselines.columns(batch)
             columns |= asking_columns(self, module, batch)
-        columns |= self.floor_columns(batch, columns["kl"], bounded[rows, best_restart], compared)
-        best = found[rows, best_restart]
-        is_text = not best.is_floating_point()
-        columns["prompt_norm"] = (self._lm.embed(best).float() if is_text else best).norm(dim=-1).mean(-1).tolist()
+        columns |= self._prompt_columns(
+            batch, prompts, tried, best_restart, columns["kl"], tried.reached.bounded[rows, best_restart], compared
+        )
         columns["prompt_length"] = [module.length] * len(batch)
-        if is_text:
-            columns |= token_floor_columns(module, batch, columns["kl"], columns["kl_floor"])
-            known = prompts.searched[torch.tensor(batch.task)].tolist()
-            columns |= text_columns(self, module, batch, best, known)
         if module.soft_run is not None and compared:
             columns |= module.soft_run.projection_columns(module, batch)
         return columns | self.context_columns(contexts) | self.constant_columns(len(batch)), log_q
 
-    def _restarts(self, batch: TargetBatch, prompts: SearchResults) -> tuple[Tensor, Reached, Tensor]:
-        """The prompts of all restarts, what they reach, plain and as it is sampled, and what was minimised.
+    def _prompt_columns(
+        self,
+        batch: TargetBatch,
+        prompts: SearchResults,
+        tried: Tried,
+        best_restart: Tensor,
+        kl: list[float | None],
+        bounded: Tensor,
+        compared: bool,
+    ) -> Columns:
+        """Floors and what else follows from the best prompts; arguments as of :meth:`Evaluation.floor_columns`."""
+        columns: Columns = dict(self.floor_columns(batch, kl, bounded, compared))
+        best = tried.prompts[torch.arange(len(batch)), best_restart]
+        is_text = not best.is_floating_point()
+        columns["prompt_norm"] = self._norms(best).tolist()
+        if is_text:
+            columns |= token_floor_columns(self._module, batch, kl, columns["kl_floor"])
+            known = prompts.searched[torch.tensor(batch.task)].tolist()
+            columns |= text_columns(self, self._module, batch, best, known)
+        return columns
 
-        ``[target, restart, ...]``.
-        """
+    def _norms(self, prompts: Tensor) -> Tensor:
+        """Mean lengths of prompts' embeddings, ``[..., length]`` or ``[..., length, embedding]`` to ``[...]``."""
+        embedded = prompts if prompts.is_floating_point() else self._lm.embed(prompts).float()
+        return embedded.norm(dim=-1).mean(-1)
+
+    def _ways(self) -> tuple[Sampling, Sampling, Sampling]:
+        """How tokens are drawn: plainly, as they are to be, and as it was searched for."""
+        return PLAIN, self._module.sampling, Sampling(temperature=self._module.temperature)
+
+    def _tried(self, batch: TargetBatch, prompts: SearchResults) -> Tried:
+        """The prompts of all restarts, what they reach, plain and as it is sampled, and what was minimised."""
         tasks = torch.tensor(batch.task)
         found = prompts.prompts[tasks]
         each = range(found.shape[1])
         contexts = [context for context in self._module.contexts.of_all(batch) for _ in each]
         trees = [tree for tree in batch.trees for _ in each]
-        searched = Sampling(temperature=self._module.temperature)
-        ways = (PLAIN, self._module.sampling, searched)
+        ways = self._ways()
         distinct = list(dict.fromkeys(ways))
         log_q, bounded = self.reached(found.flatten(0, 1), contexts, trees, distinct)
         by_way = {way: x.unflatten(0, found.shape[:2]) for way, x in zip(distinct, log_q, strict=True)}
-        value = self._module.objective.divergence(target_outcomes(batch).unsqueeze(1), by_way[searched])
-        return found, Reached([by_way[way] for way in ways[:2]], bounded.unflatten(0, found.shape[:2])), value
+        value = self._module.objective.divergence(target_outcomes(batch).unsqueeze(1), by_way[ways[2]])
+        return Tried(found, Reached([by_way[way] for way in ways[:2]], bounded.unflatten(0, found.shape[:2])), value)
 
-    def _best_restarts(self, batch: TargetBatch, prompts: SearchResults, value: Tensor) -> Tensor:
+    def _best_restarts(self, batch: TargetBatch, prompts: SearchResults, tried: Tried) -> Tensor:
         """The restart of each target's task that has the least objective, ``[target]``."""
         for task, items in batch.tasks.items():
             if task not in self.chosen:
-                self.chosen[task] = self._best_restart(task, items, batch, prompts, value)
+                self.chosen[task] = self._best_restart(task, items, batch, prompts, tried)
         return torch.tensor([self.chosen[task] for task in batch.task])
 
-    def _best_restart(
-        self, task: int, items: list[int], batch: TargetBatch, prompts: SearchResults, value: Tensor
-    ) -> int:
+    def _best_restart(self, task: int, items: list[int], batch: TargetBatch, prompts: SearchResults, own: Tried) -> int:
         tried = prompts.kl[task].isfinite()
         if len(tried) == 1:
             return 0
+        return least_restart(self._summed(task, items, batch, prompts, own)[:, 0], tried)
+
+    def _summed(self, task: int, items: list[int], batch: TargetBatch, prompts: SearchResults, own: Tried) -> Tensor:
+        """The measures of a task's restarts, ``[restart, measure]``, summed by weight over the targets searched for."""
         searched = self._module.data.targets.members(task)
-        total = torch.zeros(len(tried), dtype=torch.float64)
         if searched == [batch.index[i] for i in items]:
-            total += value[items].T @ batch.weight[items]
-        else:  # some of it are in other batches
-            for start in range(0, len(searched), _TOGETHER):
-                own = self._module.data.targets.batch(searched[start : start + _TOGETHER])
-                total += self._restarts(own, prompts)[2].T @ own.weight
-        return least_restart(total, tried)
+            return torch.einsum("t,trm->rm", batch.weight[items], own.measures[items])
+        total = torch.zeros(own.measures.shape[1:], dtype=torch.float64)
+        for start in range(0, len(searched), _TOGETHER):  # some of it are in other batches
+            part = self._module.data.targets.batch(searched[start : start + _TOGETHER])
+            total += torch.einsum("t,trm->rm", part.weight, self._tried(part, prompts).measures)
+        return total
 
     def start(self, prompts: SearchResults) -> None:
         """As of :meth:`Evaluation.start`."""

@@ -10,16 +10,17 @@ from torch import Tensor
 
 from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
-from lit_prompt.lm import AllowedTokens, RoundTrip
+from lit_prompt.lm import AllowedTokens, FrozenLM, RoundTrip
 from lit_prompt.models.checks import warn_of_second_front
 from lit_prompt.models.chunk import chunk_scorer
 from lit_prompt.models.driven import DrivenPrompt
+from lit_prompt.models.mixture_search import MixtureSearch
 from lit_prompt.models.prompt_texts import prompt_texts
 from lit_prompt.models.run_prompts import prompts_file
 from lit_prompt.models.shorter_run import ShorterRun
 from lit_prompt.models.soft_run import SoftRun
 from lit_prompt.objectives import ForwardKL, Objective
-from lit_prompt.scoring import Slots
+from lit_prompt.scoring import LMScorer, Slots
 from lit_prompt.search import (
     BestSoFar,
     ChunkSearch,
@@ -32,6 +33,7 @@ from lit_prompt.search import (
     random_starts,
     text_starts,
 )
+from lit_prompt.search.best_mixtures import BestMixtures
 
 
 class HardPrompt(DrivenPrompt):
@@ -64,6 +66,8 @@ class HardPrompt(DrivenPrompt):
         screening: whether the candidates of a step are ranked by a copy of the LM in bfloat16, so that the best few
             alone are scored in the LM's own precision: ``always``, ``never``, or ``auto``, where that is faster
             (measured once a run, on processors that compute in bfloat16). Every KL that counts is of the LM itself.
+        components: prompts that a target's mixture has at most: one of them is drawn by its weight, then a token after
+            it. Steps, forward passes and seconds are for all of them.
     """
 
     allowed: Tensor  # which ids a prompt may hold
@@ -88,8 +92,9 @@ class HardPrompt(DrivenPrompt):
         objective: Objective | None = None,
         temperature: float = 1.0,
         screening: Literal["auto", "always", "never"] = "auto",
+        components: int = 1,
     ) -> None:
-        super().__init__(before, after, seed, objective or ForwardKL(), temperature)
+        super().__init__(before, after, seed, objective or ForwardKL(), temperature, components)
         self.length = length
         self.steps = steps
         self.searcher = searcher or SharedSearch()
@@ -110,6 +115,7 @@ class HardPrompt(DrivenPrompt):
         """What defines the search: plain values, shown in TensorBoard and compared on resume."""
         names = ["length", "steps", "readable", "fluency", "restarts", "kl_tolerance", "patience"]
         names += ["max_forward_passes", "max_seconds", "before", "after", "seed", "screening", "temperature"]
+        names += ["components"]
         settings = {name: getattr(self, name) for name in names} | self.objective.settings
         settings["searcher"] = self.searcher.method
         groups = {"searcher": self.searcher.settings(), "start": vars(self.start), "tokens": vars(self.tokens)}
@@ -126,6 +132,8 @@ class HardPrompt(DrivenPrompt):
             raise InputError(f"model.max_seconds is {self.max_seconds}; it must be positive, or null for no limit")
         if not 0 <= self.fluency < float("inf"):
             raise InputError(f"model.fluency is {self.fluency}; it must be 0 or more")
+        if self.fluency and self.components > 1:
+            raise InputError("model.fluency is for single prompts: set it to 0, or model.components to 1")
         if self.start.kind == "text" and not self.start.text:
             raise InputError("model.start.kind is text, so model.start.text must hold at least one token")
         if self.start.kind == "soft":
@@ -148,23 +156,39 @@ class HardPrompt(DrivenPrompt):
 
     # ---- search ----
 
-    def new_search(self, batch: TargetBatch) -> tuple[ChunkSearch, Callable[[], tuple[Tensor, Tensor]]]:
+    def new_search(self, batch: TargetBatch) -> tuple[ChunkSearch | MixtureSearch, Callable[[], tuple[Tensor, Tensor]]]:
         """The search of a chunk, not yet begun, and what finds its starts."""
-        scorer = chunk_scorer(self, batch)
+        if self.components > 1:
+            mixtures = MixtureSearch(self, batch)
+            return mixtures, mixtures.starts
+        problem = self.token_problem(partial(chunk_scorer, self, batch), batch.log_probs)
+        nothing = torch.zeros(len(problem), self.length, dtype=torch.long)
+        best = BestSoFar(nothing, self.kl_tolerance, self.patience, self.max_forward_passes, self.max_seconds)
+        return ChunkSearch(self.searcher, problem, best), lambda: self.starts(problem)
+
+    def token_problem(
+        self, scorer_on: Callable[[FrozenLM], LMScorer], log_probs: Tensor, number: int = 0
+    ) -> TokenProblem:
+        """What a searcher may ask of a chunk.
+
+        Args:
+            scorer_on: scores the chunk's prompts with the LM, or another form of it.
+            log_probs: of the scorer's targets, ``[target, vocab]``.
+            number: that of the search, of several for the chunk.
+        """
+        scorer = scorer_on(self.lm)
         slots = scorer.slots
         trips = [self._round_trip(slots, slot) for slot in range(len(slots))] if self.readable else None
         self._screening.agreed = partial(self.chunks.agreed, "screening")
         half = self._screening.half(self.lm)
-        rough = None if half is None else chunk_scorer(self, batch, half)
-        problem = TokenProblem(scorer, batch.log_probs, self.allowed, self.seed, trips, self._screening, rough)
-        nothing = torch.zeros(len(slots), self.length, dtype=torch.long)
-        best = BestSoFar(nothing, self.kl_tolerance, self.patience, self.max_forward_passes, self.max_seconds)
-        return ChunkSearch(self.searcher, problem, best), lambda: self._starts(problem)
+        rough = None if half is None else scorer_on(half)
+        return TokenProblem(scorer, log_probs, self.allowed, self.seed, trips, self._screening, rough, number)
 
     def _round_trip(self, slots: Slots, slot: int) -> RoundTrip:
         return self.contexts.round_trip([member.context for member in slots.targets(slot)])
 
-    def _starts(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
+    def starts(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
+        """Where searches start, ``[slot, length]``, with their scores in nats, ``[slot]``."""
         with self.micro_batch.shown(f"starts ({self.start.kind})"):
             ids, scores = self._starts_of_kind(problem)
             if self._shorter is None:
@@ -191,6 +215,20 @@ class HardPrompt(DrivenPrompt):
     def prompt_texts(self, tasks: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[str]:
         """As of :meth:`DrivenPrompt.prompt_texts`, as they stand in their contexts."""
         return prompt_texts(self.contexts, self.data.targets, tasks, prompts)
+
+    def texts_so_far(self, best: BestSoFar, tasks: Sequence[int], slots: Tensor) -> list[str]:
+        """As of :meth:`DrivenPrompt.texts_so_far`; of a mixture all prompts."""
+        if not isinstance(best, BestMixtures):
+            return super().texts_so_far(best, tasks, slots)
+        return [self._mixture_text(best, task, slot) for task, slot in zip(tasks, slots.tolist(), strict=True)]
+
+    def _mixture_text(self, best: BestMixtures, task: int, slot: int) -> str:
+        """The prompts of a mixture that have a weight, the largest first, a line each."""
+        order = best.weights[slot].argsort(descending=True, stable=True)[: int((best.weights[slot] > 0).sum())]
+        ids = best.prompts[slot, order].tolist()
+        texts = prompt_texts(self.contexts, self.data.targets, [task] * len(ids), ids)
+        pairs = zip(best.weights[slot, order].tolist(), texts, strict=True)
+        return "\n".join(f"{100 * weight:.1f} %: {text}" for weight, text in pairs)
 
     # ---- state ----
 

@@ -1,5 +1,6 @@
 """The prompts that another run has found, read to start from."""
 
+import json
 import os
 import shlex
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from torch import Tensor
 from lit_prompt.errors import InputError
 from lit_prompt.files import newest
 from lit_prompt.lm import FrozenLM
-from lit_prompt.records.prompts import read_prompts
+from lit_prompt.records.prompts import WEIGHTS, read_prompts
 from lit_prompt.records.results import read_results
 
 
@@ -29,7 +30,7 @@ def prompts_file(folder: str, setting: str) -> Path:
 
 
 def run_prompts(folder: str, setting: str, lm: FrozenLM, target_ids: Sequence[str]) -> tuple[Path, dict[str, Tensor]]:
-    """The newest file of prompts in a run's folder, and its prompts by target.
+    """The newest file of prompts in a run's folder, and its prompts by target: of a mixture that of most weight.
 
     Raises:
         InputError: if there is none, they belong to another LM, a target has none, or the run's results are of prompts
@@ -44,4 +45,6 @@ def run_prompts(folder: str, setting: str, lm: FrozenLM, target_ids: Sequence[st
     for target_id in target_ids:
         if target_id not in prompts:
             raise InputError(f"{path}: has no prompt for the target {target_id}; give both runs the same data")
+    for target_id, weights in json.loads(about.get(WEIGHTS, "{}")).items():
+        prompts[target_id] = prompts[target_id][weights.index(max(weights))]
     return path, {target_id: torch.from_numpy(prompt) for target_id, prompt in prompts.items()}

@@ -32,9 +32,10 @@ from lit_prompt.models.optimizers import (
 from lit_prompt.models.prompt_init import PromptInit, PromptInitializer
 from lit_prompt.models.run_prompts import prompts_file
 from lit_prompt.models.shorter_run import ShorterRun
+from lit_prompt.models.soft_rounds import SoftRounds
 from lit_prompt.objectives import ForwardKL, Objective
 from lit_prompt.scoring import LMScorer
-from lit_prompt.search import BestSoFar, SearchResults, StopReason
+from lit_prompt.search import BestSoFar, StopReason
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +74,8 @@ class SoftPrompt(PromptModule):
         objective: what is minimised, :class:`lit_prompt.objectives.ForwardKL` by default.
         temperature: of the sampling for which prompts are searched: what is minimised is that of the LM's logits
             divided by it.
+        components: prompts that a target's mixture has at most: one of them is drawn by its weight, then a token after
+            it. The steps are for all of them; optimizer and scheduler begin anew with each.
     """
 
     prompt: nn.Parameter
@@ -94,8 +97,9 @@ class SoftPrompt(PromptModule):
         seed: int = 0,
         objective: Objective | None = None,
         temperature: float = 1.0,
+        components: int = 1,
     ) -> None:
-        super().__init__(before, after, seed, objective or ForwardKL(), temperature)
+        super().__init__(before, after, seed, objective or ForwardKL(), temperature, components)
         self.length = length
         self.steps = steps
         self.optimizer = optimizer
@@ -111,6 +115,7 @@ class SoftPrompt(PromptModule):
         self._step_begun = False  # whether the present step has changed anything
         self._scorer: LMScorer | None = None
         self._shorter: ShorterRun | None = None
+        self._rounds: SoftRounds | None = None  # of mixtures
 
     @property
     def method(self) -> str:  # type: ignore[override]
@@ -119,8 +124,17 @@ class SoftPrompt(PromptModule):
 
     def settings(self) -> dict[str, Any]:
         """What defines the search: plain values, shown in TensorBoard and compared on resume."""
-        names = ("length", "steps", "lift_tolerance", "restarts", "kl_tolerance", "patience", "max_norm")
-        settings = {name: getattr(self, name) for name in (*names, "before", "after", "seed", "temperature")}
+        names: tuple[str, ...] = (
+            "length",
+            "steps",
+            "lift_tolerance",
+            "restarts",
+            "kl_tolerance",
+            "patience",
+            "max_norm",
+        )
+        names += ("before", "after", "seed", "temperature", "components")
+        settings = {name: getattr(self, name) for name in names}
         settings |= {f"init.{name}": value for name, value in vars(self.init).items()}
         return settings | self.objective.settings | optimizer_settings(self.optimizer, self.scheduler)
 
@@ -150,6 +164,11 @@ class SoftPrompt(PromptModule):
             prompts_file(self.init.shorter_run, "model.init.shorter_run")
 
     def _check_lift(self, tolerance: float) -> None:
+        if self.components > 1:
+            raise InputError(
+                "model.lift_tolerance is for single prompts: set it to null (the lift may still be the first "
+                "component's start) or model.components to 1"
+            )
         if not tolerance >= 0:
             raise InputError(f"model.lift_tolerance is {tolerance}; it must be 0 or more, or null")
         if self.init.kind != "lift":
@@ -172,9 +191,10 @@ class SoftPrompt(PromptModule):
         if self.init.kind == "text":
             warn_of_second_front(self, self.init.text or "", "model.init.text")
 
-    def no_results(self, tasks: int) -> SearchResults:
-        """Room for what is found for some tasks."""
-        return SearchResults(tasks, self.restarts, (self.length, self.lm.embedding_dim))
+    @property
+    def prompt_room(self) -> tuple[tuple[int, ...], torch.dtype]:
+        """Shape and dtype of a prompt."""
+        return (self.length, self.lm.embedding_dim), torch.float32
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all slots, and the scheduler."""
@@ -190,7 +210,7 @@ class SoftPrompt(PromptModule):
 
     def under_search(self) -> tuple[list[int], BestSoFar] | None:
         """Numbers of the tasks of the chunk under search, and the bests of its slots; None before the first."""
-        return None if self.begun is None else (self._index, self.best)
+        return None if self.begun is None else (self._index, self.best if self._rounds is None else self._rounds.best)
 
     def _scheduler(self) -> LRScheduler | ReduceLROnPlateau | None:
         configs = self.trainer.lr_scheduler_configs
@@ -213,39 +233,67 @@ class SoftPrompt(PromptModule):
 
     def on_train_batch_start(self, batch: TargetBatch, batch_idx: int) -> int | None:
         """Begins a chunk, and ends it (-1) when no search in it goes on."""
-        if self._scorer is None or self._scorer.slots.task_ids != batch.task_ids:
-            self._scorer = chunk_scorer(self, batch)
         if not self.is_searching:
-            self._begin_chunk(batch, self._scorer)
-        return None if bool(self.best.running.any()) and self.chunks.made < self.steps else -1
+            self._begin_chunk(batch)
+        best = self.best if self._rounds is None else self._rounds.best
+        if not bool(best.running.any()) or self.chunks.made >= self.steps:
+            return -1
+        if self._rounds is not None and self._rounds.between:
+            self._begin(batch)
+        return None
 
-    def _begin_chunk(self, batch: TargetBatch, scorer: LMScorer) -> None:
-        started = time.perf_counter()
+    def _begin_chunk(self, batch: TargetBatch) -> None:
+        if self.components > 1:
+            self._rounds = SoftRounds(self, batch, self.prompt)
         if (state := self.chunks.take_up()) is not None:
-            self._take_up(state)
-            self.begun, self._index = self.chunks.chunk, list(batch.tasks)
-            return
+            self._take_up(batch, state)
+        else:
+            self._begin(batch)
+        self.begun, self._index = self.chunks.chunk, list(batch.tasks)
+
+    def _begin(self, batch: TargetBatch) -> None:
+        """Begins the searches of a chunk, or those of a round."""
+        started = time.perf_counter()
+        number = 0 if self._rounds is None else self._rounds.number
         with interruptible():
-            starts = [self._start(task_id, restart) for task_id in batch.task_ids for restart in range(self.restarts)]
+            scorer, passes = self._new_scorer(batch)
+            starts = [
+                self._start(task_id, restart, number) for task_id in batch.task_ids for restart in range(self.restarts)
+            ]
             with torch.no_grad():
                 self.prompt.zero_()
                 self.prompt[: len(starts)] = torch.stack(starts).to(self.prompt)
-                if self._lifts:
+                if self._lifts and number == 0:
                     self._lift(batch, scorer, self.prompt[: len(starts)])
                 self._project()
         self.trainer.optimizers[0].load_state_dict(deepcopy(self._optimizer_start))
         if (scheduler := self._scheduler()) is not None:
             scheduler.load_state_dict(deepcopy(self._scheduler_start))
-        self.best.reset(len(starts))
+        self._scorer = scorer
+        if self._rounds is None:
+            self.best.reset(len(starts))
+        else:
+            self.best = self._rounds.best.of_round(number, self.prompt.detach())
+            self.best.forward_passes[: len(starts)] += torch.as_tensor(passes).to(self.best.forward_passes)
+            self._rounds.between = False
         self.best.spend(self.best.running, time.perf_counter() - started)
-        self.begun, self._index = self.chunks.chunk, list(batch.tasks)
 
-    def _start(self, task_id: str, restart: int) -> Tensor:
-        start = self._initializer.draw(seed_for(self.seed, task_id, restart))
-        return start if self._shorter is None or restart else self._shorter.lengthened(task_id, start)
+    def _new_scorer(self, batch: TargetBatch) -> tuple[LMScorer, Tensor | int]:
+        """What the prompts of a chunk or round are scored by, and the passes that it took to find out, ``[slot]``."""
+        wanted = None if self._rounds is None else self._rounds.next_component()
+        return (chunk_scorer(self, batch), 0) if wanted is None else (wanted.scorer(self.lm), wanted.passes)
 
-    def _take_up(self, state: dict[str, Any]) -> None:
+    def _start(self, task_id: str, restart: int, number: int) -> Tensor:
+        start = self._initializer.draw(seed_for(self.seed, task_id, restart, *([number] if number else [])))
+        return start if self._shorter is None or restart or number else self._shorter.lengthened(task_id, start)
+
+    def _take_up(self, batch: TargetBatch, state: dict[str, Any]) -> None:
         """Goes on from :meth:`chunk_state`."""
+        if self._rounds is not None:
+            self._rounds.load_state_dict(state["rounds"])
+            self.best = self._rounds.best.of_round(self._rounds.number, self.prompt.detach())
+        if self._rounds is None or not self._rounds.between:
+            self._scorer, _ = self._new_scorer(batch)
         with torch.no_grad():
             self.prompt.copy_(state["prompt"])
         self.best.load_state_dict(state["best"])
@@ -276,19 +324,27 @@ class SoftPrompt(PromptModule):
         if self.chunks.made == 0 and self._lifts and self.lift_tolerance is not None:
             with interruptible():
                 stands_below = self._sphere(batch).repeat_interleave(self.restarts) + self.lift_tolerance
+        if bool(running.any()):  # else the next component's round comes when its turn has come
+            self._step()
+            self.best.steps += running
+        if stands_below is not None:
+            stands = self.best.kl[: len(stands_below)] <= stands_below.to(self.best.kl)
+            self.best.end(nn.functional.pad(stands, (0, len(self.best.kl) - len(stands_below))), StopReason.LIFT)
+        if self._rounds is None:
+            step_made(self)
+        self.best.spend(running, time.perf_counter() - started)
+        if self._rounds is not None:
+            self._rounds.follow(self.best, self.chunks.made + 1)
+            step_made(self)
+
+    def _step(self) -> None:
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         self._step_begun = False
         loss = optimizer.step(self._backward)
-        self.best.steps += running
         with torch.no_grad():
             self._project()
         step_scheduler(self._scheduler(), float(loss), self.steps)
-        if stands_below is not None:
-            stands = self.best.kl[: len(stands_below)] <= stands_below.to(self.best.kl)
-            self.best.end(nn.functional.pad(stands, (0, len(self.best.kl) - len(stands_below))), StopReason.LIFT)
-        step_made(self)
-        self.best.spend(running, time.perf_counter() - started)
 
     def _sphere(self, batch: TargetBatch) -> Tensor:
         """The sphere's values of the chunk's tasks, ``[task]``; ``-inf`` for those that have no lift."""
@@ -350,6 +406,7 @@ class SoftPrompt(PromptModule):
             "optimizer": self.trainer.optimizers[0].state_dict(),
             "scheduler": None if scheduler is None else scheduler.state_dict(),
             "micro_batch": self.micro_batch.size,
+            "rounds": None if self._rounds is None else self._rounds.state_dict(),
         }
 
 

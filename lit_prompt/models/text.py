@@ -10,7 +10,7 @@ from torch import Tensor
 from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
 from lit_prompt.models.at_hand import AtHandScorer, TextEvaluator
-from lit_prompt.models.chunk import slots_of
+from lit_prompt.models.chunk import chunk_slots
 from lit_prompt.models.driven import DrivenPrompt
 from lit_prompt.models.evaluation import Evaluation
 from lit_prompt.models.served_evaluator import ServedEvaluator
@@ -127,7 +127,7 @@ class TextPrompt(DrivenPrompt):
 
     def problem(self, batch: TargetBatch) -> TextProblem:
         """What the searcher may ask for a chunk of targets."""
-        slots = slots_of(self, batch)
+        slots = chunk_slots(self, batch)
         if isinstance(self.lm, ServedLM):
             answers = [one for one in batch.answers if one is not None]
             self._scorer = ServedTextScorer(slots, self.lm, self._questions, answers, batch.target_id)

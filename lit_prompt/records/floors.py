@@ -53,7 +53,7 @@ def refuse_impossible_floors(rows: Iterable[Mapping[str, Any]], where: str, advi
     """Refuses floors above the KL that a prompt has reached: a certified floor excludes those.
 
     Args:
-        rows: target_id, kl and kl_floor (nats; None where unknown) of targets.
+        rows: target_id, kl and kl_floor (nats; None where unknown) of targets; of mixtures kl_single, too.
         where: the floors are from.
         advice: what the user can do.
 
@@ -62,6 +62,8 @@ def refuse_impossible_floors(rows: Iterable[Mapping[str, Any]], where: str, advi
     """
     for row in rows:
         kl, floor = row["kl"], row["kl_floor"]
+        if row.get("kl_single") is not None:  # the floor is of single prompts, and mixtures may be below it
+            kl = row["kl_single"]
         if kl is not None and floor is not None and kl < floor - _ROUNDING:
             raise InputError(
                 f"{where}: the floor of {row['target_id']}, {floor:.6f} nats, is above the KL that a prompt has "

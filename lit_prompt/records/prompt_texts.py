@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from lit_prompt.errors import InputError
 from lit_prompt.files import write_whole
@@ -11,14 +12,18 @@ from lit_prompt.records.checksum import CHECKSUM, plain_digest, refuse_changed
 _ADVICE = "bring the file back, or move it and prompts.safetensors away: lit_prompt test --run RUN writes both again"
 
 
-def write_texts(prompts: Iterable[tuple[str, str, Sequence[int]]], checksum: str, path: Path) -> Path:
+def write_texts(prompts: Iterable[tuple[str, str, Sequence[int], float | None]], checksum: str, path: Path) -> Path:
     """Writes target id, text and token ids of prompts, whole or not at all; returns path.
+
+    Those of a mixture, which have a weight, are lines of one target id.
 
     Each line has a checksum that depends on the line before, the first one's on the ``checksum`` of the prompts.
     """
     lines = []
-    for target_id, text, ids in prompts:
-        row = {"target_id": target_id, "text": text, "ids": list(ids)}
+    for target_id, text, ids, weight in prompts:
+        row: dict[str, Any] = {"target_id": target_id, "text": text, "ids": list(ids)}
+        if weight is not None:
+            row["weight"] = weight
         checksum = plain_digest([checksum, row])
         lines.append(json.dumps({**row, CHECKSUM: checksum}, ensure_ascii=False) + "\n")
     write_whole(path, "".join(lines).encode())

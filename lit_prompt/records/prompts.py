@@ -18,7 +18,11 @@ from lit_prompt.records.versions import KEY, refuse_newer
 _VERSION = 2  # 1 had no checksum
 _ADVICE = "lit_prompt test --run RUN writes the run's prompts again from its checkpoint"
 
-#: by target id: an embedding prompt is float32 ``[length, embedding]``, a token prompt int64 ``[length]``
+#: Key of what prompts belong to: of mixtures the weights of their prompts by target id, as JSON.
+WEIGHTS = "weights"
+
+#: by target id: an embedding prompt is float32 ``[length, embedding]``, a token prompt int64 ``[length]``;
+#: a mixture ``[component, ...]``, prompts that have left it (with the weight 0) included
 Prompts = dict[str, NDArray[Any]]
 
 

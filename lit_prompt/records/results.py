@@ -18,13 +18,17 @@ CURVE_LENGTHS = (1, 2, 5, 10, 20, 50, 100)
 #: ``in_front`` stands before ``context_before``; ``unprompted_text`` is what the LM is given for ``kl_unprompted``.
 #: ``kl_floor_tokens`` is the token floor of hard prompts of exactly ``prompt_length`` tokens, for random targets; all
 #: those of a run hold together but with a probability of one in a million. ``excess_tokens`` is the KL less the larger
-#: of both floors, ``token_floor_curve`` the token floors of prompts of at most :data:`CURVE_LENGTHS` tokens.
+#: of both floors, ``token_floor_curve`` the token floors of prompts of at most :data:`CURVE_LENGTHS` tokens. Of a
+#: mixture of prompts ``kl_single`` is the KL of its best prompt alone, ``weights`` and ``component_texts`` are of the
+#: prompts that have a weight, the largest first, and ``weights_gap`` bounds how far the weights are from the best ones
+#: of all its prompts; the floors are of single prompts, so that it has no ``excess``.
 SCHEMA = pa.schema(
     [
         ("target_id", TEXT), ("family", TEXT), ("partner_of", TEXT), ("target_fingerprint", TEXT), ("entropy", NUMBER),
         ("task", TEXT), ("weight", NUMBER), ("split", TEXT),
         ("kl", NUMBER), ("kl_at_least", NUMBER), ("answer_change", NUMBER),
         ("kl_floor", NUMBER), ("excess", NUMBER), ("excess_norm", NUMBER), ("excess_prompt", NUMBER),
+        ("kl_single", NUMBER), ("components", COUNT), ("weights", pa.list_(NUMBER)), ("weights_gap", NUMBER),
         ("kl_floor_tokens", NUMBER), ("excess_tokens", NUMBER), ("token_floor_curve", pa.list_(NUMBER)),
         ("kl_uniform", NUMBER), ("kl_unprompted", NUMBER), ("kl_best_random", NUMBER), ("kl_best_natural", NUMBER),
         ("draws_to_tell", NUMBER), ("sampling", TEXT), ("sampled_kl", NUMBER), ("sampled_draws_to_tell", NUMBER),
@@ -33,7 +37,7 @@ SCHEMA = pa.schema(
         ("method", TEXT), ("objective", TEXT), ("objective_value", NUMBER),
         ("prompt_length", COUNT), ("prompt_norm", NUMBER), ("in_front", TEXT), ("context_before", TEXT),
         ("context_after", TEXT), ("unprompted_text", TEXT), ("prompt_text", TEXT), ("whole_text", TEXT),
-        ("kl_text", NUMBER),
+        ("kl_text", NUMBER), ("component_texts", pa.list_(TEXT)),
         ("kl_soft", NUMBER), ("kl_projected", NUMBER), ("restarts", COUNT), ("kl_worst_restart", NUMBER),
         ("kl_restart_std", NUMBER), ("steps", COUNT), ("forward_passes", COUNT), ("seconds", NUMBER),
         ("stop_reason", TEXT), ("seed", COUNT), ("lm", TEXT), ("lm_fingerprint", TEXT),

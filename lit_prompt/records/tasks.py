@@ -13,12 +13,13 @@ Row = dict[str, Any]
 
 #: Columns of result records that are the same for all targets of a task.
 SHARED = (
-    "method", "objective", "prompt_length", "prompt_norm", "prompt_text", "restarts", "steps", "forward_passes",
+    "method", "objective", "prompt_length", "prompt_norm", "prompt_text", "components", "weights",
+    "weights_gap", "component_texts", "restarts", "steps", "forward_passes",
     "seconds", "stop_reason", "seed", "lm", "lm_fingerprint",
 )  # fmt: skip
 #: Columns whose weighted sums are a task's.
 SUMMED = (
-    "entropy", "kl", "kl_floor", "excess", "kl_uniform", "kl_unprompted", "objective_value", "kl_text",
+    "entropy", "kl", "kl_single", "kl_floor", "excess", "kl_uniform", "kl_unprompted", "objective_value", "kl_text",
     "kl_asking",
 )  # fmt: skip
 #: Those that a task has of its held-out targets, too.

@@ -44,8 +44,11 @@ class Run:
 
     @property
     def method(self) -> str:
-        """Name of the search method, with what it minimises where that is not the KL."""
+        """Name of the search method, with the size of mixtures, or what it minimises where that is not the KL."""
         name, objective = method_label(str(self.rows[0]["method"])), searched_objective(self.rows)
+        if self.rows[0].get("components") is not None:
+            most = self.settings.get("components", max(row["components"] for row in self.rows))
+            name = f"{name}, mixtures of {most}"
         return name if objective is None else f"{name} by {objective}"
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from lit_prompt.report import claims, method_figures, target_figures, task_figures, token_figures
+from lit_prompt.report import claims, method_figures, mixture_figures, target_figures, task_figures, token_figures
 from lit_prompt.report.excess import excess_sentences, parts_sentences, token_sentences
 from lit_prompt.report.findings import Finding, adjusted
 from lit_prompt.report.study import OUTLIER, RANDOM, Study
@@ -73,6 +73,13 @@ def sections(study: Study) -> list[Section]:
             "Needs runs of the same targets with several lengths: lit_prompt fit --config configs/demo.yaml "
             "--model.length 1, then 2, 5, 10",
             claims.length_findings(study),
+        ),
+        Section(
+            "kl_by_components", "Mixtures of prompts", mixture_figures.kl_by_components,
+            "The same targets with a prompt each, and with mixtures of several: one is drawn by its weight, then a "
+            "token after it. The certified floors are of single prompts, and mixtures may be below them.",
+            "Needs runs of the same targets with several numbers of components: lit_prompt fit --config "
+            "configs/mixture.yaml --model.components 1, then 2, 4, 8",
         ),
         Section(
             "token_floor", "What a prompt of n tokens cannot say", token_figures.token_floor_by_length,

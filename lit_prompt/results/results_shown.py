@@ -10,6 +10,7 @@ import pyarrow as pa
 from lit_prompt.records.tasks import has_tasks, task_rows
 from lit_prompt.results.comparisons import Comparison
 from lit_prompt.results.console import console, print_table, say
+from lit_prompt.results.mixtures_shown import MIXTURE_TOLD, below_floor_of_one, mixture_lines
 from lit_prompt.results.rows import MOST_NAMED, Row, column, searched_objective
 from lit_prompt.results.sampling_shown import DRAWS_TOLD, drawn_table, sampled_table, tested_table
 from lit_prompt.results.table import Table, Told, count, entropy_table, quantile, target_table
@@ -34,14 +35,17 @@ def print_results(table: pa.Table) -> None:
     if (objective := searched_objective(found)) is not None:
         columns["objective"] = quantile("objective_value")
         caption = f"objective: {objective}, which was minimised{'' if few else ' (median)'}; "
+    if mixed := any(row.get("components") is not None for row in found):
+        columns |= {"of one": quantile("kl_single"), "prompts": count("components")}
+        caption += f"{MIXTURE_TOLD}; "
     columns["floor"] = quantile("kl_floor")
     if has_token_floors := any(row["kl_floor_tokens"] is not None for row in found):
         columns["token floor"] = quantile("kl_floor_tokens")
     columns["uniform"] = quantile("kl_uniform")
     columns["no prompt"] = quantile("kl_unprompted")
     caption += (
-        "floor: certified, no prompt of this LM is below it; uniform, no prompt: the same KL for the uniform "
-        "distribution, for the LM unprompted"
+        f"floor: certified, no {'single ' * mixed}prompt of this LM is below it; uniform, no prompt: the same KL for "
+        "the uniform distribution, for the LM unprompted"
     )
     if any(row["kl_floor"] is None for row in found):
         caption += "; -: no floor is known, as over cells of answers (not convex)"
@@ -66,8 +70,9 @@ def print_results(table: pa.Table) -> None:
     alone = (row for row in rows if not (row["in_front"] or row["context_before"] or row["context_after"]))
     for stand_in in dict.fromkeys(row["unprompted_text"] for row in alone if row["unprompted_text"]):
         say(f"Where there is no text at all, the LM unprompted is the LM after {stand_in!r}.")
-    if (sentence := below_token_floor(found)) is not None:
-        say(sentence)
+    for sentence in (below_token_floor(found), below_floor_of_one(found)):
+        if sentence is not None:
+            say(sentence)
     without = [row for row in rows if row["kl"] is None and row["kl_at_least"] is None]
     ended = sum(row["stop_reason"] not in (None, "not_searched", "running") for row in without)
     if ended:
@@ -118,18 +123,24 @@ def print_prompts(table: pa.Table) -> None:
 
     A prompt is one line, however long, so that a copy of it has no breaks.
     """
-    rows = [row for row in table.to_pylist() if row["prompt_text"] is not None and row["kl"] is not None]
+    rows = [
+        row
+        for row in table.to_pylist()
+        if row["kl"] is not None and (row["prompt_text"] is not None or row.get("component_texts"))
+    ]
     if not rows:
         return
     rows = [row | {"target_id": row["task"]} for row in task_rows(rows)] if has_tasks(rows) else rows
     rows.sort(key=lambda row: row["kl"])
     kept = sum(row["kl_text"] is not None and abs(row["kl"] - row["kl_text"]) <= 1e-5 for row in rows)
+    if rows[0].get("component_texts"):
+        say("Of each target the prompt to draw with is drawn first, by its weight.")
     say("Prompts as JSON strings, the lowest KL first (as text: the KL when the text is pasted;")
-    say(f"the same for {kept} of {len(rows)} prompts)", "")
+    say(f"the same for {kept} of {len(rows)} {'mixtures' if rows[0]['component_texts'] else 'prompts'})", "")
     for row in rows[:_MOST_PROMPTS]:
         held_out = "" if row.get("held_out_kl") is None else f", held out {nats(row['held_out_kl'])}"
         say(f"{row['target_id']}: KL {nats(row['kl'])}, as text {nats(row['kl_text'])}{held_out}")
-        say(as_json(row["prompt_text"]), "")
+        say(*(mixture_lines(row) if row.get("component_texts") else [as_json(row["prompt_text"])]), "")
     if len(rows) > _MOST_PROMPTS:
         say(f"... and {len(rows) - _MOST_PROMPTS} more in the file.")
     if gaps := [row for row in rows if row.get("kl_soft") is not None]:

@@ -5,6 +5,7 @@ from operator import itemgetter
 
 from lit_prompt.results.console import print_table, say
 from lit_prompt.results.markdown import code_span
+from lit_prompt.results.mixtures_shown import mixture_lines
 from lit_prompt.results.rows import Row, grouped
 from lit_prompt.results.table import Table
 from lit_prompt.results.text import as_json, nats
@@ -24,6 +25,8 @@ def print_top_tokens(records: Sequence[Row]) -> None:
             say(f"prompt, as JSON: {as_json(tokens[0]['prompt_text'])}")
             if (whole := tokens[0].get("whole_text")) not in (None, tokens[0]["prompt_text"]):
                 say(f"with what stands around it: {as_json(whole)}")
+        if tokens[0].get("weights"):
+            say(*mixture_lines(tokens[0]))
         numbers = {"target": "target_probability", "reached": "reached_probability", "KL": "token_kl"}
         if tokens[0]["sampled_probability"] is not None:
             numbers["sampled"] = "sampled_probability"

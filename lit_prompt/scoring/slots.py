@@ -60,6 +60,7 @@ class Slots:
     task_ids: Sequence[str]
     members: Sequence[Sequence[Member]]  #: the targets of each task
     restarts: int = 1  #: slots of each task
+    apart: int = 1  #: restarts of a task that stand here as so many tasks, as they have targets of their own
 
     def __len__(self) -> int:
         return len(self.task_ids) * self.restarts
@@ -70,7 +71,7 @@ class Slots:
 
     def restart(self, slot: int) -> int:
         """Number of a slot's restart."""
-        return slot % self.restarts
+        return slot % (self.restarts * self.apart)
 
     def name(self, slot: int) -> str:
         """Id of a slot's task."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.lm import RoundTrip
+from lit_prompt.search.kept_candidates import KeptCandidates
 
 _READ_AT_ONCE = 8
 
@@ -21,6 +22,7 @@ class ReadablePrompts:
         self._round_trips = round_trips
         self._allowed = allowed
         self._length = length
+        self.kept: KeptCandidates | None = None  #: takes all prompts that :meth:`best` is given; None where none does
 
     def best(self, ids: Tensor, scores: Tensor, slots: Tensor, below: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The best of each slot's prompts that survive as text: which, ``[slot]``, and its score, ``inf`` for none.
@@ -31,6 +33,8 @@ class ReadablePrompts:
         if ids.shape[1] == 0:
             return torch.zeros(len(ids), dtype=torch.long), scores.new_full((len(ids),), torch.inf)
         scores = scores.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=torch.inf)
+        if self.kept is not None:
+            self.kept.take(ids, scores, slots)
         if below is not None:
             scores = scores.masked_fill(scores >= below.unsqueeze(1), torch.inf)
         rank = self.first(ids, scores, slots, 1)[:, 0]

@@ -27,6 +27,7 @@ class TokenProblem:
         round_trips: those of each slot's contexts; None where prompts need not survive as text.
         screening: whether candidates are ranked by ``rough``.
         rough: a scorer of the same slots with the LM in half precision; None where there is none.
+        number: that of the search, where there are several with one seed.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class TokenProblem:
         round_trips: Sequence[RoundTrip] | None = None,
         screening: Screening | None = None,
         rough: LMScorer | None = None,
+        number: int = 0,
     ) -> None:
         self.scorer = scorer
         self.lm = scorer.lm
@@ -50,6 +52,7 @@ class TokenProblem:
         self._rough = rough
         self._passes = torch.zeros(len(self.slots), dtype=torch.long)  # that were counted, and are not taken yet
         self._seed = seed
+        self._number = (number,) if number else ()
         self._wanted: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
@@ -99,9 +102,9 @@ class TokenProblem:
         return seed_for(self._seed, self.slots.restart(slot))
 
     def generator(self, slot: int, *parts: object) -> torch.Generator:
-        """Random numbers that follow from the seed, a slot and whatever else is named."""
+        """Random numbers that follow from the seed, the search's number, a slot and whatever else is named."""
         name = self.slots.name(slot)
-        return torch.Generator().manual_seed(seed_for(self.group_seed(slot), name, *parts))
+        return torch.Generator().manual_seed(seed_for(self.group_seed(slot), name, *parts, *self._number))
 
     def allowed_index(self, ids: Tensor) -> Tensor:
         """Index of each id among the allowed ones, -1 if it is not one: ``[...]`` to ``[...]``."""

@@ -114,3 +114,12 @@ def test_a_slope_is_a_poor_ranking():
         _, least = line_search(p, m, q[1:])
         worse += int(least.argmin()) != int(gains(p, q[1:], m).argmax())
     assert worse > 150
+
+
+def test_weights_are_the_same_bit_for_bit_wherever_they_are_in_memory():
+    p, q = distributions(1, 300, 3.0, 7)[0], distributions(6, 300, 3.0, 8)
+    kept, found = [], set()
+    for size in range(40):
+        kept.append(torch.zeros(1 + 37 * size))  # moves what is allocated next
+        found.add(tuple(mixture_weights(p.clone(), q.clone()).weights.tolist()))
+    assert len(found) == 1

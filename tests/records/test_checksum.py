@@ -113,7 +113,7 @@ def test_a_flipped_bit_of_prompts_is_found(tmp_path):
 
 
 def test_a_flipped_bit_of_texts_is_found(tmp_path):
-    path = write_texts(TEXTS, "of the prompts", tmp_path / "prompts.jsonl")
+    path = write_texts([(*each, None) for each in TEXTS], "of the prompts", tmp_path / "prompts.jsonl")
     ids = [name for name, _, _ in TEXTS]
 
     def read():

@@ -1,0 +1,31 @@
+"""Mixtures of prompts as text."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lit_prompt.results.rows import Row
+from lit_prompt.results.text import as_json
+
+#: Stands below a table with columns of mixtures.
+MIXTURE_TOLD = "of one: for the best of a mixture's prompts alone; prompts: those that are drawn from, by weight"
+
+
+def mixture_lines(row: Row) -> list[str]:
+    """A line for each prompt of a mixture that has a weight: that and, of hard prompts, the text as JSON."""
+    texts: Sequence[Any] = row.get("component_texts") or [None] * len(row["weights"])
+    return [
+        f"{100 * weight:6.2f} %{'' if text is None else f'  {as_json(text)}'}"
+        for weight, text in zip(row["weights"], texts, strict=True)
+    ]
+
+
+def below_floor_of_one(rows: Sequence[Row]) -> str | None:
+    """A sentence about mixtures below the floor of single prompts; None where there are no mixtures, or no floors."""
+    known = [row for row in rows if row.get("components") is not None and row["kl_floor"] is not None]
+    if not known:
+        return None
+    below = sum(row["kl"] < row["kl_floor"] for row in known)
+    return (
+        f"{below} of {len(known)} mixtures are below the floor, as mixtures may be: it holds for single prompts, whose "
+        "best is in the column 'of one'."
+    )
