@@ -187,10 +187,13 @@ class HardPrompt(DrivenPrompt):
     def _round_trip(self, slots: Slots, slot: int) -> RoundTrip:
         return self.contexts.round_trip([member.context for member in slots.targets(slot)])
 
-    def starts(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
-        """Where searches start, ``[slot, length]``, with their scores in nats, ``[slot]``."""
+    def starts(self, problem: TokenProblem, number: int = 0) -> tuple[Tensor, Tensor]:
+        """Where the searches of a round, numbered from 0, start, with their scores in nats.
+
+        ``[slot, length]`` and ``[slot]``, or several for each slot, ``[slot, start, length]`` and ``[slot, start]``.
+        """
         with self.micro_batch.shown(f"starts ({self.start.kind})"):
-            ids, scores = self._starts_of_kind(problem)
+            ids, scores = self._starts_of_kind(problem, self.start.small() if number else self.start)
             if self._shorter is None:
                 return ids, scores
             longer, longer_scores = self._shorter.starts(problem)
@@ -198,11 +201,11 @@ class HardPrompt(DrivenPrompt):
             ids, scores = ids.unsqueeze(1), scores.unsqueeze(1)
         return torch.cat([longer.unsqueeze(1), ids], 1), torch.cat([longer_scores.unsqueeze(1), scores], 1)
 
-    def _starts_of_kind(self, problem: TokenProblem) -> tuple[Tensor, Tensor]:
-        if self.start.kind == "bank":
-            return PromptBank(self.start, self.data.vocabulary, self.searcher.shares, self.known.cache).starts(problem)
-        if self.start.kind == "text":
-            return text_starts(problem, self.data.vocabulary.encode(self.start.text))
+    def _starts_of_kind(self, problem: TokenProblem, start: TokenStart) -> tuple[Tensor, Tensor]:
+        if start.kind == "bank":
+            return PromptBank(start, self.data.vocabulary, self.searcher.shares, self.known.cache).starts(problem)
+        if start.kind == "text":
+            return text_starts(problem, self.data.vocabulary.encode(start.text))
         if self.soft_run is not None:
             return self.soft_run.starts(problem)
         return random_starts(problem)

@@ -25,7 +25,7 @@ class MixtureSearch:
     """Drives the searches for the components of a chunk's mixtures, one round after another.
 
     The first round is the search for single prompts. A later one searches by what a prompt does for the mixture so far,
-    which stays as it is in the round, from the best of the start's prompts by that measure. At a round's end the best
+    which stays as it is in the round, from the best of a small bank by that measure. At a round's end the best
     few of all prompts that were scored in it are read again and compared: one is added, and all weights are made best.
 
     Args:
@@ -62,8 +62,8 @@ class MixtureSearch:
         return ChunkSearch(module.searcher, problem, best), problem
 
     def starts(self) -> tuple[Tensor, Tensor]:
-        """Where the present round starts, ``[slot, length]``, with the scores in nats, ``[slot]``."""
-        return self._module.starts(self._problem)
+        """Where the present round starts, with the scores in nats, as of :meth:`HardPrompt.starts`."""
+        return self._module.starts(self._problem, self._round)
 
     def init(self, ids: Tensor, scores: Tensor, seconds: float) -> None:
         """As of :meth:`ChunkSearch.init`."""

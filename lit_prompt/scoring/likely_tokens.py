@@ -71,5 +71,6 @@ class LikelyTokens:
 
         which = torch.arange(len(prompts))
         contexts = self._of_task[self._slots.tasks[slots]]
-        self._prompted.each(prompts, which, contexts, fill, self._length, self._prompted.most_rows(self._length))
+        held = max(self._length, 2)  # a state after every position, also where there is one
+        self._prompted.each(prompts, which, contexts, fill, held, self._prompted.most_rows(held))
         return ids, shares

@@ -23,7 +23,9 @@ _PATIENCE = 20
 _REMEMBERED = 2**16
 # merges of a prompt's helpful variations that a step tries
 _MERGES = 5
-# a slot may be stuck where so many times as many candidates were drawn as were new
+# how often candidates are drawn in the place of those that were known
+_ATTEMPTS = 3
+# a slot may be stuck where one in so many of its candidates is wanting then
 _MANY = 4
 # nats by which a candidate must be better to have brought something, more than rounding may make of equal prompts
 _NOTICED = 1e-5
@@ -105,14 +107,19 @@ class SharedSearch(Searcher):
         most = (torch.bincount(owners, minlength=len(problem)) * each).clamp_min(1)
         visited = Visited(problem.length, state["visited"], state["tried"], most)
         bandit = Bandit(state["gained"], state["moved"], owners)
-        draws = self._draws(problem, bandit, running, number, state["stale"][running])
         elites, elite_scores = state["elites"][running], state["elite_scores"][running]
         count = elite_scores.isfinite().sum(1).clamp_min(1)
-        candidates = Moves(problem, running, current, choices, elites, count).candidates(draws)
-        new = visited.new(candidates, owner[draws.base])
-        candidates, base, moves = candidates[new], draws.base[new], draws.move[new]
-        drawn, fresh = (torch.bincount(x, minlength=len(running)) for x in (draws.base, base))
-        stuck = self._stuck(visited, current, choices, owner, _MANY * fresh < drawn)
+        makes = Moves(problem, running, current, choices, elites, count)
+        counts = self._counts(problem, running, state["stale"][running])
+        left, parts = counts, []
+        for attempt in range(_ATTEMPTS):
+            draws = self._draws(problem, bandit, running, left, (number, attempt))
+            made = makes.candidates(draws)
+            new = visited.new(made, owner[draws.base])
+            parts.append((made[new], draws.base[new], draws.move[new]))
+            left = left - torch.bincount(draws.base[new], minlength=len(running))
+        candidates, base, moves = (torch.cat(part) for part in zip(*parts, strict=True))
+        stuck = self._stuck(visited, current, choices, owner, _MANY * left > counts)
         variations = CandidateScores(problem, running, current)
         scores = self._scores(problem, running, variations, candidates, base)
         own = scores[base, torch.arange(len(base))]
@@ -162,13 +169,14 @@ class SharedSearch(Searcher):
         """The owner of the prompts tried for each slot, ``[slot]``: its whole group where slots share, else itself."""
         return problem.slots.group if self.share else torch.arange(len(problem))
 
-    def _draws(self, problem: TokenProblem, bandit: Bandit, running: Tensor, number: int, stale: Tensor) -> Draws:
-        """What decides about the candidates of a step: kinds of moves by the bandit, cheap positions more often."""
-        counts = self._counts(problem, running, stale)
-        base = torch.arange(len(running)).repeat_interleave(torch.tensor(counts))
+    def _draws(
+        self, problem: TokenProblem, bandit: Bandit, running: Tensor, counts: Tensor, number: tuple[int, int]
+    ) -> Draws:
+        """What decides about so many candidates of each slot: moves by the bandit, cheap positions more often."""
+        base = torch.arange(len(running)).repeat_interleave(counts)
         u, places = [], []
-        for slot, own in zip(running.tolist(), counts, strict=True):
-            u.append(torch.rand(4, own, generator=problem.generator(slot, number), dtype=torch.float64))
+        for slot, own in zip(running.tolist(), counts.tolist(), strict=True):
+            u.append(torch.rand(4, own, generator=problem.generator(slot, *number), dtype=torch.float64))
             often = (1 / self._price(problem, slot)).cumsum(0)
             places.append(torch.searchsorted(often, u[-1][0] * often[-1]).clamp_max(problem.length - 1))
         _, move, token, other = torch.cat(u, 1)
@@ -182,17 +190,17 @@ class SharedSearch(Searcher):
         after = [len(context.after_ids) for context in problem.slots.contexts_of(slot)]
         return torch.arange(problem.length, 0, -1, dtype=torch.float64) + sum(after) / len(after)
 
-    def _counts(self, problem: TokenProblem, running: Tensor, stale: Tensor) -> list[int]:
+    def _counts(self, problem: TokenProblem, running: Tensor, stale: Tensor) -> Tensor:
         """Candidates of each running slot: those that have not improved for some steps leave theirs to their group."""
         prices = [self._price(problem, slot) for slot in running.tolist()]
         counts = [int(self.width * float(price[0]) / problem.length * float((1 / price).sum())) for price in prices]
         if not self.share:
-            return counts
+            return torch.tensor(counts)
         weight = double(_PATIENCE / (_PATIENCE + stale))
         group = problem.slots.group[running]
         mates = group.unsqueeze(1) == group
         share = weight / (mates * weight).sum(1) * mates.sum(1)
-        return [max(1, round(count * own)) for count, own in zip(counts, share.tolist(), strict=True)]
+        return torch.tensor([max(1, round(count * own)) for count, own in zip(counts, share.tolist(), strict=True)])
 
     def _stuck(self, visited: Visited, current: Tensor, choices: Tensor, owner: Tensor, asked: Tensor) -> Tensor:
         """Which of the slots that are ``asked`` for have no untried swap left, ``[running]`` both."""

@@ -1,6 +1,6 @@
 """Where hard prompts start."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -42,6 +42,10 @@ class TokenStart:
     drawn_sequences: int = 8
     texts: TextSource | None = _REGISTERS
     natural_texts: int = 256
+
+    def small(self) -> "TokenStart":
+        """A bank of what is drawn from the targets, for one search of many: the whole takes as long as some steps."""
+        return replace(self, random_sequences=1, sampled_texts=0, texts=None)
 
 
 def random_starts(problem: TokenProblem, tries: int = 64) -> tuple[Tensor, Tensor]:
