@@ -196,7 +196,7 @@ def test_the_temperature_that_is_searched_for_is_that_of_the_weights(cli, workdi
 
 def test_other_runs_start_from_the_largest_component(cli, workdir, tiny_lm):
     write(workdir, LINES, "hard")
-    run = mixture_of(cli, workdir, tiny_lm, "hard")
+    run = mixture_of(cli, workdir, tiny_lm, "hard", 0, "--model.seed", "1")
     every = mixtures(run)
     _, found = run_prompts(str(run), "setting", FrozenLM.load(str(tiny_lm), LMOptions()), list(every))
     assert any(int(weights.argmax()) for _, weights in every.values())
@@ -225,7 +225,7 @@ def test_what_mixtures_do_not_have_is_refused(cli, workdir, tiny_lm, kind, more,
 
 def test_a_finished_run_is_given_no_more_steps_and_no_other_lm(cli, workdir, tiny_lm, make_lm):
     write(workdir, LINES[-1:], "hard")
-    run = mixture_of(cli, workdir, tiny_lm, "hard")
+    run = mixture_of(cli, workdir, tiny_lm, "hard", 0, "--model.seed", "1")
     said = cli("fit", "--run", str(run), "--model.steps", "24", code=2)
     assert "the 12 steps of this run were divided over 3 components" in said
     said = cli("fit", "--run", str(run), "--model.components", "2", code=2)
