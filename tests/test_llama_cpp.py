@@ -8,16 +8,20 @@ llama.cpp multiplies quantised weights with quantised activations; that rounding
 """
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from lit_prompt.data.families import FromFile, Given
 from lit_prompt.functional import kl_divergence
 from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary
+from lit_prompt.records.results import RESULTS
 from lit_prompt.served.questions import served_kl, text_question
 from lit_prompt.served.servers import connect
 from tests.conftest import REPOSITORY
+from tests.faults.commands import inside, run
 from tests.llama_cpp import LlamaCpp
 from tests.test_smollm2 import BEFORE, DICE
 
@@ -103,6 +107,26 @@ def test_hard_prompts_have_the_same_kl(both, die, prompt):
     here, there = (float(kl_divergence(log_p, log_q)) for log_q in (log_probs(lm, ids), server.log_probs(ids)))
     print(f"{die} die after {prompt!r}: KL {there:.4f} there, {here:.4f} here")
     assert here == pytest.approx(there, abs=0.05, rel=0.1)
+
+
+def test_texts_that_are_found_behind_the_server_are_as_close_here(both, tmp_path):
+    _, _, server = both
+    with inside(tmp_path):
+        served = {"class_path": "Served", "init_args": {"url": server.address}}
+        model = {"class_path": "TextPrompt", "init_args": {"steps": 20, "before": BEFORE}}
+        families = [{"class_path": "FromFile", "init_args": {"path": str(DICE)}}]
+        Path("die.yaml").write_text(yaml.safe_dump({"lm": served, "model": model, "data": {"families": families}}))
+        assert run("fit", "--config", "die.yaml").code == 0
+        folder = Path("logs/die/version_0")
+        assert run("test", "--run", folder).code == 0
+        for row in RESULTS.read(folder / "results.parquet").to_pylist():
+            (target,) = [t for t in FromFile(DICE).targets(both[1]) if t.target_id == row["target_id"]]
+            ids = both[1].encode_start(row["whole_text"])
+            here = float(kl_divergence(target.dense(both[0].vocab_size).double(), log_probs(both[0], ids)))
+            print(f"{row['target_id']} after {row['prompt_text']!r}: KL {row['kl']} there, {here:.4f} here")
+            there = row["kl_at_least"] if row["kl"] is None else row["kl"]
+            assert there <= here + 0.05 + 0.1 * here
+            assert row["kl"] is None or here == pytest.approx(there, abs=0.1, rel=0.2)
 
 
 def test_a_text_is_scored_where_it_is_used(both):

@@ -69,7 +69,8 @@ class ServedEvaluator(Evaluation[SearchResults]):
                     _fill(log_q[i], found)
                 else:
                     bounds[i] = found.kl
-                changes[i] = self._change(question, server)
+                if server is not self._served.server:  # it was asked once more
+                    changes[i] = self._change(question, server)
             bare = self._unprompted(context, answers, batch.target_id[i])
             if bare is not None and bare.exact:
                 _fill(unprompted[i], bare)

@@ -76,7 +76,7 @@ class ServedLM(nn.Module):
     @cached_property
     def asked_again(self) -> KeptServer:
         """Asks the server once more for what is kept, unless it is offline."""
-        return self._kept(again=True)
+        return self._kept(again=True) if self._servers else self.server
 
     def _kept(self, again: bool) -> KeptServer:
         server = self._servers[0] if self._servers else None

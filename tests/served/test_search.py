@@ -181,6 +181,7 @@ def test_nothing_is_asked_twice_and_a_test_can_do_without_the_server(folder, ser
     _, offline = evaluated("--offline", "true")
     assert len(served.asked) == count
     assert [row["kl"] for row in online] == [row["kl"] for row in offline]
+    assert all(row["answer_change"] is None for row in offline)
 
 
 def test_a_killed_search_asks_for_nothing_that_is_kept_and_ends_the_same(folder, served):
