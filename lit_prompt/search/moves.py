@@ -66,6 +66,7 @@ class Moves:
         self._choices = choices
         self._elites = elites
         self._elite_count = elite_count
+        self._proposed: dict[int, tuple[Tensor, Tensor]] = {}  # likely tokens of running slots, and their shares
 
     def candidates(self, draws: Draws) -> Tensor:
         """The candidates that some random numbers stand for: ``[candidate, length]``."""
@@ -93,9 +94,12 @@ class Moves:
 
     def _likely(self, base: Tensor, place: Tensor, token: Tensor) -> Tensor:
         rows, row = base.unique(return_inverse=True)
-        ids, mass = self._problem.ranker.likely_tokens(
-            self._prompts[rows], self._running[rows], self._problem.allowed, _LIKELY
-        )
+        if len(asked := torch.tensor([own for own in rows.tolist() if own not in self._proposed])):
+            found = self._problem.ranker.likely_tokens(
+                self._prompts[asked], self._running[asked], self._problem.allowed, _LIKELY
+            )
+            self._proposed |= dict(zip(asked.tolist(), zip(*found, strict=True), strict=True))
+        ids, mass = (torch.stack(x) for x in zip(*(self._proposed[own] for own in rows.tolist()), strict=True))
         # what nothing stands before has no likely tokens: it gets those that the gradient proposes
         known = mass.isfinite()
         k = min(_LIKELY, self._choices.shape[2])

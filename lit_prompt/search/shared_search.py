@@ -108,18 +108,11 @@ class SharedSearch(Searcher):
         visited = Visited(problem.length, state["visited"], state["tried"], most)
         bandit = Bandit(state["gained"], state["moved"], owners)
         elites, elite_scores = state["elites"][running], state["elite_scores"][running]
-        count = elite_scores.isfinite().sum(1).clamp_min(1)
-        makes = Moves(problem, running, current, choices, elites, count)
+        makes = Moves(problem, running, current, choices, elites, elite_scores.isfinite().sum(1).clamp_min(1))
         counts = self._counts(problem, running, state["stale"][running])
-        left, parts = counts, []
-        for attempt in range(_ATTEMPTS):
-            draws = self._draws(problem, bandit, running, left, (number, attempt))
-            made = makes.candidates(draws)
-            new = visited.new(made, owner[draws.base])
-            parts.append((made[new], draws.base[new], draws.move[new]))
-            left = left - torch.bincount(draws.base[new], minlength=len(running))
-        candidates, base, moves = (torch.cat(part) for part in zip(*parts, strict=True))
-        stuck = self._stuck(visited, current, choices, owner, _MANY * left > counts)
+        candidates, base, moves = self._new(problem, makes, bandit, visited, running, owner, counts, number)
+        wanting = counts - torch.bincount(base, minlength=len(running))
+        stuck = self._stuck(visited, current, choices, owner, _MANY * wanting > counts)
         variations = CandidateScores(problem, running, current)
         scores = self._scores(problem, running, variations, candidates, base)
         own = scores[base, torch.arange(len(base))]
@@ -146,6 +139,28 @@ class SharedSearch(Searcher):
         everything = torch.tensor(len(problem.allowed) ** float(problem.length))  # more than an integer may hold
         found = torch.where(better, score, torch.inf)
         return Found.of(len(problem), running, state["best_ids"][running], found, state["tried"][owner] >= everything)
+
+    def _new(
+        self,
+        problem: TokenProblem,
+        makes: Moves,
+        bandit: Bandit,
+        visited: Visited,
+        running: Tensor,
+        owner: Tensor,
+        counts: Tensor,
+        number: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As many new candidates of each slot, or fewer: ids, whose prompt each is made from, and by which move."""
+        parts = []
+        for attempt in range(_ATTEMPTS):
+            draws = self._draws(problem, bandit, running, counts, (number, attempt))
+            made = makes.candidates(draws)
+            new = visited.new(made, owner[draws.base])
+            parts.append((made[new], draws.base[new], draws.move[new]))
+            counts = counts - torch.bincount(draws.base[new], minlength=len(running))
+        candidates, base, moves = (torch.cat(part) for part in zip(*parts, strict=True))
+        return candidates, base, moves
 
     def _scores(
         self, problem: TokenProblem, running: Tensor, variations: CandidateScores, candidates: Tensor, base: Tensor
