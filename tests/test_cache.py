@@ -46,11 +46,11 @@ def test_results_do_not_depend_on_the_cache(make, monkeypatch):
         counts.append(sum(passes))
         assert again == rows
         assert all((found[name] == prompts[name]).all() for name in prompts)
-    # four random sequences and four texts in the first chunk, 128 random and 128 natural prompts
-    assert counts[0] - counts[1] == 8 + 256
+    # four random sequences, four texts and 24 natural ones in the first chunk, 128 random and 128 natural prompts
+    assert counts[0] - counts[1] == 8 + 24 + 256
     (kept,) = Path("logs/cache").iterdir()
     before = {path: path.read_bytes() for path in kept.iterdir()}
-    assert len(before) == 2 + 3  # texts and states of the bank and of natural prompts, states of random ones
+    assert len(before) == 2 + 4  # texts and states of the bank and of natural prompts, states of random ones
 
     make("logs/small/version_3", "--model.init_args.seed", "1")
     assert len([*kept.iterdir()]) == len(before) + 2  # baselines are the same

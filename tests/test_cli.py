@@ -513,9 +513,10 @@ def test_every_shipped_config_runs(cli, workdir, tiny_lm, chat_lm, config):
     lm = chat_lm if config == "survey_chat.yaml" else lm
     (workdir / "data").symlink_to(REPOSITORY / "data")
     # these ask for more entropy than the tiny vocabulary can have
-    high = config in ("hub_gpt2.yaml", "hard.yaml", "hard_hotflip.yaml")
+    high = config in ("hub_gpt2.yaml", "hard.yaml", "hard_hotflip.yaml", "mixture.yaml")
     extra = ["--data.families.init_args.entropies", "3"] if high else []
-    cli("fit", "--config", REPOSITORY / "configs" / config, "--lm", lm, "--model.steps", 3, *extra)
+    # and one a component
+    cli("fit", "--config", REPOSITORY / "configs" / config, "--lm", lm, "--model.steps", 4, *extra)
     run = Path("logs") / config.removesuffix(".yaml") / "version_0"
     cli("test", "--run", run)
     table = pq.read_table(run / "results.parquet")

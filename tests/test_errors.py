@@ -186,7 +186,7 @@ def test_bad_searchers(fails, workdir, searcher, expected):
         ("--data.families", "entropy_gird", ""),  # a function
         ("--data.families", "GCG", ""),  # a searcher
         ("--data.families", "Outliers", "; did you mean 'Outlier'?"),
-        ("--model", "TokenPrompts", "; did you mean 'SoftPrompt'?"),  # abstract
+        ("--model", "TokenPrompts", "; did you mean 'TextPrompt'?"),  # abstract
         ("--model", "lit_prompt.models.Soft", ""),
         ("--model", "nowhere.SoftPrompt", "; did you mean 'SoftPrompt'?"),
         ("--model.optimizer", "SDG", "; did you mean 'SGD'?"),

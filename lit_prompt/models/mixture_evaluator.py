@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lit_prompt.data import TargetBatch
 from lit_prompt.functional import kl_divergence
+from lit_prompt.functional.precision import double
 from lit_prompt.models.evaluator import Evaluator, Tried
 from lit_prompt.models.outcomes import Reached, target_outcomes
 from lit_prompt.models.prompt_texts import prompt_texts
@@ -123,9 +124,7 @@ class MixtureEvaluator(Evaluator):
         orders = [weights.argsort(descending=True)[: int((weights > 0).sum())] for _, weights in found]
         weights = [own[order] for (_, own), order in zip(found, orders, strict=True)]
         every = [own[order] for (own, _), order in zip(found, orders, strict=True)]
-        norms = [
-            float(w @ self._norms(own).double()) if len(w) else None for w, own in zip(weights, every, strict=True)
-        ]
+        norms = [float(w @ double(self._norms(own))) if len(w) else None for w, own in zip(weights, every, strict=True)]
         columns |= nothing | {
             "components": [len(own) if ok else None for own, ok in zip(weights, known, strict=True)],
             "weights": [own.tolist() if ok else None for own, ok in zip(weights, known, strict=True)],

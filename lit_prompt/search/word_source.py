@@ -9,6 +9,7 @@ import torch
 
 from lit_prompt.data.texts import TextSource
 from lit_prompt.embedded import embedded
+from lit_prompt.functional.precision import double
 from lit_prompt.lm import DEFAULT_LM, FrozenLM, LMCache, LMOptions, Vocabulary, sample_prompts
 
 # texts that the small LM makes for want of a corpus, and their tokens
@@ -86,7 +87,7 @@ class WordSource:
             last = logits[torch.arange(len(rows)), torch.tensor([len(row) - 1 for row in rows])]
             if vocabulary.undefined_ids:
                 last[:, vocabulary.undefined_ids] = -torch.inf
-            drawn = torch.multinomial(last.double().softmax(-1), 1, generator=chances).flatten().tolist()
+            drawn = torch.multinomial(double(last).softmax(-1), 1, generator=chances).flatten().tolist()
             for word, token in zip(words, drawn, strict=True):
                 word.append(token)
         return [self._first_word(vocabulary, word) for word in words]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
@@ -108,7 +109,8 @@ def test_each_length_starts_from_the_prompts_of_the_one_before(shortest, monkeyp
 
     def recorded(search, ids, scores, *args):
         slots = search._problem.slots
-        for slot, prompt in enumerate(ids):
+        starts = ids if ids.dim() == 2 else ids[torch.arange(len(ids)), scores.argmin(1)]
+        for slot, prompt in enumerate(starts):
             begun[slots.name(slot), len(prompt)] = prompt
         return init(search, ids, scores, *args)
 

@@ -26,7 +26,7 @@ from tests.report.conftest import row, study_rows
 
 FIGURES = [
     "kl_by_entropy", "outlier_against_random", "by_maker", "kl_by_length", "token_floor", "excess", "parts",
-    "method_against_method", "kl_by_seconds", "tasks",
+    "method_against_method", "kl_by_seconds", "kl_by_components", "tasks",
 ]  # fmt: skip
 
 
@@ -99,10 +99,12 @@ def with_token_floors(rows):
 def test_everything_is_shown(report, make_run, tmp_path):
     hard = full(method="gcg", factor=1.4, prompt_text="once upon", kl_text=1.5)
     with_token_floors(hard)
+    neox = {"lm": "data/lms/tales-neox", "lm_fingerprint": "neox", "seed": 1}
     page = report(
         make_run("soft/version_0", full()), make_run("soft/version_1", full(prompt_length=1, factor=1.1)),
         make_run("hard/version_0", hard),
-        make_run("neox/version_0", full(lm="data/lms/tales-neox", lm_fingerprint="neox", seed=1)),
+        make_run("neox/version_0", full(**neox)),
+        make_run("neox/version_1", full(**neox, factor=0.8, components=2), {"components": 2}),
     )  # fmt: skip
     figures = tmp_path / "report" / "figures"
     assert {path.name for path in figures.iterdir()} == {
