@@ -20,10 +20,6 @@ from lit_prompt.search.best_mixtures import BestMixtures
 if TYPE_CHECKING:
     from lit_prompt.models.base import PromptModule
 
-import os
-
-_SHARE = float(os.environ.get("SHARE", "1"))
-
 
 class Mixtures:
     """Reads the components of mixtures, adds prompts to them, and scores prompts that may be added.

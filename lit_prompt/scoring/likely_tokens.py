@@ -52,14 +52,11 @@ class LikelyTokens:
         Shares sum to 1 at each position; they are nan where nothing stands before a position. Both are on the CPU.
         """
         k = min(k, len(allowed))
-        places = torch.arange(self._length)
         ids = torch.zeros(len(prompts), self._length, k, dtype=torch.long)
         shares = torch.zeros(len(prompts), self._length, k)
 
         def fill(part: Part) -> None:
-            # where the state stands that predicts each token
-            columns = part.start.unsqueeze(1) + places - 1 - part.first
-            known = (columns >= 0) & ((places > 0) | part.leads.unsqueeze(1))
+            columns, known = part.predicting(self._length)
             device = part.features.device
             rows = torch.arange(len(columns)).unsqueeze(1).to(device)
             states = part.features[rows, columns.clamp_min(0).to(device)]

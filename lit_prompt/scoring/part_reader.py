@@ -80,10 +80,7 @@ class PartReader:
 
         Zero for a first token that nothing stands before, and what is known for tokens that were not computed again.
         """
-        places = torch.arange(self.length)
-        # where the state stands that predicts each token
-        columns = part.start.unsqueeze(1) + places - 1 - part.first
-        predicted = (columns >= 0) & ((places > 0) | part.leads.unsqueeze(1))
+        columns, predicted = part.predicting(self.length)
         device = part.features.device
         begin = int(predicted.any(0).long().argmax()) if bool(predicted.any()) else self.length
         rows = torch.arange(len(columns)).unsqueeze(1).to(device)

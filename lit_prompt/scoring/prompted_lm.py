@@ -53,6 +53,15 @@ class Part:
         """Features of all rows' last positions, ``[row, feature]``."""
         return self.features if self.features.dim() == 2 else self.features[:, -1]
 
+    def predicting(self, length: int) -> tuple[Tensor, Tensor]:
+        """Where among the features the state stands that predicts each token of a prompt, and whether there is one.
+
+        ``[row, length]`` both; nothing may stand before a first token, or what does was not computed.
+        """
+        places = torch.arange(length)
+        columns = self.start.unsqueeze(1) + places - 1 - self.first
+        return columns, (columns >= 0) & ((places > 0) | self.leads.unsqueeze(1))
+
     def at(self, rows: Tensor, back: Tensor) -> Tensor:
         """Features of some rows so many positions before their ends, ``[place]`` both: ``[place, feature]``.
 

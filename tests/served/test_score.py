@@ -12,7 +12,7 @@ import yaml
 from scipy.optimize import minimize
 
 from lit_prompt.functional.listed_kl import largest_unlisted
-from lit_prompt.lm import FrozenLM, LMOptions, Vocabulary
+from lit_prompt.lm import LMOptions, Vocabulary
 from lit_prompt.lm.prompt_adapter import write_adapter
 from lit_prompt.served.questions import served_kl, text_question
 from lit_prompt.served.servers import connect
@@ -27,22 +27,6 @@ TARGETS = [
     {"name": "answers", "context": {"after": " He was"}, "strings": {" very glad": 0.6, " sad": 0.4}},
 ]
 RUN = Path("logs/hard/version_0")
-
-
-@pytest.fixture(scope="module")
-def lm():
-    return FrozenLM.load(str(EMBEDDED_LLAMA), LMOptions(), torch.device("cpu"))
-
-
-@pytest.fixture(scope="module")
-def vocabulary():
-    return Vocabulary.load(str(EMBEDDED_LLAMA), LMOptions())
-
-
-@pytest.fixture
-def served(lm, vocabulary):
-    with serving(Served(lm, vocabulary)) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -30,22 +30,6 @@ TARGETS = [
 RUN = Path("logs/served/version_0")
 
 
-@pytest.fixture(scope="module")
-def lm():
-    return FrozenLM.load(str(EMBEDDED_LLAMA), LMOptions(), torch.device("cpu"))
-
-
-@pytest.fixture(scope="module")
-def vocabulary():
-    return Vocabulary.load(str(EMBEDDED_LLAMA), LMOptions())
-
-
-@pytest.fixture
-def served(lm, vocabulary):
-    with serving(Served(lm, vocabulary)) as found:
-        yield found
-
-
 @pytest.fixture
 def folder(tmp_path):
     with inside(tmp_path):
