@@ -60,11 +60,20 @@ def _write_contexts(workdir: Path, lm: Path) -> None:
         (CONFIG, 120, signal.SIGKILL, 0),
         (CONFIG, 120, signal.SIGKILL, 1),
         (CONFIG, 120, signal.SIGINT, 1),
+        (CONFIG.replace("steps: 120", "steps: 120, half_steps: 100"), 120, signal.SIGKILL, 1),
         (HARD, 40, signal.SIGKILL, 1),
         (CONFIG.replace("steps: 120", "steps: 120, components: 3"), 120, signal.SIGINT, 1),
         (HARD.replace("steps: 40", "steps: 40, components: 5"), 40, signal.SIGKILL, 1),
     ],
-    ids=["soft-kill-0", "soft-kill-1", "soft-int-1", "hard-kill-1", "mixture-soft-int-1", "mixture-hard-kill-1"],
+    ids=[
+        "soft-kill-0",
+        "soft-kill-1",
+        "soft-int-1",
+        "half-steps-kill-1",
+        "hard-kill-1",
+        "mixture-soft-int-1",
+        "mixture-hard-kill-1",
+    ],
 )
 def test_killed_and_resumed_is_bit_identical(workdir, tiny_lm, config, steps, number, chunk):
     _write_contexts(workdir, tiny_lm)

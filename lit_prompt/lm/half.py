@@ -9,22 +9,19 @@ from lit_prompt.lm.frozen import FrozenLM
 
 _log = logging.getLogger(__name__)
 
-#: Positions that go through a copy at once where what an item gives must not depend on the others.
-POSITIONS_AT_ONCE = 512
 
-
-def half_copy(lm: FrozenLM, fixed_shapes: bool) -> FrozenLM | None:
+def half_copy(lm: FrozenLM, positions_at_once: int | None) -> FrozenLM | None:
     """An LM whose weights are rounded to bfloat16, but for its head, which it shares.
 
     It takes half the memory of the LM's weights, embeddings included. Kernels for bfloat16 may sum in another order
-    where there are more rows; with ``fixed_shapes`` items of a width go through the copy by always as many, filled up
-    where there are fewer. None where the LM is not in float32, is quantised or spread over devices, does not compute in
-    bfloat16, or leaves no memory for a copy.
+    where there are more rows; with ``positions_at_once`` items of a width go through the copy by always as many, filled
+    up where there are fewer, so that what an item gives does not depend on the others. None where the LM is not in
+    float32, is quantised or spread over devices, does not compute in bfloat16, or leaves no memory for a copy.
     """
     if lm.dispatched or any(weight.dtype != torch.float32 for weight in lm.model.parameters()):
         return None
     try:
-        half = lm.rounded(torch.bfloat16, POSITIONS_AT_ONCE if fixed_shapes else None)
+        half = lm.rounded(torch.bfloat16, positions_at_once)
         ids = torch.arange(8).unsqueeze(0) % lm.vocab_size
         with torch.no_grad():
             found = [

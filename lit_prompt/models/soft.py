@@ -21,6 +21,7 @@ from lit_prompt.interruption import interruptible
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.checks import warn_of_second_front
 from lit_prompt.models.chunk import chunk_scorer, step_made
+from lit_prompt.models.half_steps import HalfSteps
 from lit_prompt.models.lift import lift, why_no_lift
 from lit_prompt.models.optimizers import (
     check_schedule,
@@ -76,6 +77,8 @@ class SoftPrompt(PromptModule):
             divided by it.
         components: prompts that a target's mixture has at most: one of them is drawn by its weight, then a token after
             it. The steps are for all of them; optimizer and scheduler begin anew with each.
+        half_steps: of so many early steps nine in ten take their gradients from a copy of the LM in bfloat16: on
+            processors that compute in it they cost less than half. What is shown and kept are the LM's own values.
     """
 
     prompt: nn.Parameter
@@ -98,6 +101,7 @@ class SoftPrompt(PromptModule):
         objective: Objective | None = None,
         temperature: float = 1.0,
         components: int = 1,
+        half_steps: int = 0,
     ) -> None:
         super().__init__(before, after, seed, objective or ForwardKL(), temperature, components)
         self.length = length
@@ -110,6 +114,8 @@ class SoftPrompt(PromptModule):
         self.kl_tolerance = kl_tolerance
         self.patience = patience
         self.max_norm = max_norm
+        self.half_steps = half_steps
+        self._half_steps = HalfSteps(half_steps)
         self._lifts = False  # whether prompts start at the lift
         self._index: list[int] = []
         self._step_begun = False  # whether the present step has changed anything
@@ -133,7 +139,7 @@ class SoftPrompt(PromptModule):
             "patience",
             "max_norm",
         )
-        names += ("before", "after", "seed", "temperature", "components")
+        names += ("before", "after", "seed", "temperature", "components", "half_steps")
         settings = {name: getattr(self, name) for name in names}
         settings |= {f"init.{name}": value for name, value in vars(self.init).items()}
         return settings | self.objective.settings | optimizer_settings(self.optimizer, self.scheduler)
@@ -159,6 +165,7 @@ class SoftPrompt(PromptModule):
             )
         if self.lift_tolerance is not None:
             self._check_lift(self.lift_tolerance)
+        self._half_steps.check(self, self.patience)
         optimizer_over_slots(self.optimizer, nn.Parameter(torch.zeros(1, 1, 1)))
         if self.init.shorter_run is not None:
             prompts_file(self.init.shorter_run, "model.init.shorter_run")
@@ -249,6 +256,7 @@ class SoftPrompt(PromptModule):
             self._take_up(batch, state)
         else:
             self._begin(batch)
+        self._half_steps.begin(self, batch, self.chunks.made)
         self.begun, self._index = self.chunks.chunk, list(batch.tasks)
 
     def _begin(self, batch: TargetBatch) -> None:
@@ -356,20 +364,23 @@ class SoftPrompt(PromptModule):
 
     def _backward(self) -> Tensor:
         """The summed scores of the running searches; leaves its gradient in the prompts and the scores in the bests."""
-        assert self._scorer is not None
-        used = len(self._scorer.slots)
+        rough = self._half_steps.scorer(self.chunks.made)
+        scorer = rough or self._scorer
+        assert scorer is not None
+        used = len(scorer.slots)
         # on an accelerator the rounding depends on how many prompts there are, and so a result would on when its
         # neighbours stop: there all go through the LM
         on_cpu = self.prompt.device.type == "cpu"
         which = self.best.running[:used].nonzero().flatten() if on_cpu else slice(used)
         # until the first gradient is there, a step has changed nothing; LBFGS asks for more of them
         with nullcontext() if self._step_begun else interruptible():
-            scores, gradient = self._scorer.gradient(self.prompt.detach()[which], torch.arange(used)[which])
+            scores, gradient = scorer.gradient(self.prompt.detach()[which], torch.arange(used)[which])
         self._step_begun = True
         found = torch.full_like(self.best.kl, torch.inf)
         found[which] = scores.to(found)
-        passes = self._scorer.take_passes().to(found.device)
-        self.best.observe(found, self.prompt.detach(), nn.functional.pad(passes, (0, len(found) - used)))
+        passes = nn.functional.pad(scorer.take_passes().to(found.device), (0, len(found) - used))
+        seen = found if rough is None else torch.full_like(found, torch.inf)
+        self.best.observe(seen, self.prompt.detach(), passes, missing=rough is not None)
         self.prompt.grad = torch.zeros_like(self.prompt)
         # a search that met a NaN has ended; its slot must not upset an optimizer
         self.prompt.grad[which] = gradient.nan_to_num_(0.0, 0.0, 0.0)
@@ -383,7 +394,8 @@ class SoftPrompt(PromptModule):
             self.prompt.mul_(self.max_norm / norm.clamp_min(self.max_norm))
 
     def on_train_end(self) -> None:
-        """Warns of targets for which the lift was not enough."""
+        """Drops what the search alone needs; warns of targets for which the lift was not enough."""
+        self._half_steps.release()
         if self.lift_tolerance is None or not self.ends_run:
             return
         solved = (self.results.reason == StopReason.LIFT) | (self.results.reason == StopReason.KL_TOLERANCE)

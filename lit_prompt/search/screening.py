@@ -14,6 +14,8 @@ _log = logging.getLogger(__name__)
 
 # ranking in half precision is worth its copy of the LM where it takes at most this share of the time
 _WORTH = 0.8
+# positions that go through it at once where what a candidate gives must not depend on the others
+_POSITIONS_AT_ONCE = 512
 
 
 class Screening:
@@ -48,7 +50,7 @@ class Screening:
         if self.on is None and not computes_in_half(lm.device):
             self.on = False
         if self.on is not False and self._half is None:
-            self._half = half_copy(lm, self._fixed_shapes and lm.device.type == "cpu")
+            self._half = half_copy(lm, _POSITIONS_AT_ONCE if self._fixed_shapes and lm.device.type == "cpu" else None)
             if self._half is None:
                 if self.on:
                     _log.warning("model.screening: this LM has no copy in bfloat16; its candidates are not screened")

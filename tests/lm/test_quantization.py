@@ -46,7 +46,7 @@ def test_it_is_the_lm_that_transformers_quantizes(kind: str) -> None:
     assert lm.is_linear  # its head is a float32 one: floors hold for it
     assert load(LM, kind).fingerprint == lm.fingerprint
     assert lm.fingerprint != FrozenLM.load(LM, LMOptions()).fingerprint
-    assert half_copy(lm, True) is None
+    assert half_copy(lm, 512) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -22,7 +22,7 @@ CASES = pytest.mark.parametrize("searcher", [SMALL[name] for name in NAMES], ids
 @pytest.fixture(autouse=True)
 def _few_positions_at_once(monkeypatch):
     """Where bfloat16 is emulated, filling up takes long."""
-    monkeypatch.setattr("lit_prompt.lm.half.POSITIONS_AT_ONCE", 64)
+    monkeypatch.setattr("lit_prompt.search.screening._POSITIONS_AT_ONCE", 64)
 
 
 def always(searcher):
