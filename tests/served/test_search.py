@@ -215,6 +215,23 @@ def test_another_lm_by_the_same_name_is_refused(folder, served, tiny_lm):
     assert "serves tales.gguf (llama.cpp) now" in outcome.said
 
 
+def test_the_best_of_several_searches_is_kept(folder, served):
+    fit({"url": served.url}, steps=3)
+    fit({"url": served.url}, steps=3, restarts=3)
+    place = Path("logs/served/version_1")
+    alone, found = saved(RUN), saved(place)
+    torch.testing.assert_close(found["kl"][:, :1], alone["kl"], rtol=0, atol=0)
+    assert len({tuple(row) for row in found["prompts"][0].tolist()}) == 3
+    best = found["kl"].argmin(1)
+    assert best.tolist() != [0, 0]  # else this shows nothing
+    told = found["prompts"][torch.arange(2), best].tolist()
+    assert texts(place) == [bytes(i for i in row if i).decode() for row in told]
+    _, rows = evaluated(place=place)
+    for row, kl in zip(rows, found["kl"], strict=True):
+        assert row["restarts"] == 3
+        assert row["kl"] == pytest.approx(float(kl.min()), abs=1e-5)
+
+
 def test_a_budget_ends_a_search(folder, served):
     outcome = fit({"url": served.url, "max_texts": 90})
     assert "budget" in outcome.said
