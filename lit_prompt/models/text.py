@@ -162,6 +162,13 @@ class TextPrompt(DrivenPrompt):
             assert current is not None
             current[1].end(current[1].running, StopReason.BUDGET)
 
+    @property
+    def nothing_found(self) -> str:
+        """As of :attr:`PromptModule.nothing_found`; it may be that a budget was used up at once."""
+        if self._scorer is not None and self._scorer.spent:
+            return f"a budget of {self.lm_path} does not suffice for the first texts of a search; raise it"
+        return super().nothing_found
+
     def on_train_end(self) -> None:
         """Says that a budget is used up."""
         if self._scorer is not None and self._scorer.spent:

@@ -232,13 +232,38 @@ def test_the_best_of_several_searches_is_kept(folder, served):
         assert row["kl"] == pytest.approx(float(kl.min()), abs=1e-5)
 
 
-def test_a_budget_ends_a_search(folder, served):
-    outcome = fit({"url": served.url, "max_texts": 90})
-    assert "budget" in outcome.said
+def read_tokens(place=RUN):
+    """Tokens that the server has read for all that is kept."""
+    with sqlite3.connect(next((place / "answers").glob("*.sqlite"))) as file:
+        return file.execute("SELECT SUM(read) FROM answers").fetchone()[0]
+
+
+@pytest.mark.parametrize(
+    "budget", [{"max_texts": 90}, {"max_tokens": 1200}, {"max_cost": 2.4, "price": 2000.0}, {"max_seconds": 0.8}]
+)
+def test_a_budget_ends_a_search(folder, served, budget):
+    served.seconds = 0.02 if "max_seconds" in budget else 0.0
+    outcome = fit({"url": served.url, **budget}, steps=30)
+    assert "is used up; what was found until then counts" in outcome.said
+    asked = len(served.prompts)
+    assert 64 < asked < 150
+    if "max_texts" in budget:
+        assert asked <= 91  # the probe, too
+    if "max_tokens" in budget or "max_cost" in budget:
+        assert 800 < read_tokens() <= 1200
+    served.seconds = 0.0
+    assert run("fit", "--run", RUN).code == 0  # the search has ended
+    assert len(served.prompts) <= asked + 1
     _, rows = evaluated()
     assert {row["stop_reason"] for row in rows} == {"budget"}
-    assert len(served.prompts) < 100
     assert all(row["kl"] is not None for row in rows)
+
+
+def test_a_budget_that_suffices_for_nothing_is_named(folder, served):
+    outcome = run("fit", "--config", config({"url": served.url, "max_texts": 5}))
+    assert outcome.code == 2
+    assert "does not suffice for the first texts of a search" in outcome.said.splitlines()[-1]
+    assert len(served.prompts) == 1  # the probe
 
 
 def test_several_servers_share_the_work_and_one_may_end(folder, lm, vocabulary, served):
