@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -120,11 +121,76 @@ def test_a_short_list_gives_bounds_that_hold(folder, served):
     output, (row,) = evaluated()
     assert row["kl"] is None
     assert "KL at least" in output
+    assert "nan" not in output
+    assert "uniform" not in output  # no table of nothing
+    assert not list(RUN.glob("*.png"))
+    assert "No KL is known" in run("predict", "--run", RUN).said
+    outcome = run("report", RUN, "--out", "page")
+    assert outcome.code == 2
+    assert "holds bounds below alone" in outcome.said
     run("test", "--run", RUN, "--lm", EMBEDDED_LLAMA)
     (other,) = RUN.glob("on-*/results.parquet")
     assert 0 < row["kl_at_least"] <= pq.read_table(other).to_pylist()[0]["kl"]
+
+
+def test_bounds_stand_beside_results_and_are_none(folder, served):
+    served.kind, served.top = "hosted", 40
+    rare = {"name": "rare", "probs": {" zebra": 0.5, " xylophone": 0.5}}
+    fit({"url": served.url}, targets=[TARGETS[0], rare], steps=2)
+    output, (known, bound) = evaluated()
+    assert known["kl"] is not None
+    assert bound["kl"] is None
+    assert "Of 1 of 2 targets no KL is known" in output
     assert run("predict", "--run", RUN).code == 0
-    assert run("report", RUN, "--out", "page").clean
+    outcome = run("report", RUN, "--out", "page")
+    assert outcome.code == 0, outcome.said
+    page = Path("page/report.html").read_text()
+    assert f"at least {bound['kl_at_least']:.3f}" in page
+    assert "No results: bounds below" in page
+    assert "1 user" in page  # targets of the run
+    assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]*", "", page))
+
+
+TASK = [
+    {
+        "name": "she",
+        "task": "who",
+        "context": {"before": "She was a", "after": ""},
+        "probs": {" little": 0.6, " man": 0.4},
+    },
+    {"name": "he", "task": "who", "context": {"before": "He was a"}, "probs": {" little": 0.2, " man": 0.8}},
+    {"name": "old", "probs": {" king": 0.7, " man": 0.3}},
+]
+
+
+def test_a_task_has_one_text_for_all_of_its_questions(folder, served):
+    fit({"url": served.url, "listed": 2**20}, targets=TASK, steps=3)
+    fit(str(EMBEDDED_LLAMA), targets=TASK, steps=3)
+    here = Path("logs/served/version_1")
+    assert texts() == texts(here)
+    assert len(texts()) == 2
+    assert len({str(prompt) for prompt in served.prompts}) == len(served.prompts)
+    _, rows = evaluated()
+    evaluated(place=here)
+    assert rows[0]["prompt_text"] == rows[1]["prompt_text"] != rows[2]["prompt_text"]
+    found, own = (pq.read_table(place / "tasks.parquet").to_pylist() for place in (RUN, here))
+    for a, b in zip(found, own, strict=True):
+        assert a["kl"] == pytest.approx(b["kl"], abs=1e-5)
+    assert found[0]["kl"] == pytest.approx((rows[0]["kl"] + rows[1]["kl"]) / 2)
+
+
+def test_a_task_of_which_a_part_is_told_is_no_result(folder, served):
+    served.kind, served.top = "hosted", 40
+    targets = [TASK[0], TASK[1] | {"probs": {" zebra": 1.0}}, TARGETS[0]]
+    fit({"url": served.url}, targets=targets, steps=2)
+    output, rows = evaluated()
+    assert [row["kl"] is None for row in rows] == [False, True, False]
+    who, old = pq.read_table(RUN / "tasks.parquet").to_pylist()
+    assert who["kl"] is None
+    assert old["kl"] == pytest.approx(rows[2]["kl"])
+    assert run("report", RUN, "--out", "page").code == 0
+    assert "user/she" not in Path("page/report.html").read_text()
+    assert "nan" not in output
 
 
 def test_a_chat(folder, chat_server):
