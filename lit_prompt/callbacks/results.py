@@ -59,7 +59,7 @@ class ResultWriter(L.Callback):
         assert isinstance(pl_module, PromptModule)
         if pl_module.evaluated:
             table = result_table(pl_module.evaluated)
-            print_results(table)
+            print_results(table, pl_module.data.served is not None)
             print_served(table)
             print_unfinished(table, checkpoint_run(trainer))
 
@@ -69,7 +69,7 @@ class ResultWriter(L.Callback):
         if not trainer.is_global_zero:
             return
         table = result_table(pl_module.evaluated)
-        print_results(table)
+        print_results(table, pl_module.data.served is not None)
         print_served(table)
         print_sampled(table, _token_records(pl_module.evaluated))
         print_prompts(table)

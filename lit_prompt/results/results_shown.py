@@ -22,10 +22,10 @@ _MOST_PROMPTS = 16
 _MOST_SHARES = 60
 
 
-def print_results(table: pa.Table) -> None:
+def print_results(table: pa.Table, is_served: bool = False) -> None:
     """Prints the KLs of result records: of few targets by name, of many by family and entropy.
 
-    Another objective's value stands beside them.
+    Another objective's value stands beside them. There are no floors of an LM that is only served.
     """
     rows = table.to_pylist()
     found = [row for row in rows if row["kl"] is not None]
@@ -38,16 +38,16 @@ def print_results(table: pa.Table) -> None:
     if mixed := any(row.get("components") is not None for row in found):
         columns |= {"of one": quantile("kl_single"), "prompts": count("components")}
         caption += f"{MIXTURE_TOLD}; "
-    columns["floor"] = quantile("kl_floor")
+    if not is_served:
+        columns["floor"] = quantile("kl_floor")
+        caption += f"floor: certified, no {'single ' * mixed}prompt of this LM is below it; "
     if has_token_floors := any(row["kl_floor_tokens"] is not None for row in found):
         columns["token floor"] = quantile("kl_floor_tokens")
     columns["uniform"] = quantile("kl_uniform")
     columns["no prompt"] = quantile("kl_unprompted")
-    caption += (
-        f"floor: certified, no {'single ' * mixed}prompt of this LM is below it; uniform, no prompt: the same KL for "
-        "the uniform distribution, for the LM unprompted"
-    )
-    if any(row["kl_floor"] is None for row in found):
+    uniform = "the uniform distribution" + " over the answers" * is_served
+    caption += f"uniform, no prompt: the same KL for {uniform}, for the LM unprompted"
+    if not is_served and any(row["kl_floor"] is None for row in found):
         caption += "; -: no floor is known, as over cells of answers (not convex)"
     if has_token_floors:
         caption += f"; {TOKEN_FLOOR_TOLD}"

@@ -111,6 +111,7 @@ def test_other_protocols(folder, served, kind):
     assert exact
     assert all(row["kl"] is None for row in rows if row["kl_at_least"] is not None)
     assert all(row["answer_change"] == 0 for row in exact)
+    assert "floor" not in output
     assert "differ from the search's by 0 at most" in output
 
 
