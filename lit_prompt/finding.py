@@ -22,10 +22,11 @@ from lit_prompt.found import Found, FoundTarget
 from lit_prompt.interruption import Interrupted
 from lit_prompt.lm import LMOptions
 from lit_prompt.loaded import LoadedLMTargets
-from lit_prompt.models import HardPrompt, PromptInit, PromptModule, SoftPrompt
+from lit_prompt.models import HardPrompt, PromptInit, PromptModule, SoftPrompt, TextPrompt
 from lit_prompt.records.results import result_table
+from lit_prompt.served.served import Served
 
-Method = Literal["soft", "lift", "hard"]
+Method = Literal["soft", "lift", "hard", "text"]
 _LOGGERS = ("lightning.pytorch", "lightning.fabric", "lit_prompt")
 
 
@@ -47,20 +48,23 @@ def find(
     returned.
 
     Args:
-        lm: name of an LM as of ``--lm``, or a causal LM of ``transformers`` that is loaded already.
+        lm: name of an LM as of ``--lm``, the address of a server included; a ``Served``; or a causal LM of
+            ``transformers`` that is loaded already.
         targets: each as a line of a targets file, ``{"probs": {" heads": 0.5, " tails": 0.5}}`` or ``{"strings": ...,
             "context": {"before": ...}}``, or a family of targets such as ``EntropyMatched()``; or answers of a single
             target with their probabilities, ``{" heads": 0.5, " tails": 0.5}``.
-        method: ``soft`` embeddings; ``lift``, which needs no gradient step where the LM allows; ``hard`` tokens.
+        method: ``soft`` embeddings; ``lift``, which needs no gradient step where the LM allows; ``hard`` tokens;
+            ``text``, found by scores alone, as LMs need it that are only served.
         tokenizer: of an LM that is loaded already.
         lm_options: how an LM is loaded that is named.
         chunk_size: targets that are searched at the same time.
         accelerator: Lightning's name of the device; an LM that is loaded already stays where it is.
         progress: whether a bar is shown.
-        **settings: of :class:`SoftPrompt` or :class:`HardPrompt`.
+        **settings: of :class:`SoftPrompt`, :class:`HardPrompt` or :class:`TextPrompt`.
 
     Returns:
-        Prompts, KLs and certified floors, all recomputed from the prompts.
+        Prompts, KLs and certified floors, all recomputed from the prompts. A server that does not list all answers of a
+        target tells a bound below in the place of its KL.
 
     Raises:
         InputError: if a target, the LM or a setting is wrong.
@@ -69,8 +73,12 @@ def find(
         file = Path(folder) / "targets"
         families = _families(targets, file)
         try:
+            module = _module(method, settings)
             data = _data(lm, tokenizer, families, chunk_size, lm_options)
-            return _found(_module(method, settings), data, Path(folder), accelerator, progress)
+            if data.served is not None and not module.takes_served:
+                what = f"{method} prompts need an LM at hand, and {data.lm} is only served"
+                raise InputError(f"find: {what}; its answers suffice for the method 'text'")
+            return _found(module, data, Path(folder), accelerator, progress)
         except InputError as error:
             raise InputError(str(error).replace(str(file.with_suffix(".jsonl")), "targets")) from error
 
@@ -103,8 +111,8 @@ def _families(targets: Any, file: Path) -> list[TargetFamily]:
 def _data(
     lm: Any, tokenizer: Any, families: list[TargetFamily], chunk_size: int, options: LMOptions | None
 ) -> TargetDataModule:
-    if isinstance(lm, (str, Path)):
-        return TargetDataModule(families, chunk_size, lm=str(lm), lm_options=options)
+    if isinstance(lm, (str, Path, Served)):
+        return TargetDataModule(families, chunk_size, lm=lm if isinstance(lm, Served) else str(lm), lm_options=options)
     if tokenizer is None:
         raise InputError("find: an LM that is loaded already needs its tokenizer: find(model, targets, tokenizer=...)")
     return LoadedLMTargets(lm, tokenizer, families, chunk_size)
@@ -121,9 +129,11 @@ def _module(method: Method, settings: dict[str, Any]) -> PromptModule:
         if method == "lift":
             own: dict[str, Any] = {"steps": 300, "patience": 50, "init": PromptInit("lift"), "lift_tolerance": 1e-3}
             return SoftPrompt(**(own | settings))
+        if method == "text":
+            return TextPrompt(**settings)
     except TypeError as error:
-        raise InputError(f"find: {error}; the settings are those of SoftPrompt and HardPrompt") from error
-    raise InputError(f"find: method is {method!r}; choose soft, lift or hard")
+        raise InputError(f"find: {error}; the settings are those of SoftPrompt, HardPrompt and TextPrompt") from error
+    raise InputError(f"find: method is {method!r}; choose soft, lift, hard or text")
 
 
 def _found(module: PromptModule, data: TargetDataModule, folder: Path, accelerator: str, progress: bool) -> Found:
@@ -137,7 +147,8 @@ def _found(module: PromptModule, data: TargetDataModule, folder: Path, accelerat
         if interrupted and not bool(module.results.searched.any()):
             return Found([], [], was_interrupted=True)
         _trainer(run, accelerator, False).test(module, data, verbose=False)
-        rows = [row for row in result_table(module.evaluated).to_pylist() if row["kl"] is not None]
+        every = result_table(module.evaluated).to_pylist()
+        rows = [row for row in every if row["kl"] is not None or row["kl_at_least"] is not None]
         return Found([_target(module, data, row) for row in rows], rows, interrupted)
 
 
@@ -167,4 +178,5 @@ def _target(module: PromptModule, data: TargetDataModule, row: dict[str, Any]) -
     records = module.evaluator.token_records(data.targets.batch([number]), module.results)
     answers = {r["answer"] or r["token"]: (r["target_probability"], r["reached_probability"]) for r in records}
     texts = row["prompt_text"], row["whole_text"]
-    return FoundTarget(row["target_id"], row["kl"], row["kl_floor"], prompt, *texts, answers)
+    kl = row["kl"], row["kl_floor"], row["kl_at_least"]
+    return FoundTarget(row["target_id"], *kl, prompt, *texts, answers)

@@ -18,17 +18,20 @@ class FoundTarget:
 
     Attributes:
         target_id: of the target.
-        kl: KL(target || LM) after the prompt, nats, recomputed from it.
+        kl: KL(target || LM) after the prompt, nats, recomputed from it; None where a server does not tell it.
         kl_floor: certified: no prompt of any kind is below it, nats; None where there is no floor.
-        prompt: token ids ``[length]``, int64, or embeddings ``[length, embedding]``, float32.
-        text: of a hard prompt; None for a soft one.
+        kl_at_least: a bound below, nats, where a server does not tell the KL; else None.
+        prompt: token ids ``[length]``, int64, or embeddings ``[length, embedding]``, float32; of a text the bytes of
+            UTF-8, filled up with zeros, ``[length]``, int64.
+        text: of a hard prompt, or one that was searched as text; None for a soft one.
         whole_text: that text with what stands around it.
-        answers: wanted and reached probability of the likeliest outcomes, by their texts.
+        answers: wanted and reached probability of the likeliest outcomes, by their texts; none where ``kl`` is.
     """
 
     target_id: str
-    kl: float
+    kl: float | None
     kl_floor: float | None
+    kl_at_least: float | None
     prompt: NDArray[Any] = field(repr=False)
     text: str | None
     whole_text: str | None
@@ -73,6 +76,6 @@ class Found(Sequence[FoundTarget]):
         return kl_against_entropy({"": grouped(marked(self.rows), itemgetter("family"))})
 
     def _repr_html_(self) -> str:
-        columns = ["target_id", "entropy", "kl", "kl_floor", "prompt_text"]
+        columns = ["target_id", "entropy", "kl", "kl_at_least", "kl_floor", "prompt_text"]
         table = self.to_pandas()
         return str(table[[name for name in columns if name in table]].to_html(index=False))

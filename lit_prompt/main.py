@@ -13,6 +13,7 @@ from lit_prompt.commands.options import run_command
 from lit_prompt.errors import InputError, shown_errors
 from lit_prompt.interruption import SIGNALS, end_at_once, signals_taken
 from lit_prompt.results.text import visible
+from lit_prompt.unread import unread_output
 from lit_prompt.warnings_shown import show_warnings
 
 USAGE = """\
@@ -81,7 +82,8 @@ def main(args: Sequence[str] | None = None) -> None:
     """Runs the command line: ``args``, or those of the process.
 
     Raises:
-        SystemExit: with code 2 after a mistake of the user, 130 after Ctrl-C, 143 after SIGTERM.
+        SystemExit: with code 2 after a mistake of the user, 130 after Ctrl-C, 141 where nobody reads its output any
+            more, 143 after SIGTERM.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -90,7 +92,7 @@ def main(args: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if args is None else args) or ["help"]
     command = shlex.join(["lit_prompt", *words])
     try:
-        with signals_taken(command), shown_errors(command):
+        with unread_output(), signals_taken(command), shown_errors(command):
             _run(*map(as_utf8, words))
     except SystemExit as stop:
         if args is None and stop.code in {128 + number for number in SIGNALS}:

@@ -25,8 +25,13 @@ TARGETS = [
     {"name": "a", "probs": {" a": 0.5, " the": 0.5}, "context": {"before": "The king"}},
     {"name": "b", "strings": {" very glad": 0.6, " sad": 0.4}},
 ]
-SETTINGS = {"soft": {"length": 2, "steps": 15}, "hard": {"length": 2, "steps": 3, "screening": "never"}}
-CLASSES = {"soft": "SoftPrompt", "hard": "HardPrompt"}
+SETTINGS = {
+    "soft": {"length": 2, "steps": 15},
+    "hard": {"length": 2, "steps": 3, "screening": "never"},
+    "text": {"length": 12, "steps": 2, "restarts": 2},
+}
+CLASSES = {"soft": "SoftPrompt", "hard": "HardPrompt", "text": "TextPrompt"}
+SHAPES = {"soft": (2, 32), "hard": (2,), "text": (12,)}
 
 
 @pytest.fixture
@@ -63,7 +68,7 @@ def test_it_finds_what_the_command_finds(tiny_lm, loaded, workdir, method):
             assert target.kl_floor == row["kl_floor"]
             assert (target.text, target.whole_text) == (row["prompt_text"], row["whole_text"])
             assert own.keys() == row.keys()
-            assert target.prompt.shape == ((2,) if method == "hard" else (2, 32))
+            assert target.prompt.shape == SHAPES[method]
     wanted, reached = named[1].answers[" sad"]
     assert wanted == pytest.approx(0.4)
     assert 0 < reached < 1
@@ -124,7 +129,7 @@ def test_it_works_in_another_thread(tiny_lm):
     ("words", "why"),
     [
         (({" a": 0.5, " the": 0.7},), "targets:1: probabilities of '0' sum to 1.2"),
-        (({" a": 1}, "softer"), "method is 'softer'; choose soft, lift or hard"),
+        (({" a": 1}, "softer"), "method is 'softer'; choose soft, lift, hard or text"),
         (([{"probs": {"no such token at all": 1}}],), "is not exactly one token"),
         (([],), "no targets"),
     ],
@@ -136,7 +141,7 @@ def test_mistakes_are_one_line(tiny_lm, words, why):
 
 
 def test_wrong_settings_are_named(tiny_lm, loaded):
-    with pytest.raises(InputError, match="'lenght'; the settings are those of SoftPrompt and HardPrompt"):
+    with pytest.raises(InputError, match="'lenght'; the settings are those of SoftPrompt, HardPrompt and TextPrompt"):
         find(tiny_lm, {" a": 1}, lenght=3)
     with pytest.raises(InputError, match="needs its tokenizer"):
         find(loaded[0], {" a": 1})

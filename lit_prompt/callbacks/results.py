@@ -59,7 +59,7 @@ class ResultWriter(L.Callback):
         assert isinstance(pl_module, PromptModule)
         if pl_module.evaluated:
             table = result_table(pl_module.evaluated)
-            print_results(table)
+            print_results(table, pl_module.data.served is not None)
             print_served(table)
             print_unfinished(table, checkpoint_run(trainer))
 
@@ -69,7 +69,7 @@ class ResultWriter(L.Callback):
         if not trainer.is_global_zero:
             return
         table = result_table(pl_module.evaluated)
-        print_results(table)
+        print_results(table, pl_module.data.served is not None)
         print_served(table)
         print_sampled(table, _token_records(pl_module.evaluated))
         print_prompts(table)
@@ -78,7 +78,12 @@ class ResultWriter(L.Callback):
         if (run := run_folder(trainer)) is not None:
             self._write(pl_module, table, _folder(pl_module, run))
             if (run / "config.yaml").exists():  # else it is a checkpoint that was tested outside its run
-                _say_next(run, run_option(trainer, run), None if pl_module.pasted is None else table)
+                option = run_option(trainer, run)
+                if any(value is not None for value in table["kl"].to_pylist()):
+                    _say_next(run, option, None if pl_module.pasted is None else table)
+                elif pl_module.data.served is not None:
+                    say("", "For the KLs set listed of lm higher, or test on the LM's weights, where you have them:")
+                    say(f"  lit_prompt test {option} --lm model.gguf")
 
     def _write(self, module: PromptModule, table: pa.Table, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,6 +98,8 @@ class ResultWriter(L.Callback):
         prompts = [path for path in others if not path.name.startswith("tasks")]
         say(f"results   {results}", *(f"tasks     {path}" for path in others[len(prompts) :]))
         say(*(f"prompts   {path}" for path in (prompts or known)[:1]))
+        if not any(value is not None for value in table["kl"].to_pylist()):
+            return
         title = f"{method_label(module.method)} prompts, {Path(module.lm_path).name}"
         picture = kl_against_entropy({title: grouped(marked(table.to_pylist()), itemgetter("family"))})
         say(f"picture   {add_file(folder, 'kl_vs_entropy.png', partial(save_picture, picture))}")
@@ -107,6 +114,8 @@ class ResultWriter(L.Callback):
             return
         records: list[Row] = [row for batch in pl_module.evaluated for row in batch]
         print_top_tokens(records)
+        if not records and pl_module.data.served is not None:
+            say("No KL is known, as the server does not list all answers; lit_prompt test tells bounds below.")
         if (run := run_folder(trainer)) is not None:
             folder = _folder(pl_module, run)
             folder.mkdir(parents=True, exist_ok=True)

@@ -103,6 +103,6 @@ def _print(outcomes: dict[str, tuple[float, float | None]], row: Row, folder: Pa
         say(f"prompt    {row['prompt_length']} embeddings, in {folder / 'prompts.safetensors'}")
     else:
         say("prompt, as JSON:", as_json(row["prompt_text"]))
-    say(
-        f"run       {folder}", "", "Next:", f"  lit_prompt predict --run {shlex.quote(str(folder))}    # all top tokens"
-    )
+    say(f"run       {folder}")
+    if row["kl"] is not None:
+        say("", "Next:", f"  lit_prompt predict --run {shlex.quote(str(folder))}    # all top tokens")

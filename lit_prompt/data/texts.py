@@ -87,3 +87,7 @@ class TextSource:
         except Exception as error:  # datasets, pyarrow and the hub raise errors of their own
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise InputError(f"{self.path}: cannot be read as text ({reason[:300]})") from error
+
+
+#: Natural texts of several kinds that come with the project, in which searches begin.
+REGISTERS = TextSource("data/texts/registers.txt")

@@ -58,12 +58,12 @@ class RoundTrip:
                 self._known[key] = again == [*around.before_ids, *key, *around.after_ids]
         return [self._known[key] for key in keys]
 
-    def repaired(self, ids: Sequence[int], length: int) -> list[int] | None:
-        """The last ``length`` tokens that the text of some tokens gives in the first place; None where it gives fewer.
+    def tokens(self, text: str, length: int) -> list[int] | None:
+        """The last ``length`` tokens that a prompt's text gives in the first place; None where it gives fewer.
 
         Other places may give others.
         """
         around = self._places[0]
-        (again,) = self.read_again([ids])
+        (again,) = self._vocabulary.encode_starts([around.whole(text)], around.front)
         own = again[len(around.before_ids) : len(again) - len(around.after_ids)]
         return own[-length:] if len(own) >= length else None

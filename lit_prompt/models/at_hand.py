@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 
 from lit_prompt.data import TargetBatch
-from lit_prompt.errors import InputError
 from lit_prompt.functional import kl_divergence
-from lit_prompt.models.evaluation import Evaluation
 from lit_prompt.models.outcomes import target_outcomes
 from lit_prompt.models.pasted import PastedEvaluator
-from lit_prompt.models.record_columns import search_columns
+from lit_prompt.models.text_evaluation import TextEvaluation
 from lit_prompt.records.results import Columns
 from lit_prompt.scoring import Member, Slots
 from lit_prompt.scoring.text_scorer import TextScorer
@@ -49,33 +47,10 @@ class AtHandScorer(TextScorer):
         return kl.unflatten(0, (len(texts), len(members))), [passes] * len(texts)
 
 
-class TextEvaluator(Evaluation[SearchResults]):
+class TextEvaluator(TextEvaluation):
     """Evaluates texts that were found on an LM at hand."""
-
-    _module: "TextPrompt"
 
     def columns(self, batch: TargetBatch, prompts: SearchResults, compared: bool = True) -> tuple[Columns, Tensor]:
         """As of :meth:`Evaluation.columns`."""
-        module = self._module
-        found = found_texts(module, batch, prompts)
-        columns, log_q = PastedEvaluator(module).columns(batch, found, compared)
-        self.chosen |= dict.fromkeys(batch.task, 0)
-        return columns | search_columns(batch, prompts) | {"prompt_length": [module.length] * len(batch)}, log_q
-
-    def start(self, prompts: SearchResults) -> None:
-        """As of :meth:`Evaluation.start`."""
-        refuse_nothing_found(prompts)
-        super().start(prompts)
-
-
-def found_texts(module: "TextPrompt", batch: TargetBatch, prompts: SearchResults) -> dict[str, str]:
-    """The texts of the prompts that were found for some targets' tasks, by the tasks' ids."""
-    found = [task for task in batch.tasks if bool(prompts.searched[task])]
-    texts = module.prompt_texts(found, prompts.prompts[found, 0].tolist())
-    return {module.data.targets.task_ids[task]: text for task, text in zip(found, texts, strict=True)}
-
-
-def refuse_nothing_found(prompts: SearchResults) -> None:
-    """Raises InputError where nothing has been searched yet."""
-    if not bool(prompts.searched.any()):
-        raise InputError("no prompt has been searched yet; name a run with --run or a checkpoint with --ckpt_path")
+        columns, log_q = PastedEvaluator(self._module).columns(batch, self._texts(batch, prompts), compared)
+        return columns | self._search_columns(batch, prompts), log_q

@@ -116,6 +116,14 @@ class PromptModule(L.LightningModule, ABC):
             return MixtureResults(tasks, self.restarts, self.components, shape, dtype)
         return SearchResults(tasks, self.restarts, shape, dtype)
 
+    @property
+    def nothing_found(self) -> str:
+        """What is said where no search has found a prompt."""
+        return (
+            f"no search gave a finite {self.objective.label}: the LM returns NaN or inf; try --lm_options.dtype "
+            "float32, a lower model.optimizer.lr (soft prompts) or --model.readable false (no prompt survives as text)"
+        )
+
     def round_ends(self, number: int) -> int:
         """Steps after which the search for a component ends, numbered from 0: each has the same share of all."""
         return (number + 1) * self.steps // self.components

@@ -198,7 +198,4 @@ def check_fit(module: "PromptModule") -> None:
 def check_found_any(module: "PromptModule") -> None:
     """Refuses to end a fit that has found nothing."""
     if not bool(module.results.searched.any()):
-        raise InputError(
-            f"no search gave a finite {module.objective.label}: the LM returns NaN or inf; try --lm_options.dtype "
-            "float32, a lower model.optimizer.lr (soft prompts) or --model.readable false (no prompt survives as text)"
-        )
+        raise InputError(module.nothing_found)

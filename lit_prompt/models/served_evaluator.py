@@ -10,10 +10,9 @@ from torch import Tensor
 from lit_prompt.data import TargetBatch
 from lit_prompt.data.answers import Answers
 from lit_prompt.functional import kl_divergence
-from lit_prompt.models.at_hand import found_texts, refuse_nothing_found
-from lit_prompt.models.evaluation import Evaluation
 from lit_prompt.models.outcomes import target_outcomes
-from lit_prompt.models.record_columns import reached_columns, search_columns, target_columns
+from lit_prompt.models.record_columns import reached_columns, target_columns
+from lit_prompt.models.text_evaluation import TextEvaluation
 from lit_prompt.records.results import Columns
 from lit_prompt.scoring import Context
 from lit_prompt.search import SearchResults
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from lit_prompt.models.text import TextPrompt
 
 
-class ServedEvaluator(Evaluation[SearchResults]):
+class ServedEvaluator(TextEvaluation):
     """Asks the server for what was found.
 
     A test and a validation ask it once more for every prompt, and tell by how much its answers have changed. A KL is
@@ -36,8 +35,6 @@ class ServedEvaluator(Evaluation[SearchResults]):
         module: has found the texts.
         questions: what targets ask.
     """
-
-    _module: "TextPrompt"
 
     def __init__(self, module: "TextPrompt", questions: TextQuestions) -> None:
         super().__init__(module)
@@ -53,7 +50,7 @@ class ServedEvaluator(Evaluation[SearchResults]):
         """As of :meth:`Evaluation.columns`; the KLs of those that have bounds alone are null."""
         module, count = self._module, len(batch)
         contexts = module.contexts.of_all(batch)
-        texts = found_texts(module, batch, prompts)
+        texts = self._texts(batch, prompts)
         own = [texts.get(task_id) for task_id in batch.task_id]
         server = self._served.asked_again if compared else self._served.server
         log_q = torch.full(target_outcomes(batch).shape, math.nan, dtype=torch.float64)
@@ -90,10 +87,8 @@ class ServedEvaluator(Evaluation[SearchResults]):
             ],
             "context_before": [context.before for context in contexts],
             "context_after": [context.after for context in contexts],
-            "prompt_length": [module.length] * count,
         }
-        self.chosen |= dict.fromkeys(batch.task, 0)
-        return columns | search_columns(batch, prompts) | self.constant_columns(count), log_q
+        return columns | self._search_columns(batch, prompts) | self.constant_columns(count), log_q
 
     def _unprompted(self, context: Context, answers: Answers, where: str) -> ServedKL | None:
         """What the LM gives without a prompt; None where there is no text then."""
@@ -118,11 +113,6 @@ class ServedEvaluator(Evaluation[SearchResults]):
         """As of :meth:`Evaluation.means`; none where no KL is known."""
         known = any(value is not None for part in self._module.evaluated for value in part["kl"])
         return super().means(stage) if known else {}
-
-    def start(self, prompts: SearchResults) -> None:
-        """As of :meth:`Evaluation.start`."""
-        refuse_nothing_found(prompts)
-        super().start(prompts)
 
 
 def _fill(row: Tensor, found: ServedKL) -> None:

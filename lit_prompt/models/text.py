@@ -15,6 +15,7 @@ from lit_prompt.models.driven import DrivenPrompt
 from lit_prompt.models.evaluation import Evaluation
 from lit_prompt.models.served_evaluator import ServedEvaluator
 from lit_prompt.objectives import ForwardKL
+from lit_prompt.progress import phase
 from lit_prompt.results.console import say
 from lit_prompt.scoring.text_scorer import TextScorer
 from lit_prompt.search import BestSoFar, StopReason
@@ -37,6 +38,7 @@ class TextPrompt(DrivenPrompt):
         length: bytes of a prompt at most.
         steps: most steps for a target.
         searcher: the algorithm.
+        restarts: searches for each target from different seeds; the text that does best in them is kept.
         kl_tolerance: a target is done when its KL is at most this many nats.
         patience: a target is done after this many steps without a better KL; null for never.
         max_forward_passes: a target is done when the LM was asked so often for texts made for it; null for no limit.
@@ -47,7 +49,6 @@ class TextPrompt(DrivenPrompt):
         seed: base of the searches' seeds.
     """
 
-    restarts = 1
     takes_served = True
 
     def __init__(
@@ -55,6 +56,7 @@ class TextPrompt(DrivenPrompt):
         length: int = 80,
         steps: int = 500,
         searcher: TextSearch | None = None,
+        restarts: int = 1,
         kl_tolerance: float = 1e-4,
         patience: int | None = None,
         max_forward_passes: int | None = None,
@@ -67,6 +69,7 @@ class TextPrompt(DrivenPrompt):
         self.length = length
         self.steps = steps
         self.searcher = searcher or TextSearch()
+        self.restarts = restarts
         self.kl_tolerance = kl_tolerance
         self.patience = patience
         self.max_forward_passes = max_forward_passes
@@ -76,8 +79,9 @@ class TextPrompt(DrivenPrompt):
 
     def settings(self) -> dict[str, Any]:
         """What defines the search: plain values, shown in TensorBoard and compared on resume."""
-        names = ["length", "steps", "kl_tolerance", "patience", "max_forward_passes", "max_seconds", "before", "after"]
-        settings = {name: getattr(self, name) for name in [*names, "seed"]} | self.objective.settings
+        names = ["length", "steps", "restarts", "kl_tolerance", "patience", "max_forward_passes", "max_seconds"]
+        names += ["before", "after", "seed"]
+        settings = {name: getattr(self, name) for name in names} | self.objective.settings
         own = self.searcher.settings().items()
         plain = {name: v if v is None or isinstance(v, int | float | str) else str(v) for name, v in own}
         return settings | {"searcher": self.method} | {f"searcher.{name}": value for name, value in plain.items()}
@@ -137,7 +141,7 @@ class TextPrompt(DrivenPrompt):
         return TextProblem(self._scorer, names, self._words, self.length, self.searcher.ascii_only, self.seed)
 
     def _starts(self, problem: TextProblem) -> tuple[Tensor, Tensor]:
-        with self.micro_batch.shown("natural beginnings"):
+        with phase("natural beginnings"):
             return self.searcher.starts(problem)
 
     def _names(self, batch: TargetBatch, item: int) -> list[str]:
@@ -157,6 +161,13 @@ class TextPrompt(DrivenPrompt):
             current = self.under_search()
             assert current is not None
             current[1].end(current[1].running, StopReason.BUDGET)
+
+    @property
+    def nothing_found(self) -> str:
+        """As of :attr:`PromptModule.nothing_found`; it may be that a budget was used up at once."""
+        if self._scorer is not None and self._scorer.spent:
+            return f"a budget of {self.lm_path} does not suffice for the first texts of a search; raise it"
+        return super().nothing_found
 
     def on_train_end(self) -> None:
         """Says that a budget is used up."""

@@ -53,6 +53,12 @@ def has_tasks(rows: Sequence[Row]) -> bool:
     return len(by_task(rows)) < len(rows)
 
 
+def told_rows(rows: Sequence[Row]) -> list[Row]:
+    """Result records whose KLs are known; those of a task where all of its targets' are."""
+    wanting = {id(row) for mine in by_task(rows).values() if any(r["kl"] is None for r in mine) for row in mine}
+    return [row for row in rows if id(row) not in wanting]
+
+
 def task_rows(rows: Sequence[Row]) -> list[Row]:
     """A record for each task, from those of its targets.
 

@@ -14,7 +14,7 @@ from lit_prompt.files import write_whole
 from lit_prompt.report.findings import Finding, between, change, verdict
 from lit_prompt.report.sections import sections
 from lit_prompt.report.study import Study
-from lit_prompt.report.tables import by_family, examples, overview, runs_table, sampled, transfers
+from lit_prompt.report.tables import bounds, by_family, examples, overview, runs_table, sampled, transfers
 from lit_prompt.results.picture import save_picture
 from lit_prompt.results.rows import grouped
 from lit_prompt.results.style import figure_style
@@ -65,6 +65,7 @@ def write_report(study: Study, folder: Path) -> Path:
         glances=_glances([finding for section in parts for finding in section.findings], study),
         overview=overview(study),
         by_family=by_family(study),
+        bounds=bounds(study),
         examples=examples(study),
         sampled=sampled(study.runs),
         transfers=transfers(study.runs),

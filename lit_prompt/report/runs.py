@@ -18,7 +18,7 @@ from lit_prompt.records.floors import refuse_impossible_floors
 from lit_prompt.records.predictions import PREDICTIONS
 from lit_prompt.records.results import method_label, prompts_of, read_results
 from lit_prompt.records.run_config import change_of
-from lit_prompt.records.tasks import by_task
+from lit_prompt.records.tasks import by_task, told_rows
 from lit_prompt.results.rows import Row, grouped, searched_objective
 from lit_prompt.results.transfer import results_on_others
 
@@ -39,6 +39,7 @@ class Run:
     not_finite: int  #: targets that are left out, as the KL of one of their task is infinite or not a number
     settings: dict[str, Any]  #: ``model.init_args`` of the run, without the LM; empty where the folder has no config
     tokens: dict[str, list[Row]]  #: token records of ``predict`` by target id; empty without predictions.parquet
+    bounds: list[Row]  #: result records of targets whose KL a server does not tell, but a bound below
     held_out: list[Row]  #: result records of targets that were held out of their tasks' searches
     on_others: list[list[Row]]  #: for each other LM that the prompts were tested on, its result records
 
@@ -93,7 +94,13 @@ def _read(results: Path) -> Run:
     folder = results.parent
     table = read_results(results, folder)
     every = table.to_pylist()
-    searched = [_finite(row) | {"run": str(results)} for row in every if row["kl"] is not None]
+    bounds = [row for row in every if row["kl_at_least"] is not None]
+    searched = [_finite(row) | {"run": str(results)} for row in told_rows(every)]
+    if not searched and bounds:
+        raise InputError(
+            f"report: {results} holds bounds below alone, as the server does not list all answers; they are no results "
+            f"(lit_prompt test --run {shlex.quote(str(folder))} shows them)"
+        )
     if not searched:
         resume = f"lit_prompt fit --run {shlex.quote(str(folder))}"
         raise InputError(f"report: {results} holds no target that was searched; run {resume}")
@@ -112,7 +119,7 @@ def _read(results: Path) -> Run:
         )
     others = [[_finite(row) for row in each] for each in on_others.values()]
     settings = _settings(folder / "config.yaml")
-    return Run(folder, results, rows, len(searched) - len(finite), settings, by_target, held_out, others)
+    return Run(folder, results, rows, len(searched) - len(finite), settings, by_target, bounds, held_out, others)
 
 
 def _tokens(folder: Path, results: Path, prompts: str | None) -> list[Row]:

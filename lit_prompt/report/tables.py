@@ -76,6 +76,17 @@ def by_family(study: Study) -> Table:
     return Table(["LM", "family", "targets", "entropy", *labels], rows, ["LM", "family"])
 
 
+def bounds(study: Study) -> Table | None:
+    """The targets whose KLs a server does not tell, with bounds below; None where there are none."""
+    rows = [
+        [str(row["lm"]), run.method, row["target_id"], f"at least {nats(row['kl_at_least'])}", row["prompt_text"]]
+        for run in study.runs
+        for row in run.bounds
+    ]
+    head = ["LM", "method", "target", "KL", "prompt"]
+    return Table(head, rows, head) if rows else None
+
+
 def _mean(rows: Sequence[Row], name: str, digits: int = 3) -> str:
     values = column(rows, name)
     values = values[~np.isnan(values)]

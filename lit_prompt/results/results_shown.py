@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from lit_prompt.records.tasks import has_tasks, task_rows
+from lit_prompt.records.tasks import has_tasks, task_rows, told_rows
 from lit_prompt.results.comparisons import Comparison
 from lit_prompt.results.console import console, print_table, say
 from lit_prompt.results.mixtures_shown import MIXTURE_TOLD, below_floor_of_one, mixture_lines
@@ -22,10 +22,10 @@ _MOST_PROMPTS = 16
 _MOST_SHARES = 60
 
 
-def print_results(table: pa.Table) -> None:
+def print_results(table: pa.Table, is_served: bool = False) -> None:
     """Prints the KLs of result records: of few targets by name, of many by family and entropy.
 
-    Another objective's value stands beside them.
+    Another objective's value stands beside them. There are no floors of an LM that is only served.
     """
     rows = table.to_pylist()
     found = [row for row in rows if row["kl"] is not None]
@@ -38,16 +38,16 @@ def print_results(table: pa.Table) -> None:
     if mixed := any(row.get("components") is not None for row in found):
         columns |= {"of one": quantile("kl_single"), "prompts": count("components")}
         caption += f"{MIXTURE_TOLD}; "
-    columns["floor"] = quantile("kl_floor")
+    if not is_served:
+        columns["floor"] = quantile("kl_floor")
+        caption += f"floor: certified, no {'single ' * mixed}prompt of this LM is below it; "
     if has_token_floors := any(row["kl_floor_tokens"] is not None for row in found):
         columns["token floor"] = quantile("kl_floor_tokens")
     columns["uniform"] = quantile("kl_uniform")
     columns["no prompt"] = quantile("kl_unprompted")
-    caption += (
-        f"floor: certified, no {'single ' * mixed}prompt of this LM is below it; uniform, no prompt: the same KL for "
-        "the uniform distribution, for the LM unprompted"
-    )
-    if any(row["kl_floor"] is None for row in found):
+    uniform = "the uniform distribution" + " over the answers" * is_served
+    caption += f"uniform, no prompt: the same KL for {uniform}, for the LM unprompted"
+    if not is_served and any(row["kl_floor"] is None for row in found):
         caption += "; -: no floor is known, as over cells of answers (not convex)"
     if has_token_floors:
         caption += f"; {TOKEN_FLOOR_TOLD}"
@@ -61,10 +61,11 @@ def print_results(table: pa.Table) -> None:
         caption += f"; draws: {DRAWS_TOLD}"
     shown = target_table if few else entropy_table
     title = "KL(target || LM) in nats, recomputed from the saved prompts"
-    print_table(shown(marked(found), columns, title, caption))
-    if has_tasks(found):
-        print_table(tasks_table(found).first())
-        print_table(shares_table(found), _MOST_SHARES)
+    if found or not any(row["kl_at_least"] is not None for row in rows):
+        print_table(shown(marked(found), columns, title, caption))
+    if has_tasks(told := told_rows(rows)):
+        print_table(tasks_table(told).first())
+        print_table(shares_table(told), _MOST_SHARES)
     for front in dict.fromkeys(row["in_front"] for row in rows if row["in_front"] is not None):
         say(f"In front of every text stands {front!r}." if front else "Nothing stands in front of a text.")
     alone = (row for row in rows if not (row["in_front"] or row["context_before"] or row["context_after"]))
@@ -83,9 +84,7 @@ def print_served(table: pa.Table) -> None:
     """Prints what is known of targets whose KLs a server does not tell, and how far its answers have changed."""
     rows = table.to_pylist()
     if bounds := [row for row in rows if row["kl_at_least"] is not None]:
-        say(
-            "", f"Of {len(bounds)} of {len(rows)} targets the server does not list all answers, so that no KL is known:"
-        )
+        say("", f"Of {len(bounds)} of {len(rows)} targets no KL is known, as the server does not list all answers:")
         for row in bounds[:_MOST_PROMPTS]:
             say(f"{row['target_id']}: KL at least {nats(row['kl_at_least'])}", as_json(row["prompt_text"]))
     if changes := [row["answer_change"] for row in rows if row["answer_change"] is not None]:
@@ -123,11 +122,7 @@ def print_prompts(table: pa.Table) -> None:
 
     A prompt is one line, however long, so that a copy of it has no breaks.
     """
-    rows = [
-        row
-        for row in table.to_pylist()
-        if row["kl"] is not None and (row["prompt_text"] is not None or row.get("component_texts"))
-    ]
+    rows = [row for row in told_rows(table.to_pylist()) if row["prompt_text"] is not None or row.get("component_texts")]
     if not rows:
         return
     rows = [row | {"target_id": row["task"]} for row in task_rows(rows)] if has_tasks(rows) else rows

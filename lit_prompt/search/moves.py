@@ -1,15 +1,17 @@
 """Kinds of variations that a search tries of a prompt."""
 
+import random
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lit_prompt.functional.precision import double
+from lit_prompt.search.text_moves import Materials, exchange
 from lit_prompt.search.token_problem import TokenProblem
 
 #: Names of the moves, in the order of the bandit's columns.
-MOVES = ("first_order", "first_order_top", "alike", "likely", "wanted", "crossover")
+MOVES = ("first_order", "first_order_top", "alike", "likely", "wanted", "crossover", "exchange")
 # replacements of a position that its kind draws from
 _TOP = 16
 _ALIKE = 32
@@ -40,6 +42,8 @@ class Moves:
     - ``likely``: a token that the LM itself proposes after what stands before.
     - ``wanted``: a token drawn from the target.
     - ``crossover``: the beginning or the end of another good prompt of the slot.
+    - ``exchange``: two words of its text, from a position on, in each other's place; none where the text comes to fewer
+      tokens then.
 
     Args:
         problem: what is searched.
@@ -77,6 +81,8 @@ class Moves:
             base, place, token = draws.base[mine], draws.place[mine], draws.token[mine]
             if name == "crossover":
                 found[mine] = self._crossed(base, place, token, draws.other[mine])
+            elif name == "exchange":
+                found[mine] = self._exchanged(base, place, token)
             else:
                 found[mine, place] = getattr(self, f"_{name}")(base, place, token)
         return found
@@ -121,6 +127,15 @@ class Moves:
         cut = torch.where(end, place, place.clamp_min(1))
         before = torch.arange(self._prompts.shape[1]) < cut.unsqueeze(1)
         return torch.where(before == end.unsqueeze(1), self._prompts[base], mate)
+
+    def _exchanged(self, base: Tensor, place: Tensor, token: Tensor) -> Tensor:
+        seeds = (token * 2**53).long().tolist()
+        nothing = Materials((), (), ())
+
+        def change(text: str, row: int) -> str:
+            return exchange(text, nothing, random.Random(seeds[row]))
+
+        return self._problem.readable.changed(self._prompts[base], self._running[base], place, change)
 
 
 def _index(u: Tensor, count: int | Tensor) -> Tensor:

@@ -6,11 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lit_prompt.data.texts import TextSource
+from lit_prompt.data.texts import REGISTERS, TextSource
 from lit_prompt.errors import InputError
 from lit_prompt.search.token_problem import TokenProblem
-
-_REGISTERS = TextSource("data/texts/registers.txt")
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class TokenStart:
     random_sequences: int = 32
     sampled_texts: int = 64
     drawn_sequences: int = 8
-    texts: TextSource | None = _REGISTERS
+    texts: TextSource | None = REGISTERS
     natural_texts: int = 256
 
     def small(self) -> "TokenStart":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lit_prompt.data.texts import TextSource
+from lit_prompt.data.texts import REGISTERS, TextSource
 from lit_prompt.errors import InputError
 from lit_prompt.search.bandit import Bandit
 from lit_prompt.search.searcher import Found, SearchState
@@ -36,14 +36,14 @@ class TextSearch:
     Args:
         width: texts of a step for each target.
         population: texts that each target keeps.
-        texts: natural texts for beginnings and words; null for texts that the small LM makes.
+        texts: natural texts for beginnings and words, by default a small collection of several kinds.
         proposer: the small LM, at hand, that proposes words; null for the embedded one.
         ascii_only: whether prompts hold ASCII characters alone.
     """
 
     width: int = 8
     population: int = 12
-    texts: TextSource | None = None
+    texts: TextSource = REGISTERS
     proposer: str | None = None
     ascii_only: bool = True
 

@@ -4,16 +4,16 @@ import random
 import re
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import islice
 
 import torch
 
 from lit_prompt.data.texts import TextSource
 from lit_prompt.embedded import embedded
+from lit_prompt.errors import InputError
 from lit_prompt.functional.precision import double
-from lit_prompt.lm import DEFAULT_LM, FrozenLM, LMCache, LMOptions, Vocabulary, sample_prompts
+from lit_prompt.lm import DEFAULT_LM, FrozenLM, LMOptions, Vocabulary
 
-# texts that the small LM makes for want of a corpus, and their tokens
-_MADE, _TOKENS = 64, 40
 # of a corpus that are read
 _READ = 2000
 # tokens before a word that the small LM sees, and those of a word at most
@@ -26,13 +26,13 @@ class WordSource:
     """Natural beginnings, their words, and words that a small LM puts after a text.
 
     Args:
-        texts: the corpus; None for texts that the small LM makes.
+        texts: the corpus.
         proposer: the small LM, at hand.
         length: bytes of a text at most.
         ascii_only: whether words with other characters are left out.
     """
 
-    def __init__(self, texts: TextSource | None, proposer: str | None, length: int, ascii_only: bool) -> None:
+    def __init__(self, texts: TextSource, proposer: str | None, length: int, ascii_only: bool) -> None:
         self._texts, self._name, self._length, self._ascii = texts, proposer or DEFAULT_LM, length, ascii_only
 
     @cached_property
@@ -42,15 +42,19 @@ class WordSource:
 
     @cached_property
     def corpus(self) -> list[str]:
-        """Natural texts, each on one line."""
-        if self._texts is not None:
-            read = (text for text, _ in zip(self._texts.texts(), range(_READ), strict=False))
-        else:
-            lm, vocabulary = self._proposer
-            made = sample_prompts(lm, vocabulary, _MADE, _TOKENS, 0, LMCache(lm, None, False))
-            read = (vocabulary.decode(ids) for ids in ([] if made is None else made.tolist()))
+        """Natural texts, each on one line.
+
+        Raises:
+            InputError: if there is none.
+        """
+        read = islice(self._texts.texts(), _READ)
         lines = (" ".join(text.split()) for text in read)
-        return [line for line in lines if line and (line.isascii() or not self._ascii)]
+        found = [line for line in lines if line and (line.isascii() or not self._ascii)]
+        if not found:
+            raise InputError(
+                f"model.searcher texts: {self._texts.path} holds no text of ASCII alone; set ascii_only to false"
+            )
+        return found
 
     @cached_property
     def words(self) -> list[str]:

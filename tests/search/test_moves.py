@@ -35,7 +35,7 @@ def tried(make_problem, request):
     return problem, prompts, elites, choices, base, place, make
 
 
-@pytest.mark.parametrize("name", [name for name in MOVES if name != "crossover"])
+@pytest.mark.parametrize("name", [name for name in MOVES if name not in ("crossover", "exchange")])
 def test_a_move_changes_its_position_alone(tried, name):
     problem, prompts, _, _, base, place, make = tried
     found = make(name)
@@ -138,3 +138,34 @@ def test_elites_are_the_best_that_were_scored():
     best = scores.sort(1)
     assert kept.equal(best.values[:, :4])
     assert elites.equal(every[best.indices[:, :4]])
+
+
+def test_two_words_are_in_each_others_place(make_problem):
+    problem = make_problem(length=8, before="The king", targets=(0, 1))
+    (trip, _) = problem.readable._round_trips
+    ids = trip.tokens(" and the old man saw a very little girl there", 8)
+    prompts, slots = torch.tensor([ids, ids]), torch.arange(2)
+    moves = Moves(problem, slots, prompts, torch.zeros(2, 8, 1).long(), prompts.unsqueeze(1), torch.ones(2).long())
+    base, place = slots.repeat_interleave(200), torch.arange(8).repeat(50)
+    u = torch.rand(400, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = moves.candidates(Draws(base, torch.full_like(base, MOVES.index("exchange")), place, u, u))
+    changed = (found != prompts[base]).any(1)
+    assert changed.sum() > 50
+    before = trip.text(ids)
+    for row in changed.nonzero().flatten().tolist():
+        text, kept = trip.text(found[row].tolist()), trip.text(ids[: place[row]])
+        assert trip.tokens(text, 8) == found[row].tolist()
+        if len(text) == len(before):  # all tokens are there: the same words in another order
+            assert text.startswith(kept)
+            assert sorted(text) == sorted(before)
+        else:  # the last tokens of a text that came to more
+            assert len(text) < len(before)
+    again = moves.candidates(Draws(base, torch.full_like(base, MOVES.index("exchange")), place, u, u))
+    assert torch.equal(found, again)
+
+
+def test_what_need_not_survive_as_text_has_no_words(make_problem):
+    problem = make_problem(readable=False)
+    ids = problem.random_ids(12, torch.Generator().manual_seed(0)).view(3, 4)
+    changed = problem.readable.changed(ids, torch.arange(3), torch.zeros(3).long(), lambda text, row: text[::-1])
+    assert torch.equal(changed, ids)

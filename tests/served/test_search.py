@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -110,6 +111,7 @@ def test_other_protocols(folder, served, kind):
     assert exact
     assert all(row["kl"] is None for row in rows if row["kl_at_least"] is not None)
     assert all(row["answer_change"] == 0 for row in exact)
+    assert "floor" not in output
     assert "differ from the search's by 0 at most" in output
 
 
@@ -120,11 +122,76 @@ def test_a_short_list_gives_bounds_that_hold(folder, served):
     output, (row,) = evaluated()
     assert row["kl"] is None
     assert "KL at least" in output
+    assert "nan" not in output
+    assert "uniform" not in output  # no table of nothing
+    assert not list(RUN.glob("*.png"))
+    assert "No KL is known" in run("predict", "--run", RUN).said
+    outcome = run("report", RUN, "--out", "page")
+    assert outcome.code == 2
+    assert "holds bounds below alone" in outcome.said
     run("test", "--run", RUN, "--lm", EMBEDDED_LLAMA)
     (other,) = RUN.glob("on-*/results.parquet")
     assert 0 < row["kl_at_least"] <= pq.read_table(other).to_pylist()[0]["kl"]
+
+
+def test_bounds_stand_beside_results_and_are_none(folder, served):
+    served.kind, served.top = "hosted", 40
+    rare = {"name": "rare", "probs": {" zebra": 0.5, " xylophone": 0.5}}
+    fit({"url": served.url}, targets=[TARGETS[0], rare], steps=2)
+    output, (known, bound) = evaluated()
+    assert known["kl"] is not None
+    assert bound["kl"] is None
+    assert "Of 1 of 2 targets no KL is known" in output
     assert run("predict", "--run", RUN).code == 0
-    assert run("report", RUN, "--out", "page").clean
+    outcome = run("report", RUN, "--out", "page")
+    assert outcome.code == 0, outcome.said
+    page = Path("page/report.html").read_text()
+    assert f"at least {bound['kl_at_least']:.3f}" in page
+    assert "No results: bounds below" in page
+    assert "1 user" in page  # targets of the run
+    assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]*", "", page))
+
+
+TASK = [
+    {
+        "name": "she",
+        "task": "who",
+        "context": {"before": "She was a", "after": ""},
+        "probs": {" little": 0.6, " man": 0.4},
+    },
+    {"name": "he", "task": "who", "context": {"before": "He was a"}, "probs": {" little": 0.2, " man": 0.8}},
+    {"name": "old", "probs": {" king": 0.7, " man": 0.3}},
+]
+
+
+def test_a_task_has_one_text_for_all_of_its_questions(folder, served):
+    fit({"url": served.url, "listed": 2**20}, targets=TASK, steps=3)
+    fit(str(EMBEDDED_LLAMA), targets=TASK, steps=3)
+    here = Path("logs/served/version_1")
+    assert texts() == texts(here)
+    assert len(texts()) == 2
+    assert len({str(prompt) for prompt in served.prompts}) == len(served.prompts)
+    _, rows = evaluated()
+    evaluated(place=here)
+    assert rows[0]["prompt_text"] == rows[1]["prompt_text"] != rows[2]["prompt_text"]
+    found, own = (pq.read_table(place / "tasks.parquet").to_pylist() for place in (RUN, here))
+    for a, b in zip(found, own, strict=True):
+        assert a["kl"] == pytest.approx(b["kl"], abs=1e-5)
+    assert found[0]["kl"] == pytest.approx((rows[0]["kl"] + rows[1]["kl"]) / 2)
+
+
+def test_a_task_of_which_a_part_is_told_is_no_result(folder, served):
+    served.kind, served.top = "hosted", 40
+    targets = [TASK[0], TASK[1] | {"probs": {" zebra": 1.0}}, TARGETS[0]]
+    fit({"url": served.url}, targets=targets, steps=2)
+    output, rows = evaluated()
+    assert [row["kl"] is None for row in rows] == [False, True, False]
+    who, old = pq.read_table(RUN / "tasks.parquet").to_pylist()
+    assert who["kl"] is None
+    assert old["kl"] == pytest.approx(rows[2]["kl"])
+    assert run("report", RUN, "--out", "page").code == 0
+    assert "user/she" not in Path("page/report.html").read_text()
+    assert "nan" not in output
 
 
 def test_a_chat(folder, chat_server):
@@ -215,13 +282,55 @@ def test_another_lm_by_the_same_name_is_refused(folder, served, tiny_lm):
     assert "serves tales.gguf (llama.cpp) now" in outcome.said
 
 
-def test_a_budget_ends_a_search(folder, served):
-    outcome = fit({"url": served.url, "max_texts": 90})
-    assert "budget" in outcome.said
+def test_the_best_of_several_searches_is_kept(folder, served):
+    fit({"url": served.url}, steps=3)
+    fit({"url": served.url}, steps=3, restarts=3)
+    place = Path("logs/served/version_1")
+    alone, found = saved(RUN), saved(place)
+    torch.testing.assert_close(found["kl"][:, :1], alone["kl"], rtol=0, atol=0)
+    assert len({tuple(row) for row in found["prompts"][0].tolist()}) == 3
+    best = found["kl"].argmin(1)
+    assert best.tolist() != [0, 0]  # else this shows nothing
+    told = found["prompts"][torch.arange(2), best].tolist()
+    assert texts(place) == [bytes(i for i in row if i).decode() for row in told]
+    _, rows = evaluated(place=place)
+    for row, kl in zip(rows, found["kl"], strict=True):
+        assert row["restarts"] == 3
+        assert row["kl"] == pytest.approx(float(kl.min()), abs=1e-5)
+
+
+def read_tokens(place=RUN):
+    """Tokens that the server has read for all that is kept."""
+    with sqlite3.connect(next((place / "answers").glob("*.sqlite"))) as file:
+        return file.execute("SELECT SUM(read) FROM answers").fetchone()[0]
+
+
+@pytest.mark.parametrize(
+    "budget", [{"max_texts": 90}, {"max_tokens": 1200}, {"max_cost": 2.4, "price": 2000.0}, {"max_seconds": 0.8}]
+)
+def test_a_budget_ends_a_search(folder, served, budget):
+    served.seconds = 0.02 if "max_seconds" in budget else 0.0
+    outcome = fit({"url": served.url, **budget}, steps=30)
+    assert "is used up; what was found until then counts" in outcome.said
+    asked = len(served.prompts)
+    assert 64 < asked < 150
+    if "max_texts" in budget:
+        assert asked <= 91  # the probe, too
+    if "max_tokens" in budget or "max_cost" in budget:
+        assert 800 < read_tokens() <= 1200
+    served.seconds = 0.0
+    assert run("fit", "--run", RUN).code == 0  # the search has ended
+    assert len(served.prompts) <= asked + 1
     _, rows = evaluated()
     assert {row["stop_reason"] for row in rows} == {"budget"}
-    assert len(served.prompts) < 100
     assert all(row["kl"] is not None for row in rows)
+
+
+def test_a_budget_that_suffices_for_nothing_is_named(folder, served):
+    outcome = run("fit", "--config", config({"url": served.url, "max_texts": 5}))
+    assert outcome.code == 2
+    assert "does not suffice for the first texts of a search" in outcome.said.splitlines()[-1]
+    assert len(served.prompts) == 1  # the probe
 
 
 def test_several_servers_share_the_work_and_one_may_end(folder, lm, vocabulary, served):
