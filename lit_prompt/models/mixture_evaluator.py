@@ -14,6 +14,7 @@ from lit_prompt.models.evaluator import Evaluator, Tried
 from lit_prompt.models.outcomes import Reached, target_outcomes
 from lit_prompt.models.prompt_texts import prompt_texts
 from lit_prompt.models.record_columns import known_values, least_restart
+from lit_prompt.models.token_floors import token_floor_columns
 from lit_prompt.records.results import Columns
 from lit_prompt.search import SearchResults
 from lit_prompt.search.mixture_results import MixtureResults
@@ -109,7 +110,7 @@ class MixtureEvaluator(Evaluator):
         bounded: Tensor,
         compared: bool,
     ) -> Columns:
-        """As of :meth:`Evaluator._prompt_columns`; floors are of single prompts, and bound the best one of each."""
+        """As of :meth:`Evaluator._prompt_columns`; certified floors are of single prompts, and bound the best one."""
         assert isinstance(prompts, MixtureResults)
         assert isinstance(tried, TriedMixtures)
         rows, size = torch.arange(len(batch)), tried.singles.shape[2]
@@ -131,7 +132,10 @@ class MixtureEvaluator(Evaluator):
             "weights_gap": known_values(totals[:, size + 1 :].amax(1).log().clamp_min(0.0), known),
             "prompt_norm": norms,
         }
-        return columns if every[0].is_floating_point() else columns | self._texts(batch, every, weights, known)
+        if every[0].is_floating_point():
+            return columns
+        columns |= token_floor_columns(self._module, batch, kl, [None] * len(batch))
+        return columns | self._texts(batch, every, weights, known)
 
     def _texts(self, batch: TargetBatch, ids: list[Tensor], weights: list[Tensor], known: Tensor) -> Columns:
         """The texts of mixtures, and the KL of the mixtures of those when they are encoded again."""
