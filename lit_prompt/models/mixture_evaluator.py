@@ -120,11 +120,8 @@ class MixtureEvaluator(Evaluator):
         columns: Columns = {"kl_single": known_values(single, known)}
         columns |= self.floor_columns(batch, columns["kl_single"], bounded, compared)
         nothing = dict.fromkeys((name for name in columns if name.startswith("excess")), [None] * len(batch))
-        # what has a weight, the largest first
-        found = [prompts.mixture(task, int(best)) for task, best in zip(batch.task, best_restart, strict=True)]
-        orders = [weights.argsort(descending=True)[: int((weights > 0).sum())] for _, weights in found]
-        weights = [own[order] for (_, own), order in zip(found, orders, strict=True)]
-        every = [own[order] for (own, _), order in zip(found, orders, strict=True)]
+        found = [prompts.drawn(task, int(best)) for task, best in zip(batch.task, best_restart, strict=True)]
+        every, weights = [own for own, _ in found], [own for _, own in found]
         norms = [float(w @ double(self._norms(own))) if len(w) else None for w, own in zip(weights, every, strict=True)]
         columns |= nothing | {
             "components": [len(own) if ok else None for own, ok in zip(weights, known, strict=True)],
