@@ -1,6 +1,7 @@
 """Scores of a step's candidates: of all of them, or of the best in a ranking that is cheaper."""
 
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -11,6 +12,10 @@ from lit_prompt.search.token_problem import TokenProblem
 # of a slot's candidates that are scored again, beside those to be kept: of 256 swaps the best one was among the best
 # four in bfloat16 in 12 of 12 tries (SmolLM2)
 _CONFIRMED = 4
+
+
+Every = Callable[[LMScorer, Bases], Tensor]
+Varied = Callable[[Tensor, Tensor], Tensor]
 
 
 class CandidateScores:
@@ -29,48 +34,70 @@ class CandidateScores:
         self._prompts = prompts
         self._kept = kept
         self._own = running.repeat_interleave(len(prompts) // len(running))
-        self._bases = problem.scorer.bases(prompts, self._own)
         self._rough_bases: Bases | None = None
 
-    def of(
-        self,
-        ids: Tensor,
-        every: Callable[[LMScorer, Bases], Tensor],
-        some: Callable[[LMScorer, Bases, Tensor, Tensor], Tensor],
-    ) -> Tensor:
-        """Scores of candidates for the running slots.
+    @cached_property
+    def _bases(self) -> Bases:
+        return self._problem.scorer.bases(self._prompts, self._own)
+
+    @property
+    def are_screened(self) -> bool:
+        """Whether a ranking comes first."""
+        return self._problem.rough is not None and self._problem.screening.on is True
+
+    def ranks(self, ids: Tensor, every: Every, varied: Varied) -> Tensor:
+        """Scores by which candidates of the running slots are ranked: their own, unless they are screened.
 
         Args:
             ids: candidates, ``[running, candidate, length]``.
             every: a scorer's scores of all candidates, ``[running, candidate]``; ``inf`` for those that do not count.
-            some: its scores of some, ``[some]``, given by places among the running slots and among their candidates.
+            varied: which of the prompts some candidates vary, ``[some]``, given by places among the running slots and
+                among their candidates.
 
         Returns:
-            Nats, ``[running, candidate]``; ``inf`` for those that were not scored in the LM's own precision.
+            Nats, ``[running, candidate]``.
         """
         problem = self._problem
         if (rough := problem.rough) is None:
             return every(problem.scorer, self._bases)
 
-        def screened() -> Tensor:
+        def ranked() -> Tensor:
             if self._rough_bases is None:
                 self._rough_bases = rough.bases(self._prompts, self._own)
-            ranks = every(rough, self._rough_bases)
-            places = problem.readable.first(ids, ranks, self._running, _CONFIRMED + self._kept - 1)
-            row, rank = (places >= 0).nonzero(as_tuple=True)
-            place = places[row, rank]
-            found = torch.full_like(ranks, torch.inf)
-            found[row, place] = some(problem.scorer, self._bases, row, place)
-            return found
+            return every(rough, self._rough_bases)
 
         def tried() -> None:
             with problem.uncounted():
-                screened()
+                self._best(ids, ranked(), varied)
             self._rough_bases = None
 
-        if problem.screening.on:
-            return screened()
-        return problem.screening.measure(lambda: every(problem.scorer, self._bases), tried)
+        if self.are_screened:
+            return ranked()
+        bases = self._bases
+        return problem.screening.measure(lambda: every(problem.scorer, bases), tried)
+
+    def confirmed(self, ids: Tensor, ranks: Tensor, varied: Varied) -> Tensor:
+        """Scores in the LM's own precision, of the best in a ranking by :meth:`ranks`.
+
+        Nats, ``[running, candidate]``; ``inf`` for all others. Where candidates are not screened, the ranking itself.
+        """
+        return self._best(ids, ranks, varied) if self.are_screened else ranks
+
+    def of(self, ids: Tensor, every: Every, varied: Varied) -> Tensor:
+        """Confirmed scores of candidates: as of :meth:`ranks` and :meth:`confirmed`, one after the other."""
+        return self.confirmed(ids, self.ranks(ids, every, varied), varied)
+
+    def _best(self, ids: Tensor, ranks: Tensor, varied: Varied) -> Tensor:
+        places = self._problem.readable.first(ids, ranks, self._running, _CONFIRMED + self._kept - 1)
+        row, rank = (places >= 0).nonzero(as_tuple=True)
+        place = places[row, rank]
+        found = torch.full_like(ranks, torch.inf)
+        if len(row):
+            used, base = varied(row, place).unique(return_inverse=True)
+            scorer = self._problem.scorer
+            bases = scorer.bases(self._prompts[used], self._own[used])
+            found[row, place] = scorer.scores(ids[row, place], self._running[row], bases, base)
+        return found
 
 
 def variation_scores(problem: TokenProblem, running: Tensor, candidates: Tensor, prompts: Tensor) -> Tensor:
@@ -78,12 +105,9 @@ def variation_scores(problem: TokenProblem, running: Tensor, candidates: Tensor,
 
     ``[running, candidate]``, as of :class:`CandidateScores`; prompts are ``[running, length]``.
     """
-
-    def some(scorer: LMScorer, bases: Bases, row: Tensor, place: Tensor) -> Tensor:
-        return scorer.scores(candidates[row, place], running[row], bases, row)
+    row, place = torch.ones(candidates.shape[:2]).nonzero(as_tuple=True)
 
     def every(scorer: LMScorer, bases: Bases) -> Tensor:
-        row, place = torch.ones(candidates.shape[:2]).nonzero(as_tuple=True)
-        return some(scorer, bases, row, place).view(candidates.shape[:2])
+        return scorer.scores(candidates[row, place], running[row], bases, row).view(candidates.shape[:2])
 
-    return CandidateScores(problem, running, prompts).of(candidates, every, some)
+    return CandidateScores(problem, running, prompts).of(candidates, every, lambda row, place: row)

@@ -73,16 +73,15 @@ class CoordinateSearch(Searcher):
     def _scores(self, problem: TokenProblem, running: Tensor, pool: Tensor, prompts: Tensor, k: int) -> Tensor:
         """Scores of a pool ``[slot, prompt, length]`` of kept prompts and ``k`` variations of each, kept ones not."""
 
-        def some(scorer: LMScorer, bases: Bases, row: Tensor, place: Tensor) -> Tensor:
-            base = row * self.beam_size + (place - self.beam_size) // k
-            return scorer.scores(pool[row, place], running[row], bases, base)
+        def varied(row: Tensor, place: Tensor) -> Tensor:
+            return row * self.beam_size + (place - self.beam_size) // k
 
         def every(scorer: LMScorer, bases: Bases) -> Tensor:
             row, place = self._new(pool)
-            own = some(scorer, bases, row, place)
+            own = scorer.scores(pool[row, place], running[row], bases, varied(row, place))
             return own.new_full(pool.shape[:2], torch.inf).index_put((row, place), own)
 
-        return CandidateScores(problem, running, prompts, self.beam_size).of(pool, every, some)
+        return CandidateScores(problem, running, prompts, self.beam_size).of(pool, every, varied)
 
     def _positions(self, problem: TokenProblem, number: int, running: Tensor) -> Tensor:
         """Where each slot's prompts change, ``[running]``."""

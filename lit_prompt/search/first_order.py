@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from lit_prompt.functional.rows import pad_rows
 from lit_prompt.functional.swaps import best_swaps
 from lit_prompt.search.token_problem import TokenProblem
 
@@ -26,19 +25,7 @@ def first_order_change(problem: TokenProblem, gradient: Tensor) -> Tensor:
     ``[row, embedding]`` to ``[row, allowed]``, nats, up to a constant per row; on the LM's device. A row's values do
     not depend on how many rows there are.
     """
-    return (pad_rows(gradient) @ problem.lm.embed(problem.allowed).float().T)[: len(gradient)]
-
-
-def alike_tokens(problem: TokenProblem, ids: Tensor, k: int) -> Tensor:
-    """The ``k`` allowed tokens whose input embeddings point most nearly as each token's does, the token itself not.
-
-    ``[token]`` to ``[token, k]``, nearest first (all others where there are fewer).
-    """
-    unique, place = ids.unique(return_inverse=True)
-    table = problem.lm.embed(problem.allowed).float()
-    cosine = first_order_change(problem, problem.lm.embed(unique).float()) / table.norm(dim=1).clamp_min(1e-12)
-    current = problem.allowed_index(unique).view(-1, 1).to(cosine.device)
-    return problem.allowed[best_swaps(-cosine.unsqueeze(1), current, k)[:, 0].cpu()][place]
+    return problem.table.products(gradient)
 
 
 def swap_choices(problem: TokenProblem, ids: Tensor, slots: Tensor, k: int) -> Tensor:
@@ -54,5 +41,5 @@ def swap_choices(problem: TokenProblem, ids: Tensor, slots: Tensor, k: int) -> T
 
 def ranked_swaps(problem: TokenProblem, change: Tensor, ids: Tensor, k: int) -> Tensor:
     """The ``k`` allowed tokens of least ``change`` ``[prompt, position, allowed]`` other than ``ids``, best first."""
-    current = problem.allowed_index(ids).to(change.device)
+    current = problem.table.index(ids).to(change.device)
     return problem.allowed[best_swaps(change, current, k).cpu()]

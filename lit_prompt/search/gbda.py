@@ -47,7 +47,7 @@ class GBDA(Searcher):
 
     def init(self, problem: TokenProblem, ids: Tensor, scores: Tensor) -> SearchState:
         """Logits that favour each slot's start."""
-        index = problem.allowed_index(ids).unsqueeze(2)
+        index = problem.table.index(ids).unsqueeze(2)
         logits = torch.zeros(*ids.shape, len(problem.allowed))
         known = (index >= 0) * self.initial_logit
         return adam_state(logits.scatter_(2, index.clamp_min(0), known.to(logits)).to(problem.lm.device))
@@ -66,7 +66,7 @@ class GBDA(Searcher):
     def _gradient(self, problem: TokenProblem, logits: Tensor, own: Tensor, number: int) -> Tensor:
         """Gradient of the score at the logits ``[slot, length, allowed]``, averaged over relaxed samples."""
         noise = [self._gumbel(problem, slot, logits.shape[1:], self.relaxed, number) for slot in own.tolist()]
-        table = problem.lm.embed(problem.allowed).float()
+        table = problem.table.embeddings
         logits = logits.detach().requires_grad_()
         with torch.enable_grad():
             relaxed = (logits.unsqueeze(1) + torch.stack(noise).to(logits.device)) / self.temperature

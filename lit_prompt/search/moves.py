@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from lit_prompt.functional.precision import double
-from lit_prompt.search.first_order import alike_tokens
 from lit_prompt.search.token_problem import TokenProblem
 
 #: Names of the moves, in the order of the bandit's columns.
@@ -89,7 +88,7 @@ class Moves:
         return self._choices[base, place, _index(token, min(_TOP, self._choices.shape[2]))]
 
     def _alike(self, base: Tensor, place: Tensor, token: Tensor) -> Tensor:
-        found = alike_tokens(self._problem, self._prompts[base, place], _ALIKE)
+        found = self._problem.table.alike(self._prompts[base, place], _ALIKE)
         return found[torch.arange(len(base)), _index(token, found.shape[1])]
 
     def _likely(self, base: Tensor, place: Tensor, token: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class PEZ(Searcher):
 
     def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
         """Projects each slot's prompt, scores it, and moves the continuous one."""
-        table = problem.lm.embed(problem.allowed).float()
+        table = problem.table.embeddings
         values = state["values"][running.to(table.device)]
         ids = problem.allowed[nearest_tokens(values, table, self.metric).cpu()]
         _, gradient = problem.scorer.gradient(problem.lm.embed(ids).float(), running)

@@ -107,7 +107,7 @@ class PromptBank:
     def _only_allowed(self, problem: TokenProblem, ids: Tensor, generator: torch.Generator) -> Tensor:
         """Replaces tokens that are not allowed by random ones."""
         others = problem.random_ids(ids.numel(), generator).view(ids.shape)
-        return torch.where(problem.allowed_index(ids) >= 0, ids, others)
+        return torch.where(problem.table.index(ids) >= 0, ids, others)
 
     def _drawn(self, problem: TokenProblem, slot: int) -> Tensor:
         generator = problem.generator(slot, "bank")

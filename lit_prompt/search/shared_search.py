@@ -6,15 +6,14 @@ import torch
 from torch import Tensor
 
 from lit_prompt.functional.precision import double
-from lit_prompt.scoring import Bases, LMScorer
 from lit_prompt.search.bandit import Bandit
-from lit_prompt.search.candidates import CandidateScores
 from lit_prompt.search.elites import kept_elites, no_elites
 from lit_prompt.search.first_order import swap_choices
 from lit_prompt.search.merges import merged
 from lit_prompt.search.moves import MOVES, Draws, Moves
 from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.token_problem import TokenProblem
+from lit_prompt.search.variation_pool import VariationPool
 from lit_prompt.search.visited import Visited
 
 # a target that has not improved for this many steps gets half the candidates of one that just has
@@ -113,26 +112,23 @@ class SharedSearch(Searcher):
         candidates, base, moves = self._new(problem, makes, bandit, visited, running, owner, counts, number)
         wanting = counts - torch.bincount(base, minlength=len(running))
         stuck = self._stuck(visited, current, choices, owner, _MANY * wanting > counts)
-        variations = CandidateScores(problem, running, current)
-        scores = self._scores(problem, running, variations, candidates, base)
-        own = scores[base, torch.arange(len(base))]
-        gains = double(own < below[base] - _NOTICED)
+        tried = VariationPool(problem, running, current, below, self.share)
+        own = tried.add(candidates, base)
+        gains = double(own < tried.standing[base] - _NOTICED)
         bandit.learn(running[base], moves, gains.masked_fill(below[base].isinf(), 0.0))
-        merges, of = merged(current, below - _NOTICED, candidates, base, own, _MERGES)
+        merges, of = merged(current, tried.standing - _NOTICED, candidates, base, own, _MERGES)
         new = visited.new(merges, owner[of])
         if len(new):
-            merges, of = merges[new], of[new]
-            candidates = torch.cat([candidates, merges])
-            scores = torch.cat([scores, self._scores(problem, running, variations, merges, of)], 1)
+            tried.add(merges[new], of[new])
         state["visited"], state["tried"] = visited.hashes, visited.counts
-        pool = candidates.expand(len(running), -1, -1)
+        scores, pool = tried.scores(), tried.ids.expand(len(running), -1, -1)
         state["elites"][running], state["elite_scores"][running] = kept_elites(elites, elite_scores, pool, scores)
         best, score = problem.readable.best(pool, scores, running, below=below)
         moved = score.isfinite()
-        state["ids"][running[moved]] = candidates[best[moved]]
+        state["ids"][running[moved]] = tried.ids[best[moved]]
         state["scores"][running[moved]] = score[moved]
         better = moved & (score < state["best_scores"][running])
-        state["best_ids"][running[better]] = candidates[best[better]]
+        state["best_ids"][running[better]] = tried.ids[best[better]]
         state["best_scores"][running[better]] = score[better]
         state["stale"][running] = torch.where(better, 0, state["stale"][running] + 1)
         self._kick(problem, state, running[stuck & ~moved], number)
@@ -161,24 +157,6 @@ class SharedSearch(Searcher):
             counts = counts - torch.bincount(draws.base[new], minlength=len(running))
         candidates, base, moves = (torch.cat(part) for part in zip(*parts, strict=True))
         return candidates, base, moves
-
-    def _scores(
-        self, problem: TokenProblem, running: Tensor, variations: CandidateScores, candidates: Tensor, base: Tensor
-    ) -> Tensor:
-        """Scores of candidates for every running slot, or for those they were made for, ``[running, candidate]``."""
-        pool = candidates.expand(len(running), -1, -1)
-
-        def some(scorer: LMScorer, bases: Bases, row: Tensor, place: Tensor) -> Tensor:
-            return scorer.scores(pool[row, place], running[row], bases, base[place])
-
-        def every(scorer: LMScorer, bases: Bases) -> Tensor:
-            if self.share:
-                return scorer.table(candidates, running[base], bases, base)[:, running].T
-            places = torch.arange(len(base))
-            own = some(scorer, bases, base, places)
-            return own.new_full(pool.shape[:2], torch.inf).index_put((base, places), own)
-
-        return variations.of(pool, every, some)
 
     def _owners(self, problem: TokenProblem) -> Tensor:
         """The owner of the prompts tried for each slot, ``[slot]``: its whole group where slots share, else itself."""

@@ -67,7 +67,7 @@ def text_starts(problem: TokenProblem, text_ids: list[int]) -> tuple[Tensor, Ten
     Raises:
         InputError: if the text has a token that a prompt may not hold.
     """
-    if bool((problem.allowed_index(torch.tensor(text_ids)) < 0).any()):
+    if bool((problem.table.index(torch.tensor(text_ids)) < 0).any()):
         raise InputError("model.start.text holds a token that model.tokens does not allow")
     ids = torch.tensor(text_ids)[torch.arange(problem.length) % len(text_ids)]
     return scored(problem, ids.repeat(len(problem), 1))

@@ -12,6 +12,7 @@ from lit_prompt.lm import RoundTrip
 from lit_prompt.scoring import LMScorer
 from lit_prompt.search.readable_prompts import ReadablePrompts
 from lit_prompt.search.screening import Screening
+from lit_prompt.search.token_table import TokenTable
 
 
 class TokenProblem:
@@ -46,6 +47,7 @@ class TokenProblem:
         self.slots = scorer.slots
         self.log_probs = log_probs
         self.allowed = allowed
+        self.table = TokenTable(self.lm, allowed)  #: embeddings of the allowed tokens
         self.length = scorer.length  #: tokens of a prompt
         self.readable = ReadablePrompts(round_trips, allowed, self.length)
         self.screening = screening or Screening("never", fixed_shapes=True)
@@ -105,11 +107,6 @@ class TokenProblem:
         """Random numbers that follow from the seed, the search's number, a slot and whatever else is named."""
         name = self.slots.name(slot)
         return torch.Generator().manual_seed(seed_for(self.group_seed(slot), name, *parts, *self._number))
-
-    def allowed_index(self, ids: Tensor) -> Tensor:
-        """Index of each id among the allowed ones, -1 if it is not one: ``[...]`` to ``[...]``."""
-        index = torch.searchsorted(self.allowed, ids.contiguous()).clamp_max(len(self.allowed) - 1)
-        return torch.where(self.allowed[index] == ids, index, -1)
 
     def target_mass(self, slot: int) -> Tensor:
         """What a slot's target gives each allowed token, the mean over those of a task: ``[allowed]``, float64."""

@@ -349,7 +349,7 @@ def test_random_numbers_follow_from_target_restart_and_name(lms):
 def test_index_and_random_ids_are_among_the_allowed(lms):
     allowed = torch.tensor([3, 50, 51, 200, 319])
     problem = token_problem(scorer_of(lms()), allowed)
-    assert problem.allowed_index(torch.tensor([[3, 4, 319], [0, 51, 318]])).tolist() == [[0, -1, 4], [-1, 2, -1]]
+    assert problem.table.index(torch.tensor([[3, 4, 319], [0, 51, 318]])).tolist() == [[0, -1, 4], [-1, 2, -1]]
     assert set(problem.random_ids(200, problem.generator(0)).tolist()) == set(allowed.tolist())
 
 

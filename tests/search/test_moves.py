@@ -41,7 +41,7 @@ def test_a_move_changes_its_position_alone(tried, name):
     found = make(name)
     others = torch.arange(4) != place.unsqueeze(1)
     assert (found == prompts[base])[others].all()
-    assert (problem.allowed_index(found) >= 0).all()
+    assert (problem.table.index(found) >= 0).all()
     assert (found != prompts[base]).any(1).float().mean() > 0.8
 
 
@@ -62,8 +62,8 @@ def test_alike_tokens_have_the_nearest_embeddings(tried):
     table = table / table.norm(dim=1, keepdim=True)
     for row in range(len(base)):
         old = prompts[base[row], place[row]]
-        cosine = table @ table[problem.allowed_index(old)]
-        cosine[problem.allowed_index(old)] = -2.0
+        cosine = table @ table[problem.table.index(old)]
+        cosine[problem.table.index(old)] = -2.0
         assert token[row] in problem.allowed[cosine.topk(32).indices]
 
 
@@ -98,7 +98,7 @@ def test_wanted_tokens_are_drawn_from_the_target(make_problem):
     for slot in range(3):
         mass = problem.target_mass(slot)
         assert mass.tolist() == problem.log_probs[slot].double().exp()[problem.allowed].tolist()
-        drawn = torch.bincount(problem.allowed_index(problem.wanted(slot, u, 1024)), minlength=len(mass)) / len(u)
+        drawn = torch.bincount(problem.table.index(problem.wanted(slot, u, 1024)), minlength=len(mass)) / len(u)
         torch.testing.assert_close(drawn.double(), mass / mass.sum(), atol=0.015, rtol=0)
 
 

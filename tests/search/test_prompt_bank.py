@@ -84,7 +84,7 @@ def test_starts_are_readable_allowed_and_scored(loaded, folder, around, share):
     problem = problem_of(lm, vocabulary, around=around, tokens=AllowedTokens("ascii"))
     ids, scores = starts_of(problem, vocabulary, share)
     assert ids.shape == (4, LENGTH)
-    assert (problem.allowed_index(ids) >= 0).all()
+    assert (problem.table.index(ids) >= 0).all()
     assert all(round_trip(vocabulary, *around).survives(ids.tolist()))
     assert (problem.scorer.scores(ids, torch.arange(4)) - scores).abs().max() <= 1e-5
     assert problem.scorer.take_passes().min() > 0
