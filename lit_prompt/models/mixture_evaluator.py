@@ -10,7 +10,7 @@ from torch import Tensor
 from lit_prompt.data import TargetBatch
 from lit_prompt.functional import kl_divergence
 from lit_prompt.functional.precision import double
-from lit_prompt.models.evaluator import Evaluator, Tried
+from lit_prompt.models.evaluator import Chosen, Evaluator, Tried
 from lit_prompt.models.outcomes import Reached, target_outcomes
 from lit_prompt.models.prompt_texts import prompt_texts
 from lit_prompt.models.record_columns import known_values, least_restart
@@ -101,14 +101,7 @@ class MixtureEvaluator(Evaluator):
         return best
 
     def _prompt_columns(
-        self,
-        batch: TargetBatch,
-        prompts: SearchResults,
-        tried: Tried,
-        best_restart: Tensor,
-        kl: list[float | None],
-        bounded: Tensor,
-        compared: bool,
+        self, batch: TargetBatch, prompts: SearchResults, tried: Tried, chosen: Chosen, compared: bool
     ) -> Columns:
         """As of :meth:`Evaluator._prompt_columns`; certified floors are of single prompts, and bound the best one."""
         assert isinstance(prompts, MixtureResults)
@@ -116,11 +109,11 @@ class MixtureEvaluator(Evaluator):
         rows, size = torch.arange(len(batch)), tried.singles.shape[2]
         known = prompts.searched[torch.tensor(batch.task)]
         totals = torch.stack([self.totals[task] for task in batch.task])
-        single = tried.singles[rows, best_restart, totals[:, 1 : size + 1].argmin(1)]
+        single = tried.singles[rows, chosen.restart, totals[:, 1 : size + 1].argmin(1)]
         columns: Columns = {"kl_single": known_values(single, known)}
-        columns |= self.floor_columns(batch, columns["kl_single"], bounded, compared)
+        columns |= self.floor_columns(batch, columns["kl_single"], chosen.bounded, compared)
         nothing = dict.fromkeys((name for name in columns if name.startswith("excess")), [None] * len(batch))
-        found = [prompts.drawn(task, int(best)) for task, best in zip(batch.task, best_restart, strict=True)]
+        found = [prompts.drawn(task, int(best)) for task, best in zip(batch.task, chosen.restart, strict=True)]
         every, weights = [own for own, _ in found], [own for _, own in found]
         norms = [float(w @ double(self._norms(own))) if len(w) else None for w, own in zip(weights, every, strict=True)]
         columns |= nothing | {
@@ -131,7 +124,7 @@ class MixtureEvaluator(Evaluator):
         }
         if every[0].is_floating_point():
             return columns
-        columns |= token_floor_columns(self._module, batch, kl, [None] * len(batch))
+        columns |= token_floor_columns(self._module, batch, chosen.kl, [None] * len(batch))
         return columns | self._texts(batch, every, weights, known)
 
     def _texts(self, batch: TargetBatch, ids: list[Tensor], weights: list[Tensor], known: Tensor) -> Columns:
