@@ -24,6 +24,7 @@ from lit_prompt.lm import LMOptions
 from lit_prompt.loaded import LoadedLMTargets
 from lit_prompt.models import HardPrompt, PromptInit, PromptModule, SoftPrompt, TextPrompt
 from lit_prompt.records.results import result_table
+from lit_prompt.search.mixture_results import MixtureResults
 from lit_prompt.served.served import Served
 
 Method = Literal["soft", "lift", "hard", "text"]
@@ -43,6 +44,8 @@ def find(
     **settings: Any,
 ) -> Found:
     """Finds, for every target, the prompt whose next-token distribution is closest to it in KL(target || LM).
+
+    With ``components``, the mixture of at most so many prompts.
 
     Nothing is written, and nothing of the process is changed. Ctrl-C ends the search, and what was found so far is
     returned.
@@ -119,15 +122,15 @@ def _data(
 
 
 def _module(method: Method, settings: dict[str, Any]) -> PromptModule:
-    if settings.get("components", 1) != 1:
-        raise InputError("find: gives a prompt for each target; mixtures (components) are searched with lit_prompt fit")
     try:
         if method == "hard":
             return HardPrompt(**settings)
         if method == "soft":
             return SoftPrompt(**settings)
         if method == "lift":
-            own: dict[str, Any] = {"steps": 300, "patience": 50, "init": PromptInit("lift"), "lift_tolerance": 1e-3}
+            own: dict[str, Any] = {"steps": 300, "patience": 50, "init": PromptInit("lift")}
+            if settings.get("components", 1) == 1:
+                own["lift_tolerance"] = 1e-3
             return SoftPrompt(**(own | settings))
         if method == "text":
             return TextPrompt(**settings)
@@ -174,9 +177,12 @@ def _trainer(run: Path, accelerator: str, progress: bool) -> L.Trainer:
 def _target(module: PromptModule, data: TargetDataModule, row: dict[str, Any]) -> FoundTarget:
     number = data.targets.target_id.index(row["target_id"])
     task = data.targets.task[number]
-    prompt = module.results.prompts[task, module.evaluator.chosen[task]].numpy()
+    results, restart = module.results, module.evaluator.chosen[task]
+    is_mixture = isinstance(results, MixtureResults)
+    prompt = results.drawn(task, restart)[0] if is_mixture else results.prompts[task, restart]
     records = module.evaluator.token_records(data.targets.batch([number]), module.results)
     answers = {r["answer"] or r["token"]: (r["target_probability"], r["reached_probability"]) for r in records}
     texts = row["prompt_text"], row["whole_text"]
     kl = row["kl"], row["kl_floor"], row["kl_at_least"]
-    return FoundTarget(row["target_id"], *kl, prompt, *texts, answers)
+    mixed = row["weights"], row["component_texts"]
+    return FoundTarget(row["target_id"], *kl, prompt.numpy(), *texts, answers, *mixed)

@@ -14,18 +14,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoundTarget:
-    """A target and the best prompt that was found for it.
+    """A target and the best prompt, or mixture of prompts, that was found for it.
 
     Attributes:
         target_id: of the target.
         kl: KL(target || LM) after the prompt, nats, recomputed from it; None where a server does not tell it.
-        kl_floor: certified: no prompt of any kind is below it, nats; None where there is no floor.
+        kl_floor: certified: no single prompt of any kind is below it, nats; None where there is no floor.
         kl_at_least: a bound below, nats, where a server does not tell the KL; else None.
-        prompt: token ids ``[length]``, int64, or embeddings ``[length, embedding]``, float32; of a text the bytes of
-            UTF-8, filled up with zeros, ``[length]``, int64.
-        text: of a hard prompt, or one that was searched as text; None for a soft one.
+        prompt: token ids ``[length]``, int64, or embeddings ``[length, embedding]``, float32; of a mixture those of
+            each of its prompts, ``[component, ...]``; of a text the bytes of UTF-8, filled up with zeros, ``[length]``,
+            int64.
+        text: of a hard prompt, or one that was searched as text; None for a soft one, and for a mixture.
         whole_text: that text with what stands around it.
         answers: wanted and reached probability of the likeliest outcomes, by their texts; none where ``kl`` is.
+        weights: of a mixture how often each of its prompts is drawn, the largest first; None for a single prompt.
+        texts: those of a mixture's hard prompts; None for others.
     """
 
     target_id: str
@@ -36,6 +39,8 @@ class FoundTarget:
     text: str | None
     whole_text: str | None
     answers: dict[str, tuple[float, float]]
+    weights: list[float] | None = None
+    texts: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,6 @@ class Found(Sequence[FoundTarget]):
         return kl_against_entropy({"": grouped(marked(self.rows), itemgetter("family"))})
 
     def _repr_html_(self) -> str:
-        columns = ["target_id", "entropy", "kl", "kl_at_least", "kl_floor", "prompt_text"]
+        columns = ["target_id", "entropy", "kl", "kl_at_least", "kl_floor", "prompt_text", "weights", "component_texts"]
         table = self.to_pandas()
         return str(table[[name for name in columns if name in table]].to_html(index=False))

@@ -74,6 +74,34 @@ def test_it_finds_what_the_command_finds(tiny_lm, loaded, workdir, method):
     assert 0 < reached < 1
 
 
+@pytest.mark.parametrize("method", [*SETTINGS, "lift"])
+def test_mixtures_are_found_as_by_the_command(tiny_lm, workdir, method):
+    settings = SETTINGS.get(method, {"length": 2, "steps": 15}) | {"components": 2, "seed": 1}
+    found = find(tiny_lm, TARGETS, method, progress=False, **settings)
+    assert any(len(target.weights) == 2 for target in found)
+    shape = (2,) if method == "hard" else (2, 32)
+    for target, row in zip(found, found.rows, strict=True):
+        assert sum(target.weights) == pytest.approx(1.0)
+        assert target.weights == sorted(target.weights, reverse=True) == row["weights"]
+        assert target.prompt.shape == (len(target.weights), *shape)
+        assert (target.texts is not None) == (method == "hard")
+        assert target.kl <= row["kl_single"] + 1e-7
+        assert target.kl_floor is None or target.kl_floor <= row["kl_single"] + 1e-6
+        # each of the prompts alone, found again by its ids or embeddings, and mixed
+        model = transformers.AutoModelForCausalLM.from_pretrained(tiny_lm).double()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_lm)
+        if target.target_id == "given/a":
+            before, answers = tokenizer("The king", add_special_tokens=False)["input_ids"], [" a", " the"]
+            ids = [tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in answers]
+            table = model.get_input_embeddings().weight.detach()
+            reached = torch.zeros(2, dtype=torch.float64)
+            for weight, prompt in zip(target.weights, torch.tensor(target.prompt), strict=True):
+                own = table[prompt] if method == "hard" else prompt.double()
+                logits = model(inputs_embeds=torch.cat([table[before], own]).unsqueeze(0)).logits[0, -1]
+                reached += weight * logits.softmax(-1)[ids].detach()
+            assert [target.answers[text][1] for text in answers] == pytest.approx(reached.tolist(), abs=1e-5)
+
+
 def test_a_loaded_lm_is_left_as_it_was(loaded):
     model, tokenizer = loaded
     model.train()

@@ -46,14 +46,14 @@ class Reference:
     def _embed(self, ids):
         return self.model.get_input_embeddings()(torch.tensor([ids], dtype=torch.long))
 
-    def _ids(self, text):
+    def ids(self, text):
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def string(self, prompt, context, text):
         """Probability of a string after a prompt in a context."""
-        answer, after = self._ids(text), self._ids(context.get("after", ""))
+        answer, after = self.ids(text), self.ids(context.get("after", ""))
         own = prompt.unsqueeze(0).double() if prompt.is_floating_point() else self._embed(prompt.tolist())
-        before = self._embed(self._ids(context.get("before", "")))
+        before = self._embed(self.ids(context.get("before", "")))
         with torch.no_grad():
             whole = torch.cat([before, own, self._embed([*after, *answer])], 1)
             log_q = self.model(inputs_embeds=whole).logits[0, -len(answer) - 1 :].log_softmax(-1)
@@ -136,12 +136,12 @@ def test_results_are_those_of_the_lm_itself(cli, workdir, tiny_lm, kind):
     assert [reached["user/plain", text] for text in (" a", " the")] == pytest.approx(m, abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_mixture_does_not_depend_on_other_targets(cli, workdir, tiny_lm, kind):
+@pytest.mark.parametrize(("kind", "more"), [("soft", ()), ("hard", ()), ("hard", ("--model.screening", "always"))])
+def test_a_mixture_does_not_depend_on_other_targets(cli, workdir, tiny_lm, kind, more):
     write(workdir, LINES, kind)
-    among = mixtures(mixture_of(cli, workdir, tiny_lm, kind))
+    among = mixtures(mixture_of(cli, workdir, tiny_lm, kind, 0, *more))
     write(workdir, LINES, kind, "chunk_size: 1")
-    small = mixtures(mixture_of(cli, workdir, tiny_lm, kind, 1))
+    small = mixtures(mixture_of(cli, workdir, tiny_lm, kind, 1, *more))
     for name, (prompts, weights) in among.items():
         assert torch.equal(prompts, small[name][0])
         assert np.array_equal(weights, small[name][1])
@@ -223,12 +223,54 @@ def test_what_mixtures_do_not_have_is_refused(cli, workdir, tiny_lm, kind, more,
     assert "Traceback" not in said
 
 
-def test_a_finished_run_is_given_no_more_steps_and_no_other_lm(cli, workdir, tiny_lm, make_lm):
+def test_a_finished_run_is_given_no_more_steps(cli, workdir, tiny_lm):
     write(workdir, LINES[-1:], "hard")
     run = mixture_of(cli, workdir, tiny_lm, "hard", 0, "--model.seed", "1")
     said = cli("fit", "--run", str(run), "--model.steps", "24", code=2)
     assert "the 12 steps of this run were divided over 3 components" in said
     said = cli("fit", "--run", str(run), "--model.components", "2", code=2)
     assert "was made with components = 3, this run has 2" in said
-    said = cli("test", "--run", str(run), "--lm", str(make_lm("gpt2")), code=2)
-    assert "has found mixtures of prompts" in said
+
+
+def test_on_another_lm_texts_are_drawn_by_the_same_weights(cli, workdir, tiny_lm, make_lm):
+    """Tasks of several targets, whole answers and cells of them, against transformers alone."""
+    other = make_lm("gpt2")
+    write(workdir, LINES, "hard")
+    run = mixture_of(cli, workdir, tiny_lm, "hard", 0, "--model.seed", "1")
+    cli("test", "--run", str(run))
+    said = cli("test", "--run", str(run), "--lm", str(other))
+    assert "tested on" in said
+    (folder,) = run.glob("on-*")
+    rows = {row["target_id"]: row for row in RESULTS.read(folder / "results.parquet").to_pylist()}
+    tasks = {row["task"]: row for row in TASKS.read(folder / "tasks.parquet").to_pylist()}
+    texts = {}
+    for row in map(json.loads, (run / "prompts.jsonl").read_text().splitlines()):
+        if row["weight"] > 0:
+            texts.setdefault(row["target_id"], []).append((row["weight"], row["text"]))
+    assert max(map(len, texts.values())) > 1
+    reference = Reference(other)
+    for task, drawn in texts.items():
+        drawn.sort(key=lambda each: -each[0])
+        weights = np.array([weight for weight, _ in drawn])
+        lines = [line for line in LINES if f"user/{line.get('task', line['name'])}" == task]
+        singles = np.zeros(len(drawn))
+        for line in lines:
+            context, row = line.get("context", {}), rows[f"user/{line['name']}"]
+            alone = line | {"context": {"before": "", "after": ""}}
+            pasted = [context.get("before", "") + text + context.get("after", "") for _, text in drawn]
+            reached = [reference.of_line(torch.tensor(reference.ids(text)), alone) for text in pasted]
+            p, q = reached[0][0], np.array([own for _, own in reached])
+            assert row["kl"] == pytest.approx(rel_entr(p, weights @ q).sum(), abs=1e-5)
+            assert row["weights"] == pytest.approx(weights)
+            assert row["component_texts"] == [text for _, text in drawn]
+            assert row["components"] == len(drawn)
+            assert row["excess"] is None
+            assert row["kl_floor_tokens"] is None
+            if line.get("split") != "test":
+                singles += row["weight"] * rel_entr(p, q).sum(1)
+        assert tasks[task]["kl_single"] == pytest.approx(singles.min(), abs=1e-5)
+    cli("predict", "--run", str(run), "--lm", str(other))
+    predicted = PREDICTIONS.read(folder / "predictions.parquet").to_pylist()
+    assert {row["target_id"] for row in predicted} == set(rows)
+    assert all(row["kl"] == rows[row["target_id"]]["kl"] for row in predicted)
+    cli("report", str(run), "--out", "report")

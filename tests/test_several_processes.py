@@ -37,6 +37,11 @@ SEARCHES = {
         },
     },
 }
+MIXTURES = {"soft_mixture": ("soft", {"components": 2}), "hard_mixture": ("hard", {"components": 2})}
+for _name, (_of, _more) in MIXTURES.items():
+    _model = SEARCHES[_of]
+    SEARCHES[_name] = _model | {"init_args": _model["init_args"] | _more}
+SEARCHES["hard_mixture"]["init_args"] |= {"screening": "always", "restarts": 2}
 DATA = {
     "chunk_size": 2,
     "families": [{"class_path": "EntropyMatched", "init_args": {"entropies": 4, "per_entropy": 2}}],
@@ -166,8 +171,9 @@ def assert_same(found: Path, wanted: Path) -> None:
     assert not [*found.parents[1].rglob(".*")]
 
 
-@pytest.mark.parametrize("count", [2, 3])
-@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize(
+    ("name", "count"), [("soft", 2), ("soft", 3), ("hard", 2), ("hard", 3), *((name, 2) for name in MIXTURES)]
+)
 def test_any_number_finds_the_same(place, whole, start, name, count):
     process = start("fit", "--config", f"{name}.yaml", "--trainer.devices", count)
     folder = Path("logs", name, "version_0")
@@ -179,19 +185,21 @@ def test_any_number_finds_the_same(place, whole, start, name, count):
     assert [path.name for path in folder.parent.iterdir()] == ["version_0"]
 
 
-def test_an_evaluation_in_parts_is_the_same(place, whole, start):
+@pytest.mark.parametrize("searched", [RUN.parts[1], *MIXTURES])
+def test_an_evaluation_in_parts_is_the_same(place, whole, start, searched):
+    made = Path("logs", searched, "version_0")
     for folder in ("one", "two"):
         shutil.copytree(whole / "logs", Path(folder, "logs"))
     with inside(place / "one"):
         for command in ("test", "predict"):
-            outcome = run(command, "--run", RUN)
+            outcome = run(command, "--run", made)
             assert outcome.code == 0, outcome.said
     with inside(place / "two"):
         for command in ("test", "predict"):
-            _, err = ended(start(command, "--run", RUN, "--trainer.devices", 2))
+            _, err = ended(start(command, "--run", made, "--trainer.devices", 2))
             assert "Traceback" not in err
             assert "UserWarning" not in err
-    one, two = (place / folder / RUN for folder in ("one", "two"))
+    one, two = (place / folder / made for folder in ("one", "two"))
     names = sorted(path.name for path in one.iterdir() if "tfevents" not in path.name)
     assert names == sorted(path.name for path in two.iterdir() if "tfevents" not in path.name)
     tables = [name for name in names if name.endswith(".parquet")]

@@ -15,7 +15,7 @@ from lit_prompt.models.driven import DrivenPrompt
 from lit_prompt.models.pasted import PastedTexts
 from lit_prompt.records.checksum import CHECKSUM
 from lit_prompt.records.prompt_texts import read_texts
-from lit_prompt.records.prompts import WEIGHTS, read_prompts
+from lit_prompt.records.prompts import read_prompts
 from lit_prompt.served.served import Served, as_served, lm_name
 
 
@@ -53,11 +53,6 @@ def pasted_texts(
         raise InputError(
             f"--lm: {run} has found soft prompts, embeddings of {own} that mean nothing to another LM such as "
             f"{data.lm}; only hard prompts, which are texts, can be tested on one"
-        )
-    if WEIGHTS in about:
-        raise InputError(
-            f"--lm: {run} has found mixtures of prompts, and single ones alone are tested on another LM; search with "
-            "model.components 1, or score their texts there (lit_prompt export --format text)"
         )
     # what was typed is of the LM that was named, and the run's folder is not asked
     trusted = {"trust_remote_code": data.lm_options.trust_remote_code if own == data.lm else files_are_trusted()}

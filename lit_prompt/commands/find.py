@@ -10,16 +10,14 @@ from typing import Any
 from lit_prompt.cli.arguments import RunArguments, settings_option
 from lit_prompt.commands.stated_probs import stated_probs
 from lit_prompt.results.console import print_table, say
+from lit_prompt.results.mixtures_shown import mixture_lines
 from lit_prompt.results.rows import Row
 from lit_prompt.results.table import Table
 from lit_prompt.results.text import as_json, nats
 
 #: A soft prompt where no config says how it is searched: the lift, and gradient descent where that is not enough.
-_SOFT = {
-    "class_path": "SoftPrompt",
-    "init_args": {"steps": 300, "patience": 50, "init": {"kind": "lift"}, "lift_tolerance": 1e-3},
-}
-_NUMBERS = ("length", "steps", "seed")
+_SOFT = {"steps": 300, "patience": 50, "init": {"kind": "lift"}}
+_NUMBERS = ("length", "steps", "components", "seed")
 
 
 def run(options: Namespace) -> None:
@@ -45,7 +43,9 @@ def _arguments(options: Namespace, target: dict[str, Any]) -> RunArguments:
     elif options.hard:
         settings["model"] = {"class_path": "HardPrompt"}
     elif not given.configs:
-        settings["model"] = _SOFT
+        # a mixture goes on from the lift, however good that is
+        enough = {} if (options.components or 1) > 1 else {"lift_tolerance": 1e-3}
+        settings["model"] = {"class_path": "SoftPrompt", "init_args": _SOFT | enough}
     numbers = [
         f"--model.init_args.{name}={getattr(options, name)}"
         for name in _NUMBERS
@@ -92,14 +92,21 @@ def _result(folder: Path) -> Row:
 
 def _print(outcomes: dict[str, tuple[float, float | None]], row: Row, folder: Path) -> None:
     floor = row["kl_floor"]
-    known = "not known" if floor is None else f"{nats(floor, 4)} nats, certified: no prompt of any kind is below it"
+    mixed = row["weights"] is not None
+    known = f"{nats(floor, 4)} nats, certified: no {'single ' * mixed}prompt of any kind is below it"
     cells = [[text, nats(wanted, 4), nats(reached, 4)] for text, (wanted, reached) in outcomes.items()]
     print_table(Table(["answer", "wanted", "reached"], cells, ["answer"], caption=""))
     if row["kl"] is None:
         say(f"KL        at least {nats(row['kl_at_least'], 4)} nats: the server does not list all answers")
     else:
-        say(f"KL        {nats(row['kl'], 4)} nats", f"floor     {known}")
-    if row["prompt_text"] is None:
+        say(f"KL        {nats(row['kl'], 4)} nats")
+        if mixed:
+            say(f"of one    {nats(row['kl_single'], 4)} nats, after the best of the prompts alone")
+        say(f"floor     {'not known' if floor is None else known}")
+    if mixed:
+        place = "" if row["component_texts"] else f", embeddings in {folder / 'prompts.safetensors'}"
+        say(f"prompts   {row['components']}, of which one is drawn by its weight{place}:", *mixture_lines(row))
+    elif row["prompt_text"] is None:
         say(f"prompt    {row['prompt_length']} embeddings, in {folder / 'prompts.safetensors'}")
     else:
         say("prompt, as JSON:", as_json(row["prompt_text"]))

@@ -107,6 +107,9 @@ examples:
     parser.add_argument("--hard", action="store_true", help="tokens, not embeddings")
     parser.add_argument("--length", metavar="N", type=int, help="tokens or embeddings of the prompt (20; soft 5)")
     parser.add_argument("--steps", metavar="N", type=int, help="most steps of the search (100; soft 300)")
+    parser.add_argument(
+        "--components", metavar="K", type=int, help="a mixture of at most K prompts: one is drawn, then an answer (1)"
+    )
     parser.add_argument("--seed", metavar="N", type=int, help="seed of the search (0)")
     return parser
 

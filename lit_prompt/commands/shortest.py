@@ -86,7 +86,7 @@ def run(options: Namespace) -> None:
         if found:
             _print(list(found.values()), goal)
             if floors:
-                print_table(token_curve_table(lengths, floors, goal))
+                print_table(token_curve_table(lengths, floors, goal, cli.model.components))
             write = partial(SHORTEST.write, SHORTEST.table(found.values()))
             with opened(folder):
                 say(f"shortest   {add_file(folder, 'shortest.parquet', write)}")

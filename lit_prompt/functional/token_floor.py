@@ -29,9 +29,13 @@ def prompt_information(allowed: int, length: int, claims: int = 1, eps: float = 
         eps: probability with which one of them may fail.
         shorter: whether prompts of 1 to ``length`` tokens count, not only those of exactly ``length``.
     """
+    return log_prompt_count(allowed, length, shorter) + math.log(claims / eps)
+
+
+def log_prompt_count(allowed: int, length: int, shorter: bool = False) -> float:
+    """The logarithm of the number of prompts; arguments as of :func:`prompt_information`."""
     fewest = 1 if shorter else length
-    prompts = torch.arange(fewest, length + 1, dtype=torch.float64).mul(math.log(allowed)).logsumexp(0)
-    return float(prompts) + math.log(claims / eps)
+    return float(torch.arange(fewest, length + 1, dtype=torch.float64).mul(math.log(allowed)).logsumexp(0))
 
 
 def kl_floor_tokens(

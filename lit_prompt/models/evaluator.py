@@ -39,6 +39,15 @@ class Tried:
         return self.value.unsqueeze(2)
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What the best restart of each of some targets' tasks has found."""
+
+    restart: Tensor  #: its number, ``[target]``
+    kl: list[float | None]  #: nats
+    bounded: Tensor  #: whether floors hold for it, ``[target]``, bool
+
+
 class Evaluator(Evaluation[SearchResults]):
     """Evaluates the prompts that a module has found, on its LM."""
 
@@ -64,31 +73,23 @@ class Evaluator(Evaluation[SearchResults]):
         if compared:
             columns |= self._baselines.columns(batch)
             columns |= asking_columns(self, module, batch)
-        columns |= self._prompt_columns(
-            batch, prompts, tried, best_restart, columns["kl"], tried.reached.bounded[rows, best_restart], compared
-        )
+        chosen = Chosen(best_restart, columns["kl"], tried.reached.bounded[rows, best_restart])
+        columns |= self._prompt_columns(batch, prompts, tried, chosen, compared)
         columns["prompt_length"] = [module.length] * len(batch)
         if module.soft_run is not None and compared:
             columns |= module.soft_run.projection_columns(module, batch)
         return columns | self.context_columns(contexts) | self.constant_columns(len(batch)), log_q
 
     def _prompt_columns(
-        self,
-        batch: TargetBatch,
-        prompts: SearchResults,
-        tried: Tried,
-        best_restart: Tensor,
-        kl: list[float | None],
-        bounded: Tensor,
-        compared: bool,
+        self, batch: TargetBatch, prompts: SearchResults, tried: Tried, chosen: Chosen, compared: bool
     ) -> Columns:
-        """Floors and what else follows from the best prompts; arguments as of :meth:`Evaluation.floor_columns`."""
-        columns: Columns = dict(self.floor_columns(batch, kl, bounded, compared))
-        best = tried.prompts[torch.arange(len(batch)), best_restart]
+        """Floors and what else follows from the best prompts; arguments as of :meth:`columns`."""
+        columns: Columns = dict(self.floor_columns(batch, chosen.kl, chosen.bounded, compared))
+        best = tried.prompts[torch.arange(len(batch)), chosen.restart]
         is_text = not best.is_floating_point()
         columns["prompt_norm"] = self._norms(best).tolist()
         if is_text:
-            columns |= token_floor_columns(self._module, batch, kl, columns["kl_floor"])
+            columns |= token_floor_columns(self._module, batch, chosen.kl, columns["kl_floor"])
             known = prompts.searched[torch.tensor(batch.task)].tolist()
             columns |= text_columns(self, self._module, batch, best, known)
         return columns

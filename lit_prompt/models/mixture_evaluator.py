@@ -10,10 +10,11 @@ from torch import Tensor
 from lit_prompt.data import TargetBatch
 from lit_prompt.functional import kl_divergence
 from lit_prompt.functional.precision import double
-from lit_prompt.models.evaluator import Evaluator, Tried
+from lit_prompt.models.evaluator import Chosen, Evaluator, Tried
 from lit_prompt.models.outcomes import Reached, target_outcomes
 from lit_prompt.models.prompt_texts import prompt_texts
 from lit_prompt.models.record_columns import known_values, least_restart
+from lit_prompt.models.token_floors import token_floor_columns
 from lit_prompt.records.results import Columns
 from lit_prompt.search import SearchResults
 from lit_prompt.search.mixture_results import MixtureResults
@@ -100,30 +101,20 @@ class MixtureEvaluator(Evaluator):
         return best
 
     def _prompt_columns(
-        self,
-        batch: TargetBatch,
-        prompts: SearchResults,
-        tried: Tried,
-        best_restart: Tensor,
-        kl: list[float | None],
-        bounded: Tensor,
-        compared: bool,
+        self, batch: TargetBatch, prompts: SearchResults, tried: Tried, chosen: Chosen, compared: bool
     ) -> Columns:
-        """As of :meth:`Evaluator._prompt_columns`; floors are of single prompts, and bound the best one of each."""
+        """As of :meth:`Evaluator._prompt_columns`; certified floors are of single prompts, and bound the best one."""
         assert isinstance(prompts, MixtureResults)
         assert isinstance(tried, TriedMixtures)
         rows, size = torch.arange(len(batch)), tried.singles.shape[2]
         known = prompts.searched[torch.tensor(batch.task)]
         totals = torch.stack([self.totals[task] for task in batch.task])
-        single = tried.singles[rows, best_restart, totals[:, 1 : size + 1].argmin(1)]
+        single = tried.singles[rows, chosen.restart, totals[:, 1 : size + 1].argmin(1)]
         columns: Columns = {"kl_single": known_values(single, known)}
-        columns |= self.floor_columns(batch, columns["kl_single"], bounded, compared)
+        columns |= self.floor_columns(batch, columns["kl_single"], chosen.bounded, compared)
         nothing = dict.fromkeys((name for name in columns if name.startswith("excess")), [None] * len(batch))
-        # what has a weight, the largest first
-        found = [prompts.mixture(task, int(best)) for task, best in zip(batch.task, best_restart, strict=True)]
-        orders = [weights.argsort(descending=True)[: int((weights > 0).sum())] for _, weights in found]
-        weights = [own[order] for (_, own), order in zip(found, orders, strict=True)]
-        every = [own[order] for (own, _), order in zip(found, orders, strict=True)]
+        found = [prompts.drawn(task, int(best)) for task, best in zip(batch.task, chosen.restart, strict=True)]
+        every, weights = [own for own, _ in found], [own for _, own in found]
         norms = [float(w @ double(self._norms(own))) if len(w) else None for w, own in zip(weights, every, strict=True)]
         columns |= nothing | {
             "components": [len(own) if ok else None for own, ok in zip(weights, known, strict=True)],
@@ -131,7 +122,10 @@ class MixtureEvaluator(Evaluator):
             "weights_gap": known_values(totals[:, size + 1 :].amax(1).log().clamp_min(0.0), known),
             "prompt_norm": norms,
         }
-        return columns if every[0].is_floating_point() else columns | self._texts(batch, every, weights, known)
+        if every[0].is_floating_point():
+            return columns
+        columns |= token_floor_columns(self._module, batch, chosen.kl, [None] * len(batch))
+        return columns | self._texts(batch, every, weights, known)
 
     def _texts(self, batch: TargetBatch, ids: list[Tensor], weights: list[Tensor], known: Tensor) -> Columns:
         """The texts of mixtures, and the KL of the mixtures of those when they are encoded again."""

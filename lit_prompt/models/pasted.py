@@ -1,7 +1,7 @@
 """The texts of prompts that were found on one LM, pasted into another."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,9 @@ from lit_prompt.functional import kl_divergence
 from lit_prompt.lm import FrozenLM
 from lit_prompt.models.evaluation import Evaluation
 from lit_prompt.models.outcomes import target_outcomes
+from lit_prompt.models.pasted_mixtures import PastedMixtureEvaluator
 from lit_prompt.models.record_columns import known_values, reached_columns, target_columns
+from lit_prompt.records.prompt_texts import WeightedText
 from lit_prompt.records.results import Columns
 from lit_prompt.results.transfer import folder_on
 from lit_prompt.scoring import Contexts
@@ -29,12 +31,12 @@ class PastedTexts:
     """A hard search's prompts, to be evaluated on another LM: as texts, between the same texts, as that LM reads them.
 
     Attributes:
-        texts: of the prompts, by task.
+        texts: of the prompts, by task; of mixtures, with their weights.
         lm: the other LM.
         checksum: of the prompts; None where a former version wrote them.
     """
 
-    texts: Mapping[str, str]
+    texts: Mapping[str, Sequence[WeightedText]]
     lm: FrozenLM
     checksum: str | None = None
 
@@ -44,10 +46,12 @@ class PastedTexts:
 
     def configure(self, module: "PromptModule") -> None:
         """Puts LM and texts in place of what a module has searched with and found."""
-        module.lm, module.lm_path, module.results = self.lm, module.data.lm, self.texts
+        mixed = module.components > 1
+        texts = self.texts if mixed else {task: own.text for task, (own,) in self.texts.items()}
+        module.lm, module.lm_path, module.results = self.lm, module.data.lm, texts
         with torch.device("cpu"):  # Lightning makes the trainer's device the default one here
             module.contexts = Contexts(module.before, module.after, self.lm, module.data.vocabulary)
-            module.evaluator = PastedEvaluator(module)
+            module.evaluator = PastedMixtureEvaluator(module) if mixed else PastedEvaluator(module)
 
 
 class PastedEvaluator(Evaluation[Mapping[str, str]]):

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lit_prompt.data import TargetBatch
-from lit_prompt.errors import InputError
 from lit_prompt.functional import seed_for
 from lit_prompt.interruption import interruptible
 from lit_prompt.models.base import PromptModule
 from lit_prompt.models.checks import warn_of_second_front
 from lit_prompt.models.chunk import chunk_scorer, step_made
+from lit_prompt.models.chunk_lift import lift_chunk, sphere_values
 from lit_prompt.models.half_steps import HalfSteps
-from lit_prompt.models.lift import lift, why_no_lift
+from lit_prompt.models.lift import why_no_lift
 from lit_prompt.models.optimizers import (
     check_schedule,
     optimizer_over_slots,
@@ -33,6 +33,7 @@ from lit_prompt.models.optimizers import (
 from lit_prompt.models.prompt_init import PromptInit, PromptInitializer
 from lit_prompt.models.run_prompts import prompts_file
 from lit_prompt.models.shorter_run import ShorterRun
+from lit_prompt.models.soft_checks import check_soft
 from lit_prompt.models.soft_rounds import SoftRounds
 from lit_prompt.objectives import ForwardKL, Objective
 from lit_prompt.scoring import LMScorer
@@ -149,42 +150,11 @@ class SoftPrompt(PromptModule):
     def check(self, trainer: L.Trainer, stage: str) -> None:
         """As of :meth:`PromptModule.check`."""
         super().check(trainer, stage)
-        if self.max_norm is not None and not self.max_norm > 0:
-            raise InputError(f"model.max_norm is {self.max_norm}; it must be positive, or null for no limit")
-        if self.init.kind in ("text", "peft") and self.restarts > 1:
-            raise InputError(
-                f"model.init.kind {self.init.kind} gives every restart the same start; set model.restarts to 1"
-            )
-        if self.init.kind == "peft" and not self.init.path:
-            raise InputError("model.init.kind is peft, so model.init.path must name the adapter's folder")
-        if self.init.kind == "text" and not self.init.text:
-            raise InputError("model.init.kind is text, so model.init.text must hold at least one token")
-        if self.init.kind == "lift" and self.temperature != 1.0:
-            raise InputError(
-                "model.temperature: the lift is of the LM's own probabilities; set model.init.kind to random"
-            )
-        if self.lift_tolerance is not None:
-            self._check_lift(self.lift_tolerance)
+        check_soft(self)
         self._half_steps.check(self, self.patience)
         optimizer_over_slots(self.optimizer, nn.Parameter(torch.zeros(1, 1, 1)))
         if self.init.shorter_run is not None:
             prompts_file(self.init.shorter_run, "model.init.shorter_run")
-
-    def _check_lift(self, tolerance: float) -> None:
-        if self.components > 1:
-            raise InputError(
-                "model.lift_tolerance is for single prompts: set it to null (the lift may still be the first "
-                "component's start) or model.components to 1"
-            )
-        if not tolerance >= 0:
-            raise InputError(f"model.lift_tolerance is {tolerance}; it must be 0 or more, or null")
-        if self.init.kind != "lift":
-            raise InputError("model.lift_tolerance is for prompts that start at the lift: set model.init.kind to lift")
-        if not isinstance(self.objective, ForwardKL):
-            raise InputError(
-                f"model.lift_tolerance is for KL(target || LM), not for {self.objective.name}: set it to null (the "
-                "lift may still be the start) or model.objective to ForwardKL"
-            )
 
     def prepare(self) -> None:
         """Makes room for a chunk of prompts and for all results."""
@@ -272,7 +242,7 @@ class SoftPrompt(PromptModule):
                 self.prompt.zero_()
                 self.prompt[: len(starts)] = torch.stack(starts).to(self.prompt)
                 if self._lifts and number == 0:
-                    self._lift(batch, scorer, self.prompt[: len(starts)])
+                    lift_chunk(self, batch, scorer, self.prompt[: len(starts)])
                 self._project()
         self.trainer.optimizers[0].load_state_dict(deepcopy(self._optimizer_start))
         if (scheduler := self._scheduler()) is not None:
@@ -310,20 +280,6 @@ class SoftPrompt(PromptModule):
             scheduler.load_state_dict(state["scheduler"])
         self.micro_batch.size = state["micro_batch"]
 
-    def _lift(self, batch: TargetBatch, scorer: LMScorer, prompts: Tensor) -> None:
-        """Lifts the first restart of every task that is a single target over tokens."""
-        places, single = _single_targets(batch)
-        if not places:
-            return
-        first = torch.tensor(places) * self.restarts
-
-        def score(candidates: Tensor) -> Tensor:
-            return scorer.scores(candidates, first).to(candidates)
-
-        self.known.floors.sphere_points(single)  # with a bar of its own
-        with self.micro_batch.shown("lift"):
-            prompts[first] = lift(self.known.floors, single, prompts[first], score, self.max_norm)
-
     def training_step(self, batch: TargetBatch, batch_idx: int) -> None:
         """One step of all searches of the chunk that still go on; the first one ends where lifted prompts stand."""
         started = time.perf_counter()
@@ -331,7 +287,9 @@ class SoftPrompt(PromptModule):
         stands_below = None
         if self.chunks.made == 0 and self._lifts and self.lift_tolerance is not None:
             with interruptible():
-                stands_below = self._sphere(batch).repeat_interleave(self.restarts) + self.lift_tolerance
+                stands_below = (
+                    sphere_values(self.known.floors, batch).repeat_interleave(self.restarts) + self.lift_tolerance
+                )
         if bool(running.any()):  # else the next component's round comes when its turn has come
             self._step()
             self.best.steps += running
@@ -353,14 +311,6 @@ class SoftPrompt(PromptModule):
         with torch.no_grad():
             self._project()
         step_scheduler(self._scheduler(), float(loss), self.steps)
-
-    def _sphere(self, batch: TargetBatch) -> Tensor:
-        """The sphere's values of the chunk's tasks, ``[task]``; ``-inf`` for those that have no lift."""
-        found = torch.full((len(batch.tasks),), -torch.inf, dtype=torch.float64)
-        places, single = _single_targets(batch)
-        if places:
-            found[places] = self.known.floors.sphere_points(single)[1].to(found)
-        return found
 
     def _backward(self) -> Tensor:
         """The summed scores of the running searches; leaves its gradient in the prompts and the scores in the bests."""
@@ -420,11 +370,3 @@ class SoftPrompt(PromptModule):
             "micro_batch": self.micro_batch.size,
             "rounds": None if self._rounds is None else self._rounds.state_dict(),
         }
-
-
-def _single_targets(batch: TargetBatch) -> tuple[list[int], TargetBatch]:
-    """The tasks of a chunk that are a single target over tokens, by their places, and those targets."""
-    found = {
-        place: of[0] for place, of in enumerate(batch.tasks.values()) if len(of) == 1 and batch.answers[of[0]] is None
-    }
-    return list(found), batch.subset(list(found.values()))

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lit_prompt.errors import InputError
 from lit_prompt.files import write_whole
@@ -30,8 +30,17 @@ def write_texts(prompts: Iterable[tuple[str, str, Sequence[int], float | None]],
     return path
 
 
-def read_texts(path: Path, target_ids: Collection[str], checksum: str | None) -> dict[str, str]:
-    """The texts of prompts by target id, as :func:`write_texts` has written them.
+class WeightedText(NamedTuple):
+    """A prompt's text, and how often a mixture draws it; 1 for a single prompt."""
+
+    text: str
+    weight: float
+
+
+def read_texts(path: Path, target_ids: Collection[str], checksum: str | None) -> dict[str, list[WeightedText]]:
+    """The texts of prompts by target id, as :func:`write_texts` has written them; of mixtures, several.
+
+    Those of a mixture that have no weight are left out, and the largest weight comes first.
 
     Args:
         path: the file.
@@ -41,7 +50,7 @@ def read_texts(path: Path, target_ids: Collection[str], checksum: str | None) ->
     Raises:
         InputError: if the file cannot be read, or is not as it was written.
     """
-    texts: dict[str, str] = {}
+    texts: dict[str, list[WeightedText]] = {}
     try:
         with path.open(encoding="utf-8") as file:
             rows = [json.loads(line) for line in file]
@@ -50,9 +59,12 @@ def read_texts(path: Path, target_ids: Collection[str], checksum: str | None) ->
                 written = row.pop(CHECKSUM, None)
                 checksum = plain_digest([checksum, row])
                 refuse_changed(Path(f"{path}:{number}"), written, checksum, _ADVICE)
-            texts[row["target_id"]] = row["text"]
+            texts.setdefault(row["target_id"], []).append(WeightedText(row["text"], float(row.get("weight", 1.0))))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: these are no prompts that a fit or a test has written ({error})") from error
     if texts.keys() != set(target_ids):
         raise InputError(f"{path}: does not hold the texts of the run's prompts; {_ADVICE}")
-    return texts
+    return {
+        name: sorted((each for each in own if each.weight > 0), key=lambda each: -each.weight)
+        for name, own in texts.items()
+    }

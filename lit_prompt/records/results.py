@@ -16,12 +16,13 @@ CURVE_LENGTHS = (1, 2, 5, 10, 20, 50, 100)
 
 #: Columns of ``results.parquet``; divergences and entropies in nats. A column is null where it does not apply.
 #: ``in_front`` stands before ``context_before``; ``unprompted_text`` is what the LM is given for ``kl_unprompted``.
-#: ``kl_floor_tokens`` is the token floor of hard prompts of exactly ``prompt_length`` tokens, for random targets; all
-#: those of a run hold together but with a probability of one in a million. ``excess_tokens`` is the KL less the larger
-#: of both floors, ``token_floor_curve`` the token floors of prompts of at most :data:`CURVE_LENGTHS` tokens. Of a
-#: mixture of prompts ``kl_single`` is the KL of its best prompt alone, ``weights`` and ``component_texts`` are of the
-#: prompts that have a weight, the largest first, and ``weights_gap`` bounds how far the weights are from the best ones
-#: of all its prompts; the floors are of single prompts, so that it has no ``excess``.
+#: ``kl_floor_tokens`` is the token floor of hard prompts of exactly ``prompt_length`` tokens, or of mixtures of so many
+#: of them as were searched for at most, for random targets; all those of a run hold together but with a probability of
+#: one in a million. ``excess_tokens`` is the KL less the larger of both floors, ``token_floor_curve`` the token floors
+#: of prompts of at most :data:`CURVE_LENGTHS` tokens. Of a mixture of prompts
+#: ``kl_single`` is the KL of its best prompt alone, ``weights`` and ``component_texts`` are of the prompts that have a
+#: weight, the largest first, and ``weights_gap`` bounds how far the weights are from the best ones of all its prompts;
+#: ``kl_floor`` is of single prompts, so that it has no ``excess``.
 SCHEMA = pa.schema(
     [
         ("target_id", TEXT), ("family", TEXT), ("partner_of", TEXT), ("target_fingerprint", TEXT), ("entropy", NUMBER),

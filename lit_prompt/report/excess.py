@@ -54,9 +54,9 @@ def token_sentences(study: Study) -> list[str]:
         below = int((kl < floor).sum())
         said = f"; {below} KLs are below it, which by chance happens once in a million times" if below else ""
         return (
-            f"of the mean KL of {kl.mean():.4f} nats {larger.mean():.4f} are the larger of certified and token floor, "
-            f"and {excess.mean():.4f} (95 % interval {low:.4f} to {high:.4f}) above it; for {tokens} of {kl.size} "
-            f"targets that is the token floor{said}"
+            f"of the mean KL of {kl.mean():.4f} nats {larger.mean():.4f} are the larger of token floor and, of single "
+            f"prompts, certified floor, and {excess.mean():.4f} (95 % interval {low:.4f} to {high:.4f}) above it; for "
+            f"{tokens} of {kl.size} targets that is the token floor{said}"
         )
 
     return _sentences(study, ("kl", "excess_tokens", "kl_floor_tokens"), clause)

@@ -85,7 +85,7 @@ def sections(study: Study) -> list[Section]:
             "token_floor", "What a prompt of n tokens cannot say", token_figures.token_floor_by_length,
             "Lines: the median token floor of random targets, which no prompt of at most so many tokens is below, "
             "whatever the LM and the search, but with a probability of one in a million for all of a run's. Points: "
-            "the median KL of hard prompts on the same targets.",
+            "the median KL of hard prompts on the same targets. Mixtures of prompts stand in panels of their own.",
             "Needs hard prompts for random targets: lit_prompt fit --config configs/hard.yaml",
             remarks=token_sentences(study),
         ),

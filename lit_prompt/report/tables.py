@@ -17,7 +17,7 @@ from lit_prompt.results.sampling_shown import DRAWS_TOLD, sampling_table
 from lit_prompt.results.table import Table, count, quantile
 from lit_prompt.results.task_tables import marked, shares_table, tasks_table
 from lit_prompt.results.text import nats, number
-from lit_prompt.results.token_floors_shown import TOKEN_FLOOR_TOLD
+from lit_prompt.results.token_floors_shown import token_floor_told
 from lit_prompt.results.transfer import side_by_side
 
 _SHOWN_PROMPTS = 3
@@ -56,7 +56,10 @@ def overview(study: Study) -> Table:
     caption = ["means over targets, but for median and quantiles"]
     caption += ["held out: over targets that were not searched for"] if held_out else []
     if "kl_floor_tokens" in baselines:
-        caption += [TOKEN_FLOOR_TOLD, "above both: the KL less the larger floor"]
+        caption += [
+            token_floor_told([row for series in study.series for row in series.rows]),
+            "above both: the KL less the larger floor",
+        ]
     caption += ["asking: for a prompt that asks for a target in words"] if "kl_asking" in baselines else []
     caption += [f"draws: {DRAWS_TOLD}; their median"] if draws else []
     return Table([*head, "seconds"], rows, ["LM", "method", "objective"], caption="; ".join(caption))

@@ -6,9 +6,9 @@ import numpy as np
 
 from lit_prompt.records.results import CURVE_LENGTHS
 from lit_prompt.report.method_figures import THIRDS
-from lit_prompt.report.study import Identity, Study
+from lit_prompt.report.study import Identity, Series, Study
 from lit_prompt.results import style
-from lit_prompt.results.rows import Row, column, entropy_share
+from lit_prompt.results.rows import Row, column, entropy_share, grouped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,13 +17,17 @@ _MARKERS = "vo^"
 
 
 def token_floor_by_length(study: Study) -> "Figure | None":
-    """Median token floors against the number of tokens, and what hard prompts reach; None where none are known."""
-    by_lm = study.by_lm([series for series in study.series if series.with_columns("token_floor_curve")])
-    if not by_lm:
+    """Median token floors against the number of tokens, and what hard prompts reach; None where none are known.
+
+    Mixtures of prompts have lower floors, and a panel of their own.
+    """
+    known = [series for series in study.series if series.with_columns("token_floor_curve")]
+    if not known:
         return None
-    figure, axes = style.panels(list(by_lm), sharey=True)
+    panels = grouped(known, _panel)
+    figure, axes = style.panels(list(panels), sharey=True)
     handles: dict[str, Any] = {}
-    for panel, mine in zip(axes[0], by_lm.values(), strict=True):
+    for panel, mine in zip(axes[0], panels.values(), strict=True):
         targets: dict[Identity, Row] = {}
         for series in mine:
             targets |= {key: row for key, row in series.by_target().items() if row["token_floor_curve"] is not None}
@@ -43,6 +47,11 @@ def token_floor_by_length(study: Study) -> "Figure | None":
     axes[0, 0].set(ylim=(0, None), ylabel="median (nats)")
     style.legend_below(figure, handles)
     return figure
+
+
+def _panel(series: Series) -> str:
+    mixed = any(row.get("components") is not None for row in series.rows)
+    return f"{series.lm}, {series.name}" if mixed else series.lm
 
 
 def _thirds(rows: list[Row]) -> list[list[Row]]:

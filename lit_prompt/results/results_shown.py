@@ -16,7 +16,7 @@ from lit_prompt.results.sampling_shown import DRAWS_TOLD, drawn_table, sampled_t
 from lit_prompt.results.table import Table, Told, count, entropy_table, quantile, target_table
 from lit_prompt.results.task_tables import marked, shares_table, tasks_table
 from lit_prompt.results.text import as_json, nats, number
-from lit_prompt.results.token_floors_shown import TOKEN_FLOOR_TOLD, below_token_floor
+from lit_prompt.results.token_floors_shown import below_token_floor, token_floor_told
 
 _MOST_PROMPTS = 16
 _MOST_SHARES = 60
@@ -50,7 +50,7 @@ def print_results(table: pa.Table, is_served: bool = False) -> None:
     if not is_served and any(row["kl_floor"] is None for row in found):
         caption += "; -: no floor is known, as over cells of answers (not convex)"
     if has_token_floors:
-        caption += f"; {TOKEN_FLOOR_TOLD}"
+        caption += f"; {token_floor_told(found)}"
     if any(row["kl_asking"] is not None for row in found):
         columns["asking"] = quantile("kl_asking")
         caption += "; asking: for a prompt that asks for it in words"

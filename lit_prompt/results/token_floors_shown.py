@@ -8,11 +8,19 @@ from lit_prompt.results.rows import Row, column
 from lit_prompt.results.table import Table
 from lit_prompt.results.text import nats
 
-#: What a token floor is.
-TOKEN_FLOOR_TOLD = (
-    "token floor: of a random target, no prompt of so many tokens is below it, but with a probability of one in a "
-    "million for all targets together"
-)
+
+def token_floor_told(rows: Sequence[Row]) -> str:
+    """What a token floor is, in tables of these results."""
+    mixed = any(row.get("components") is not None for row in rows)
+    what = (
+        "no prompt of so many tokens, or no mixture of at most so many of them,"
+        if mixed
+        else "no prompt of so many tokens"
+    )
+    return (
+        f"token floor: of a random target, {what} is below it, but with a probability of one in a million for all "
+        "targets together"
+    )
 
 
 def below_token_floor(rows: Sequence[Row]) -> str | None:
@@ -26,15 +34,21 @@ def below_token_floor(rows: Sequence[Row]) -> str | None:
     )
 
 
-def token_curve_table(lengths: Sequence[int], floors: Sequence[Sequence[float]], goal: float) -> Table:
-    """A row for each length: token floors ``[target, length]`` in nats, and how many of them are above a goal."""
+def token_curve_table(
+    lengths: Sequence[int], floors: Sequence[Sequence[float]], goal: float, components: int = 1
+) -> Table:
+    """A row for each length: token floors ``[target, length]`` in nats, and how many of them are above a goal.
+
+    They are of prompts or, with several components, of mixtures of at most so many.
+    """
+    each = "prompt" if components == 1 else f"mixture of {components} prompts"
     body = []
     for length, own in zip(lengths, np.array(floors).T, strict=True):
         told = (nats(float(value)) for value in np.quantile(own, (0.5, 0.1, 0.9)))
         body.append([str(length), *told, str(int((own > goal).sum()))])
-    title = f"What a prompt of so many tokens cannot say: token floors of {len(floors)} random targets, in nats"
+    title = f"What a {each} of so many tokens cannot say: token floors of {len(floors)} random targets, in nats"
     caption = (
-        f"above: for so many targets no prompt of at most so many tokens reaches {goal:g} nats, whatever the search; "
+        f"above: for so many targets no {each} of at most so many tokens reaches {goal:g} nats, whatever the search; "
         "all of this holds but with a probability of one in a million"
     )
     return Table(["tokens", "median", "10 %", "90 %", f"above {goal:g}"], body, [], title, caption)

@@ -1,4 +1,4 @@
-"""The best prompts that a search has scored for each slot, which its crossovers draw from."""
+"""The best prompts that a search has scored for each slot, which crossovers and mixtures choose from."""
 
 import torch
 from torch import Tensor
@@ -15,19 +15,21 @@ def no_elites(ids: Tensor, scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def kept_elites(elites: Tensor, scores: Tensor, pool: Tensor, pool_scores: Tensor) -> tuple[Tensor, Tensor]:
-    """The best of some slots' prompts and of a pool, best first; what is older wins a tie.
+    """The best of some slots' prompts and of a pool, no two of them equal, best first; what is older wins a tie.
 
     Args:
         elites: ``[slot, count, length]``.
         scores: theirs in nats, ``[slot, count]``.
-        pool: prompts of which no two are equal, and none is among those, ``[slot, prompt, length]``.
-        pool_scores: ``[slot, prompt]``; ``inf`` for those that do not count.
+        pool: ``[slot, prompt, length]``.
+        pool_scores: ``[slot, prompt]``; ``inf`` or NaN for those that do not count.
     """
-    count = elites.shape[1]
-    best = pool_scores.nan_to_num(nan=torch.inf).sort(dim=1, stable=True)
-    first = best.indices[:, :count]
-    rows = torch.arange(len(elites)).unsqueeze(1)
+    count, rows = elites.shape[1], torch.arange(len(elites)).unsqueeze(1)
+    best = pool_scores.to(scores).nan_to_num(nan=torch.inf).sort(dim=1, stable=True)
+    first = best.indices[:, : 2 * count]  # more than there are places, as some may be known
     every = torch.cat([elites, pool[rows, first]], 1)
-    order = torch.cat([scores, best.values[:, :count]], 1).sort(dim=1, stable=True)
+    of_every = torch.cat([scores, best.values[:, : 2 * count]], 1)
+    same = (every.unsqueeze(2) == every.unsqueeze(1)).all(3) & of_every.isfinite().unsqueeze(1)
+    of_every = of_every.masked_fill(same.tril(-1).any(2), torch.inf)
+    order = of_every.sort(dim=1, stable=True)
     chosen = order.indices[:, :count]
     return every[rows, chosen], order.values[:, :count]

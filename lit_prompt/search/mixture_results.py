@@ -39,3 +39,9 @@ class MixtureResults(SearchResults):
         """The components of a mixture ``[component, ...]``, those that have left included, and their weights."""
         count = int(self.counts[target, restart])
         return self.prompts[target, restart, :count], self.weights[target, restart, :count]
+
+    def drawn(self, target: int, restart: int) -> tuple[Tensor, Tensor]:
+        """As of :meth:`mixture`, of those that have a weight, the largest first."""
+        prompts, weights = self.mixture(target, restart)
+        order = weights.argsort(descending=True)[: int((weights > 0).sum())]
+        return prompts[order], weights[order]

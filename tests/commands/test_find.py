@@ -39,6 +39,19 @@ def table(said):
     return {" ".join(words[:-2]).strip("'").strip(): (words[-2], words[-1]) for words in rows}
 
 
+@pytest.mark.parametrize("kind", [(), ("--hard",)])
+def test_a_mixture_is_printed_with_its_weights(find, kind):
+    said = find(*HALF, "--steps", 6, "--length", 2, "--components", 2, *kind)
+    row = result()
+    assert 1 <= row["components"] <= 2
+    assert f"prompts   {row['components']}, of which one is drawn by its weight" in said
+    assert f"of one    {row['kl_single']:.4f} nats" in said
+    assert "no single prompt of any kind is below it" in said
+    for place, weight in enumerate(row["weights"]):
+        line = f"{100 * weight:6.2f} %"
+        assert (f"{line}  {json.dumps(row['component_texts'][place])}" if kind else line) in said
+
+
 @pytest.mark.parametrize(
     ("stated", "expected"),
     [

@@ -37,7 +37,8 @@ SMALL = {
     GBDA: {"relaxed": 2, "sample_every": 1, "samples": 4},
     RandomSearch: {"width": 8},
 }
-_BANK = TokenStart(random_sequences=2, sampled_texts=2, drawn_sequences=1)
+# the device's process has no fixtures, and would read more natural texts than the tests' own
+_BANK = TokenStart(random_sequences=2, sampled_texts=2, drawn_sequences=1, natural_texts=24)
 _TEXT = TokenStart(kind="text", text=" house")
 
 
@@ -76,6 +77,9 @@ SEARCHES: dict[str, Callable[..., PromptModule]] = {
     "from_text": _hard(HotFlip(num_candidates=8), start=_TEXT, after=" said"),
     "from_random": _hard(RandomSearch(width=8, contiguous=False), start=TokenStart(kind="random")),
     "from_soft": _from_soft,
+    "soft_mixture": _soft(steps=6, components=2, restarts=2),
+    "mixture": _hard(SharedSearch(width=4, top_k=32), steps=4, components=2),
+    "screened_mixture": _hard(RandomSearch(width=3), steps=4, components=2, screening="always", start=_TEXT),
 }
 
 

@@ -30,7 +30,7 @@ IN_BOTH = ("soft", "lift", SharedSearch.method, GCG.method)
 SEARCHED = [(mode, name) for mode in MODES for name in SEARCHES if name in IN_BOTH or mode == "no_float64"]
 RUN = "logs/{}/version_0"
 DATA = {"chunk_size": 2, "load": f"../{TARGETS}"}
-BANK = {"random_sequences": 2, "sampled_texts": 2, "drawn_sequences": 1}
+BANK = {"random_sequences": 2, "sampled_texts": 2, "drawn_sequences": 1, "natural_texts": 24}
 GCG_SMALL = {"class_path": "GCG", "init_args": {"width": 8, "top_k": 32, "momentum": 0.5}}
 FROM_LM = {"class_path": "FromLM", "init_args": {"count": 2, "cut": {"min_words": 1, "max_words": 3}}}
 TASK = [
@@ -205,6 +205,12 @@ def test_a_search_gives_the_cpus_results(ended, mode, name):
 def assert_same_results(found, expected, tolerance=1e-5):
     for key in ("kl", "kl_floor", "kl_best_random", "kl_best_natural", "kl_worst_restart"):
         assert found[key] == pytest.approx(expected[key], abs=tolerance), key
+    if "weights" in expected:  # mixtures
+        assert max(found["components"]) > 1
+        for key in ("kl_single", "weights_gap"):
+            assert found[key] == pytest.approx(expected[key], abs=tolerance), key
+        for own, other in zip(found["weights"], expected["weights"], strict=True):
+            assert own == pytest.approx(other, abs=1e-3)
     for key in ("target_id", "steps", "forward_passes", "stop_reason"):
         assert found[key] == expected[key], key
 

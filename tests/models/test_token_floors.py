@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from lit_prompt.data import TargetSet
-from lit_prompt.functional import kl_floor_tokens, prompt_information
+from lit_prompt.functional import kl_floor_tokens, log_prompt_count, mixture_floor_tokens, prompt_information
 from lit_prompt.functional.token_floor import EPS
 from lit_prompt.lm import AllowedTokens, LMOptions, Vocabulary
 from lit_prompt.records.results import CURVE_LENGTHS, result_table
 from lit_prompt.results.results_shown import print_results
-from lit_prompt.results.token_floors_shown import TOKEN_FLOOR_TOLD
+from lit_prompt.results.token_floors_shown import token_floor_told
 
 CONFIG = """
 model:
@@ -63,8 +63,8 @@ def is_random(row):
     return row["family"] in RANDOM and row["partner_of"] is None
 
 
-def expected(folder, vocabulary, ids, length, claims, shorter=False):
-    """The token floor of each target of a run, by its id."""
+def expected(folder, vocabulary, ids, length, claims, shorter=False, components=1):
+    """The token floor of each target of a run, by its id, of prompts or of mixtures of some."""
     batch = TargetSet(folder / "targets").batch(range(COUNT))
     information = torch.tensor([prompt_information(ids, length, claims, shorter=shorter)], dtype=torch.float64)
     found = {}
@@ -72,7 +72,12 @@ def expected(folder, vocabulary, ids, length, claims, shorter=False):
         alike = vocabulary.defined_ids if family == "random" else vocabulary.ordinary_ids
         mask = torch.zeros(1, vocabulary.size, dtype=torch.bool)
         mask[0, alike] = True
-        found[name] = float(kl_floor_tokens(log_p.unsqueeze(0), mask, information))
+        if components == 1:
+            found[name] = float(kl_floor_tokens(log_p.unsqueeze(0), mask, information))
+            continue
+        count = torch.tensor([log_prompt_count(ids, length, shorter)], dtype=torch.float64)
+        floors = mixture_floor_tokens(log_p.unsqueeze(0), mask, count, count - information, components)
+        found[name] = float(floors)
     return found
 
 
@@ -113,6 +118,28 @@ def test_predictions_have_them_too_and_floors_may_be_unknown(tested, cli):
     assert "nats, token floor 0." in said
 
 
+def test_those_of_mixtures_are_of_as_many_prompts_as_they_may_have(tested, tiny_lm):
+    said, folder, rows = tested(1, "any", "--model.components", 2, "--model.steps", 4)
+    vocabulary = Vocabulary.load(str(tiny_lm), LMOptions())
+    allowed = len(AllowedTokens("any").ids(vocabulary))
+    floors, of_one = (expected(folder, vocabulary, allowed, 1, COUNT, components=k) for k in (2, 1))
+    claims = COUNT * len(CURVE_LENGTHS)
+    curves = [expected(folder, vocabulary, allowed, n, claims, True, 2) for n in CURVE_LENGTHS]
+    for row in rows:
+        name = row["target_id"]
+        if not is_random(row):
+            assert [row[key] for key in ("kl_floor_tokens", "excess_tokens", "token_floor_curve")] == [None] * 3
+            continue
+        assert row["kl_floor_tokens"] == pytest.approx(floors[name], abs=1e-9)
+        assert row["kl_floor_tokens"] <= of_one[name]
+        assert row["kl"] >= row["kl_floor_tokens"]
+        assert row["excess_tokens"] == row["kl"] - row["kl_floor_tokens"]
+        assert row["excess"] is None
+        assert row["token_floor_curve"] == pytest.approx([curve[name] for curve in curves], abs=1e-9)
+    assert max(row["kl_floor_tokens"] or 0.0 for row in rows) > 0.1
+    assert "or no mixture of at most so many of them, is below it" in " ".join(said.split())
+
+
 def test_soft_prompts_have_none(cli, workdir, tiny_lm):
     (workdir / "soft.yaml").write_text("data:\n  families: [{class_path: EntropyMatched, init_args: {entropies: 3}}]\n")
     cli("fit", "--config", "soft.yaml", "--lm", tiny_lm, "--model.steps", 1)
@@ -141,7 +168,7 @@ def test_a_kl_below_its_token_floor_is_said_and_no_error(capsys):
     assert "1 of 2 KLs are below their token floor." in " ".join(capsys.readouterr().out.split())
     print_results(result_table([columns | {"kl": [1.0, 1.5, 0.1]}]))
     assert "below their token floor" not in " ".join(capsys.readouterr().out.split())
-    assert "one in a million" in TOKEN_FLOOR_TOLD
+    assert "one in a million" in token_floor_told([])
     assert EPS == 1e-6
 
 

@@ -119,7 +119,7 @@ def test_a_flipped_bit_of_texts_is_found(tmp_path):
     def read():
         return read_texts(path, ids, "of the prompts")
 
-    assert read() == {name: text for name, text, _ in TEXTS}
+    assert read() == {name: [(text, 1.0)] for name, text, _ in TEXTS}
     assert _never_another(path, read) > path.stat().st_size - 20  # but for spaces between
     lines = path.read_text(encoding="utf-8").split("\n")
     for wrong in (lines[:2], [*lines[1:]], [lines[1], lines[0], lines[2]], []):
@@ -134,7 +134,7 @@ def test_a_flipped_bit_of_texts_is_found(tmp_path):
 def test_texts_of_a_former_version_are_read(tmp_path):
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(json.dumps({"target_id": i, "text": text, "ids": ids}) + "\n" for i, text, ids in TEXTS))
-    assert read_texts(path, ["a/0", "a/1", "a/2"], None)["a/1"] == "a time"
+    assert read_texts(path, ["a/0", "a/1", "a/2"], None)["a/1"] == [("a time", 1.0)]
 
 
 TENSORS = {"a": torch.arange(100.0), "b": {"c": [1, "x"]}}

@@ -138,6 +138,11 @@ def test_elites_are_the_best_that_were_scored():
     best = scores.sort(1)
     assert kept.equal(best.values[:, :4])
     assert elites.equal(every[best.indices[:, :4]])
+    # what is known, or comes twice, takes no second place
+    again = torch.cat([best.indices[:, :6], best.indices[:, :6]], 1)
+    twice = kept_elites(elites, kept, every[again], scores.gather(1, again))
+    assert twice[0].equal(elites)
+    assert twice[1].equal(kept)
 
 
 def test_two_words_are_in_each_others_place(make_problem):
