@@ -174,3 +174,10 @@ def test_what_need_not_survive_as_text_has_no_words(make_problem):
     ids = problem.random_ids(12, torch.Generator().manual_seed(0)).view(3, 4)
     changed = problem.readable.changed(ids, torch.arange(3), torch.zeros(3).long(), lambda text, row: text[::-1])
     assert torch.equal(changed, ids)
+
+
+def test_what_has_no_score_is_no_elite():
+    elites, kept = no_elites(torch.tensor([[1, 2]]), torch.tensor([3.0]), 4)
+    pool = torch.tensor([[[3, 4], [5, 6], [7, 8]]])
+    _, kept = kept_elites(elites, kept, pool, torch.tensor([[torch.inf, 2.0, torch.nan]]))
+    assert kept.tolist() == [[2.0, 3.0, torch.inf, torch.inf]]
