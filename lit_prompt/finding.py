@@ -20,6 +20,7 @@ from lit_prompt.data.run_folder import RunFolder
 from lit_prompt.errors import InputError
 from lit_prompt.found import Found, FoundTarget
 from lit_prompt.interruption import Interrupted
+from lit_prompt.lift_settings import lift_settings
 from lit_prompt.lm import LMOptions
 from lit_prompt.loaded import LoadedLMTargets
 from lit_prompt.models import HardPrompt, PromptInit, PromptModule, SoftPrompt, TextPrompt
@@ -128,10 +129,8 @@ def _module(method: Method, settings: dict[str, Any]) -> PromptModule:
         if method == "soft":
             return SoftPrompt(**settings)
         if method == "lift":
-            own: dict[str, Any] = {"steps": 300, "patience": 50, "init": PromptInit("lift")}
-            if settings.get("components", 1) == 1:
-                own["lift_tolerance"] = 1e-3
-            return SoftPrompt(**(own | settings))
+            own = lift_settings(settings.get("components", 1))
+            return SoftPrompt(**(own | {"init": PromptInit(**own["init"])} | settings))
         if method == "text":
             return TextPrompt(**settings)
     except TypeError as error:

@@ -79,7 +79,7 @@ class ResultWriter(L.Callback):
             self._write(pl_module, table, _folder(pl_module, run))
             if (run / "config.yaml").exists():  # else it is a checkpoint that was tested outside its run
                 option = run_option(trainer, run)
-                if any(value is not None for value in table["kl"].to_pylist()):
+                if _tells_kls(table):
                     _say_next(run, option, None if pl_module.pasted is None else table)
                 elif pl_module.data.served is not None:
                     say("", "For the KLs set listed of lm higher, or test on the LM's weights, where you have them:")
@@ -98,7 +98,7 @@ class ResultWriter(L.Callback):
         prompts = [path for path in others if not path.name.startswith("tasks")]
         say(f"results   {results}", *(f"tasks     {path}" for path in others[len(prompts) :]))
         say(*(f"prompts   {path}" for path in (prompts or known)[:1]))
-        if not any(value is not None for value in table["kl"].to_pylist()):
+        if not _tells_kls(table):
             return
         title = f"{method_label(module.method)} prompts, {Path(module.lm_path).name}"
         picture = kl_against_entropy({title: grouped(marked(table.to_pylist()), itemgetter("family"))})
@@ -183,3 +183,8 @@ def _token_records(columns: list[Columns]) -> dict[str, list[Row]]:
     """Token records of few targets, by a title that names target and KL; none where the targets are many."""
     found = [records for part in columns for records in part.get("tokens", []) if records]
     return {f"{records[0]['target_id']}: KL {nats(records[0]['kl'])}": records for records in found}
+
+
+def _tells_kls(table: pa.Table) -> bool:
+    """Whether any KL is known."""
+    return bool(table["kl"].null_count < len(table))

@@ -9,14 +9,13 @@ from typing import Any
 
 from lit_prompt.cli.arguments import RunArguments, settings_option
 from lit_prompt.commands.stated_probs import stated_probs
+from lit_prompt.lift_settings import lift_settings
 from lit_prompt.results.console import print_table, say
 from lit_prompt.results.mixtures_shown import mixture_lines
 from lit_prompt.results.rows import Row
 from lit_prompt.results.table import Table
 from lit_prompt.results.text import as_json, nats
 
-#: A soft prompt where no config says how it is searched: the lift, and gradient descent where that is not enough.
-_SOFT = {"steps": 300, "patience": 50, "init": {"kind": "lift"}}
 _NUMBERS = ("length", "steps", "components", "seed")
 
 
@@ -43,9 +42,7 @@ def _arguments(options: Namespace, target: dict[str, Any]) -> RunArguments:
     elif options.hard:
         settings["model"] = {"class_path": "HardPrompt"}
     elif not given.configs:
-        # a mixture goes on from the lift, however good that is
-        enough = {} if (options.components or 1) > 1 else {"lift_tolerance": 1e-3}
-        settings["model"] = {"class_path": "SoftPrompt", "init_args": _SOFT | enough}
+        settings["model"] = {"class_path": "SoftPrompt", "init_args": lift_settings(options.components or 1)}
     numbers = [
         f"--model.init_args.{name}={getattr(options, name)}"
         for name in _NUMBERS

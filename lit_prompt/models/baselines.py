@@ -78,9 +78,8 @@ class Baselines:
                 states = self._states(kind, ids, context)
                 # the partition function is a logit by itself
                 kl = kl_table_from_moments(states[:, :1], states[:, 1:], *(x[targets] for x in prepared))
-                for i, value in zip(
-                    targets, kl.nan_to_num(nan=torch.inf, posinf=torch.inf).amin(0).tolist(), strict=True
-                ):
+                least = kl.masked_fill(kl.isnan(), torch.inf).amin(0)
+                for i, value in zip(targets, least.tolist(), strict=True):
                     best[i] = value if value < torch.inf else None
             found[f"kl_best_{kind}"] = best
         return found

@@ -17,12 +17,10 @@ from lit_prompt.models.outcomes import Reached, target_outcomes
 from lit_prompt.models.prompt_texts import text_columns
 from lit_prompt.models.record_columns import divergence_columns, least_restart
 from lit_prompt.models.sampling_columns import sampling_columns
+from lit_prompt.models.searched_parts import searched_parts
 from lit_prompt.models.token_floors import token_floor_columns
 from lit_prompt.records.results import Columns
 from lit_prompt.search import SearchResults
-
-# targets of a task whose distributions are held at once
-_TOGETHER = 8
 
 
 @dataclass(frozen=True)
@@ -132,13 +130,10 @@ class Evaluator(Evaluation[SearchResults]):
 
     def _summed(self, task: int, items: list[int], batch: TargetBatch, prompts: SearchResults, own: Tried) -> Tensor:
         """The measures of a task's restarts, ``[restart, measure]``, summed by weight over the targets searched for."""
-        searched = self._module.data.targets.members(task)
-        if searched == [batch.index[i] for i in items]:
-            return torch.einsum("t,trm->rm", batch.weight[items], own.measures[items])
         total = torch.zeros(own.measures.shape[1:], dtype=torch.float64)
-        for start in range(0, len(searched), _TOGETHER):  # some of it are in other batches
-            part = self._module.data.targets.batch(searched[start : start + _TOGETHER])
-            total += torch.einsum("t,trm->rm", part.weight, self._tried(part, prompts).measures)
+        parts = searched_parts(self._module, task, items, batch, own, lambda part: self._tried(part, prompts))
+        for part, places, tried in parts:
+            total += torch.einsum("t,trm->rm", part.weight[places], tried.measures[places])
         return total
 
     def start(self, prompts: SearchResults) -> None:

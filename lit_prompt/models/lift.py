@@ -39,7 +39,8 @@ def lift(
     states = floors.sphere_points(batch)[0].to(prompts)
     grid = scale_grid(math.sqrt(states.shape[1]), max_norm)
     tried = [torch.cat([prompts[:, :-1], scale * states.unsqueeze(1)], 1) for scale in grid]
-    kl = torch.stack([score(candidate) for candidate in tried]).nan_to_num(nan=torch.inf, posinf=torch.inf)
+    kl = torch.stack([score(candidate) for candidate in tried])
+    kl = kl.masked_fill(kl.isnan(), torch.inf)
     good_enough = kl <= kl.amin(0) + _AS_GOOD
     smallest = len(grid) - 1 - good_enough.flip(0).int().argmax(0)
     chosen = torch.stack(tried)[smallest, torch.arange(len(prompts), device=prompts.device)]

@@ -13,7 +13,7 @@ from lit_prompt.functional.precision import double
 from lit_prompt.models.evaluator import Chosen, Evaluator, Tried
 from lit_prompt.models.outcomes import Reached, target_outcomes
 from lit_prompt.models.prompt_texts import prompt_texts
-from lit_prompt.models.record_columns import known_values, least_restart
+from lit_prompt.models.record_columns import known_values, least_restart, without_excess
 from lit_prompt.models.token_floors import token_floor_columns
 from lit_prompt.records.results import Columns
 from lit_prompt.search import SearchResults
@@ -111,12 +111,11 @@ class MixtureEvaluator(Evaluator):
         totals = torch.stack([self.totals[task] for task in batch.task])
         single = tried.singles[rows, chosen.restart, totals[:, 1 : size + 1].argmin(1)]
         columns: Columns = {"kl_single": known_values(single, known)}
-        columns |= self.floor_columns(batch, columns["kl_single"], chosen.bounded, compared)
-        nothing = dict.fromkeys((name for name in columns if name.startswith("excess")), [None] * len(batch))
+        columns |= without_excess(self.floor_columns(batch, columns["kl_single"], chosen.bounded, compared))
         found = [prompts.drawn(task, int(best)) for task, best in zip(batch.task, chosen.restart, strict=True)]
         every, weights = [own for own, _ in found], [own for _, own in found]
         norms = [float(w @ double(self._norms(own))) if len(w) else None for w, own in zip(weights, every, strict=True)]
-        columns |= nothing | {
+        columns |= {
             "components": [len(own) if ok else None for own, ok in zip(weights, known, strict=True)],
             "weights": [own.tolist() if ok else None for own, ok in zip(weights, known, strict=True)],
             "weights_gap": known_values(totals[:, size + 1 :].amax(1).log().clamp_min(0.0), known),

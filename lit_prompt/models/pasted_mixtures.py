@@ -12,14 +12,12 @@ from lit_prompt.data import TargetBatch
 from lit_prompt.functional import kl_divergence
 from lit_prompt.models.evaluation import Evaluation
 from lit_prompt.models.outcomes import target_outcomes
-from lit_prompt.models.record_columns import known_values, reached_columns, target_columns
+from lit_prompt.models.record_columns import known_values, reached_columns, target_columns, without_excess
+from lit_prompt.models.searched_parts import searched_parts
 from lit_prompt.records.prompt_texts import WeightedText
 from lit_prompt.records.results import Columns
 
 _log = logging.getLogger(__name__)
-
-# targets of a task whose distributions are held at once
-_TOGETHER = 8
 
 Mixed = Mapping[str, Sequence[WeightedText]]
 
@@ -53,7 +51,7 @@ class PastedMixtureEvaluator(Evaluation[Mixed]):
             for own, task, ok in zip(read.singles, batch.task, known, strict=True)
         ]
         floors = self.floor_columns(batch, of_one, read.bounded, compared)
-        columns |= floors | dict.fromkeys((name for name in floors if name.startswith("excess")), [None] * len(batch))
+        columns |= without_excess(floors)
         found = [prompts[task] if ok else None for task, ok in zip(batch.task_id, known, strict=True)]
         columns |= {
             "kl_single": of_one,
@@ -91,12 +89,5 @@ class PastedMixtureEvaluator(Evaluation[Mixed]):
 
     def _totals(self, task: int, items: list[int], batch: TargetBatch, read: _Read, prompts: Mixed) -> Tensor:
         """KL of each of a task's prompts alone, over the targets that were searched for, nats, ``[prompt]``."""
-        searched = self._module.data.targets.members(task)
-        if searched == [batch.index[i] for i in items]:
-            return torch.stack([batch.weight[i] * read.singles[i] for i in items]).sum(0)
-        found = []
-        for start in range(0, len(searched), _TOGETHER):  # some of it are in other batches, or held out
-            part = self._module.data.targets.batch(searched[start : start + _TOGETHER])
-            of_part = self._read(part, prompts).singles
-            found += [weight * own for weight, own in zip(part.weight, of_part, strict=True)]
-        return torch.stack(found).sum(0)
+        parts = searched_parts(self._module, task, items, batch, read, lambda part: self._read(part, prompts))
+        return torch.stack([part.weight[i] * own.singles[i] for part, places, own in parts for i in places]).sum(0)

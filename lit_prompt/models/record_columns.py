@@ -127,3 +127,8 @@ def top_tokens(p: Tensor, q: Tensor, k: int = TOP_K) -> list[int]:
     # not the tokens that fill up a sparse target's top k
     chosen = {i for x, least in ((p, 0.0), (q, 1e-6)) for i in x.topk(min(k, len(x))).indices.tolist() if x[i] > least}
     return sorted(chosen, key=lambda i: -max(float(p[i]), float(q[i])))
+
+
+def without_excess(columns: Columns) -> Columns:
+    """Floor columns of single prompts beside a mixture, which may pass below them: nothing is in excess of them."""
+    return {name: [None] * len(own) if name.startswith("excess") else own for name, own in columns.items()}

@@ -34,11 +34,18 @@ class CandidateScores:
         self._prompts = prompts
         self._kept = kept
         self._own = running.repeat_interleave(len(prompts) // len(running))
-        self._rough_bases: Bases | None = None
 
     @cached_property
     def _bases(self) -> Bases:
-        return self._problem.scorer.bases(self._prompts, self._own)
+        return self._bases_of(self._problem.scorer)
+
+    @cached_property
+    def _rough_bases(self) -> Bases:
+        assert self._problem.rough is not None
+        return self._bases_of(self._problem.rough)
+
+    def _bases_of(self, scorer: LMScorer) -> Bases:
+        return scorer.bases(self._prompts, self._own)
 
     @property
     def are_screened(self) -> bool:
@@ -61,18 +68,13 @@ class CandidateScores:
         if (rough := problem.rough) is None:
             return every(problem.scorer, self._bases)
 
-        def ranked() -> Tensor:
-            if self._rough_bases is None:
-                self._rough_bases = rough.bases(self._prompts, self._own)
+        if self.are_screened:
             return every(rough, self._rough_bases)
 
         def tried() -> None:
             with problem.uncounted():
-                self._best(ids, ranked(), varied)
-            self._rough_bases = None
+                self._best(ids, every(rough, self._bases_of(rough)), varied)
 
-        if self.are_screened:
-            return ranked()
         bases = self._bases
         return problem.screening.measure(lambda: every(problem.scorer, bases), tried)
 

@@ -24,7 +24,7 @@ def kept_elites(elites: Tensor, scores: Tensor, pool: Tensor, pool_scores: Tenso
         pool_scores: ``[slot, prompt]``; ``inf`` or NaN for those that do not count.
     """
     count, rows = elites.shape[1], torch.arange(len(elites)).unsqueeze(1)
-    best = pool_scores.to(scores).nan_to_num(nan=torch.inf, posinf=torch.inf).sort(dim=1, stable=True)
+    best = pool_scores.to(scores).masked_fill(pool_scores.isnan(), torch.inf).sort(dim=1, stable=True)
     first = best.indices[:, : 2 * count]  # more than there are places, as some may be known
     every = torch.cat([elites, pool[rows, first]], 1)
     of_every = torch.cat([scores, best.values[:, : 2 * count]], 1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,8 @@ SEARCHES: dict[str, Callable[..., PromptModule]] = {
     "soft": _soft(restarts=2, before="The king", max_norm=2.0),
     # a single step, whose prompts do not depend on the rounding
     "soft_bfloat16": _soft(steps=1),
+    # such small steps that it does not matter how bfloat16 rounds on a device
+    "half_steps": _soft(steps=4, half_steps=3, optimizer=partial(torch.optim.Adam, lr=1e-6)),
     "lift": _lift(),
     "lift_bfloat16": _lift(),
     "from_lm": _soft(),

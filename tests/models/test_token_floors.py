@@ -81,6 +81,14 @@ def expected(folder, vocabulary, ids, length, claims, shorter=False, components=
     return found
 
 
+def of_random(rows):
+    """The rows of random targets by their ids; the others have no token floors."""
+    for row in rows:
+        if not is_random(row):
+            assert [row[key] for key in ("kl_floor_tokens", "excess_tokens", "token_floor_curve")] == [None] * 3
+    return {row["target_id"]: row for row in rows if is_random(row)}
+
+
 @pytest.mark.parametrize(("length", "characters"), [(1, "any"), (2, "ascii")])
 def test_random_targets_of_hard_prompts_have_token_floors(tested, tiny_lm, length, characters):
     said, folder, rows = tested(length, characters)
@@ -90,11 +98,7 @@ def test_random_targets_of_hard_prompts_have_token_floors(tested, tiny_lm, lengt
     curves = [expected(folder, vocabulary, allowed, n, COUNT * len(CURVE_LENGTHS), True) for n in CURVE_LENGTHS]
     assert len(rows) == COUNT
     assert sum(is_random(row) for row in rows) == 9
-    for row in rows:
-        name = row["target_id"]
-        if not is_random(row):
-            assert [row[key] for key in ("kl_floor_tokens", "excess_tokens", "token_floor_curve")] == [None] * 3
-            continue
+    for name, row in of_random(rows).items():
         assert row["kl_floor_tokens"] == pytest.approx(floors[name], abs=1e-9)
         assert row["kl"] >= row["kl_floor_tokens"]
         assert row["excess_tokens"] == row["kl"] - max(row["kl_floor"], row["kl_floor_tokens"])
@@ -125,11 +129,7 @@ def test_those_of_mixtures_are_of_as_many_prompts_as_they_may_have(tested, tiny_
     floors, of_one = (expected(folder, vocabulary, allowed, 1, COUNT, components=k) for k in (2, 1))
     claims = COUNT * len(CURVE_LENGTHS)
     curves = [expected(folder, vocabulary, allowed, n, claims, True, 2) for n in CURVE_LENGTHS]
-    for row in rows:
-        name = row["target_id"]
-        if not is_random(row):
-            assert [row[key] for key in ("kl_floor_tokens", "excess_tokens", "token_floor_curve")] == [None] * 3
-            continue
+    for name, row in of_random(rows).items():
         assert row["kl_floor_tokens"] == pytest.approx(floors[name], abs=1e-9)
         assert row["kl_floor_tokens"] <= of_one[name]
         assert row["kl"] >= row["kl_floor_tokens"]
