@@ -17,10 +17,10 @@ run() { # LM NAME CONFIG...: a run in $study/LM/NAME, which its last config is n
     runs="$runs $folder"
     [ ! -f "$folder/results.parquet" ] || return 0
     echo "== $folder"
-    if [ -f "$folder/checkpoints/last.ckpt" ]; then
+    if [ -d "$folder/chunks" ]; then
         lit_prompt fit --run "$folder"
     else
-        rm -rf "$folder" # interrupted before its first checkpoint
+        rm -rf "$folder" # interrupted before its search began
         configs="--config configs/paper/$lm.yaml"
         for config in "$@"; do
             configs="$configs --config $config"

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lit_prompt.callbacks.curves import KLCurves
 from lit_prompt.data import TargetSet
 from tests.conftest import REPOSITORY
+from tests.test_interruption import signal_at
 
 SETTINGS = {path.stem: yaml.safe_load(path.read_text()) for path in (REPOSITORY / "configs" / "paper").glob("*.yaml")}
 METHODS = [name for name, settings in SETTINGS.items() if "model" in settings]
@@ -50,22 +52,43 @@ def test_the_script_is_a_script_and_knows_its_configs():
     assert all(name in text for name in (*METHODS, *(lm for lm in LMS if lm.startswith("tales-"))))
 
 
-def test_the_script_searches_evaluates_reports_and_repeats_nothing(workdir):
+RUN = Path("logs", "few", "few", "lift", "version_0")
+
+
+@pytest.fixture
+def study(workdir):
+    """Runs the script on two targets, a chunk each, with one method; gives what it says."""
     (workdir / "data").symlink_to(REPOSITORY / "data")
     configs = workdir / "configs" / "paper"
     configs.mkdir(parents=True)
     shutil.copy(REPOSITORY / "configs" / "paper" / "lift.yaml", configs)
     families = [{"class_path": "EntropyMatched", "init_args": {"entropies": [1.0, 4.0], "per_entropy": 1}}]
-    (configs / "few.yaml").write_text(yaml.safe_dump({"lm": "data/lms/tales-llama", "data": {"families": families}}))
+    few = {"lm": "data/lms/tales-llama", "data": {"chunk_size": 1, "families": families}}
+    (configs / "few.yaml").write_text(yaml.safe_dump(few))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "STUDY": "few", "METHODS": "lift", "LENGTHS": ""}
 
     def study():
         return subprocess.run(["sh", SCRIPT, "few"], env=environment, capture_output=True, text=True, check=True).stdout
 
-    run = Path("logs", "few", "few", "lift", "version_0")
-    assert f"== {run}" in study()
-    assert (run / "results.parquet").is_file()
-    assert (run / "predictions.parquet").is_file()
+    return study
+
+
+def test_the_script_searches_evaluates_reports_and_repeats_nothing(study):
+    assert f"== {RUN}" in study()
+    assert (RUN / "results.parquet").is_file()
+    assert (RUN / "predictions.parquet").is_file()
     assert Path("logs", "few", "report", "report.html").is_file()
     assert "==" not in study()
+
+
+def test_the_script_goes_on_with_a_run_that_was_interrupted(cli, study):
+    configs = [Path("configs", "paper", f"{name}.yaml") for name in ("few", "lift")]
+    with signal_at(KLCurves, "on_train_epoch_start", call=2):
+        cli("fit", "--config", configs[0], "--config", configs[1], "--logs", "logs/few/few", code=130)
+    (found,) = (RUN / "chunks").glob("chunk_0.steps_*.zip")
+    written = found.stat().st_mtime_ns
+    study()
+    assert found.stat().st_mtime_ns == written
+    assert len(list((RUN / "chunks").glob("chunk_*.steps_*.zip"))) == 2
+    assert (RUN / "results.parquet").is_file()

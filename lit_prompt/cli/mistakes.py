@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser
 
 from lit_prompt.cli.arguments import Config
 from lit_prompt.cli.classes import REFUSED, choices, classes_of, concrete, kinds_of, loaded_object
+from lit_prompt.cli.near_options import classes_taken, nearest_option
 from lit_prompt.cli.text_options import TEXT_OR_ID
 
 
@@ -44,12 +45,22 @@ def explain(message: str, parser: ArgumentParser) -> str:
         return f"{where}: {owners[-1].__name__} has no key {found[1]!r}{nearest}"
     if found := re.search(r"unrecognized arguments: --(\d+\.[\w.]+)", message):
         return f"unknown option ending in .{found[1]}; a list (data.families, say) is changed in the config file"
+    value = re.search(r"(?:Got|Given) value: (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)
+    if (found := re.search(r"unrecognized arguments: --([\w.]+)", message)) and owners:
+        return f"unknown option --{where}.{found[1]}{nearest_option(f'{where}.{found[1]}', {where: owners[-1]})}"
+    found = re.match(r"NestedArg\(key='([\w.]+)'", value[1]) if value else None
+    if found and not f"{found[1]}.".startswith(f"{'.'.join(keys[1:])}."):  # an option of a place that has none
+        kinds = list(classes_taken(_annotation(keys[-1], owners, options)))
+        if any(concrete(kinds)):
+            return f"--{where}.{found[1]} needs a class, as --{where} gives one; {choices(kinds)}"
+        known = {keys[0]: owners[0]} if owners else {}
+        return f"unknown option --{where}.{found[1]}{nearest_option(f'{where}.{found[1]}', known)}"
     if found := re.search(r"(?:does not accept (option) '|(Option) '|unrecognized arguments: --)([\w.]+)", message):
         name = f"key {found[3]!r}" if found[1] or found[2] else f"option --{found[3]}"
-        return f"unknown {name}{_nearest(found[3], [*options, 'run'])}"
+        hints = {name: getattr(action, "_typehint", None) for name, action in options.items()}
+        return f"unknown {name}{nearest_option(found[3], {**hints, 'run': None})}"
     if found := re.search(r"argument (?:-\w/)?--([\w.+]+): expected one argument", message):
         return f"--{found[1]} has no value; one that begins with a dash stands behind an equals sign: --KEY=-VALUE"
-    value = re.search(r"(?:Got|Given) value: (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)
     missing = r"import path string: (\S+)|but (\w*) ?is abstract|class_path '([\w.]+)':\s+(?:m|No m)odule "
     other = r"(?:Import path |Expected ')([\w.]+)'? (?:does not correspond to|to be) a"
     if found := re.search(f"{missing}|{other}", message):
