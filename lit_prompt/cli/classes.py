@@ -136,7 +136,7 @@ def classes_of(annotation: Any) -> Iterator[type]:
 
 
 def kinds_of(annotation: Any) -> Iterator[type]:
-    """Those of :func:`classes_of` of which a setting names a subclass: others, such as a path or a tensor, are values."""
+    """Those of :func:`classes_of` of which a setting names a subclass: others, a path or a tensor, are values."""
     bases = (base for base in classes_of(annotation) if base.__module__ != "torch")
     return (base for base in bases if base.__module__.partition(".")[0] not in ("builtins", "pathlib"))
 

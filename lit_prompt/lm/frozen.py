@@ -3,6 +3,7 @@
 import copy
 import inspect
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from lit_prompt.lm.fingerprint import lm_fingerprint
 from lit_prompt.lm.load import load_causal_lm
 from lit_prompt.lm.options import LMOptions
 from lit_prompt.lm.prefix_cache import PrefixCache
+from lit_prompt.progress import phase
 
 
 class FrozenLM(nn.Module):
@@ -63,7 +65,9 @@ class FrozenLM(nn.Module):
         """
         if device is None and torch.accelerator.is_available():
             device = torch.accelerator.current_accelerator()
-        return cls(load_causal_lm(lm, options, device))
+        model = load_causal_lm(lm, options, device)
+        with phase(f"fingerprint of {Path(lm).name}"):  # all of its weights are read
+            return cls(model)
 
     def rounded(self, dtype: torch.dtype, positions_at_once: int | None) -> "FrozenLM":
         """The same LM with other weights, rounded to a dtype; the head, and what was measured of the LM, it shares.

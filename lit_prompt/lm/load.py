@@ -113,7 +113,7 @@ def load_tokenizer(lm: str, options: LMOptions) -> Any:
     from transformers import AutoTokenizer
 
     _check_folder(lm, options)
-    with readable_errors(lm, options, "the tokenizer"):
+    with readable_errors(lm, options, "the tokenizer"), phase(f"loading the tokenizer of {Path(lm).name}"):
         tokenizer = AutoTokenizer.from_pretrained(**source(lm, options))
     # without its files some tokenizer classes come up empty instead of failing
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):

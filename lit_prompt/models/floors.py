@@ -18,6 +18,7 @@ from lit_prompt.functional.sphere import SpherePoint
 from lit_prompt.lm import FrozenLM, output_geometry
 from lit_prompt.models.answer_floors import over_answers
 from lit_prompt.models.floor_progress import TimeBudget, shown_progress
+from lit_prompt.progress import phase
 from lit_prompt.records.floors import FloorCache, KnownFloor
 
 _log = logging.getLogger(__name__)
@@ -94,7 +95,8 @@ class Floors:
     @cached_property
     def _geometry(self) -> tuple[OutputHead | None, str | None]:
         try:
-            return output_geometry(self._lm), None
+            with phase("measuring the LM's output head"):
+                return output_geometry(self._lm), None
         except InputError as error:
             _log.warning("%s", error)
             return None, str(error)

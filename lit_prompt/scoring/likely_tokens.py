@@ -62,9 +62,11 @@ class LikelyTokens:
             states = part.features[rows, columns.clamp_min(0).to(device)]
             logits = self._lm.logits(states.flatten(0, 1))
             best = logits[:, allowed.to(logits.device)].topk(k)
-            found = best.values.float().softmax(-1).cpu().unflatten(0, columns.shape)
-            ids[part.rows] = allowed[best.indices.cpu()].unflatten(0, columns.shape)
-            shares[part.rows] = found.masked_fill(~known.unsqueeze(2), torch.nan)
+            found = best.values.float().softmax(-1)
+            # both in one copy, as a device is waited for in each
+            both = torch.cat([best.indices.int(), found.view(torch.int32)], 1).cpu().unflatten(0, columns.shape)
+            ids[part.rows] = allowed[both[..., :k]]
+            shares[part.rows] = both[..., k:].view(torch.float32).masked_fill(~known.unsqueeze(2), torch.nan)
 
         which = torch.arange(len(prompts))
         contexts = self._of_task[self._slots.tasks[slots]]

@@ -173,9 +173,13 @@ class LMScorer(Scorer):
         self._each(readings, prompts, which, contexts, fill, bases, base)
         self._count(slots)
         found = torch.full((len(prompts), len(self.slots)), torch.inf, dtype=self.lm.score_dtype)
-        for number, (members, shared) in of_group.items():
-            mine = (groups == number).nonzero()
-            found[mine, members] = shared.scores(values[number]).cpu()
+        scores = [shared.scores(values[number]) for number, (_, shared) in of_group.items()]
+        if not scores:
+            return found
+        # one copy for all groups, as a device is waited for in each
+        copied = torch.cat([of_one.flatten() for of_one in scores]).cpu().split([of_one.numel() for of_one in scores])
+        for (number, (members, _)), own in zip(of_group.items(), copied, strict=True):
+            found[(groups == number).nonzero(), members] = own.view(-1, len(members))
         return found
 
     def _no_values(self, *shape: int) -> Tensor:

@@ -239,9 +239,10 @@ def test_a_command_ends_well(ended, name):
     check(ended, f"no_float64 {pretend.NAME} {name}")
 
 
+@pytest.mark.parametrize("restarts", ["", " 8"])
 @pytest.mark.parametrize("name", MOST_WAITS)
-def test_a_step_seldom_waits_for_the_device(ended, name):
-    few, many = (f"no_float64 {pretend.NAME} search {name} {steps}" for steps in (2, 6))
+def test_a_step_seldom_waits_for_the_device(ended, name, restarts):
+    few, many = (f"no_float64 {pretend.NAME} search {name} {steps}{restarts}" for steps in (2, 6))
     check(ended, few)
     check(ended, many)
     assert (ended[many]["waits"] - ended[few]["waits"]) / 4 <= MOST_WAITS[name]
