@@ -113,7 +113,7 @@ def estimated_tokens(prompt: Prompt) -> int:
 
 
 def _plain(listed: Listed) -> list[list[Any]]:
-    return [[entry.token_id, entry.text, entry.log_prob] for entry in listed.entries]
+    return [[entry.token_id, entry.text, entry.log_prob, entry.drawn] for entry in listed.entries]
 
 
 def _listed(plain: Any) -> Listed:

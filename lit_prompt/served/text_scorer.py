@@ -122,6 +122,6 @@ def ranked_kl(question: Question, listed: Sequence[Listed]) -> float:
     for node, told in enumerate(listed):
         mine = (tree.node == node).nonzero().flatten()
         found = told_log_probs(question, told, tree.token[mine].tolist())
-        rare = min(entry.log_prob for entry in told.entries) - _BELOW
+        rare = told.last - _BELOW
         edges[mine] = torch.tensor([rare if value is None else value for value in found], dtype=torch.float64)
     return float(tree.kl(edges))

@@ -102,7 +102,7 @@ def test_its_texts_are_tested_on_the_lm_itself(folder, served):
         assert a["kl"] == pytest.approx(b["kl"], abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["vllm", "hosted"])
+@pytest.mark.parametrize("kind", ["vllm", "sglang", "hosted"])
 def test_other_protocols(folder, served, kind):
     served.kind, served.top = kind, 40
     fit({"url": served.url, "listed": 40})
@@ -197,7 +197,7 @@ def test_a_task_of_which_a_part_is_told_is_no_result(folder, served):
 def test_a_chat(folder, chat_server):
     chat = [{"role": "system", "content": "Be {prompt}."}, {"role": "user", "content": "Yes or no?"}]
     targets = [{"name": "chat", "chat": chat, "strings": {"a": 0.5, "b": 0.5}}]
-    fit({"url": chat_server.url, "kind": "chat", "listed": 20}, targets=targets, steps=2, before="")
+    fit({"url": chat_server.url, "listed": 20}, targets=targets, steps=2, before="")
     _, (row,) = evaluated()
     assert row["kl"] is not None or row["kl_at_least"] is not None
     assert json.loads(row["whole_text"])[0]["content"] == f"Be {row['prompt_text']}."
@@ -210,7 +210,35 @@ def chat_server(chat_lm):
         yield chat
 
 
-def test_answers_of_several_tokens_and_cells(folder, served, vocabulary):
+def test_kind_overrules_what_is_found_out(folder, chat_server):
+    chat = [{"role": "user", "content": "{prompt}"}]
+    chats = [{"name": "chat", "chat": chat, "strings": {"a": 1.0}}]
+    outcome = run("fit", "--config", config({"url": chat_server.url, "kind": "openai"}, targets=chats, before=""))
+    assert outcome.code == 2
+    assert "has no /v1/completions" in outcome.said
+    outcome = run("fit", "--config", config({"url": chat_server.url, "kind": "chat"}))
+    assert outcome.code == 2
+    assert "user/even is no chat, and the server takes no other" in outcome.said
+
+
+def test_one_of_several_lms_is_named(folder, served):
+    served.kind, served.top, served.others = "hosted", 40, ["a", "b"]
+    outcome = run("fit", "--config", config(served.url))
+    assert (outcome.code, served.prompts) == (2, [])
+    assert "has several LMs (a, b, stories); name one as model" in outcome.said
+    outcome = run("fit", "--config", config({"url": served.url, "model": "c"}))
+    assert (outcome.code, served.prompts) == (2, [])
+    assert "has no c; it has a, b, stories" in outcome.said
+    fit({"url": served.url, "model": "stories"}, steps=1)
+    evaluated()
+    words = ("score", "--server", served.url, "--text", BEFORE, "--target", " little=1")
+    assert run(*words).code == 2
+    assert run(*words, "--model", "stories").code == 0
+
+
+@pytest.mark.parametrize("kind", ["llama.cpp", "vllm"])
+def test_answers_of_several_tokens_and_cells(folder, served, kind):
+    served.kind, served.top = kind, 40
     targets = [
         {"name": "long", "strings": {" little girl": 0.5, " man": 0.5}},
         {"name": "cells", "probs": {"boy": 0.4, "girl": 0.6}, "cells": {"boy": [" boy", " man"], "girl": [" girl"]}},
@@ -221,6 +249,19 @@ def test_answers_of_several_tokens_and_cells(folder, served, vocabulary):
     (other,) = RUN.glob("on-*/results.parquet")
     for a, b in zip(there, pq.read_table(other).to_pylist(), strict=True):
         assert a["kl"] == pytest.approx(b["kl"], abs=1e-5)
+
+
+def test_a_server_that_asks_for_patience_gets_it(folder, served, monkeypatch):
+    slept = []
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", slept.append)
+    served.retry_after, served.faults = "7", [429, 429]
+    fit({"url": served.url}, steps=1)
+    assert slept[:2] == [7, 7]
+    slept.clear()
+    served.faults = [503] * 5
+    fit({"url": served.url}, steps=1)
+    assert slept == sorted(slept)
+    assert slept[-1] > 2 * slept[0]
 
 
 def test_nothing_is_asked_twice_and_a_test_can_do_without_the_server(folder, served):
