@@ -17,9 +17,11 @@ _ASKED = (100, 20, 5, 1)
 _BATCH = 8
 #: LMs of a server that a message names.
 _NAMED = 5
+_ANY_CHAT = ({"role": "user", "content": "Yes or no?"},)
 
+Messages = Sequence[dict[str, str]]
 #: A text, token ids, or the messages of a chat.
-Prompt = str | Sequence[int] | Sequence[dict[str, str]]
+Prompt = str | Sequence[int] | Messages
 
 
 class Server(Protocol):
@@ -47,6 +49,9 @@ class Server(Protocol):
     def log_prob(self, prompt: Prompt, token: int | str) -> float | None:
         """The log-probability of a given next token; None where the server does not score given tokens."""
 
+    def written(self, messages: Messages) -> str | None:
+        """The text of a chat up to its reply, by the LM's template; None where the server does not tell."""
+
 
 def connect(
     url: str | Connection, kind: Kind | None = None, most: int | None = None, model: str | None = None,
@@ -65,13 +70,14 @@ def connect(
         InputError: if nothing answers, or nothing that is known, or it has no such LM.
     """
     connection = url if isinstance(url, Connection) else Connection(url)
-    if kind is None and chats:
-        kind = "chat"
     if kind == "llama.cpp" or (kind is None and isinstance(connection.get("props"), dict)):
         server = LlamaCpp(connection, most or ALL)
         if model not in (None, server.name):
             raise InputError(f"{connection.where} serves {server.name}, not {model}")
-        return server
+        if kind is not None or not chats or server.written(_ANY_CHAT) is not None:
+            return server
+    if kind is None and chats:
+        kind = "chat"
     name = _model(connection, model)
     asked = [count for count in _ASKED if most is None or count < most]
     if most is not None:
@@ -126,6 +132,11 @@ class LlamaCpp:
     def log_prob(self, prompt: Prompt, token: int | str) -> float | None:
         """That of a token among all, where not all were listed."""
         return None if self._most >= ALL else self._all.log_prob(prompt, token)
+
+    def written(self, messages: Messages) -> str | None:
+        """As the template of the file writes it; what is put in front of every text is left out."""
+        answer = self._connection.post("apply-template", {"messages": list(messages)})
+        return None if answer is None else str(answer["prompt"])
 
     def _listed(self, prompt: Prompt, count: int) -> Listed:
         text = prompt if isinstance(prompt, str) else list(prompt)
@@ -200,6 +211,10 @@ class OpenAILike:
         self._scores_given = False
         return None
 
+    def written(self, messages: Messages) -> str | None:
+        """None: texts alone are gone on from."""
+        return None
+
     def _complete(self, prompt: Prompt, **options: Any) -> Any:
         text = prompt if isinstance(prompt, str) else list(prompt)
         question = {"model": self.name, "prompt": text, "max_tokens": 1, "temperature": 1.0, **self._names, **options}
@@ -222,6 +237,10 @@ class ChatLike:
 
     def tokens(self, text: str, start: bool) -> list[int] | None:
         """None: what the template writes is not told."""
+        return None
+
+    def written(self, messages: Messages) -> str | None:
+        """None, too."""
         return None
 
     def after(self, prompt: Prompt) -> Listed:

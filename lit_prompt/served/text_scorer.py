@@ -49,7 +49,7 @@ class TextQuestions:
         if not isinstance(prompt, str):
             return named_question(prompt, names, answers.cells, answers.probs)
         # what a tokenizer makes of an answer follows from what stands before it: the same text, or a new word begins
-        alike = context.after != "" or all(name[:1].isspace() for name in names)
+        alike = context.chat is not None or context.after != "" or all(name[:1].isspace() for name in names)
         around = self._contexts.whole(context, "") if alike else prompt
         key = around, tuple(names)
         if key not in self._split:

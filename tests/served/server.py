@@ -89,13 +89,14 @@ class Served:
             ]
             read = len(self.ids(body["prompt"]))
             return 200, {"completion_probabilities": [{"top_logprobs": listed}], "tokens_evaluated": read}
+        if path == "/apply-template" and self.kind == "llama.cpp" and self.vocabulary.tokenizer.chat_template:
+            text = self._written(body["messages"])
+            return 200, {"prompt": text.removeprefix(self.vocabulary.front)}
         if path == "/v1/chat/completions" and self.kind == "chat":
             if body["top_logprobs"] > self.top:
                 return 400, {"error": {"message": "too many"}}
             self.prompts.append(body["messages"])
-            template = self.vocabulary.tokenizer.apply_chat_template
-            text = template(body["messages"], tokenize=False, add_generation_prompt=True)
-            log_q = self.log_probs(ids := self.vocabulary.encode(text))
+            log_q = self.log_probs(ids := self.vocabulary.encode(self._written(body["messages"])))
             order = log_q.argsort(descending=True).tolist()
             drawn, table = drawn_after(order, ids), self.vocabulary.token_bytes
             listed = [
@@ -106,6 +107,10 @@ class Served:
         if path == "/v1/completions" and self.kind not in ("llama.cpp", "chat"):
             return self._complete(body)
         return 404, {"error": "no such path"}
+
+    def _written(self, messages: Any) -> str:
+        template = self.vocabulary.tokenizer.apply_chat_template
+        return str(template(messages, tokenize=False, add_generation_prompt=True))
 
     def _complete(self, body: Any) -> tuple[int, Any]:
         if body["logprobs"] > self.top:

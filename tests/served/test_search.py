@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -210,6 +211,38 @@ def chat_server(chat_lm):
         yield chat
 
 
+CHATS = [
+    {
+        "name": "who",
+        "chat": [{"role": "system", "content": "{prompt}"}, {"role": "user", "content": "Who was it?"}],
+        "strings": {" a very old man": 0.5, " the king": 0.5},
+    },
+    {
+        "name": "begun",
+        "chat": [{"role": "user", "content": "Tell {prompt}."}, {"role": "assistant", "content": "Once there was a"}],
+        "strings": {" little": 0.5, " man": 0.5},
+    },
+    TARGETS[0],
+]
+
+
+def test_a_chat_behind_llama_cpp_is_written_by_its_template(folder, chat_server, chat_lm):
+    chat_server.kind = "llama.cpp"
+    fit({"url": chat_server.url, "listed": 2**20}, targets=CHATS, steps=2)
+    fit(str(chat_lm), targets=CHATS, steps=2)
+    here = Path("logs/served/version_1")
+    assert texts() == texts(here)
+    _, there = evaluated()
+    _, own = evaluated(place=here)
+    for a, b in zip(there, own, strict=True):
+        assert a["kl"] == pytest.approx(b["kl"], abs=1e-5)
+        assert b["whole_text"].endswith(a["whole_text"])  # what stands in front of all texts is the server's
+    asked = len(chat_server.asked)
+    _, offline = evaluated("--offline", "true")
+    assert len(chat_server.asked) == asked
+    assert [row["kl"] for row in offline] == [row["kl"] for row in there]
+
+
 def test_kind_overrules_what_is_found_out(folder, chat_server):
     chat = [{"role": "user", "content": "{prompt}"}]
     chats = [{"name": "chat", "chat": chat, "strings": {"a": 1.0}}]
@@ -253,15 +286,15 @@ def test_answers_of_several_tokens_and_cells(folder, served, kind):
 
 def test_a_server_that_asks_for_patience_gets_it(folder, served, monkeypatch):
     slept = []
-    monkeypatch.setattr("urllib3.util.retry.time.sleep", slept.append)
+    monkeypatch.setattr("urllib3.util.retry.time", SimpleNamespace(sleep=slept.append, time=time.time))
     served.retry_after, served.faults = "7", [429, 429]
     fit({"url": served.url}, steps=1)
-    assert slept[:2] == [7, 7]
+    assert slept == [7, 7]
     slept.clear()
     served.faults = [503] * 5
     fit({"url": served.url}, steps=1)
-    assert slept == sorted(slept)
-    assert slept[-1] > 2 * slept[0]
+    assert slept == sorted(slept)  # growing
+    assert slept[-1] == 2 * slept[-2] > 0
 
 
 def test_nothing_is_asked_twice_and_a_test_can_do_without_the_server(folder, served):
