@@ -15,6 +15,7 @@ from lit_prompt.functional.listed_kl import largest_unlisted
 from lit_prompt.lm import LMOptions, Vocabulary
 from lit_prompt.lm.prompt_adapter import write_adapter
 from lit_prompt.served.connection import Connection
+from lit_prompt.served.desk import Desk
 from lit_prompt.served.lists import read_lists
 from lit_prompt.served.questions import served_kl, text_question
 from lit_prompt.served.servers import connect
@@ -246,6 +247,16 @@ def test_a_chat_is_asked_as_a_chat(lm, chat_lm, workdir):
         assert (outcome.code, "Traceback" in outcome.said) == (2, False)
         assert "for chats name it with --kind chat" in outcome.error
         assert served.asked.count("/v1/chat/completions") >= 2
+
+
+def test_a_request_holds_texts_or_token_ids(served, vocabulary):
+    served.kind = "vllm"
+    server = connect(served.url)
+    prompts = [TEXT, vocabulary.encode_start(TEXT), "The king", vocabulary.encode_start("The king")]
+    desk = Desk([server], 2)
+    found = dict(desk.ask(prompts))
+    desk.close()
+    assert [found[place].entries for place in range(4)] == [server.after(prompt).entries for prompt in prompts]
 
 
 def test_a_busy_server_is_asked_again(served):
