@@ -8,6 +8,7 @@ llama.cpp multiplies quantised weights with activations that it rounds to 8 bits
 same weights show that are written as float32.
 """
 
+import json
 import os
 import runpy
 from pathlib import Path
@@ -155,6 +156,32 @@ def test_texts_that_are_found_behind_the_server_are_as_close_here(both, exact, t
             assert row["kl"] == pytest.approx(here, abs=0.02)
 
 
+CHAT = {
+    "name": "chat",
+    "chat": [{"role": "system", "content": "{prompt}"}, {"role": "user", "content": "Tea or coffee?"}],
+    "strings": {"Tea": 0.7, "Coffee": 0.3},
+}
+
+
+def test_chats_are_as_close_here_as_behind_the_server(file, both, exact, tmp_path):
+    if not getattr(both[1].tokenizer, "chat_template", None):
+        pytest.skip("no LM for chats")
+    with inside(tmp_path):
+        Path("chat.jsonl").write_text(json.dumps(CHAT))
+        model = {"class_path": "TextPrompt", "init_args": {"steps": 4}}
+        families = [{"class_path": "FromFile", "init_args": {"path": "chat.jsonl"}}]
+        settings = {"lm": exact.address, "model": model, "data": {"families": families}}
+        Path("chat.yaml").write_text(yaml.safe_dump(settings))
+        assert run("fit", "--config", "chat.yaml").code == 0
+        folder = Path("logs/chat/version_0")
+        for words in ((), ("--lm", file)):
+            assert run("test", "--run", folder, *words).code == 0
+        (there,) = RESULTS.read(folder / "results.parquet").to_pylist()
+        (here,) = RESULTS.read(next(folder.glob("on-*/results.parquet"))).to_pylist()
+        print(f"a chat after {there['prompt_text']!r}: KL {there['kl']} there, {here['kl']} here")
+        assert there["kl"] == pytest.approx(here["kl"], abs=0.02)
+
+
 def test_a_text_is_scored_where_it_is_used(both):
     lm, vocabulary, server = both
     words = dict.fromkeys((" one", " two", " three", " four", " five", " six"), 1 / 6)
@@ -165,7 +192,5 @@ def test_a_text_is_scored_where_it_is_used(both):
         log_p = target.dense(lm.vocab_size).double()
         here = float(kl_divergence(log_p, log_probs(lm, vocabulary.encode_start(BEFORE))))
         print(f"{kind}: KL {'' if found.exact else 'at least '}{found.kl:.4f} there, {here:.4f} here")
-        assert found.kl <= 1.1 * here + 0.05
-        if found.exact:
-            assert found.kl == pytest.approx(here, abs=0.05, rel=0.1)
-        assert found.exact or kind == "openai"
+        assert found.exact
+        assert found.kl == pytest.approx(here, abs=0.05, rel=0.1)

@@ -195,6 +195,7 @@ examples:
     )
     parser.add_argument("--server", metavar="URL", help="its address, http://HOST:PORT")
     parser.add_argument("--kind", choices=("llama.cpp", "openai", "chat"), help="of the server (found out by asking)")
+    parser.add_argument("--model", metavar="NAME", help="of the server's LM, where it has several")
     parser.add_argument("--run", metavar="RUN", type=user_path, help="a run of hard prompts that test has evaluated")
     parser.add_argument("--targets", metavar="ID", nargs="+", help="of the run (all)")
     parser.add_argument("--text", metavar="TEXT", help="all that the LM is given")

@@ -36,7 +36,7 @@ def run(options: Namespace) -> None:
     if options.run is not None:
         if options.server is None:
             raise InputError("--run: name the server that is asked with --server; lit_prompt test evaluates a run here")
-        _score_run(connect(options.server, options.kind), options)
+        _score_run(connect(options.server, options.kind, model=options.model), options)
         return
     if not options.target:
         raise InputError("score needs --run RUN, or what is wanted: --target ' heads=0.5' --target ' tails=0.5'")
@@ -48,7 +48,7 @@ def run(options: Namespace) -> None:
         return
     if options.text is None:
         raise InputError("--adapter: a server takes texts; name an LM at hand with --lm")
-    server = connect(options.server, options.kind)
+    server = connect(options.server, options.kind, model=options.model)
     say(f"server    {server.name} ({server.kind})")
     found = served_kl(server, text_question(server, options.text, probs))
     _show(list(probs), found, list(probs.values()))

@@ -145,7 +145,8 @@ class TargetDataModule(L.LightningDataModule):
         if self.served is None:
             return FrozenLM.load(self.lm, self.lm_options, device)
         adds = self.trainer is None or not self.trainer.validating
-        return ServedLM(self.served, AnswerStore(None if self.trainer is None else run_folder(self.trainer), adds))
+        store = AnswerStore(None if self.trainer is None else run_folder(self.trainer), adds)
+        return ServedLM(self.served, store, any(texts.chat is not None for texts in self.targets.texts))
 
     def setup(self, stage: str) -> None:
         """Builds the targets, or opens the set that was built before.

@@ -103,7 +103,7 @@ class TextPrompt(DrivenPrompt):
         if not isinstance(self.lm, ServedLM):
             return super().read_contexts()
         self._refuse_what_needs_weights()
-        contexts = ServedContexts(self.before, self.after, self.lm.kind)
+        contexts = ServedContexts(self.before, self.after, self.lm.server)
         contexts.of_all(self.data.targets)
         self.contexts, self._questions = contexts, TextQuestions(self.lm, contexts)
         return None

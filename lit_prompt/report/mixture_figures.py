@@ -21,7 +21,11 @@ def kl_by_components(study: Study) -> "Figure | None":
 
     A panel for each LM, method and length of prompts; None where none has runs of several numbers of components.
     """
-    groups = {key: found for key, runs in grouped(study.runs, _searched).items() if (found := _common(runs))}
+    groups = {
+        key: found
+        for key, runs in grouped([run for run in study.runs if run.rows], _searched).items()
+        if (found := _common(runs))
+    }
     if not groups:
         return None
     figure, axes = style.panels([f"{lm}, {method}, length {length}" for lm, method, length in groups], sharey=True)

@@ -45,7 +45,7 @@ def write_report(study: Study, folder: Path) -> Path:
     images: dict[str, tuple[str, int]] = {}
     for section in parts:
         with figure_style():
-            figure = section.figure(study)
+            figure = section.figure(study) if study.series else None
             if figure is None:
                 for suffix in ("png", "pdf"):  # of an earlier report, whose data are not here
                     (figures / f"{section.slug}.{suffix}").unlink(missing_ok=True)
@@ -70,6 +70,8 @@ def write_report(study: Study, folder: Path) -> Path:
         sampled=sampled(study.runs),
         transfers=transfers(study.runs),
         runs=runs_table(study.runs),
+        lms=list(dict.fromkeys([*study.lms, *(Path(run.any_row["lm"]).name for run in study.bounds_alone)])),
+        methods=list(dict.fromkeys([*study.labels, *(run.method for run in study.bounds_alone)])),
         targets=len({(series.lm, key) for series in study.series for key in series.by_target()}),
         version=__version__,
     )

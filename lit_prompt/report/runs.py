@@ -29,7 +29,8 @@ _log = logging.getLogger(__name__)
 class Run:
     """What ``test`` and ``predict`` left in a run's folder.
 
-    The rows are the result records of the targets that were searched for. A column ``run`` tells those of one run from
+    The rows are the result records of the targets that were searched for; there are none where a server tells bounds
+    alone. A column ``run`` tells those of one run from
     another's with the same ids.
     """
 
@@ -44,10 +45,15 @@ class Run:
     on_others: list[list[Row]]  #: for each other LM that the prompts were tested on, its result records
 
     @property
+    def any_row(self) -> Row:
+        """A record, be it a result or a bound, for what all have in common."""
+        return (self.rows or self.bounds)[0]
+
+    @property
     def method(self) -> str:
         """Name of the search method, with the size of mixtures, or what it minimises where that is not the KL."""
-        name, objective = method_label(str(self.rows[0]["method"])), searched_objective(self.rows)
-        if self.rows[0].get("components") is not None:
+        name, objective = method_label(str(self.any_row["method"])), searched_objective(self.rows)
+        if self.any_row.get("components") is not None:
             most = self.settings.get("components", max(row["components"] for row in self.rows))
             name = f"{name}, mixtures of {most}"
         return name if objective is None else f"{name} by {objective}"
@@ -96,18 +102,13 @@ def _read(results: Path) -> Run:
     every = table.to_pylist()
     bounds = [row for row in every if row["kl_at_least"] is not None]
     searched = [_finite(row) | {"run": str(results)} for row in told_rows(every)]
-    if not searched and bounds:
-        raise InputError(
-            f"report: {results} holds bounds below alone, as the server does not list all answers; they are no results "
-            f"(lit_prompt test --run {shlex.quote(str(folder))} shows them)"
-        )
-    if not searched:
+    if not searched and not bounds:
         resume = f"lit_prompt fit --run {shlex.quote(str(folder))}"
         raise InputError(f"report: {results} holds no target that was searched; run {resume}")
     whole = (task for task in by_task(searched).values() if all(math.isfinite(row["kl"]) for row in task))
     finite = list(chain.from_iterable(whole))
     rows, held_out = ([row for row in finite if (row["split"] == "test") is side] for side in (False, True))
-    if not rows:
+    if not rows and searched:
         raise InputError(f"report: {results} holds no KL that is finite; search again with another start or precision")
     tokens = _tokens(folder, results, prompts_of(table))
     known = (token for token in map(_finite, tokens) if all(token[name] is not None for name in PREDICTIONS.needed))

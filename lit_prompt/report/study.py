@@ -62,6 +62,11 @@ class Study:
     series: list[Series]
 
     @property
+    def bounds_alone(self) -> list[Run]:
+        """The runs without a result, of which a server tells bounds alone."""
+        return [run for run in self.runs if not run.rows]
+
+    @property
     def lms(self) -> list[str]:
         """Names of the LMs, in the runs' order."""
         return list(dict.fromkeys(series.lm for series in self.series))
@@ -122,7 +127,7 @@ def study_of(runs: Sequence[Run]) -> Study:
     """
     lms = _lm_names(runs)
     parts: dict[tuple[str, str, str], tuple[list[Row], list[Row]]] = {}
-    for method, mine in grouped(runs, attrgetter("method")).items():
+    for method, mine in grouped([run for run in runs if run.rows], attrgetter("method")).items():
         lengths = [(min(found), max(found)) for found in ([row["prompt_length"] for row in r.rows] for r in mine)]
         tags = [_tokens(length) if len(set(lengths)) > 1 else "" for length in lengths]
         names = _distinct(method, mine, tags)
@@ -136,12 +141,12 @@ def study_of(runs: Sequence[Run]) -> Study:
 
 def _lm_key(run: Run) -> str:
     """The fingerprint; one LM may have several paths."""
-    return str(run.rows[0]["lm_fingerprint"] or run.rows[0]["lm"])
+    return str(run.any_row["lm_fingerprint"] or run.any_row["lm"])
 
 
 def _lm_names(runs: Sequence[Run]) -> dict[str, str]:
     """The last part of an LM's path; with the fingerprint where several have it."""
-    paths = {_lm_key(run): Path(run.rows[0]["lm"]).name for run in reversed(runs)}
+    paths = {_lm_key(run): Path(run.any_row["lm"]).name for run in reversed(runs)}
     count = Counter(paths.values())
     return {key: f"{name} ({key[-8:]})" if count[name] > 1 else name for key, name in paths.items()}
 

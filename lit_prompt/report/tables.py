@@ -164,7 +164,7 @@ def transfers(runs: Sequence[Run]) -> list[Table]:
     """For each run and each other LM that its prompts were tested on, the KLs on both, side by side."""
     found = []
     for run in runs:
-        for rows in run.on_others:
+        for rows in run.on_others if run.rows else []:
             table = side_by_side(run.rows + run.held_out, rows)
             found.append(replace(table, title=f"{_where(run)}: {table.title[0].lower()}{table.title[1:]}"))
     return found
@@ -174,7 +174,7 @@ def sampled(runs: Sequence[Run]) -> list[Table]:
     """For each run whose test sampled tokens in a way of their own, or drew some, what came out."""
     found = []
     for run in runs:
-        table = sampling_table(run.rows + run.held_out)
+        table = sampling_table(run.rows + run.held_out) if run.rows else None
         if table is not None:
             found.append(replace(table, title=f"{_where(run)}: {table.title}"))
     return found
@@ -185,7 +185,7 @@ def tasks(runs: Sequence[Run]) -> list[tuple[str, list[Table]]]:
     found = []
     for run in runs:
         if has_tasks(rows := run.rows + run.held_out):
-            where = f"{run.method} on {run.rows[0]['lm']} ({run.folder.parent.name}/{run.folder.name})"
+            where = f"{run.method} on {run.any_row['lm']} ({run.folder.parent.name}/{run.folder.name})"
             found.append((where, [tasks_table(rows).first(), shares_table(rows).first()]))
     return found
 
@@ -196,12 +196,14 @@ def runs_table(runs: Sequence[Run]) -> Table:
     for run in runs:
         families = Counter(row["family"] for row in run.rows)
         counts = ", ".join(f"{count} {family}" for family, count in families.items())
+        if run.bounds:
+            counts = f"{counts}; {len(run.bounds)} with a bound alone".removeprefix("; ")
         if run.not_finite:
             counts += f"; left out: {run.not_finite} whose KL is not finite"
         settings = _settings(run.settings)
-        if front := run.rows[0]["in_front"]:
+        if front := run.any_row["in_front"]:
             settings = f"{settings}, in front {front!r}".removeprefix(", ")
-        rows.append([str(run.results), str(run.rows[0]["lm"]), run.method, counts, settings])
+        rows.append([str(run.results), str(run.any_row["lm"]), run.method, counts, settings])
     head = ["results", "LM", "method", "targets", "settings"]
     return Table(head, rows, head)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from lit_prompt.errors import InputError
 from lit_prompt.served.listed import Entry, Listed
-from lit_prompt.served.servers import Kind, Prompt, Server
+from lit_prompt.served.servers import Kind, Messages, Prompt, Server
 from lit_prompt.served.store import AnswerStore
 
 
@@ -53,6 +53,15 @@ class KeptServer:
             self._store.keep(["tokens", text, start], tokens)
             return tokens
         return None if found[0] is None else [int(i) for i in found[0]]
+
+    def written(self, messages: Messages) -> str | None:
+        """As of :class:`Server`; a template is asked for once, too."""
+        question = ["written", list(messages)]
+        if (found := self._store.find(question)) is not None:
+            return None if found[0] is None else str(found[0])
+        text = self._asked.written(messages)
+        self._store.keep(question, text)
+        return text
 
     def after(self, prompt: Prompt) -> Listed:
         """As of :class:`Server`."""
@@ -113,7 +122,7 @@ def estimated_tokens(prompt: Prompt) -> int:
 
 
 def _plain(listed: Listed) -> list[list[Any]]:
-    return [[entry.token_id, entry.text, entry.log_prob] for entry in listed.entries]
+    return [[entry.token_id, entry.text, entry.log_prob, entry.drawn] for entry in listed.entries]
 
 
 def _listed(plain: Any) -> Listed:

@@ -12,11 +12,13 @@ class Entry:
         token_id: its id; None where the server tells texts alone.
         text: its text, as far as the server tells it.
         log_prob: its log-probability, nats.
+        drawn: whether it may be listed for no other reason than that the server has drawn it.
     """
 
     token_id: int | None
     text: str
     log_prob: float
+    drawn: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,18 @@ class Listed:
         return {entry.text: entry.log_prob for entry in reversed(self.entries)}
 
     @property
+    def last(self) -> float:
+        """The smallest listed log-probability, nats: none that is not listed is larger.
+
+        That of a token which may be listed because it was drawn alone does not count.
+        """
+        sure = self.entries[:-1] if self.entries[-1].drawn else self.entries
+        return sure[-1].log_prob if sure else 0.0
+
+    @property
     def least(self) -> float:
-        """The smallest listed probability: none that is not listed is larger."""
-        return math.exp(min(entry.log_prob for entry in self.entries))
+        """The smallest listed probability."""
+        return math.exp(self.last)
 
     @property
     def rest(self) -> float:

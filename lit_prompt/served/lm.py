@@ -32,6 +32,7 @@ class ServedLM(nn.Module):
     Args:
         served: what is known of the server.
         store: of the run.
+        chats: whether targets are chats.
 
     Attributes:
         name: of the LM, as the server tells it.
@@ -49,7 +50,7 @@ class ServedLM(nn.Module):
     device = torch.device("cpu")
     kind: Kind
 
-    def __init__(self, served: Served, store: AnswerStore) -> None:
+    def __init__(self, served: Served, store: AnswerStore, chats: bool = False) -> None:
         super().__init__()
         self.served, self.store, self.spent = served, store, False
         self._servers: list[Server] = []
@@ -61,7 +62,7 @@ class ServedLM(nn.Module):
         else:
             for url in served.urls:
                 connection = Connection(url, "--lm", _TRIES, served.parallel)
-                server = connect(connection, served.kind, served.listed)
+                server = connect(connection, served.kind, served.listed, served.model, chats)
                 server.tokens(_PROBE, start=True)  # by which some servers are found to tell token ids
                 probe = _probe(server)
                 if known is None:

@@ -130,8 +130,16 @@ def told_log_probs(question: Question, listed: Listed, tokens: Sequence[int]) ->
 
 def _most_of_text(listed: Listed, text: str) -> float:
     """The largest log-probability that a text can have, of however many tokens it is."""
-    begun = math.fsum(math.exp(e.log_prob) for e in listed.entries if e.text and text.startswith(e.text))
-    return math.log(min(1.0, begun + min(listed.rest, listed.least * len(text)) + math.ulp(0.0)))
+    begun = math.fsum(math.exp(e.log_prob) for e in listed.entries if _may_begin(text, e.text))
+    # a beginning is of one byte or more; that of one may have two tokens, as some vocabularies have one of each byte
+    most = listed.least * (len(text.encode()) + 1)
+    return math.log(min(1.0, begun + min(listed.rest, most) + math.ulp(0.0)))
+
+
+def _may_begin(text: str, token: str) -> bool:
+    """Whether a text may begin with a token, of which parts of characters are not told."""
+    known, _, _ = token.partition("\ufffd")
+    return token != "" and text.startswith(known)
 
 
 def run_question(

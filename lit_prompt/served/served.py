@@ -20,7 +20,9 @@ class Served:
     Args:
         url: address of the server, ``http://HOST:PORT``; of several, which must serve the same LM, whoever is free is
             asked next.
-        kind: its protocol: ``llama.cpp``, ``openai`` (completions) or ``chat``; null to find out by asking.
+        kind: its protocol: ``llama.cpp``, ``openai`` (completions) or ``chat``; null to find out by asking, and by
+            whether the targets are chats.
+        model: name of the LM; null where the server has no other.
         parallel: questions that are put to each address at a time.
         listed: how many of the likeliest tokens a search asks for; of fewer, where the server lists no more.
         max_texts: texts that are asked for at most.
@@ -34,6 +36,7 @@ class Served:
         self,
         url: str | list[str],
         kind: Kind | None = None,
+        model: str | None = None,
         parallel: int = 4,
         listed: int = 200,
         max_texts: int | None = None,
@@ -43,7 +46,7 @@ class Served:
         price: float | None = None,
     ) -> None:
         self.urls = [url] if isinstance(url, str) else list(url)
-        self.kind, self.parallel, self.listed, self.price = kind, parallel, listed, price
+        self.kind, self.model, self.parallel, self.listed, self.price = kind, model, parallel, listed, price
         self.max_texts, self.max_tokens, self.max_seconds, self.max_cost = max_texts, max_tokens, max_seconds, max_cost
         self.offline = False  #: whether only what is stored is used; told by the command line
         if not self.urls:

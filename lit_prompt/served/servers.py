@@ -1,24 +1,27 @@
 """Kinds of servers of an LM: llama.cpp's own protocol, and that of OpenAI's completions."""
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Literal, Protocol
 
 from lit_prompt.errors import InputError
+from lit_prompt.served.all_tokens import ALL, AllTokens
 from lit_prompt.served.connection import Connection, Refused
 from lit_prompt.served.listed import Entry, Listed
+from lit_prompt.served.lists import Lists, checked, read_lists, understood
 
 Kind = Literal["llama.cpp", "openai", "chat"]
 #: How many tokens OpenAI-like servers are asked to list: as many as they do.
 _ASKED = (100, 20, 5, 1)
-#: How many tokens llama.cpp is asked to list: enough for all of most vocabularies.
-_ALL = 2**20
 #: Prompts of a request to OpenAI-like servers.
 _BATCH = 8
+#: LMs of a server that a message names.
+_NAMED = 5
+_ANY_CHAT = ({"role": "user", "content": "Yes or no?"},)
 
+Messages = Sequence[dict[str, str]]
 #: A text, token ids, or the messages of a chat.
-Prompt = str | Sequence[int] | Sequence[dict[str, str]]
+Prompt = str | Sequence[int] | Messages
 
 
 class Server(Protocol):
@@ -46,31 +49,58 @@ class Server(Protocol):
     def log_prob(self, prompt: Prompt, token: int | str) -> float | None:
         """The log-probability of a given next token; None where the server does not score given tokens."""
 
+    def written(self, messages: Messages) -> str | None:
+        """The text of a chat up to its reply, by the LM's template; None where the server does not tell."""
 
-def connect(url: str | Connection, kind: Kind | None = None, most: int | None = None) -> Server:
+
+def connect(
+    url: str | Connection, kind: Kind | None = None, most: int | None = None, model: str | None = None,
+    chats: bool = False,
+) -> Server:  # fmt: skip
     """Finds out what kind of server answers at an address, unless it is told.
 
     Args:
         url: the address, or a connection to it.
         kind: of the server.
         most: tokens that it is asked to list; None for as many as it does.
+        model: name of the LM, where the server has several.
+        chats: whether it is asked to go on from chats.
 
     Raises:
-        InputError: if nothing answers, or nothing that is known.
+        InputError: if nothing answers, or nothing that is known, or it has no such LM.
     """
     connection = url if isinstance(url, Connection) else Connection(url)
     if kind == "llama.cpp" or (kind is None and isinstance(connection.get("props"), dict)):
-        return LlamaCpp(connection, most or _ALL)
+        server = LlamaCpp(connection, most or ALL)
+        if model not in (None, server.name):
+            raise InputError(f"{connection.where} serves {server.name}, not {model}")
+        if kind is not None or not chats or server.written(_ANY_CHAT) is not None:
+            return server
+    if kind is None and chats:
+        kind = "chat"
+    name = _model(connection, model)
+    asked = [count for count in _ASKED if most is None or count < most]
+    if most is not None:
+        asked.insert(0, most)
+    return ChatLike(connection, name, asked) if kind == "chat" else OpenAILike(connection, name, asked)
+
+
+def _model(connection: Connection, model: str | None) -> str:
+    """The name of the LM that a server is asked for: the one that is told, or the only one that it has."""
     models = connection.get("v1/models")
-    names = [model["id"] for model in models["data"]] if isinstance(models, dict) and models.get("data") else []
+    names = [str(one["id"]) for one in models["data"]] if isinstance(models, dict) and models.get("data") else []
+    if model is not None and (model in names or not names):
+        return model
     if not names:
         raise InputError(
             f"{connection.where} is neither llama.cpp's server (/props) nor one like OpenAI's (/v1/models)"
         )
-    asked = [count for count in _ASKED if most is None or count < most]
-    if most is not None:
-        asked.insert(0, most)
-    return ChatLike(connection, names[0], asked) if kind == "chat" else OpenAILike(connection, names[0], asked)
+    listed = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    if model is not None:
+        raise InputError(f"{connection.where} has no {model}; it has {listed}")
+    if len(names) > 1:
+        raise InputError(f"{connection.where} has several LMs ({listed}); name one as model")
+    return names[0]
 
 
 class LlamaCpp:
@@ -79,8 +109,9 @@ class LlamaCpp:
     kind: Kind = "llama.cpp"
     batch = 1
 
-    def __init__(self, connection: Connection, most: int = _ALL) -> None:
+    def __init__(self, connection: Connection, most: int = ALL) -> None:
         self._connection, self._most = connection, most
+        self._all = AllTokens(lambda prompt: self._listed(prompt, ALL))
         props = connection.get("props") or {}
         self.name = str(props.get("model_alias") or props.get("model_path") or "unnamed")
 
@@ -100,45 +131,22 @@ class LlamaCpp:
 
     def log_prob(self, prompt: Prompt, token: int | str) -> float | None:
         """That of a token among all, where not all were listed."""
-        if self._most >= _ALL:
-            return None
-        listed = self._listed(prompt, _ALL)
-        known = listed.by_text() if isinstance(token, str) else listed.by_token()
-        return known.get(token)
+        return None if self._most >= ALL else self._all.log_prob(prompt, token)
+
+    def written(self, messages: Messages) -> str | None:
+        """As the template of the file writes it; what is put in front of every text is left out."""
+        answer = self._connection.post("apply-template", {"messages": list(messages)})
+        return None if answer is None else str(answer["prompt"])
 
     def _listed(self, prompt: Prompt, count: int) -> Listed:
         text = prompt if isinstance(prompt, str) else list(prompt)
         question = {"prompt": text, "n_predict": 1, "temperature": 0.0, "cache_prompt": True, "n_probs": count,
                     "response_fields": ["completion_probabilities", "tokens_evaluated"]}  # fmt: skip
         answer = self._connection.post("completion", question)
-        with _understood(self._connection):
+        with understood(self._connection):
             (first,) = answer["completion_probabilities"][:1]
             entries = [Entry(int(e["id"]), str(e["token"]), float(e["logprob"])) for e in first["top_logprobs"]]
-            return _checked(entries, answer.get("tokens_evaluated"))
-
-
-class _Lists:
-    """Lists of the likeliest tokens, as long as a server gives them: found out at the first question."""
-
-    def __init__(self, connection: Connection, counts: Sequence[int]) -> None:
-        self._connection, self._counts = connection, tuple(counts)
-
-    def most(self, ask: Callable[[int], Any]) -> list[Listed]:
-        """What a server lists after each prompt of a request when it is asked for so many tokens."""
-        while True:
-            try:
-                answer = ask(self._counts[0])
-            except Refused as error:
-                if error.status not in (400, 422) or len(self._counts) == 1:
-                    raise
-                self._counts = self._counts[1:]
-                continue
-            self._counts = self._counts[:1]
-            with _understood(self._connection):
-                choices = sorted(answer["choices"], key=lambda choice: choice.get("index", 0))
-                read = (answer.get("usage") or {}).get("prompt_tokens")
-                each = None if read is None else -(-int(read) // len(choices))
-                return [_checked(_entries(choice["logprobs"]), each) for choice in choices]
+            return checked(entries, answer.get("tokens_evaluated"))
 
 
 class OpenAILike:
@@ -149,19 +157,27 @@ class OpenAILike:
 
     def __init__(self, connection: Connection, name: str, asked: Sequence[int] = _ASKED) -> None:
         self._connection, self.name = connection, name
-        self._lists = _Lists(connection, asked)
+        self._lists = Lists(connection, asked)
         self._scores_given = True
+        self._all = _all_tokens(connection, lambda prompt: self._complete(prompt, logprobs=ALL))
         self._names: dict[str, Any] = {}  # has vLLM tell ids, not texts, which several tokens may have
+        self._tells_ids: bool | None = None  # not known yet
 
     def tokens(self, text: str, start: bool) -> list[int] | None:
-        """Token ids of a text, as vLLM's ``/tokenize`` tells them."""
+        """Token ids of a text, as vLLM's ``/tokenize`` tells them; of use where lists tell ids, too."""
+        if self._tells_ids is False:
+            return None
         answer = self._connection.post("tokenize", {"model": self.name, "prompt": text, "add_special_tokens": start})
         found = answer.get("tokens") if isinstance(answer, dict) else None
-        if text and not found:  # a server of another kind, which has not understood
+        if found is None or (text and not found):  # a server of another kind, which has not understood
             return None
-        if found is not None:
+        if self._tells_ids is None and found:
             self._names = {"return_tokens_as_token_ids": True}
-        return None if found is None else [int(i) for i in found]
+            self._tells_ids = all(entry.token_id is not None for entry in self.after(text or found).entries)
+            if not self._tells_ids:  # SGLang
+                self._names = {}
+                return None
+        return [int(i) for i in found]
 
     def after(self, prompt: Prompt) -> Listed:
         """The likeliest next tokens, as many as the server lists."""
@@ -172,25 +188,31 @@ class OpenAILike:
         texts = [prompt if isinstance(prompt, str) else list(prompt) for prompt in prompts]
         asked: Any = texts if len(texts) > 1 else texts[0]
         found = self._lists.most(lambda count: self._complete(asked, logprobs=count))
-        with _understood(self._connection):
+        with understood(self._connection):
             if len(found) != len(prompts):
                 raise ValueError(f"{len(found)} answers to {len(prompts)} prompts")
         return found
 
     def log_prob(self, prompt: Prompt, token: int | str) -> float | None:
-        """That of the last token of a prompt that is echoed; None where the server does not echo."""
-        if not self._scores_given:
+        """That of the last token of a prompt that is echoed, or among all; None where the server tells neither."""
+        if self._all is not None:
+            return self._all.log_prob(prompt, token)
+        if not self._scores_given or isinstance(prompt, str) != isinstance(token, str):
             return None
+        whole: Any = prompt + token if isinstance(prompt, str) else [*prompt, token]  # type: ignore[operator]
         with suppress(Refused, KeyError, TypeError, IndexError):
-            if isinstance(prompt, str) != isinstance(token, str):
-                return None
-            whole: Any = prompt + token if isinstance(prompt, str) else [*prompt, token]  # type: ignore[operator]
             found = self._complete(whole, echo=True, logprobs=1)["choices"][0]["logprobs"]
-            size = len(found["tokens"])
-            scored = found["token_logprobs"][size - 2] if size >= 2 else None  # the last one is new
+            *echoed, _ = zip(found["tokens"], found["token_logprobs"], strict=False)  # the last one is new
+            name, scored = echoed[-1]
+            if isinstance(token, str) and name != token:  # of several tokens there, the last of which was told
+                return None
             if scored is not None:
                 return float(scored)
         self._scores_given = False
+        return None
+
+    def written(self, messages: Messages) -> str | None:
+        """None: texts alone are gone on from."""
         return None
 
     def _complete(self, prompt: Prompt, **options: Any) -> Any:
@@ -210,10 +232,15 @@ class ChatLike:
 
     def __init__(self, connection: Connection, name: str, asked: Sequence[int] = _ASKED) -> None:
         self._connection, self.name = connection, name
-        self._lists = _Lists(connection, [count for count in asked if count < _ASKED[0]] or asked)
+        self._lists = Lists(connection, asked)
+        self._all = _all_tokens(connection, lambda prompt: self._reply(prompt, ALL))
 
     def tokens(self, text: str, start: bool) -> list[int] | None:
         """None: what the template writes is not told."""
+        return None
+
+    def written(self, messages: Messages) -> str | None:
+        """None, too."""
         return None
 
     def after(self, prompt: Prompt) -> Listed:
@@ -233,51 +260,12 @@ class ChatLike:
         return answer
 
     def log_prob(self, prompt: Prompt, token: int | str) -> float | None:
-        """None: given tokens are not scored."""
+        """That of a token among all; None where the server does not list all."""
+        return None if self._all is None else self._all.log_prob(prompt, token)
+
+
+def _all_tokens(connection: Connection, ask: Callable[[Prompt], Any]) -> AllTokens | None:
+    """All tokens of llama.cpp by its other protocols; another server may break down where it is asked for so many."""
+    if not isinstance(connection.get("props"), dict):
         return None
-
-
-def _entries(logprobs: Any) -> list[Entry]:
-    first = logprobs["top_logprobs"][0] if "top_logprobs" in logprobs else logprobs["content"][0]["top_logprobs"]
-    if isinstance(first, dict):
-        return [Entry(_id_in(text), text, float(value)) for text, value in first.items()]
-    return [Entry(e.get("id"), _text(e), float(e["logprob"])) for e in first]
-
-
-def _text(entry: dict[str, Any]) -> str:
-    """Of a listed token; its bytes tell a space that its name may lack."""
-    data = entry.get("bytes")
-    try:
-        return bytes(data).decode() if data else str(entry["token"])
-    except ValueError:  # part of a character
-        return str(entry["token"])
-
-
-def _id_in(text: str) -> int | None:
-    """The id in ``token_id:123``, as vLLM names tokens on request."""
-    head, _, tail = text.partition(":")
-    return int(tail) if head == "token_id" and tail.isdigit() else None
-
-
-def _checked(entries: list[Entry], read: Any = None) -> Listed:
-    finite = [entry for entry in entries if math.isfinite(entry.log_prob)]
-    if not finite or any(entry.log_prob > 1e-3 for entry in finite):
-        raise ValueError("no log-probabilities")
-    return Listed(sorted(finite, key=lambda entry: -entry.log_prob), None if read is None else int(read))
-
-
-class _understood:
-    """Turns an answer of another form into one line."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._where = connection.where
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, (KeyError, TypeError, ValueError, IndexError, AttributeError)):
-            raise InputError(
-                f"{self._where} lists no log-probabilities ({type(error).__name__}: {error}); it has to be "
-                "asked for them when it is started, or is no server of this kind (--kind)"
-            ) from error
+    return AllTokens(lambda prompt: read_lists(connection, ask(prompt), ALL)[0])

@@ -49,7 +49,7 @@ class TextQuestions:
         if not isinstance(prompt, str):
             return named_question(prompt, names, answers.cells, answers.probs)
         # what a tokenizer makes of an answer follows from what stands before it: the same text, or a new word begins
-        alike = context.after != "" or all(name[:1].isspace() for name in names)
+        alike = context.chat is not None or context.after != "" or all(name[:1].isspace() for name in names)
         around = self._contexts.whole(context, "") if alike else prompt
         key = around, tuple(names)
         if key not in self._split:
@@ -122,6 +122,6 @@ def ranked_kl(question: Question, listed: Sequence[Listed]) -> float:
     for node, told in enumerate(listed):
         mine = (tree.node == node).nonzero().flatten()
         found = told_log_probs(question, told, tree.token[mine].tolist())
-        rare = min(entry.log_prob for entry in told.entries) - _BELOW
+        rare = told.last - _BELOW
         edges[mine] = torch.tensor([rare if value is None else value for value in found], dtype=torch.float64)
     return float(tree.kl(edges))

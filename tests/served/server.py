@@ -14,14 +14,17 @@ import torch
 
 from lit_prompt.lm import FrozenLM, Vocabulary
 
+_DRAWN = 50
+
 
 @dataclass
 class Served:
     """What a server serves, and how it behaves.
 
     Attributes:
-        kind: ``llama.cpp``, ``vllm`` (token ids, echo), ``hosted`` (texts of the likeliest tokens alone)
-            or ``chat``.
+        kind: ``llama.cpp``, ``vllm`` (token ids, echo), ``sglang`` (echo, splits texts, tells no ids of what it lists),
+            ``hosted`` (texts of the likeliest tokens alone) or ``chat``. Those like OpenAI's list the token that they
+            have drawn, too; chats, as vLLM's, in the place of the last.
         top: how many tokens ``vllm`` and ``hosted`` list at most.
         key: that it asks for.
         faults: answers of this status come first; a status of 0 cuts the connection, 1 an answer.
@@ -29,7 +32,9 @@ class Served:
         asked: the paths that were asked for.
         prompts: what was asked to be gone on from.
         name: of the LM.
+        others: names of more LMs, which are none.
         seconds: that an answer takes.
+        retry_after: what a busy one says.
         fault: the chance of a fault of some kind at any question.
     """
 
@@ -44,7 +49,9 @@ class Served:
     url: str = ""
     prompts: list[Any] = field(default_factory=list)
     name: str = "stories"
+    others: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    retry_after: str = "0"
     fault: float = 0.0
     seed: int = 0
 
@@ -67,11 +74,11 @@ class Served:
         if path == "/props" and self.kind == "llama.cpp":
             return 200, {"model_path": f"{self.name}.gguf"}
         if path == "/v1/models":
-            return 200, {"data": [{"id": self.name}]}
+            return 200, {"data": [{"id": name} for name in [*self.others, self.name]]}
         if path == "/tokenize" and self.kind == "llama.cpp":
             ids = self.ids(body["content"], body["add_special"])
             return 200, {"tokens": [i + self.shift for i in ids]}
-        if path == "/tokenize" and self.kind == "vllm":
+        if path == "/tokenize" and self.kind in ("vllm", "sglang"):
             return 200, {"tokens": self.ids(body["prompt"], body["add_special_tokens"])}
         if path == "/completion" and self.kind == "llama.cpp":
             self.prompts.append(body["prompt"])
@@ -82,25 +89,35 @@ class Served:
             ]
             read = len(self.ids(body["prompt"]))
             return 200, {"completion_probabilities": [{"top_logprobs": listed}], "tokens_evaluated": read}
+        if path == "/apply-template" and self.kind == "llama.cpp" and self.vocabulary.tokenizer.chat_template:
+            text = self._written(body["messages"])
+            return 200, {"prompt": text.removeprefix(self.vocabulary.front)}
         if path == "/v1/chat/completions" and self.kind == "chat":
             if body["top_logprobs"] > self.top:
                 return 400, {"error": {"message": "too many"}}
             self.prompts.append(body["messages"])
-            template = self.vocabulary.tokenizer.apply_chat_template
-            text = template(body["messages"], tokenize=False, add_generation_prompt=True)
-            log_q = self.log_probs(self.vocabulary.encode(text))
-            order = log_q.argsort(descending=True)[: body["top_logprobs"]].tolist()
-            table = self.vocabulary.token_bytes
-            listed = [{"token": "?", "bytes": list(table[i] or b"?"), "logprob": float(log_q[i])} for i in order]
-            return 200, {"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]}
+            log_q = self.log_probs(ids := self.vocabulary.encode(self._written(body["messages"])))
+            order = log_q.argsort(descending=True).tolist()
+            drawn, table = drawn_after(order, ids), self.vocabulary.token_bytes
+            listed = [
+                {"token": str(i), "bytes": list(table[i] or b"?"), "logprob": float(log_q[i])}
+                for i in list(dict.fromkeys([drawn, *order]))[: body["top_logprobs"]]
+            ]
+            return 200, {"choices": [{"logprobs": {"content": [{"token": str(drawn), "top_logprobs": listed}]}}]}
         if path == "/v1/completions" and self.kind not in ("llama.cpp", "chat"):
             return self._complete(body)
         return 404, {"error": "no such path"}
+
+    def _written(self, messages: Any) -> str:
+        template = self.vocabulary.tokenizer.apply_chat_template
+        return str(template(messages, tokenize=False, add_generation_prompt=True))
 
     def _complete(self, body: Any) -> tuple[int, Any]:
         if body["logprobs"] > self.top:
             return 400, {"error": {"message": f"logprobs must be at most {self.top}"}}
         prompts = body["prompt"]
+        if isinstance(prompts, list) and len({isinstance(prompt, str) for prompt in prompts}) > 1:
+            return 400, {"error": {"message": "texts and token ids in one request"}}
         if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int):
             found = [self._complete(body | {"prompt": prompt}) for prompt in prompts]
             if bad := [one for one in found if one[0] != 200]:
@@ -113,17 +130,23 @@ class Served:
         self.prompts.append(body["prompt"])
         ids = self.ids(body["prompt"])
         log_q = self.log_probs(ids)
-        order = log_q.argsort(descending=True)[: body["logprobs"]].tolist()
-        by_id = body.get("return_tokens_as_token_ids")
+        order = log_q.argsort(descending=True).tolist()
+        drawn = drawn_after(order, ids)
+        by_id = body.get("return_tokens_as_token_ids") and self.kind == "vllm"
         name = (lambda i: f"token_id:{i}") if by_id else self.vocabulary.text
-        found = {"top_logprobs": [{name(i): float(log_q[i]) for i in order}]}
+        listed = {name(i): float(log_q[i]) for i in [drawn, *order[: body["logprobs"]]]}
+        found = {"tokens": [name(drawn)], "token_logprobs": [float(log_q[drawn])], "top_logprobs": [listed]}
         if body.get("echo"):
             if self.kind == "hosted":
                 return 400, {"error": {"message": "echo is not supported"}}
             told = [None, *(float(self.log_probs(ids[:k])[ids[k]]) for k in range(1, len(ids)))]
-            new = int(order[0])
-            found = {"tokens": [*map(name, ids), name(new)], "token_logprobs": [*told, float(log_q[new])]}
+            found = {"tokens": [*map(name, ids), name(drawn)], "token_logprobs": [*told, float(log_q[drawn])]}
         return 200, {"choices": [{"logprobs": found}], "usage": {"prompt_tokens": len(ids)}}
+
+
+def drawn_after(order: list[int], ids: list[int]) -> int:
+    """A token that is drawn, by chance, but the same after the same tokens; often none of the likeliest."""
+    return order[sum(ids) % _DRAWN]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -150,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
         content = json.dumps(said).encode()
         self.send_response(status)
         if status == 429:
-            self.send_header("Retry-After", "0")
+            self.send_header("Retry-After", served.retry_after)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content[: len(content) // 2] if cut else content)

@@ -14,11 +14,14 @@ from scipy.optimize import minimize
 from lit_prompt.functional.listed_kl import largest_unlisted
 from lit_prompt.lm import LMOptions, Vocabulary
 from lit_prompt.lm.prompt_adapter import write_adapter
+from lit_prompt.served.connection import Connection
+from lit_prompt.served.desk import Desk
+from lit_prompt.served.lists import read_lists
 from lit_prompt.served.questions import served_kl, text_question
 from lit_prompt.served.servers import connect
 from tests.conftest import EMBEDDED_LLAMA
 from tests.faults.commands import inside, run
-from tests.served.server import Served, serving
+from tests.served.server import Served, drawn_after, serving
 
 TEXT = "Once upon a time there was a"
 COMMON = {" little": 0.5, " big": 0.5}  # likely after that text
@@ -58,7 +61,7 @@ def at_hand(lm, vocabulary, text, probs):
     return total
 
 
-@pytest.mark.parametrize("kind", ["llama.cpp", "vllm", "hosted"])
+@pytest.mark.parametrize("kind", ["llama.cpp", "vllm", "sglang", "hosted"])
 def test_a_text_has_the_kl_that_it_has_at_hand(lm, vocabulary, served, kind):
     served.kind, served.top = kind, 20
     server = connect(served.url)
@@ -94,6 +97,89 @@ def test_what_is_not_listed_makes_a_bound_below(lm, vocabulary, served, top, pro
     found = served_kl(server, text_question(server, TEXT, probs))
     assert found.exact
     assert found.kl == pytest.approx(true, abs=1e-5)
+
+
+def test_an_echo_tells_answers_of_one_token_alone(lm, vocabulary, served):
+    served.kind = "sglang"
+    server = connect(served.url)
+    for probs, exact in (({" kiss": 0.9, " die": 0.1}, True), ({" kiss": 0.5, " very old": 0.5}, False)):
+        found, true = served_kl(server, text_question(server, TEXT, probs)), at_hand(lm, vocabulary, TEXT, probs)
+        assert found.exact == exact
+        assert found.kl == pytest.approx(true, abs=1e-5) if exact else 0 < found.kl < true
+
+
+@pytest.mark.parametrize("top", [1, 5])
+def test_a_token_that_was_drawn_bounds_nothing(lm, vocabulary, served, top):
+    served.kind, served.top = "hosted", top
+    server, rare = connect(served.url), 0
+    for prompt in (TEXT, "The king", "The king was", "One day a man", "She went to the", "In the old house", "He said"):
+        order = served.log_probs(ids := vocabulary.encode_start(prompt)).argsort(descending=True).tolist()
+        rare += drawn_after(order, ids) in order[top + 1 :]
+        next_one = vocabulary.text(order[top])  # the likeliest that is not listed
+        found = served_kl(server, text_question(server, prompt, {next_one: 1.0}))
+        assert found.kl <= at_hand(lm, vocabulary, prompt, {next_one: 1.0}) + 1e-9
+        assert len(server.after(prompt).entries) == top
+    assert rare > 3  # else this shows nothing
+
+
+def test_a_token_that_a_chat_has_drawn_bounds_nothing(lm, chat_lm):
+    vocabulary = Vocabulary.load(str(chat_lm), LMOptions())
+    rare = 0
+    with serving(Served(lm, vocabulary, "chat", top=4)) as served:
+        server = connect(served.url, chats=True)
+        for text in ("a", "b", "c", "the king", "a girl", "Who?", "Was it so?"):
+            listed = server.after([{"role": "user", "content": text}])
+            chat = [{"role": "user", "content": text}]
+            whole = vocabulary.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+            order = served.log_probs(vocabulary.encode(whole)).sort(descending=True).values
+            told = {entry.log_prob for entry in listed.entries}
+            missing = next(float(value) for value in order if float(value) not in told)
+            rare += len(told & set(order[:4].tolist())) < 4
+            assert missing <= listed.last
+            assert listed.rest == pytest.approx(1 - sum(map(math.exp, told)))
+    assert rare > 3
+
+
+class Lists:
+    """A server that tells a list alone."""
+
+    name = "lists"
+
+    def __init__(self, logprobs):
+        (self._listed,) = read_lists(Connection("127.0.0.1:1"), {"choices": [{"logprobs": logprobs}]}, 5)
+
+    def tokens(self, text, start):
+        return None
+
+    def after(self, prompt):
+        return self._listed
+
+    def log_prob(self, prompt, token):
+        return None
+
+    def least_kl(self, answer):
+        """The bound of one answer."""
+        return served_kl(self, text_question(self, "x", {answer: 1.0})).kl
+
+
+PART = {"token": "\\xc3", "bytes": [0x20, 0xC3], "logprob": math.log(0.6)}
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "answer"),
+    [
+        ({"top_logprobs": [{"\ufffd": math.log(0.6), " a": math.log(0.1)}]}, "é"),
+        ({"top_logprobs": [{"<0xC3>": math.log(0.6), " a": math.log(0.1)}]}, "é"),
+        ({"top_logprobs": [{"bytes: \\xc3": math.log(0.6), " a": math.log(0.1)}]}, " é"),
+        ({"content": [{"top_logprobs": [PART, {"token": " a", "logprob": math.log(0.1)}]}]}, " é"),
+    ],
+)
+def test_part_of_a_character_may_begin_an_answer(logprobs, answer):
+    server = Lists(logprobs)
+    assert 0 < server.least_kl(answer) <= -math.log(0.6)
+    assert server.least_kl(" a") == pytest.approx(-math.log(0.1))  # listed
+    if not next(iter(server.after("x").entries)).text.startswith("\ufffd"):
+        assert server.least_kl("b") > -math.log(0.6)  # which does not begin so
 
 
 def test_the_bound_is_the_least_that_any_distribution_reaches():
@@ -161,6 +247,16 @@ def test_a_chat_is_asked_as_a_chat(lm, chat_lm, workdir):
         assert (outcome.code, "Traceback" in outcome.said) == (2, False)
         assert "for chats name it with --kind chat" in outcome.error
         assert served.asked.count("/v1/chat/completions") >= 2
+
+
+def test_a_request_holds_texts_or_token_ids(served, vocabulary):
+    served.kind = "vllm"
+    server = connect(served.url)
+    prompts = [TEXT, vocabulary.encode_start(TEXT), "The king", vocabulary.encode_start("The king")]
+    desk = Desk([server], 2)
+    found = dict(desk.ask(prompts))
+    desk.close()
+    assert [found[place].entries for place in range(4)] == [server.after(prompt).entries for prompt in prompts]
 
 
 def test_a_busy_server_is_asked_again(served):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -102,7 +103,7 @@ def test_its_texts_are_tested_on_the_lm_itself(folder, served):
         assert a["kl"] == pytest.approx(b["kl"], abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["vllm", "hosted"])
+@pytest.mark.parametrize("kind", ["vllm", "sglang", "hosted"])
 def test_other_protocols(folder, served, kind):
     served.kind, served.top = kind, 40
     fit({"url": served.url, "listed": 40})
@@ -127,8 +128,13 @@ def test_a_short_list_gives_bounds_that_hold(folder, served):
     assert not list(RUN.glob("*.png"))
     assert "No KL is known" in run("predict", "--run", RUN).said
     outcome = run("report", RUN, "--out", "page")
-    assert outcome.code == 2
-    assert "holds bounds below alone" in outcome.said
+    assert outcome.code == 0, outcome.said
+    page = Path("page/report.html").read_text()
+    assert "No KL is known of these runs" in page
+    assert f"at least {row['kl_at_least']:.3f}" in page
+    assert not list(Path("page/figures").iterdir())
+    assert "Best and worst" not in page
+    assert not re.search(r"\bnan\b|None", page)
     run("test", "--run", RUN, "--lm", EMBEDDED_LLAMA)
     (other,) = RUN.glob("on-*/results.parquet")
     assert 0 < row["kl_at_least"] <= pq.read_table(other).to_pylist()[0]["kl"]
@@ -197,7 +203,7 @@ def test_a_task_of_which_a_part_is_told_is_no_result(folder, served):
 def test_a_chat(folder, chat_server):
     chat = [{"role": "system", "content": "Be {prompt}."}, {"role": "user", "content": "Yes or no?"}]
     targets = [{"name": "chat", "chat": chat, "strings": {"a": 0.5, "b": 0.5}}]
-    fit({"url": chat_server.url, "kind": "chat", "listed": 20}, targets=targets, steps=2, before="")
+    fit({"url": chat_server.url, "listed": 20}, targets=targets, steps=2, before="")
     _, (row,) = evaluated()
     assert row["kl"] is not None or row["kl_at_least"] is not None
     assert json.loads(row["whole_text"])[0]["content"] == f"Be {row['prompt_text']}."
@@ -210,7 +216,67 @@ def chat_server(chat_lm):
         yield chat
 
 
-def test_answers_of_several_tokens_and_cells(folder, served, vocabulary):
+CHATS = [
+    {
+        "name": "who",
+        "chat": [{"role": "system", "content": "{prompt}"}, {"role": "user", "content": "Who was it?"}],
+        "strings": {" a very old man": 0.5, " the king": 0.5},
+    },
+    {
+        "name": "begun",
+        "chat": [{"role": "user", "content": "Tell {prompt}."}, {"role": "assistant", "content": "Once there was a"}],
+        "strings": {" little": 0.5, " man": 0.5},
+    },
+    TARGETS[0],
+]
+
+
+def test_a_chat_behind_llama_cpp_is_written_by_its_template(folder, chat_server, chat_lm):
+    chat_server.kind = "llama.cpp"
+    fit({"url": chat_server.url, "listed": 2**20}, targets=CHATS, steps=2)
+    fit(str(chat_lm), targets=CHATS, steps=2)
+    here = Path("logs/served/version_1")
+    assert texts() == texts(here)
+    _, there = evaluated()
+    _, own = evaluated(place=here)
+    for a, b in zip(there, own, strict=True):
+        assert a["kl"] == pytest.approx(b["kl"], abs=1e-5)
+        assert b["whole_text"].endswith(a["whole_text"])  # what stands in front of all texts is the server's
+    asked = len(chat_server.asked)
+    _, offline = evaluated("--offline", "true")
+    assert len(chat_server.asked) == asked
+    assert [row["kl"] for row in offline] == [row["kl"] for row in there]
+
+
+def test_kind_overrules_what_is_found_out(folder, chat_server):
+    chat = [{"role": "user", "content": "{prompt}"}]
+    chats = [{"name": "chat", "chat": chat, "strings": {"a": 1.0}}]
+    outcome = run("fit", "--config", config({"url": chat_server.url, "kind": "openai"}, targets=chats, before=""))
+    assert outcome.code == 2
+    assert "has no /v1/completions" in outcome.said
+    outcome = run("fit", "--config", config({"url": chat_server.url, "kind": "chat"}))
+    assert outcome.code == 2
+    assert "user/even is no chat, and the server takes no other" in outcome.said
+
+
+def test_one_of_several_lms_is_named(folder, served):
+    served.kind, served.top, served.others = "hosted", 40, ["a", "b"]
+    outcome = run("fit", "--config", config(served.url))
+    assert (outcome.code, served.prompts) == (2, [])
+    assert "has several LMs (a, b, stories); name one as model" in outcome.said
+    outcome = run("fit", "--config", config({"url": served.url, "model": "c"}))
+    assert (outcome.code, served.prompts) == (2, [])
+    assert "has no c; it has a, b, stories" in outcome.said
+    fit({"url": served.url, "model": "stories"}, steps=1)
+    evaluated()
+    words = ("score", "--server", served.url, "--text", BEFORE, "--target", " little=1")
+    assert run(*words).code == 2
+    assert run(*words, "--model", "stories").code == 0
+
+
+@pytest.mark.parametrize("kind", ["llama.cpp", "vllm"])
+def test_answers_of_several_tokens_and_cells(folder, served, kind):
+    served.kind, served.top = kind, 40
     targets = [
         {"name": "long", "strings": {" little girl": 0.5, " man": 0.5}},
         {"name": "cells", "probs": {"boy": 0.4, "girl": 0.6}, "cells": {"boy": [" boy", " man"], "girl": [" girl"]}},
@@ -221,6 +287,19 @@ def test_answers_of_several_tokens_and_cells(folder, served, vocabulary):
     (other,) = RUN.glob("on-*/results.parquet")
     for a, b in zip(there, pq.read_table(other).to_pylist(), strict=True):
         assert a["kl"] == pytest.approx(b["kl"], abs=1e-5)
+
+
+def test_a_server_that_asks_for_patience_gets_it(folder, served, monkeypatch):
+    slept = []
+    monkeypatch.setattr("urllib3.util.retry.time", SimpleNamespace(sleep=slept.append, time=time.time))
+    served.retry_after, served.faults = "7", [429, 429]
+    fit({"url": served.url}, steps=1)
+    assert slept == [7, 7]
+    slept.clear()
+    served.faults = [503] * 5
+    fit({"url": served.url}, steps=1)
+    assert slept == sorted(slept)  # growing
+    assert slept[-1] == 2 * slept[-2] > 0
 
 
 def test_nothing_is_asked_twice_and_a_test_can_do_without_the_server(folder, served):
