@@ -161,11 +161,11 @@ def hard(
     lm: FrozenLM, vocabulary: Vocabulary, log_p: Tensor, searcher: Searcher, screening: Screening, steps: int
 ) -> None:
     """Prints the candidates a second of a searcher, the mean KL it reaches, and the LM's share."""
-    half = screening.half(lm)
+    half = screening.half(lm, HARD_LENGTH)
     scorer = scorer_of(lm, vocabulary, log_p, HARD_LENGTH)
     rough = None if half is None else scorer_of(half, vocabulary, log_p, HARD_LENGTH)
     allowed = torch.tensor(AllowedTokens().ids(vocabulary))
-    problem = TokenProblem(scorer, log_p, allowed, 0, None, screening, rough)
+    problem = TokenProblem(scorer, log_p, allowed, 0, None, rough)
     every, inside = torch.arange(len(log_p)), list[float]()
     state = searcher.init(problem, *random_starts(problem))
     forward = type(lm.model.base_model).forward

@@ -33,6 +33,8 @@ class FrozenLM(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self._positions_at_once: int | None = None
+        #: how :meth:`rounded` has made it; None for an LM as loaded
+        self.rounding: tuple[str, int | None] | None = None
         self.model = model.eval().requires_grad_(False)
         self.dispatched = getattr(model, "hf_device_map", None) is not None
         self.fingerprint = lm_fingerprint(model)
@@ -83,6 +85,7 @@ class FrozenLM(nn.Module):
         other._modules = {"model": copy.deepcopy(self.model, rounded)}
         other._head_copy = self.head() if self.is_linear else None
         other._positions_at_once = positions_at_once
+        other.rounding = (str(dtype), positions_at_once)
         return other
 
     def tempered(self, temperature: float) -> "FrozenLM":

@@ -180,9 +180,9 @@ class HardPrompt(DrivenPrompt):
         slots = scorer.slots
         trips = [self._round_trip(slots, slot) for slot in range(len(slots))] if self.readable else None
         self._screening.agreed = partial(self.chunks.agreed, "screening")
-        half = self._screening.half(self.lm)
+        half = self._screening.half(self.lm, self.length)
         rough = None if half is None else scorer_on(half)
-        return TokenProblem(scorer, log_probs, self.allowed, self.seed, trips, self._screening, rough, number)
+        return TokenProblem(scorer, log_probs, self.allowed, self.seed, trips, rough, number)
 
     def _round_trip(self, slots: Slots, slot: int) -> RoundTrip:
         return self.contexts.round_trip([member.context for member in slots.targets(slot)])
@@ -237,15 +237,11 @@ class HardPrompt(DrivenPrompt):
 
     def chunk_state(self) -> dict[str, Any]:
         """All that the search carries from step to step, and how its prompts go through the LM."""
-        return {
-            **super().chunk_state(),
-            "micro_batch": self.micro_batch.size,
-            "screening": self._screening.on,
-        }
+        return {**super().chunk_state(), "micro_batch": self.micro_batch.size}
 
     def take_up(self, state: dict[str, Any]) -> None:
         """Lets prompts go through the LM as they did when :meth:`chunk_state` was kept."""
-        self.micro_batch.size, self._screening.on = state["micro_batch"], state["screening"]
+        self.micro_batch.size = state["micro_batch"]
 
 
 def _is_plain(value: object) -> bool:

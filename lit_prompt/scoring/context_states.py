@@ -51,6 +51,8 @@ class ContextStates:
         about = {"what": "states", **self._context.layout, "ids": digest(ids), "shape": ids.shape, "ends": ends}
         if lm.temperature != 1.0:
             about["temperature"] = lm.temperature
+        if lm.rounding is not None:
+            about["rounding"] = lm.rounding
         known = None if cache is None else cache.get(about)
         if known is not None:
             log_partition, features = known["log_partition"], known["features"]

@@ -37,20 +37,12 @@ class CandidateScores:
 
     @cached_property
     def _bases(self) -> Bases:
-        return self._bases_of(self._problem.scorer)
-
-    @cached_property
-    def _rough_bases(self) -> Bases:
-        assert self._problem.rough is not None
-        return self._bases_of(self._problem.rough)
-
-    def _bases_of(self, scorer: LMScorer) -> Bases:
-        return scorer.bases(self._prompts, self._own)
+        return self._problem.ranker.bases(self._prompts, self._own)
 
     @property
     def are_screened(self) -> bool:
         """Whether a ranking comes first."""
-        return self._problem.rough is not None and self._problem.screening.on is True
+        return self._problem.rough is not None
 
     def ranks(self, ids: Tensor, every: Every, varied: Varied) -> Tensor:
         """Scores by which candidates of the running slots are ranked: their own, unless they are screened.
@@ -64,19 +56,7 @@ class CandidateScores:
         Returns:
             Nats, ``[running, candidate]``.
         """
-        problem = self._problem
-        if (rough := problem.rough) is None:
-            return every(problem.scorer, self._bases)
-
-        if self.are_screened:
-            return every(rough, self._rough_bases)
-
-        def tried() -> None:
-            with problem.uncounted():
-                self._best(ids, every(rough, self._bases_of(rough)), varied)
-
-        bases = self._bases
-        return problem.screening.measure(lambda: every(problem.scorer, bases), tried)
+        return every(self._problem.ranker, self._bases)
 
     def confirmed(self, ids: Tensor, ranks: Tensor, varied: Varied) -> Tensor:
         """Scores in the LM's own precision, of the best in a ranking by :meth:`ranks`.

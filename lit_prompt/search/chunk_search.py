@@ -47,7 +47,6 @@ class ChunkSearch:
         except Interrupted:
             self._state = before
             raise
-        self._problem.settle()
         self.best.steps += running
         self._steps += 1
         self._observe(found, running, time.perf_counter() - started)

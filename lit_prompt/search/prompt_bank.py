@@ -61,10 +61,10 @@ class PromptBank:
     def _windows(self, problem: TokenProblem, slots: Tensor) -> tuple[Tensor, Tensor]:
         """The best windows of a group, ``[window, position]``, and the slot of each, ``[window]``."""
         common = torch.cat(list(self._common(problem, int(slots[0]))))
-        windows = [self._best_windows(problem.scorer, common, slots, _RESCORED, self._cache)]
+        windows = [self._best_windows(problem.ranker, common, slots, _RESCORED, self._cache)]
         natural = self._natural(problem, int(slots[0]))
         if natural is not None:
-            windows.append(self._best_windows(problem.scorer, natural, slots, _RESCORED_NATURAL, self._cache))
+            windows.append(self._best_windows(problem.ranker, natural, slots, _RESCORED_NATURAL, self._cache))
         if self._init.drawn_sequences:
             drawn = [
                 self._best_windows(problem.ranker, self._drawn(problem, slot), torch.tensor([slot]), _RESCORED)

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Literal
 
-from torch import Tensor
+import torch
 
 from lit_prompt.errors import InputError
 from lit_prompt.lm import FrozenLM, computes_in_half, half_copy
+from lit_prompt.progress import phase
 
 _log = logging.getLogger(__name__)
 
@@ -16,69 +17,70 @@ _log = logging.getLogger(__name__)
 _WORTH = 0.8
 # positions that go through it at once where what a candidate gives must not depend on the others
 _POSITIONS_AT_ONCE = 512
+# prompts that are timed, and how often
+_TIMED = 32
+_ROUNDS = 2
 
 
 class Screening:
     """Whether candidates are ranked by a copy of the LM in bfloat16.
 
     Args:
-        wanted: ``always``, ``never``, or ``auto``: where the processor computes in bfloat16, and a step made both ways
-            is faster so. The first step of each chunk is exact then, as somewhere it is the one that is measured.
+        wanted: ``always``, ``never``, or ``auto``: where the processor computes in bfloat16, and prompts go through the
+            copy faster, which is measured when it is first asked for.
         fixed_shapes: whether what is found for a slot must not depend on the others.
 
     Attributes:
-        on: whether they are; None in a step that may be measured. A chunk that is gone on with is given what was.
         agreed: is given what was measured, or None, and gives what holds for the run, whoever has measured it.
     """
 
     def __init__(self, wanted: Literal["auto", "always", "never"], fixed_shapes: bool) -> None:
         if wanted not in ("auto", "always", "never"):
             raise InputError(f"model.screening is {wanted}; it must be auto, always or never")
-        self.on: bool | None = {"auto": None, "always": True, "never": False}[wanted]
         self.agreed: Callable[[bool | None], bool | None] = lambda measured: measured
-        self._is_auto = wanted == "auto"
+        self._wanted = wanted
         self._fixed_shapes = fixed_shapes
         self._half: FrozenLM | None = None
-        self._measured: bool | None = None
+        self._is_faster: bool | None = None
 
-    def half(self, lm: FrozenLM) -> FrozenLM | None:
-        """The copy that ranks in a chunk, made when it is first asked for; None where nothing is ranked by one."""
-        if self._is_auto:
+    def half(self, lm: FrozenLM, length: int) -> FrozenLM | None:
+        """The copy that ranks prompts of ``length`` tokens, made when it is first asked for; None where none does."""
+        if self._wanted == "never":
+            return None
+        if self._wanted == "auto":
             known = self.agreed(None)
-            self._measured = self._measured if known is None else known
-            self.on = False if self._measured is False else None
-        if self.on is None and not computes_in_half(lm.device):
-            self.on = False
-        if self.on is not False and self._half is None:
+            self._is_faster = self._is_faster if known is None else known
+            if self._is_faster is False or not computes_in_half(lm.device):
+                self.release()
+                return None
+        if self._half is None:
             self._half = half_copy(lm, _POSITIONS_AT_ONCE if self._fixed_shapes and lm.device.type == "cpu" else None)
-            if self._half is None:
-                if self.on:
-                    _log.warning("model.screening: this LM has no copy in bfloat16; its candidates are not screened")
-                self.on = False
+            if self._half is None and self._wanted == "always":
+                _log.warning("model.screening: this LM has no copy in bfloat16; its candidates are not screened")
+        if self._half is not None and self._wanted == "auto" and self._is_faster is None:
+            self._is_faster = self.agreed(_is_worth(lm, self._half, length))
+            if not self._is_faster:
+                self.release()
         return self._half
-
-    def measure(self, exact: Callable[[], Tensor], screened: Callable[[], object]) -> Tensor:
-        """Exact scores of candidates; those of a first call are made both ways, so that :meth:`settle` can choose."""
-        if self._measured is not None:
-            return exact()
-        screened()  # kernels are prepared in a first pass
-        started = perf_counter()
-        screened()
-        middle = perf_counter()
-        found = exact()
-        half, full = middle - started, perf_counter() - middle
-        self._measured = half <= _WORTH * full
-        if self._measured:
-            _log.warning("candidates are ranked in bfloat16, %.1f times as fast here (model.screening)", full / half)
-        return found
-
-    def settle(self) -> None:
-        """Ends a step: what was measured in it holds from now on."""
-        if self.on is None and self._measured is not None:
-            self.on = self._measured = self.agreed(self._measured)
-        if self.on is False:
-            self.release()
 
     def release(self) -> None:
         """Drops the copy."""
         self._half = None
+
+
+@torch.no_grad()
+def _is_worth(lm: FrozenLM, half: FrozenLM, length: int) -> bool:
+    ids = (torch.arange(_TIMED * length, device=lm.device) % lm.vocab_size).view(_TIMED, length)
+
+    def seconds(own: FrozenLM) -> float:
+        started = perf_counter()
+        float(own.next_token_logits(own.embed(ids)).sum())  # waits for the device
+        return perf_counter() - started
+
+    with phase("speed in bfloat16"):
+        seconds(half)  # kernels are prepared in a first pass
+        rounds = [(seconds(half), seconds(lm)) for _ in range(_ROUNDS)]
+    rough, full = (min(times) for times in zip(*rounds, strict=True))
+    if rough <= _WORTH * full:
+        _log.warning("prompts are ranked in bfloat16, %.1f times as fast here (model.screening)", full / rough)
+    return rough <= _WORTH * full

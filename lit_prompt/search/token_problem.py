@@ -1,7 +1,6 @@
 """Token prompts for some slots: which tokens they may hold, random draws, and what survives as text."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -11,7 +10,6 @@ from lit_prompt.functional.precision import double
 from lit_prompt.lm import RoundTrip
 from lit_prompt.scoring import LMScorer
 from lit_prompt.search.readable_prompts import ReadablePrompts
-from lit_prompt.search.screening import Screening
 from lit_prompt.search.token_table import TokenTable
 
 
@@ -26,8 +24,8 @@ class TokenProblem:
         allowed: ids that a prompt may hold, rising, ``[allowed]``, int64.
         seed: base of the seeds.
         round_trips: those of each slot's contexts; None where prompts need not survive as text.
-        screening: whether candidates are ranked by ``rough``.
-        rough: a scorer of the same slots with the LM in half precision; None where there is none.
+        rough: a scorer of the same slots with the LM in half precision, which ranks candidates; None where they are not
+            screened.
         number: that of the search, where there are several with one seed.
     """
 
@@ -38,7 +36,6 @@ class TokenProblem:
         allowed: Tensor,
         seed: int,
         round_trips: Sequence[RoundTrip] | None = None,
-        screening: Screening | None = None,
         rough: LMScorer | None = None,
         number: int = 0,
     ) -> None:
@@ -50,8 +47,7 @@ class TokenProblem:
         self.table = TokenTable(self.lm, allowed)  #: embeddings of the allowed tokens
         self.length = scorer.length  #: tokens of a prompt
         self.readable = ReadablePrompts(round_trips, allowed, self.length)
-        self.screening = screening or Screening("never", fixed_shapes=True)
-        self._rough = rough
+        self.rough = rough
         self._passes = torch.zeros(len(self.slots), dtype=torch.long)  # that were counted, and are not taken yet
         self._seed = seed
         self._number = (number,) if number else ()
@@ -66,38 +62,19 @@ class TokenProblem:
         return self.lm.device
 
     @property
-    def rough(self) -> LMScorer | None:
-        """The scorer in half precision; None where it is not to be used."""
-        return None if self.screening.on is False else self._rough
-
-    @property
     def ranker(self) -> LMScorer:
         """What ranks, where a score itself is not needed."""
-        return self._rough if self._rough is not None and self.screening.on else self.scorer
+        return self.scorer if self.rough is None else self.rough
 
     def take_passes(self) -> Tensor:
         """Forward passes made for each slot since they were last taken, ``[slot]``, int64; rough ones, too."""
         passes, self._passes = self._passes + self.scorer.take_passes(), torch.zeros_like(self._passes)
-        return passes if self._rough is None else passes + self._rough.take_passes()
-
-    @contextmanager
-    def uncounted(self) -> Iterator[None]:
-        """Counts no forward passes in a block."""
-        passes = self.take_passes()
-        yield
-        self.take_passes()
-        self._passes = passes
-
-    def settle(self) -> None:
-        """Ends a step."""
-        self.screening.settle()
-        if self.screening.on is False:
-            self.release()
+        return passes if self.rough is None else passes + self.rough.take_passes()
 
     def release(self) -> None:
         """Drops the scorer in half precision, and its copy of the LM."""
-        if self._rough is not None:
-            self._passes, self._rough = self.take_passes(), None
+        if self.rough is not None:
+            self._passes, self.rough = self.take_passes(), None
 
     def group_seed(self, slot: int) -> int:
         """A seed that all slots of one restart share."""

@@ -11,7 +11,6 @@ from lit_prompt.data import Target, TargetSet
 from lit_prompt.data.families import EntropyMatched, OneHot
 from lit_prompt.errors import InputError
 from lit_prompt.lm import AllowedTokens, FrozenLM, LMOptions, Vocabulary
-from lit_prompt.models import HardPrompt
 from lit_prompt.search import GCG, SharedSearch, StopReason, TokenStart
 
 SEARCHERS = {
@@ -359,13 +358,6 @@ def test_a_module_fits_once(hard, tiny_lm):
 def test_a_single_allowed_token(hard, tiny_lm):
     module = hard(tiny_lm, [OneHot(count=2)], length=3, tokens=AllowedTokens(allow=[";"]))
     assert results(module)["prompt_text"] == [";;;", ";;;"]
-
-
-def test_a_resumed_search_screens_as_it_did():
-    resumed = HardPrompt()
-    resumed.take_up({"micro_batch": 3, "screening": True})
-    assert resumed._screening.on is True
-    assert resumed.micro_batch.size == 3
 
 
 def test_screened_prompts_have_the_kl_of_the_lm_itself(hard, tiny_lm):

@@ -41,12 +41,12 @@ def make_problem(loaded):
         log_probs = (scale * torch.stack(logits)).log_softmax(-1)
         scorer = LMScorer(lm, slots, log_probs, length, ForwardKL(), MicroBatch(), fluency)
         trips = [around.round_trip(slots.contexts_of(slot)) for slot in range(len(slots))] if readable else None
-        half = None if screening is None else screening.half(lm)
+        half = None if screening is None else screening.half(lm, length)
         rough = None
         if half is not None:
             rough = LMScorer(half, slots, log_probs, length, ForwardKL(), MicroBatch(), fluency)
         allowed = torch.tensor(AllowedTokens(allow=allow).ids(vocabulary))
-        return TokenProblem(scorer, log_probs, allowed, seed, trips, screening, rough)
+        return TokenProblem(scorer, log_probs, allowed, seed, trips, rough)
 
     return make
 

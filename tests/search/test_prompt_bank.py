@@ -43,23 +43,36 @@ def problem_of(
     seed=0,
     tokens=AllowedTokens(),
     objective=FORWARD_KL,
+    screened=False,
 ):
     log_p, scale = [], [1.0, 2.0, 4.0, 8.0]
     for name in names:
         logits = torch.randn(lm.vocab_size, generator=torch.Generator().manual_seed(name))
         log_p.append((scale[name % 4] * logits).log_softmax(-1))
     log_p = torch.stack(log_p)
-    return problem(lm, vocabulary, [f"t{i}" for i in names], log_p, around, length, seed, tokens, objective)
+    return problem(lm, vocabulary, [f"t{i}" for i in names], log_p, around, length, seed, tokens, objective, screened)
 
 
 def problem(
-    lm, vocabulary, names, log_p, around=("", ""), length=LENGTH, seed=0, tokens=AllowedTokens(), objective=FORWARD_KL
+    lm,
+    vocabulary,
+    names,
+    log_p,
+    around=("", ""),
+    length=LENGTH,
+    seed=0,
+    tokens=AllowedTokens(),
+    objective=FORWARD_KL,
+    screened=False,
 ):
     contexts = Contexts(*around, lm, vocabulary)
     slots = single_targets(names, [contexts.default] * len(names))
     scorer = LMScorer(lm, slots, log_p, length, objective, MicroBatch())
+    rough = None
+    if screened:
+        rough = LMScorer(lm.rounded(torch.bfloat16, 64), slots, log_p, length, objective, MicroBatch())
     trips = [contexts.round_trip([contexts.default])] * len(names)
-    return TokenProblem(scorer, log_p, torch.tensor(tokens.ids(vocabulary)), seed, trips)
+    return TokenProblem(scorer, log_p, torch.tensor(tokens.ids(vocabulary)), seed, trips, rough)
 
 
 def starts_of(problem, vocabulary, share=True, cache=None, **settings):
@@ -124,6 +137,35 @@ def test_what_else_is_offered_is_scored_and_the_best_there_is(loaded, share):
     known = own.isfinite()
     slots = torch.arange(3).unsqueeze(1).expand_as(own)[known]
     assert (problem.scorer.scores(others[known], slots) - own[known]).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_a_screened_bank_is_read_in_half_precision_and_scored_by_the_lm_itself(loaded, tmp_path, monkeypatch, share):
+    lm, vocabulary = loaded()
+    cache = LMCache(lm, tmp_path)
+    starts_of(problem_of(lm, vocabulary), vocabulary, share, cache)  # states of the LM itself are kept
+    widths, inner = {torch.float32: [], torch.bfloat16: []}, FrozenLM.features
+
+    def count(self, inputs_embeds, *args, **kw):
+        widths[self.dtype].append(inputs_embeds.shape[1])
+        return inner(self, inputs_embeds, *args, **kw)
+
+    monkeypatch.setattr(FrozenLM, "features", count)
+    screened = problem_of(lm, vocabulary, screened=True)
+    ids, scores = starts_of(screened, vocabulary, share, cache)
+    assert max(widths[torch.float32]) == LENGTH  # prompts alone
+    assert max(widths[torch.bfloat16]) > LENGTH
+    assert (screened.scorer.scores(ids, torch.arange(4)) - scores).abs().max() <= 1e-5
+    for kept in (cache, LMCache(lm)):  # states of the copy are no states of the LM
+        widths[torch.bfloat16].clear()
+        again = starts_of(problem_of(lm, vocabulary, screened=True), vocabulary, share, kept)
+        assert torch.equal(again[0], ids)
+        assert torch.equal(again[1], scores)
+        if kept is cache:
+            assert max(widths[torch.bfloat16]) < 64  # that of natural texts
+    if not share:
+        alone = starts_of(problem_of(lm, vocabulary, [2], screened=True), vocabulary, share)
+        assert torch.equal(alone[0], ids[2:3])
 
 
 def test_natural_texts_are_read_in_pieces_one_after_another(loaded, tmp_path):

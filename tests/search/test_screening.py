@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from lit_prompt.errors import InputError
-from lit_prompt.interruption import Interrupted
 from lit_prompt.lm import FrozenLM
 from lit_prompt.search import BestSoFar, ChunkSearch, Screening, random_starts, screening
 from tests.search.test_searchers import SMALL, true_kl
@@ -106,67 +105,65 @@ def test_a_screened_search_is_about_as_good(make_problem, find):
 
 
 @pytest.mark.parametrize(("half", "on"), [(0.5, True), (0.9, False), (3.0, False)])
-def test_the_first_step_decides_by_the_clock(make_problem, find, monkeypatch, caplog, half, on):
+def test_the_clock_decides_before_anything_is_scored(loaded, monkeypatch, caplog, half, on):
     monkeypatch.setattr(screening, "computes_in_half", lambda device: True)
-    seconds = iter([0.0, half, half + 1.0])
-    monkeypatch.setattr(screening, "perf_counter", lambda: next(seconds))
-    searcher = SMALL["gcg"]
-    first = Screening("auto", fixed_shapes=True)
-    problem = make_problem(screening=first)
-    assert first.on is None
-    starts = random_starts(problem)
-    with caplog.at_level(logging.WARNING):
-        decided = find(searcher, problem, 1, starts)
-    assert first.on is on
-    assert ("bfloat16" in caplog.text) is on
-    # the step that decides is that of the LM itself
-    unscreened = make_problem()
-    plain = find(searcher, unscreened, 1, random_starts(unscreened))
-    assert decided.prompts.equal(plain.prompts)
-    assert decided.kl.equal(plain.kl)
-    assert decided.forward_passes.equal(plain.forward_passes)
-    assert (problem.rough is None) is not on
+    lm, _ = loaded("llama")
+    timed, now = [], [0.0]
 
+    def logits(self, *args, **kw):
+        now[0] += {torch.float32: 1.0, torch.bfloat16: half if timed.count(self.dtype) else 9.0}[self.dtype]
+        timed.append(self.dtype)
+        return torch.zeros(1)
 
-def test_a_step_that_is_cut_decides_nothing(make_problem, monkeypatch):
-    monkeypatch.setattr(screening, "computes_in_half", lambda device: True)
+    monkeypatch.setattr(screening, "half_copy", lambda lm, positions: lm.rounded(torch.bfloat16, positions))
+    monkeypatch.setattr(FrozenLM, "next_token_logits", logits)
+    monkeypatch.setattr(screening, "perf_counter", lambda: now[0])
     own = Screening("auto", fixed_shapes=True)
-    problem = make_problem(screening=own)
-    nothing = torch.zeros(len(problem), problem.length, dtype=torch.long)
-    search = ChunkSearch(SMALL["gcg"], problem, BestSoFar(nothing, 0.0, None))
-    search.init(*random_starts(problem), 0.0)
+    with caplog.at_level(logging.WARNING):
+        copied = own.half(lm, 4)
+    assert (copied is not None) is on
+    assert ("bfloat16" in caplog.text) is on
+    assert timed.count(torch.float32) == 2
+    assert own.half(lm, 4) is copied  # nothing is timed again
+    assert timed.count(torch.float32) == 2
 
-    def cut(*args, **kw):
-        raise Interrupted(2)
 
-    monkeypatch.setattr(problem.readable, "best", cut)
-    with pytest.raises(Interrupted):
-        search.step()
-    assert own.on is None
+@pytest.mark.parametrize("on", [True, False])
+def test_what_another_process_has_measured_holds(loaded, monkeypatch, on):
+    monkeypatch.setattr(screening, "computes_in_half", lambda device: True)
+    monkeypatch.setattr(screening, "_is_worth", None)  # nothing is measured
+    own = Screening("auto", fixed_shapes=True)
+    own.agreed = lambda measured: on
+    assert (own.half(loaded("llama")[0], 4) is not None) is on
+
+
+def test_what_is_measured_later_than_by_another_process_does_not_hold(loaded, monkeypatch):
+    monkeypatch.setattr(screening, "computes_in_half", lambda device: True)
+    monkeypatch.setattr(screening, "_is_worth", lambda lm, half, length: True)
+    own = Screening("auto", fixed_shapes=True)
+    own.agreed = lambda measured: None if measured is None else False
+    assert own.half(loaded("llama")[0], 4) is None
 
 
 def test_the_copy_goes_when_the_search_does(make_problem):
-    problem = make_problem(screening=Screening("always", fixed_shapes=True))
+    own = Screening("always", fixed_shapes=True)
+    problem = make_problem(screening=own)
     copied = weakref.ref(problem.rough.lm)
     problem.release()
-    problem.screening.release()
+    own.release()
     gc.collect()
     assert copied() is None
 
 
 def test_an_lm_without_a_copy_is_not_screened_and_this_is_said(make_problem, monkeypatch, caplog):
     monkeypatch.setattr(screening, "half_copy", lambda lm, fixed_shapes: None)
-    wanted = Screening("always", fixed_shapes=True)
-    assert make_problem(screening=wanted).rough is None
-    assert wanted.on is False
+    assert make_problem(screening=Screening("always", fixed_shapes=True)).rough is None
     assert "not screened" in caplog.text
 
 
 def test_nothing_is_ranked_in_half_precision_where_the_processor_has_none(make_problem, monkeypatch):
     monkeypatch.setattr(screening, "computes_in_half", lambda device: False)
-    auto = Screening("auto", fixed_shapes=True)
-    assert make_problem(screening=auto).rough is None
-    assert auto.on is False
+    assert make_problem(screening=Screening("auto", fixed_shapes=True)).rough is None
 
 
 def test_a_wrong_setting_is_named():
