@@ -55,6 +55,7 @@ class Evaluation(ABC, Generic[Prompts]):
         self._lm = module.lm
         self._micro_batch = MicroBatch()
         self.chosen: dict[int, int] = {}
+        self._has_floors = True  # whether there can be floors of what is evaluated
         self.metrics, self.held_out = _metrics(), _metrics()
 
     # ---- distributions ----
@@ -78,7 +79,8 @@ class Evaluation(ABC, Generic[Prompts]):
         rows = [Member(0, context, tree=tree) for context, tree in zip(contexts, trees, strict=True)]
         distinct = list(dict.fromkeys(context for row in rows for context in row.contexts))
         prompted = PromptedLM(self._lm, distinct, prompts.shape[1], self._micro_batch)
-        return reached_outcomes(prompted, prompts, rows, distinct, self._module.known.floors.hold_for, samplings)
+        holds = self._module.known.floors.hold_for if self._has_floors else _unknown
+        return reached_outcomes(prompted, prompts, rows, distinct, holds, samplings)
 
     def unprompted(self, contexts: Sequence[Context], trees: Sequence[AnswerTree | None]) -> Tensor:
         """What the LM gives without a prompt: after a context's texts, or where there is no token after BOS, else EOS.
@@ -288,6 +290,10 @@ class Evaluation(ABC, Generic[Prompts]):
             return {"token_id": outcome, "token": text, "answer": answer}
         name = answers.names[outcome] if outcome < len(answers.names) else OTHER
         return {"token_id": None, "token": name, "answer": None}
+
+
+def _unknown(features: Tensor) -> Tensor:
+    return torch.zeros(len(features), dtype=torch.bool)
 
 
 def _metrics() -> GroupedMetrics:

@@ -60,6 +60,7 @@ class Evaluator(Evaluation[SearchResults]):
         """As of :meth:`Evaluation.columns`; the prompts are those of the restart that has the least objective."""
         module = self._module
         contexts = module.contexts.of_all(batch)
+        self._has_floors = compared or any(floor is not None for floor in module.known.floors.known(batch))
         tried = self._tried(batch, prompts)
         plain, as_sampled = tried.reached.log_q
         best_restart = self._best_restarts(batch, prompts, tried)

@@ -137,9 +137,11 @@ class Floors:
         return [self._narrowest(key) for key in keys]
 
     def _known(self, batch: Distributions) -> list[KnownFloor | None]:
-        if self.head is None:
-            return [None] * len(batch.fingerprints)
-        return [self._cache.get(key) if self._is_known(key) else None for key in batch.fingerprints]
+        nothing: list[KnownFloor | None] = [None] * len(batch.fingerprints)
+        found = [self._cache.get(key) for key in batch.fingerprints]
+        if found == nothing or self.head is None:  # the head is measured where it matters
+            return nothing
+        return [floor if self._is_known(key) else None for key, floor in zip(batch.fingerprints, found, strict=True)]
 
     def _is_known(self, key: str) -> bool:
         known = self._cache.get(key)

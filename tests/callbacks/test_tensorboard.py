@@ -37,6 +37,7 @@ def test_a_fit_leaves_floors_and_baselines_to_the_test(cli, workdir, tiny_lm, mo
         original = getattr(owner, name)
         monkeypatch.setattr(owner, name, lambda *args, **kwargs: asked.append(name) or original(*args, **kwargs))
 
+    told(floors, "output_geometry")
     told(floors, "kl_floor")
     told(floors, "kl_on_sphere")
     told(Baselines, "columns")
@@ -44,4 +45,4 @@ def test_a_fit_leaves_floors_and_baselines_to_the_test(cli, workdir, tiny_lm, mo
     cli("fit", "--config", "some.yaml", "--lm", tiny_lm)
     assert not asked
     cli("test", "--run", "logs/some/version_0")
-    assert set(asked) == {"kl_floor", "kl_on_sphere", "columns"}
+    assert set(asked) == {"output_geometry", "kl_floor", "kl_on_sphere", "columns"}
