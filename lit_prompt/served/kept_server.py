@@ -1,6 +1,6 @@
 """A server whose answers are kept, so that it is asked for nothing twice."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lit_prompt.errors import InputError
@@ -45,23 +45,28 @@ class KeptServer:
 
     def tokens(self, text: str, start: bool) -> list[int] | None:
         """As of :class:`Server`; a tokenizer is asked once, whatever ``again`` says. None of what is not kept."""
-        found = self._store.find(["tokens", text, start])
-        if found is None and self._server is None:
+
+        def ask() -> list[int] | None:
+            return self._asked.tokens(text, start)
+
+        question = ["tokens", text, start]
+        if self._server is None and self._store.find(question) is None:
             return None
-        if found is None:
-            tokens = self._asked.tokens(text, start)
-            self._store.keep(["tokens", text, start], tokens)
-            return tokens
-        return None if found[0] is None else [int(i) for i in found[0]]
+        found: list[int] | None = self._once(question, ask)
+        return found
 
     def written(self, messages: Messages) -> str | None:
         """As of :class:`Server`; a template is asked for once, too."""
-        question = ["written", list(messages)]
+        found: str | None = self._once(["written", list(messages)], lambda: self._asked.written(messages))
+        return found
+
+    def _once(self, question: Any, ask: Callable[[], Any]) -> Any:
+        """What is kept of a question that is asked once; a plain value."""
         if (found := self._store.find(question)) is not None:
-            return None if found[0] is None else str(found[0])
-        text = self._asked.written(messages)
-        self._store.keep(question, text)
-        return text
+            return found[0]
+        value = ask()
+        self._store.keep(question, value)
+        return value
 
     def after(self, prompt: Prompt) -> Listed:
         """As of :class:`Server`."""

@@ -34,23 +34,14 @@ def loaded():
     return get
 
 
-def problem_of(
-    lm,
-    vocabulary,
-    names=range(4),
-    around=("", ""),
-    length=LENGTH,
-    seed=0,
-    tokens=AllowedTokens(),
-    objective=FORWARD_KL,
-    screened=False,
-):
+def problem_of(lm, vocabulary, names=range(4), **settings):
+    """A problem of random targets, named by their numbers; settings as of :func:`problem`."""
     log_p, scale = [], [1.0, 2.0, 4.0, 8.0]
     for name in names:
         logits = torch.randn(lm.vocab_size, generator=torch.Generator().manual_seed(name))
         log_p.append((scale[name % 4] * logits).log_softmax(-1))
     log_p = torch.stack(log_p)
-    return problem(lm, vocabulary, [f"t{i}" for i in names], log_p, around, length, seed, tokens, objective, screened)
+    return problem(lm, vocabulary, [f"t{i}" for i in names], log_p, **settings)
 
 
 def problem(
@@ -182,7 +173,7 @@ def test_natural_texts_are_read_in_pieces_one_after_another(loaded, tmp_path):
 @pytest.mark.parametrize("around", [("", ""), ("The king said", " had")])
 def test_better_than_random_starts(loaded, around):
     lm, vocabulary = loaded()
-    problem = problem_of(lm, vocabulary, range(8), around)
+    problem = problem_of(lm, vocabulary, range(8), around=around)
     random, bank = random_starts(problem)[1], starts_of(problem, vocabulary, share=False)[1]
     assert bank.mean() < random.mean() - 0.5
     assert (bank <= random).sum() >= 7
@@ -289,7 +280,7 @@ def test_a_cache_changes_nothing_but_the_passes_that_are_made(
     monkeypatch.setattr(lm.model, "generate", lambda *a, **rest: texts.append(1) or generate(*a, **rest))
 
     def found(cache, names=range(4), **settings):
-        asked = problem_of(lm, vocabulary, names, around, objective=objective)
+        asked = problem_of(lm, vocabulary, names, around=around, objective=objective)
         rows.clear(), texts.clear()
         ids, scores = starts_of(asked, vocabulary, share, cache, **settings)
         return ids, scores, asked.scorer.take_passes(), sum(rows), len(texts)
