@@ -168,7 +168,7 @@ class RunChunks:
         """
         return None if self._begun is None else read_state(self._begun)
 
-    def agreed(self, name: str, value: bool | None) -> bool | None:
+    def agreed(self, name: str, value: int | None) -> int | None:
         """What holds for the whole run: the first value that one of its processes has given; None before."""
         return self._files.agreed(name, value)
 

@@ -60,8 +60,8 @@ class ChunkFiles:
         path = self._under_way(chunk)
         return path if path.exists() else None
 
-    def agreed(self, name: str, value: bool | None) -> bool | None:
-        """What holds for all chunks: the first value that is given; None while none is."""
+    def agreed(self, name: str, value: int | None) -> int | None:
+        """What holds for all chunks, true, false or a number: the first value that is given; None while none is."""
         path = self.folder / f"{name}.json"
         if value is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -72,8 +72,8 @@ class ChunkFiles:
             return value
         except ValueError:
             found = None
-        if not isinstance(found, bool):
-            raise InputError(f"{path}: must hold true or false; {_ADVICE}")
+        if not isinstance(found, int):
+            raise InputError(f"{path}: must hold true, false or a number; {_ADVICE}")
         return found
 
     def finished(self, steps: int) -> set[int]:

@@ -71,11 +71,11 @@ class BestSoFar(nn.Module):
         """Which searches go on, ``[slot]``, bool."""
         return self.reason == StopReason.RUNNING
 
-    def observe(self, kl: Tensor, prompts: Tensor, forward_passes: Tensor, missing: bool = False) -> None:
+    def observe(self, kl: Tensor, prompts: Tensor, forward_passes: Tensor, missing: Tensor | bool = False) -> None:
         """Takes in the KL (nats, ``[slot]``) of one prompt for every search, and the passes ``[slot]`` it took.
 
-        Searches that have ended are left as they are. With ``missing``, an infinite KL stands for a step that found
-        nothing, which ends no search.
+        Searches that have ended are left as they are. Where ``missing`` (``[slot]``, or for all) is true, an
+        infinite KL stands for a step that found nothing, which ends no search.
         """
         running = self.running
         finite = kl.isfinite()
@@ -87,8 +87,9 @@ class BestSoFar(nn.Module):
         if self.patience is not None:
             self._stop(running & (self.stale >= self.patience), StopReason.PATIENCE)
         self._stop(running & (self.kl <= self.kl_tolerance), StopReason.KL_TOLERANCE)
-        if not missing:
-            self._stop(running & ~finite, StopReason.NOT_FINITE)
+        if missing is not True:
+            failed = running & ~finite
+            self._stop(failed if missing is False else failed & ~missing, StopReason.NOT_FINITE)
 
     def spend(self, which: Tensor, seconds: float) -> None:
         """Divides time evenly between some searches (``[slot]``, bool), and ends those that have used up a budget."""

@@ -2,24 +2,17 @@
 
 import logging
 from collections.abc import Callable
-from time import perf_counter
 from typing import Literal
 
-import torch
-
 from lit_prompt.errors import InputError
-from lit_prompt.lm import FrozenLM, computes_in_half, half_copy
-from lit_prompt.progress import phase
+from lit_prompt.lm import FrozenLM, computes_in_half, half_copy, speed_in_half
 
 _log = logging.getLogger(__name__)
 
-# ranking in half precision is worth its copy of the LM where it takes at most this share of the time
-_WORTH = 0.8
+# ranking in half precision is worth its copy of the LM where it is so many times as fast
+_WORTH = 1.25
 # positions that go through it at once where what a candidate gives must not depend on the others
 _POSITIONS_AT_ONCE = 512
-# prompts that are timed, and how often
-_TIMED = 32
-_ROUNDS = 2
 
 
 class Screening:
@@ -37,11 +30,11 @@ class Screening:
     def __init__(self, wanted: Literal["auto", "always", "never"], fixed_shapes: bool) -> None:
         if wanted not in ("auto", "always", "never"):
             raise InputError(f"model.screening is {wanted}; it must be auto, always or never")
-        self.agreed: Callable[[bool | None], bool | None] = lambda measured: measured
+        self.agreed: Callable[[int | None], int | None] = lambda measured: measured
         self._wanted = wanted
         self._fixed_shapes = fixed_shapes
         self._half: FrozenLM | None = None
-        self._is_faster: bool | None = None
+        self._is_faster: int | None = None
 
     def half(self, lm: FrozenLM, length: int) -> FrozenLM | None:
         """The copy that ranks prompts of ``length`` tokens, made when it is first asked for; None where none does."""
@@ -50,7 +43,7 @@ class Screening:
         if self._wanted == "auto":
             known = self.agreed(None)
             self._is_faster = self._is_faster if known is None else known
-            if self._is_faster is False or not computes_in_half(lm.device):
+            if self._is_faster == 0 or not computes_in_half(lm.device):
                 self.release()
                 return None
         if self._half is None:
@@ -58,7 +51,10 @@ class Screening:
             if self._half is None and self._wanted == "always":
                 _log.warning("model.screening: this LM has no copy in bfloat16; its candidates are not screened")
         if self._half is not None and self._wanted == "auto" and self._is_faster is None:
-            self._is_faster = self.agreed(_is_worth(lm, self._half, length))
+            speed = speed_in_half(lm, self._half, length)
+            if speed >= _WORTH:
+                _log.warning("prompts are ranked in bfloat16, %.1f times as fast here (model.screening)", speed)
+            self._is_faster = self.agreed(speed >= _WORTH)
             if not self._is_faster:
                 self.release()
         return self._half
@@ -66,21 +62,3 @@ class Screening:
     def release(self) -> None:
         """Drops the copy."""
         self._half = None
-
-
-@torch.no_grad()
-def _is_worth(lm: FrozenLM, half: FrozenLM, length: int) -> bool:
-    ids = (torch.arange(_TIMED * length, device=lm.device) % lm.vocab_size).view(_TIMED, length)
-
-    def seconds(own: FrozenLM) -> float:
-        started = perf_counter()
-        float(own.next_token_logits(own.embed(ids)).sum())  # waits for the device
-        return perf_counter() - started
-
-    with phase("speed in bfloat16"):
-        seconds(half)  # kernels are prepared in a first pass
-        rounds = [(seconds(half), seconds(lm)) for _ in range(_ROUNDS)]
-    rough, full = (min(times) for times in zip(*rounds, strict=True))
-    if rough <= _WORTH * full:
-        _log.warning("prompts are ranked in bfloat16, %.1f times as fast here (model.screening)", full / rough)
-    return rough <= _WORTH * full

@@ -117,7 +117,7 @@ def test_the_clock_decides_before_anything_is_scored(loaded, monkeypatch, caplog
 
     monkeypatch.setattr(screening, "half_copy", lambda lm, positions: lm.rounded(torch.bfloat16, positions))
     monkeypatch.setattr(FrozenLM, "next_token_logits", logits)
-    monkeypatch.setattr(screening, "perf_counter", lambda: now[0])
+    monkeypatch.setattr("lit_prompt.lm.half.perf_counter", lambda: now[0])
     own = Screening("auto", fixed_shapes=True)
     with caplog.at_level(logging.WARNING):
         copied = own.half(lm, 4)
@@ -131,7 +131,7 @@ def test_the_clock_decides_before_anything_is_scored(loaded, monkeypatch, caplog
 @pytest.mark.parametrize("on", [True, False])
 def test_what_another_process_has_measured_holds(loaded, monkeypatch, on):
     monkeypatch.setattr(screening, "computes_in_half", lambda device: True)
-    monkeypatch.setattr(screening, "_is_worth", None)  # nothing is measured
+    monkeypatch.setattr(screening, "speed_in_half", None)  # nothing is measured
     own = Screening("auto", fixed_shapes=True)
     own.agreed = lambda measured: on
     assert (own.half(loaded("llama")[0], 4) is not None) is on
@@ -139,7 +139,7 @@ def test_what_another_process_has_measured_holds(loaded, monkeypatch, on):
 
 def test_what_is_measured_later_than_by_another_process_does_not_hold(loaded, monkeypatch):
     monkeypatch.setattr(screening, "computes_in_half", lambda device: True)
-    monkeypatch.setattr(screening, "_is_worth", lambda lm, half, length: True)
+    monkeypatch.setattr(screening, "speed_in_half", lambda lm, half, length: 2.0)
     own = Screening("auto", fixed_shapes=True)
     own.agreed = lambda measured: None if measured is None else False
     assert own.half(loaded("llama")[0], 4) is None
