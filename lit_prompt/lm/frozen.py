@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_prompt.errors import InputError
+from lit_prompt.functional.rough_products import rough_products
 from lit_prompt.functional.rows import MIN_ROWS, pad_rows
 from lit_prompt.lm.fingerprint import lm_fingerprint
 from lit_prompt.lm.load import load_causal_lm
@@ -314,7 +315,9 @@ class FrozenLM(nn.Module):
         if not self.is_linear:
             return features
         weight, bias = self.head()
-        return F.linear(pad_rows(features.to(weight.device)), weight, bias)[: len(features)]
+        # what only ranks may be less precise, unless each row must be the same whatever the others are
+        with rough_products(self.rounding is not None and self._positions_at_once is None):
+            return F.linear(pad_rows(features.to(weight.device)), weight, bias)[: len(features)]
 
     def next_token_logits(self, inputs_embeds: Tensor, mask: Tensor | None = None) -> Tensor:
         """Next-token logits, ``[item, vocab]``, after input embeddings and their mask as in :meth:`features`."""

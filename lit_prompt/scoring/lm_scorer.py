@@ -147,39 +147,39 @@ class LMScorer(Scorer):
     ) -> Tensor:
         which, rows = readings.expanded(self.slots.tasks[slots])
         contexts = readings.contexts(rows)
-        groups = self.slots.group[slots]
-        # the number of each row's group, and of its context in it
-        keys = torch.stack([groups[which], _order(which)], 1)
+        kinds = self.slots.kind[slots]
+        # the number of each row's kind of group, and of its context in it
+        keys = torch.stack([kinds[which], _order(which)], 1)
         values: dict[int, Tensor] = {}
-        of_group: dict[int, tuple[Tensor, SharedReadings]] = {}
-        for number in groups.unique().tolist():
-            members = (self.slots.group == number).nonzero().flatten()
-            shared = self._shared_readings(readings, members)
-            of_group[number] = members, shared
-            values[number] = self._no_values(int((groups == number).sum()), len(shared.contexts), shared.width)
-        place = torch.empty_like(groups)  # of each prompt among those of its group
-        for number in of_group:
-            mine = groups == number
-            place[mine] = torch.arange(int(mine.sum()))
+        of_kind: dict[int, SharedReadings] = {}
+        place = torch.empty_like(kinds)  # of each prompt among those of its kind
+        for number in kinds.unique().tolist():
+            shared = of_kind[number] = self._shared_readings(readings, self.slots.groups[number])
+            mine = kinds == number
+            count = int(mine.sum())
+            values[number] = self._no_values(count, len(shared.contexts), shared.width)
+            place[mine] = torch.arange(count)
 
         def fill(part: Part, known: Tensor | None) -> None:
             own = keys[part.rows]
             for number, context in own.unique(dim=0).tolist():
                 rows = (own == torch.tensor([number, context])).all(1).nonzero().flatten()
                 at = place[which[part.rows[rows]]].to(values[number].device)
-                read = self._reader.read_all(part, rows, of_group[number][1], context, known)
+                read = self._reader.read_all(part, rows, of_kind[number], context, known)
                 values[number][at, context] = read.to(values[number])
 
         self._each(readings, prompts, which, contexts, fill, bases, base)
         self._count(slots)
         found = torch.full((len(prompts), len(self.slots)), torch.inf, dtype=self.lm.score_dtype)
-        scores = [shared.scores(values[number]) for number, (_, shared) in of_group.items()]
+        scores = [shared.scores(values[number]) for number, shared in of_kind.items()]
         if not scores:
             return found
-        # one copy for all groups, as a device is waited for in each
+        # one copy for all kinds, as a device is waited for in each
         copied = torch.cat([of_one.flatten() for of_one in scores]).cpu().split([of_one.numel() for of_one in scores])
-        for (number, (members, _)), own in zip(of_group.items(), copied, strict=True):
-            found[(groups == number).nonzero(), members] = own.view(-1, len(members))
+        for number, own in zip(of_kind, copied, strict=True):
+            rows = (kinds == number).nonzero().flatten()
+            members = torch.stack([self.slots.groups[group] for group in self.slots.group[slots[rows]].tolist()])
+            found[rows.unsqueeze(1), members] = own.view(members.shape)
         return found
 
     def _no_values(self, *shape: int) -> Tensor:

@@ -129,6 +129,14 @@ class Slots:
         keys = [(tuple(self.of_task[self.task(slot)]), self.restart(slot)) for slot in range(len(self))]
         return torch.tensor([numbers.setdefault(key, len(numbers)) for key in keys])
 
+    @cached_property
     def groups(self) -> list[Tensor]:
         """The slots of each group."""
         return [(self.group == number).nonzero().flatten() for number in range(int(self.group.max()) + 1)]
+
+    @cached_property
+    def kind(self) -> Tensor:
+        """Number of the first group with the same tasks as each slot's, ``[slot]``: restarts differ in nothing else."""
+        first: dict[tuple[int, ...], int] = {}
+        kinds = [first.setdefault(tuple(self.tasks[own].tolist()), number) for number, own in enumerate(self.groups)]
+        return torch.tensor(kinds)[self.group]

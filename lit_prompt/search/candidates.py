@@ -74,11 +74,17 @@ class CandidateScores:
         row, rank = (places >= 0).nonzero(as_tuple=True)
         place = places[row, rank]
         found = torch.full_like(ranks, torch.inf)
-        if len(row):
-            used, base = varied(row, place).unique(return_inverse=True)
-            scorer = self._problem.scorer
+        scorer = self._problem.scorer
+        used, base, count = varied(row, place).unique(return_inverse=True, return_counts=True)
+        # a prompt is computed once for several of its variations; a single one goes through in one piece
+        single = count[base] == 1
+        if single.any():
+            own = row[single], place[single]
+            found[own] = scorer.scores(ids[own], self._running[own[0]])
+        if not single.all():
+            own, used, base = (row[~single], place[~single]), used[count > 1], (count > 1).cumsum(0)[base[~single]] - 1
             bases = scorer.bases(self._prompts[used], self._own[used])
-            found[row, place] = scorer.scores(ids[row, place], self._running[row], bases, base)
+            found[own] = scorer.scores(ids[own], self._running[own[0]], bases, base)
         return found
 
 

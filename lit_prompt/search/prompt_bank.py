@@ -43,7 +43,7 @@ class PromptBank:
 
         The first is the best that survives as text, if one does, whatever its rank; scores are in nats.
         """
-        windows, owner = zip(*(self._windows(problem, slots) for slots in problem.slots.groups()), strict=True)
+        windows, owner = zip(*(self._windows(problem, slots) for slots in problem.slots.groups), strict=True)
         ids, slots = torch.cat(windows), torch.cat(owner)
         ids = problem.readable.repaired(ids, slots)
         if self._share:

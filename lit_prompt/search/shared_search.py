@@ -98,7 +98,7 @@ class SharedSearch(Searcher):
         if "elites" not in state:  # of version 0.1.0
             state.update(self._moves_state(state["best_ids"], state["best_scores"]))
         current, below = state["ids"][running], state["scores"][running]
-        choices = swap_choices(problem, current, running, self.top_k)
+        choices = self._choices(problem, state, running)
         owners = self._owners(problem)
         owner = owners[running]
         # a slot is stuck once all swaps of its prompt are known: what is remembered has room for them and other moves
@@ -135,6 +135,22 @@ class SharedSearch(Searcher):
         everything = torch.tensor(len(problem.allowed) ** float(problem.length))  # more than an integer may hold
         found = torch.where(better, score, torch.inf)
         return Found.of(len(problem), running, state["best_ids"][running], found, state["tried"][owner] >= everything)
+
+    def _choices(self, problem: TokenProblem, state: SearchState, running: Tensor) -> Tensor:
+        """The best swaps by the gradient, ``[running, length, k]``; those of a prompt that has not changed are kept."""
+        current = state["ids"][running]
+        known = "choices" in state  # not at first, and not in a search that an older version has begun
+        changed = (
+            (state["choices_of"][running] != current).any(1) if known else torch.ones_like(running, dtype=torch.bool)
+        )
+        if changed.any():
+            slots = running[changed]
+            found = swap_choices(problem, current[changed], slots, self.top_k).int()
+            if not known:
+                state["choices"] = found.new_zeros(len(problem), *found.shape[1:])
+                state["choices_of"] = torch.full_like(state["ids"], -1)
+            state["choices"][slots], state["choices_of"][slots] = found, current[changed]
+        return state["choices"][running].long()
 
     def _new(
         self,

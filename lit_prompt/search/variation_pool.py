@@ -23,18 +23,17 @@ class VariationPool:
 
     Attributes:
         ids: all that were added, ``[variation, length]``.
-        standing: the ranks of the prompts themselves, nats, ``[running]``; ``inf`` where their scores are.
+        standing: the ranks of the prompts themselves, nats, ``[running]``, once something was added; ``inf`` where
+            their scores are.
     """
 
     def __init__(self, problem: TokenProblem, running: Tensor, prompts: Tensor, scores: Tensor, share: bool) -> None:
         self._running = running
         self._share = share
         self._prompt_scores = scores
+        self._prompts = prompts
         self._scores = CandidateScores(problem, running, prompts)
         self.standing = scores
-        if self._scores.are_screened:
-            every = torch.arange(len(running))
-            self.standing = self._ranked(prompts, every)[every, every].masked_fill(scores.isinf(), torch.inf)
         self.ids = prompts[:0]
         self._base = running[:0]
         self._ranks: list[Tensor] = []
@@ -45,9 +44,10 @@ class VariationPool:
         Returns:
             Their ranks for the slots that they were made for, in nats, ``[variation]``.
         """
+        ranks = self._first_ranked(ids, base) if not self._ranks else self._ranked(ids, base)
         self.ids, self._base = torch.cat([self.ids, ids]), torch.cat([self._base, base])
-        self._ranks.append(self._ranked(ids, base))
-        return self._ranks[-1][base, torch.arange(len(base))]
+        self._ranks.append(ranks)
+        return ranks[base, torch.arange(len(base))]
 
     def scores(self) -> Tensor:
         """Scores of all variations for the running slots, nats, ``[running, variation]``; ``inf`` for those unknown."""
@@ -57,6 +57,15 @@ class VariationPool:
             error = (self.standing - self._prompt_scores).abs().nan_to_num()
             ranks = ranks.masked_fill(ranks >= (self.standing + error).unsqueeze(1), torch.inf)
         return self._scores.confirmed(pool, ranks, lambda row, place: self._base[place])
+
+    def _first_ranked(self, ids: Tensor, base: Tensor) -> Tensor:
+        """As :meth:`_ranked`; the prompts themselves are ranked beside them, where ranks are not scores."""
+        if not self._scores.are_screened:
+            return self._ranked(ids, base)
+        every = torch.arange(len(self._running))
+        ranks = self._ranked(torch.cat([self._prompts, ids]), torch.cat([every, base]))
+        self.standing = ranks[every, every].masked_fill(self._prompt_scores.isinf(), torch.inf)
+        return ranks[:, len(every) :]
 
     def _ranked(self, ids: Tensor, base: Tensor) -> Tensor:
         pool = ids.expand(len(self._running), -1, -1)

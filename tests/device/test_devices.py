@@ -180,7 +180,9 @@ def ended(root):
         jobs += [*(machine.resume(config, interrupt_at=step) for step in MOVED[config][1:]), machine.test(config)]
     strict = devices["no_float64"]
     jobs += [strict.search(name, steps) for name in MOST_WAITS for steps in (2, 6)]
-    jobs += [strict.search(name, steps, restarts) for name in MOST_GROWTH for steps in (2, 6) for restarts in (1, 8)]
+    jobs += [
+        strict.search(name, steps, restarts) for name in MOST_GROWTH for steps in (2, 6) for restarts in (4, 8, 32)
+    ]
     jobs += [strict.command(name, *args) for name, args in COMMANDS.items()]
     ended |= run_on_device(jobs, root, timeout=600)
     jobs = [job for mode, config in MOVES for job in (hosts[mode].resume(config), hosts[mode].test(config))]
@@ -256,7 +258,8 @@ def test_operations_of_a_step_hardly_grow_with_searches_side_by_side(ended, name
         check(ended, many)
         return (ended[many]["operations"] - ended[few]["operations"]) / 4
 
-    assert 0 < operations(8) <= MOST_GROWTH[name] * operations(1)
+    # one or two alone may be at rest, which takes far less
+    assert 0 < operations(32) <= MOST_GROWTH[name] * operations(4)
 
 
 def test_the_device_is_as_strict_as_a_gpu():
