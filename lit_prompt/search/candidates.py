@@ -11,7 +11,7 @@ from lit_prompt.search.token_problem import TokenProblem
 
 # of a slot's candidates that are scored again, beside those to be kept: of 256 swaps the best one was among the best
 # four in bfloat16 in 12 of 12 tries (SmolLM2)
-_CONFIRMED = 4
+CONFIRMED = 4
 
 
 Every = Callable[[LMScorer, Bases], Tensor]
@@ -70,7 +70,7 @@ class CandidateScores:
         return self.confirmed(ids, self.ranks(ids, every, varied), varied)
 
     def _best(self, ids: Tensor, ranks: Tensor, varied: Varied) -> Tensor:
-        places = self._problem.readable.first(ids, ranks, self._running, _CONFIRMED + self._kept - 1)
+        places = self._problem.readable.first(ids, ranks, self._running, CONFIRMED + self._kept - 1)
         row, rank = (places >= 0).nonzero(as_tuple=True)
         place = places[row, rank]
         found = torch.full_like(ranks, torch.inf)

@@ -14,7 +14,7 @@ from lit_prompt.search import BestSoFar, ChunkSearch, Screening, random_starts, 
 from tests.search.test_searchers import SMALL, true_kl
 
 STEPS = 5
-NAMES = ("shared", "shared_alone", "gcg", "hotflip_beam", "arca", "coordinate", "random_search")
+NAMES = ("shared", "shared_alone", "gcg", "hotflip_beam", "arca", "coordinate", "random_search", "gbda")
 CASES = pytest.mark.parametrize("searcher", [SMALL[name] for name in NAMES], ids=NAMES)
 
 
