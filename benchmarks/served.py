@@ -1,9 +1,10 @@
 """What a search behind a server costs beside the server's work: its time, and a bare loop that asks for the same texts.
 
-The search asks for texts, many at a time, and keeps the answers; the loop then asks for the very same ones, in the same
-number of threads, and throws the answers away. The share of the search's time that is above the loop's is its own.
+The search asks one server for texts, many at a time, and keeps the answers; the loop then asks another, begun alike,
+for the very same ones, in the same number of threads, and throws the answers away. The share of the search's time that
+is above the loop's is its own. (A server that has seen the texts keeps what it computed, and would answer sooner.)
 
-    python benchmarks/served.py http://127.0.0.1:8080 [--texts 1000] [--parallel 4]
+    python benchmarks/served.py http://127.0.0.1:8080 http://127.0.0.1:8081 [--texts 1000] [--parallel 4]
 """
 
 import argparse
@@ -29,7 +30,8 @@ _BEFORE = "The old man threw the die and it showed the number"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url")
+    parser.add_argument("url", help="the server of the search")
+    parser.add_argument("other", help="that of the bare loop: the same LM, settings and machine, begun anew")
     parser.add_argument("--texts", type=int, default=1000)
     parser.add_argument("--parallel", type=int, default=4)
     parser.add_argument("--listed", type=int, default=20)
@@ -51,7 +53,7 @@ def main() -> None:
                             enable_model_summary=False, max_epochs=-1, callbacks=[RunFolder(Path(folder))])  # fmt: skip
         trainer.fit(module, data)
     search = float(module.results.seconds.sum())
-    server = connect(Connection(options.url, parallel=options.parallel), most=options.listed)
+    server = connect(Connection(options.other, parallel=options.parallel), most=options.listed)
     every = [prompt for step in asked for prompt in step]
     started = time.perf_counter()
     with ThreadPoolExecutor(options.parallel) as pool:

@@ -79,7 +79,7 @@ class Connection:
         try:
             return answer.json()
         except ValueError as error:
-            raise InputError(f"{where} answers /{path} with no JSON; it is no server of an LM") from error
+            raise NoJSON(f"{where} answers /{path} with no JSON; it is no server of an LM") from error
 
     def _whole(self, method: str, path: str, question: dict[str, Any] | None) -> requests.Response:
         """An answer that was not cut on its way; the adapter has asked again for whole ones that tell of a fault."""
@@ -103,6 +103,10 @@ class Connection:
                 ) from error
             time.sleep(_PAUSE)
         raise AssertionError
+
+
+class NoJSON(InputError):
+    """A server answers with something else, as a page for people."""
 
 
 class Unanswered(InputError):

@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 from lit_prompt.errors import InputError
 from lit_prompt.served.all_tokens import ALL, AllTokens
-from lit_prompt.served.connection import Connection, Refused
+from lit_prompt.served.connection import Connection, NoJSON, Refused
 from lit_prompt.served.listed import Entry, Listed
 from lit_prompt.served.lists import Lists, checked, read_lists, understood
 
@@ -70,7 +70,7 @@ def connect(
         InputError: if nothing answers, or nothing that is known, or it has no such LM.
     """
     connection = url if isinstance(url, Connection) else Connection(url)
-    if kind == "llama.cpp" or (kind is None and isinstance(connection.get("props"), dict)):
+    if kind == "llama.cpp" or (kind is None and _props(connection) is not None):
         server = LlamaCpp(connection, most or ALL)
         if model not in (None, server.name):
             raise InputError(f"{connection.where} serves {server.name}, not {model}")
@@ -112,7 +112,7 @@ class LlamaCpp:
     def __init__(self, connection: Connection, most: int = ALL) -> None:
         self._connection, self._most = connection, most
         self._all = AllTokens(lambda prompt: self._listed(prompt, ALL))
-        props = connection.get("props") or {}
+        props = _props(connection) or {}
         self.name = str(props.get("model_alias") or props.get("model_path") or "unnamed")
 
     def tokens(self, text: str, start: bool) -> list[int] | None:
@@ -264,8 +264,17 @@ class ChatLike:
         return None if self._all is None else self._all.log_prob(prompt, token)
 
 
+def _props(connection: Connection) -> dict[str, Any] | None:
+    """What llama.cpp says of itself; None of any other server, whatever it answers to a path that it does not know."""
+    try:
+        found = connection.get("props")
+    except (NoJSON, Refused):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def _all_tokens(connection: Connection, ask: Callable[[Prompt], Any]) -> AllTokens | None:
     """All tokens of llama.cpp by its other protocols; another server may break down where it is asked for so many."""
-    if not isinstance(connection.get("props"), dict):
+    if _props(connection) is None:
         return None
     return AllTokens(lambda prompt: read_lists(connection, ask(prompt), ALL)[0])

@@ -35,6 +35,7 @@ class Served:
         others: names of more LMs, which are none.
         seconds: that an answer takes.
         retry_after: what a busy one says.
+        page: status of the page that is shown for other paths; None for an error in JSON.
         fault: the chance of a fault of some kind at any question.
     """
 
@@ -52,6 +53,7 @@ class Served:
     others: list[str] = field(default_factory=list)
     seconds: float = 0.0
     retry_after: str = "0"
+    page: int | None = None
     fault: float = 0.0
     seed: int = 0
 
@@ -106,7 +108,7 @@ class Served:
             return 200, {"choices": [{"logprobs": {"content": [{"token": str(drawn), "top_logprobs": listed}]}}]}
         if path == "/v1/completions" and self.kind not in ("llama.cpp", "chat"):
             return self._complete(body)
-        return 404, {"error": "no such path"}
+        return (404, {"error": "no such path"}) if self.page is None else (self.page, "<html>Welcome</html>")
 
     def _written(self, messages: Any) -> str:
         template = self.vocabulary.tokenizer.apply_chat_template
@@ -170,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, said = 401, {"error": "unauthorized"}
         else:
             status, said = served.answer(self.path, body)
-        content = json.dumps(said).encode()
+        content = said.encode() if isinstance(said, str) else json.dumps(said).encode()
         self.send_response(status)
         if status == 429:
             self.send_header("Retry-After", served.retry_after)

@@ -71,6 +71,12 @@ def test_a_text_has_the_kl_that_it_has_at_hand(lm, vocabulary, served, kind):
     assert found.kl == pytest.approx(at_hand(lm, vocabulary, TEXT, COMMON), abs=1e-5)
 
 
+@pytest.mark.parametrize("page", [200, 400])
+def test_a_server_that_answers_unknown_paths_with_a_page_is_found_out(served, page):
+    served.kind, served.page = "vllm", page
+    assert connect(served.url).kind == "openai"
+
+
 @pytest.mark.parametrize("kind", ["llama.cpp", "vllm"])
 def test_answers_of_several_tokens_are_asked_for_token_by_token(lm, vocabulary, served, kind):
     probs = {" little girl": 0.7, " very old man": 0.2, " dog": 0.1}
