@@ -84,6 +84,8 @@ class HalfSteps:
 
     def _agreed(self, module: "SoftPrompt") -> int:
         """How many steps of a run are made so where nothing is said: what its first process has found out."""
+        if module.lm.model.num_parameters() < _LARGE or not _suits(module):
+            return 0
         if (known := module.chunks.agreed("half_steps", None)) is not None:
             return known
         return module.chunks.agreed("half_steps", self._suggested(module)) or 0
@@ -91,9 +93,7 @@ class HalfSteps:
     def _suggested(self, module: "SoftPrompt") -> int:
         """What this process finds out."""
         lm, steps = module.lm, module.steps
-        if not computes_in_half(lm.device) or lm.model.num_parameters() < _LARGE or not _suits(module):
-            return 0
-        half = _copy(lm)
+        half = _copy(lm) if computes_in_half(lm.device) else None
         speed = 0.0 if half is None else speed_in_half(lm, half, module.length)
         if speed < _WORTH:
             return 0
