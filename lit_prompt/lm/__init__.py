@@ -5,7 +5,7 @@ from lit_prompt.lm.cache import LMCache
 from lit_prompt.lm.chat import ChatTexts, chat_json
 from lit_prompt.lm.frozen import FrozenLM
 from lit_prompt.lm.geometry import output_geometry
-from lit_prompt.lm.half import computes_in_half, half_copy, speed_in_half
+from lit_prompt.lm.half import WORTH_HALF, computes_in_half, half_copy, speed_in_half
 from lit_prompt.lm.load import load_causal_lm, load_tokenizer
 from lit_prompt.lm.options import DEFAULT_LM, LMOptions
 from lit_prompt.lm.prefix_cache import PrefixCache
@@ -18,6 +18,7 @@ from lit_prompt.lm.vocabulary_map import VocabularyMap
 __all__ = [
     "DEFAULT_LM",
     "PLAIN",
+    "WORTH_HALF",
     "AllowedTokens",
     "ChatTexts",
     "FrozenLM",

@@ -11,6 +11,8 @@ from lit_prompt.progress import phase
 
 _log = logging.getLogger(__name__)
 
+#: So many times as fast prompts must go through a copy for it to be worth its memory.
+WORTH_HALF = 1.25
 # prompts that are timed, and how often
 _TIMED = 32
 _ROUNDS = 2

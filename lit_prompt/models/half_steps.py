@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lit_prompt.data import TargetBatch
 from lit_prompt.errors import InputError
-from lit_prompt.lm import FrozenLM, computes_in_half, half_copy, speed_in_half
+from lit_prompt.lm import WORTH_HALF, FrozenLM, computes_in_half, half_copy, speed_in_half
 from lit_prompt.models.chunk import chunk_scorer
 from lit_prompt.scoring import LMScorer
 from lit_prompt.search import BestSoFar
@@ -25,9 +25,9 @@ _NEAR = 0.1
 # positions that go through the copy at once, where what a prompt gives must not depend on the others: a bfloat16
 # product of so many rows is nearly as fast for each as one of thousands (AVX512-BF16)
 _POSITIONS_AT_ONCE = 128
-# where nothing is said, this share of the steps is made so on LMs of so many weights and more, if prompts go through
-# the copy so many times as fast; smaller LMs are searched in seconds, and give the same on every machine
-_SHARE, _LARGE, _WORTH = 0.75, 50_000_000, 1.25
+# where nothing is said, this share of the steps is made so on LMs of so many weights and more; smaller LMs are searched
+# in seconds, and give the same on every machine
+_SHARE, _LARGE = 0.75, 50_000_000
 # fewer steps than these are not worth the copy
 _FEW = 40
 
@@ -95,7 +95,7 @@ class HalfSteps:
         lm, steps = module.lm, module.steps
         half = _copy(lm) if computes_in_half(lm.device) else None
         speed = 0.0 if half is None else speed_in_half(lm, half, module.length)
-        if speed < _WORTH:
+        if speed < WORTH_HALF:
             return 0
         self._half, count = half, int(_SHARE * steps)
         _log.warning(

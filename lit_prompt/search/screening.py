@@ -5,12 +5,10 @@ from collections.abc import Callable
 from typing import Literal
 
 from lit_prompt.errors import InputError
-from lit_prompt.lm import FrozenLM, computes_in_half, half_copy, speed_in_half
+from lit_prompt.lm import WORTH_HALF, FrozenLM, computes_in_half, half_copy, speed_in_half
 
 _log = logging.getLogger(__name__)
 
-# ranking in half precision is worth its copy of the LM where it is so many times as fast
-_WORTH = 1.25
 # positions that go through it at once where what a candidate gives must not depend on the others
 _POSITIONS_AT_ONCE = 512
 
@@ -52,9 +50,9 @@ class Screening:
                 _log.warning("model.screening: this LM has no copy in bfloat16; its candidates are not screened")
         if self._half is not None and self._wanted == "auto" and self._is_faster is None:
             speed = speed_in_half(lm, self._half, length)
-            if speed >= _WORTH:
+            if speed >= WORTH_HALF:
                 _log.warning("prompts are ranked in bfloat16, %.1f times as fast here (model.screening)", speed)
-            self._is_faster = self.agreed(speed >= _WORTH)
+            self._is_faster = self.agreed(speed >= WORTH_HALF)
             if not self._is_faster:
                 self.release()
         return self._half
