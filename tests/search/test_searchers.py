@@ -350,3 +350,28 @@ def test_wrong_settings_are_named(make, message):
     with pytest.raises(InputError, match=message) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+def test_swaps_are_found_once_for_a_prompt_that_stays(make_problem, find, monkeypatch):
+    asked = []
+    inner = shared_search.swap_choices
+
+    def count(problem, ids, slots, k):
+        asked.extend((slot, *own) for slot, own in zip(slots.tolist(), ids.tolist(), strict=True))
+        return inner(problem, ids, slots, k)
+
+    searcher = SharedSearch(width=4, top_k=16)
+    monkeypatch.setattr(shared_search, "swap_choices", count)
+    kept = find(searcher, make_problem(), 30)
+    assert len(asked) < 3 * 30
+    assert all(
+        one != another for one, another in itertools.pairwise(sorted(asked))
+    )  # no prompt comes back in so few steps
+
+    class Forgetful(SharedSearch):
+        def _choices(self, problem, state, running):
+            return inner(problem, state["ids"][running], running, self.top_k)
+
+    anew = find(Forgetful(width=4, top_k=16), make_problem(), 30)
+    assert torch.equal(kept.prompts, anew.prompts)
+    assert torch.equal(kept.kl, anew.kl)
