@@ -8,6 +8,7 @@ time between the end of an early step and that of the last, so that neither the 
 """
 
 import argparse
+import inspect
 import json
 import logging
 import os
@@ -22,7 +23,7 @@ os.environ.setdefault("MKL_CBWR", "AUTO")  # as the command sets it
 LENGTH, EARLY = 10, 5
 
 
-def measure(searcher: str, lm: str, targets: int, steps: int, seed: int) -> dict[str, float]:
+def measure(searcher: str, lm: str, targets: int, steps: int, exact: bool, seed: int) -> dict[str, float]:
     """What one version does, which is the one that Python finds here."""
     import lightning as L
 
@@ -44,7 +45,10 @@ def measure(searcher: str, lm: str, targets: int, steps: int, seed: int) -> dict
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     entropies = [1.0 + 6.0 * i / max(1, targets - 1) for i in range(targets)]
     data = TargetDataModule([EntropyMatched(entropies, 1)], chunk_size=targets, lm=lm)
-    module = HardPrompt(LENGTH, steps, kl_tolerance=0.0, seed=seed, searcher=getattr(search, searcher)())
+    settings = {"kl_tolerance": 0.0, "seed": seed, "searcher": getattr(search, searcher)()}
+    if exact and "screening" in inspect.signature(HardPrompt).parameters:  # older versions have no other way
+        settings["screening"] = "never"
+    module = HardPrompt(LENGTH, steps, **settings)
     noted = Noted()
     trainer = L.Trainer(
         accelerator="cpu", max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
@@ -63,6 +67,7 @@ def main() -> None:
     parser.add_argument("--searcher", default="SharedSearch", help="a class of lit_prompt.search")
     parser.add_argument("--targets", type=int, default=4)
     parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--exact", action="store_true", help="without bfloat16, as where processors have none")
     parser.add_argument("--rounds", type=int, default=2, help="each with a seed of its own")
     arguments = parser.parse_args()
     versions = {"before": arguments.before.resolve(), "now": Path(__file__).resolve().parents[1]}
@@ -71,7 +76,7 @@ def main() -> None:
     lm = arguments.lm if not Path(arguments.lm).exists() else str(Path(arguments.lm).resolve())
     print("| seed | candidates/s, before | now | ratio | mean KL, before | now |\n|---|---|---|---|---|---|")
     for seed in range(arguments.rounds):
-        asked = [arguments.searcher, lm, arguments.targets, arguments.steps, seed]
+        asked = [arguments.searcher, lm, arguments.targets, arguments.steps, arguments.exact, seed]
         found = {}
         for version, folder in versions.items():
             call = [sys.executable, "-c", f"import runpy; runpy.run_path({__file__!r})['one'](*{asked!r})"]
