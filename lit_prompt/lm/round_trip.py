@@ -58,12 +58,12 @@ class RoundTrip:
                 self._known[key] = again == [*around.before_ids, *key, *around.after_ids]
         return [self._known[key] for key in keys]
 
-    def tokens(self, text: str, length: int) -> list[int] | None:
-        """The last ``length`` tokens that a prompt's text gives in the first place; None where it gives fewer.
+    def tokens(self, texts: Sequence[str], length: int) -> list[list[int] | None]:
+        """The last ``length`` tokens that prompts' texts give in the first place; None for one that gives fewer.
 
         Other places may give others.
         """
         around = self._places[0]
-        (again,) = self._vocabulary.encode_starts([around.whole(text)], around.front)
-        own = again[len(around.before_ids) : len(again) - len(around.after_ids)]
-        return own[-length:] if len(own) >= length else None
+        found = self._vocabulary.encode_starts([around.whole(text) for text in texts], around.front)
+        own = [again[len(around.before_ids) : len(again) - len(around.after_ids)] for again in found]
+        return [ids[-length:] if len(ids) >= length else None for ids in own]

@@ -1,7 +1,7 @@
 """Hard prompts: tokens, found by a searcher that a callback drives."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import lightning as L
@@ -34,6 +34,7 @@ from lit_prompt.search import (
     text_starts,
 )
 from lit_prompt.search.best_mixtures import BestMixtures
+from lit_prompt.search.word_source import WordSource
 
 
 class HardPrompt(DrivenPrompt):
@@ -182,7 +183,13 @@ class HardPrompt(DrivenPrompt):
         self._screening.agreed = partial(self.chunks.agreed, "screening")
         half = self._screening.half(self.lm, self.length)
         rough = None if half is None else scorer_on(half)
-        return TokenProblem(scorer, log_probs, self.allowed, self.seed, trips, rough, number)
+        return TokenProblem(scorer, log_probs, self.allowed, self.seed, trips, rough, number, self._words)
+
+    @cached_property
+    def _words(self) -> Sequence[str]:
+        """Those of the natural texts that the bank has, if any."""
+        texts = self.start.texts
+        return WordSource(texts, None, self.length, ascii_only=False).words if texts is not None else ()
 
     def _round_trip(self, slots: Slots, slot: int) -> RoundTrip:
         return self.contexts.round_trip([member.context for member in slots.targets(slot)])

@@ -49,7 +49,7 @@ class LikelyTokens:
     ) -> tuple[Int[Tensor, "prompt length k"], Float[Tensor, "prompt length k"]]:
         """The ``k`` likeliest of the ``allowed`` tokens (all where there are fewer), and their shares of the mass.
 
-        Shares sum to 1 at each position; they are nan where nothing stands before a position. Both are on the CPU.
+        Shares sum to 1 at each position; they are 0 where nothing stands before one. Both are on the CPU.
         """
         k = min(k, len(allowed))
         ids = torch.zeros(len(prompts), self._length, k, dtype=torch.long)
@@ -66,7 +66,7 @@ class LikelyTokens:
             # both in one copy, as a device is waited for in each
             both = torch.cat([best.indices.int(), found.view(torch.int32)], 1).cpu().unflatten(0, columns.shape)
             ids[part.rows] = allowed[both[..., :k]]
-            shares[part.rows] = both[..., k:].view(torch.float32).masked_fill(~known.unsqueeze(2), torch.nan)
+            shares[part.rows] = both[..., k:].view(torch.float32).masked_fill(~known.unsqueeze(2), 0.0)
 
         which = torch.arange(len(prompts))
         contexts = self._of_task[self._slots.tasks[slots]]

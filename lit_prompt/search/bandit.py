@@ -5,7 +5,7 @@ from torch import Tensor
 
 from lit_prompt.functional.precision import double
 
-# share of the candidates that is spread evenly, so that no move is ever given up
+# share of the candidates that is spread as at first, so that no move is ever given up
 _EXPLORED = 0.1
 # candidates' worth of belief that a move does as well as the moves do on average
 _BELIEF = 32.0
@@ -14,20 +14,25 @@ _MEMORY = 0.98
 
 
 class Bandit:
-    """Draws moves for each slot by what they have brought, per candidate, in the steps so far.
+    """Draws moves for each slot by what they have brought, for what they cost, in the steps so far.
 
     A slot that knows little of a move believes what its group knows; where slots are alone, each is a group. All that
     is known are two tensors of the search's state, so that it resumes exactly.
 
     Args:
         gained: decayed sums of what the candidates of each move have brought, ``[slot, move]``, float64.
-        tried: decayed numbers of these candidates, ``[slot, move]``, float64.
+        tried: decayed sums of what these candidates have cost, ``[slot, move]``, float64.
         group: number of each slot's group, ``[slot]``; None where slots are alone.
+        weights: what moves are believed to bring beside one another, ``[move]``, float64; None for all the same.
     """
 
-    def __init__(self, gained: Tensor, tried: Tensor, group: Tensor | None = None) -> None:
+    def __init__(
+        self, gained: Tensor, tried: Tensor, group: Tensor | None = None, weights: Tensor | None = None
+    ) -> None:
         self.gained = gained
         self.tried = tried
+        weights = torch.ones(gained.shape[1], dtype=torch.float64) if weights is None else weights
+        self._shares = weights / weights.sum()
         self._group = torch.arange(len(gained)) if group is None else group
 
     @classmethod
@@ -39,11 +44,12 @@ class Bandit:
         """The probability of each move, ``[slot, move]``; rows sum to 1."""
         gained, tried = (torch.zeros_like(x).index_add(0, self._group, x) for x in (self.gained, self.tried))
         mean = gained.sum(1, keepdim=True) / tried.sum(1, keepdim=True).clamp_min(1.0)
-        believed = ((gained + _BELIEF * mean) / (tried + _BELIEF))[self._group]
+        first = mean * self._shares * len(self._shares)
+        believed = ((gained + _BELIEF * first) / (tried + _BELIEF))[self._group]
         rate = (self.gained + _BELIEF * believed) / (self.tried + _BELIEF)
         total = rate.sum(1, keepdim=True)
-        even = torch.full_like(rate, 1.0 / rate.shape[1])
-        return torch.where(total > 0, _EXPLORED * even + (1.0 - _EXPLORED) * rate / total.clamp_min(1e-300), even)
+        explored = _EXPLORED * self._shares + (1.0 - _EXPLORED) * rate / total.clamp_min(1e-300)
+        return torch.where(total > 0, explored, self._shares)
 
     def choose(self, slots: Tensor, u: Tensor) -> Tensor:
         """The moves of candidates of some slots, from a uniform random number of each: ``[candidate]``, all three."""
@@ -51,10 +57,14 @@ class Bandit:
         found = torch.searchsorted(cumulative, double(u).unsqueeze(1)).squeeze(1)
         return found.clamp_max(cumulative.shape[1] - 1)  # rounding may leave the last sum below 1
 
-    def learn(self, slots: Tensor, moves: Tensor, gains: Tensor) -> None:
-        """Takes in what candidates, each of a slot and a move, ``[candidate]``, have brought: ``[candidate]``."""
+    def learn(self, slots: Tensor, moves: Tensor, gains: Tensor, costs: Tensor | None = None) -> None:
+        """Takes in what candidates, each of a slot and a move, ``[candidate]``, have brought: ``[candidate]``.
+
+        ``costs`` says what they took, 1 on average, ``[candidate]``; 1 for all by default.
+        """
+        spent = torch.ones_like(gains) if costs is None else costs
         seen = slots.unique()
         self.gained[seen] *= _MEMORY
         self.tried[seen] *= _MEMORY
         self.gained.index_put_((slots, moves), double(gains), accumulate=True)
-        self.tried.index_put_((slots, moves), torch.ones_like(gains, dtype=torch.float64), accumulate=True)
+        self.tried.index_put_((slots, moves), double(spent), accumulate=True)

@@ -7,16 +7,38 @@ import torch
 from torch import Tensor
 
 from lit_prompt.functional.precision import double
-from lit_prompt.search.text_moves import Materials, exchange
+from lit_prompt.search.first_order import swap_choices
+from lit_prompt.search.text_moves import Materials, character, corpus_word, deletion, exchange, insertion, mark
 from lit_prompt.search.token_problem import TokenProblem
 
+# moves of searches on texts of which there is no like among those of tokens
+_OF_TEXTS = {move.__name__: move for move in (exchange, corpus_word, mark, insertion, deletion, character)}
+_OF_TOKENS = ("first_order", "first_order_top", "alike", "likely", "wanted", "crossover")
 #: Names of the moves, in the order of the bandit's columns.
-MOVES = ("first_order", "first_order_top", "alike", "likely", "wanted", "crossover", "exchange")
+MOVES = (*_OF_TOKENS, *_OF_TEXTS)
+#: What they are believed to bring for what they cost, beside one another, before they are tried: changes of characters
+#: mostly shift all tokens, and few of them are better than the prompt.
+WEIGHTS = torch.tensor([1.0] * len(_OF_TOKENS) + [0.5, 0.5] + [0.03] * (len(_OF_TEXTS) - 2), dtype=torch.float64)
 # replacements of a position that its kind draws from
 _TOP = 16
 _ALIKE = 32
 _LIKELY = 64
 _WANTED = 1024
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Tokens that are proposed for each position of prompts; all on the CPU."""
+
+    swaps: Tensor  #: by the gradient, best first, ``[prompt, length, k]``
+    likely: Tensor  #: by the LM itself after what stands before, ``[prompt, length, k]``
+    shares: Tensor  #: of the latter in their probability, ``[prompt, length, k]``; 0 where nothing stands before
+
+    @classmethod
+    def of(cls, problem: TokenProblem, prompts: Tensor, slots: Tensor, top_k: int) -> "Proposals":
+        """Those for prompts ``[prompt, length]``, each of a slot: as many as ``top_k`` by the gradient."""
+        likely, shares = problem.ranker.likely_tokens(prompts, slots, problem.allowed, _LIKELY)
+        return cls(swap_choices(problem, prompts, slots, top_k), likely, shares)
 
 
 @dataclass(frozen=True)
@@ -42,14 +64,16 @@ class Moves:
     - ``likely``: a token that the LM itself proposes after what stands before.
     - ``wanted``: a token drawn from the target.
     - ``crossover``: the beginning or the end of another good prompt of the slot.
-    - ``exchange``: two words of its text, from a position on, in each other's place; none where the text comes to fewer
-      tokens then.
+    - The others change its text from a position on, as in a search on texts: two words in each other's place
+      (``exchange``), a word of a corpus (``corpus_word``), a mark (``mark``), a piece of another good prompt
+      (``insertion``), nothing in the place of a word or some characters (``deletion``; another good prompt's end then
+      comes before all), another character (``character``). The last tokens of the text count.
 
     Args:
         problem: what is searched.
         running: slots, ``[running]``.
         prompts: theirs, ``[running, length]``.
-        choices: replacements by the gradient, best first, ``[running, length, k]``.
+        proposals: tokens for their positions.
         elites: good prompts of each, best first, ``[running, elite, length]``.
         elite_count: how many of these there are, at least 1, ``[running]``.
     """
@@ -59,32 +83,33 @@ class Moves:
         problem: TokenProblem,
         running: Tensor,
         prompts: Tensor,
-        choices: Tensor,
+        proposals: Proposals,
         elites: Tensor,
         elite_count: Tensor,
     ) -> None:
         self._problem = problem
         self._running = running
         self._prompts = prompts
-        self._choices = choices
+        self._choices = proposals.swaps
+        self._likely_ids, self._shares = proposals.likely, proposals.shares
         self._elites = elites
         self._elite_count = elite_count
-        self._proposed: dict[int, tuple[Tensor, Tensor]] = {}  # likely tokens of running slots, and their shares
 
     def candidates(self, draws: Draws) -> Tensor:
         """The candidates that some random numbers stand for: ``[candidate, length]``."""
         found = self._prompts[draws.base]
-        for number, name in enumerate(MOVES):
+        for number, name in enumerate(_OF_TOKENS):
             mine = (draws.move == number).nonzero().flatten()
             if not len(mine):
                 continue
             base, place, token = draws.base[mine], draws.place[mine], draws.token[mine]
             if name == "crossover":
                 found[mine] = self._crossed(base, place, token, draws.other[mine])
-            elif name == "exchange":
-                found[mine] = self._exchanged(base, place, token)
             else:
                 found[mine, place] = getattr(self, f"_{name}")(base, place, token)
+        mine = (draws.move >= len(_OF_TOKENS)).nonzero().flatten()
+        if len(mine):
+            found[mine] = self._rewritten(draws.move[mine], draws.base[mine], draws.place[mine], draws.token[mine])
         return found
 
     def _first_order(self, base: Tensor, place: Tensor, token: Tensor) -> Tensor:
@@ -98,19 +123,12 @@ class Moves:
         return found[torch.arange(len(base)), _index(token, found.shape[1])]
 
     def _likely(self, base: Tensor, place: Tensor, token: Tensor) -> Tensor:
-        rows, row = base.unique(return_inverse=True)
-        if len(asked := torch.tensor([own for own in rows.tolist() if own not in self._proposed])):
-            found = self._problem.ranker.likely_tokens(
-                self._prompts[asked], self._running[asked], self._problem.allowed, _LIKELY
-            )
-            self._proposed |= dict(zip(asked.tolist(), zip(*found, strict=True), strict=True))
-        ids, mass = (torch.stack(x) for x in zip(*(self._proposed[own] for own in rows.tolist()), strict=True))
+        ids, shares = self._likely_ids[base, place], self._shares[base, place]
+        rank = torch.searchsorted(double(shares).cumsum(1), token.unsqueeze(1))
+        likely = ids.gather(1, rank.clamp_max(ids.shape[1] - 1)).squeeze(1)
         # what nothing stands before has no likely tokens: it gets those that the gradient proposes
-        known = mass.isfinite()
         k = min(_LIKELY, self._choices.shape[2])
-        rank = torch.searchsorted(double(mass[row, place].nan_to_num()).cumsum(1).contiguous(), token.unsqueeze(1))
-        likely = ids[row, place, rank.squeeze(1).clamp_max(ids.shape[2] - 1)]
-        return torch.where(known[row, place, 0], likely, self._choices[base, place, _index(token, k)])
+        return torch.where(shares[:, 0] > 0, likely, self._choices[base, place, _index(token, k)])
 
     def _wanted(self, base: Tensor, place: Tensor, token: Tensor) -> Tensor:
         return torch.cat(
@@ -128,14 +146,18 @@ class Moves:
         before = torch.arange(self._prompts.shape[1]) < cut.unsqueeze(1)
         return torch.where(before == end.unsqueeze(1), self._prompts[base], mate)
 
-    def _exchanged(self, base: Tensor, place: Tensor, token: Tensor) -> Tensor:
+    def _rewritten(self, move: Tensor, base: Tensor, place: Tensor, token: Tensor) -> Tensor:
+        readable, slots = self._problem.readable, self._running[base]
+        mates = self._elites[base, _index(token, self._elite_count[base])]
         seeds = (token * 2**53).long().tolist()
-        nothing = Materials((), (), ())
+        moves = [_OF_TEXTS[MOVES[number]] for number in move.tolist()]
 
-        def change(text: str, row: int) -> str:
-            return exchange(text, nothing, random.Random(seeds[row]))
+        def change(kept: str, rest: str, row: int) -> str:
+            others = readable.texts(mates[[row]], slots[[row]]) if moves[row] in (insertion, deletion) else []
+            changed = moves[row](rest, Materials(self._problem.words, (), others), random.Random(seeds[row]))
+            return "".join([*others, kept, changed] if moves[row] is deletion else [kept, changed])
 
-        return self._problem.readable.changed(self._prompts[base], self._running[base], place, change)
+        return readable.changed(self._prompts[base], slots, place, change)
 
 
 def _index(u: Tensor, count: int | Tensor) -> Tensor:

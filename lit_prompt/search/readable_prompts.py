@@ -75,15 +75,21 @@ class ReadablePrompts:
         plain = ids[:, ids.shape[1] - self._length :]
         if self._round_trips is None:
             return plain
-        texts = [self._round_trips[slot].text(row) for row, slot in zip(ids.tolist(), slots.tolist(), strict=True)]
-        return self._read(texts, slots, plain)
+        return self._read(self.texts(ids, slots), slots, plain)
 
-    def changed(self, ids: Tensor, slots: Tensor, places: Tensor, change: Callable[[str, int], str]) -> Tensor:
+    def texts(self, ids: Tensor, slots: Tensor) -> list[str]:
+        """The texts of slots' prompts, ``[prompt, position]``; empty where survival as text does not matter."""
+        if self._round_trips is None:
+            return [""] * len(ids)
+        return [self._round_trips[slot].text(row) for row, slot in zip(ids.tolist(), slots.tolist(), strict=True)]
+
+    def changed(self, ids: Tensor, slots: Tensor, places: Tensor, change: Callable[[str, str, int], str]) -> Tensor:
         """Prompts, ``[prompt, length]``, whose texts are changed from a position on, ``[prompt]``.
 
-        ``change`` is given what stands there, and the number of the prompt. Where a text comes to more tokens than a
-        prompt has, its last ones count, as those matter most. A prompt stays as it is where there are too few, or ones
-        that are not allowed, and where survival as text does not matter.
+        ``change`` is given what stands before it, what stands there, and the number of the prompt; it gives the whole
+        text. Where a text comes to more tokens than a prompt has, its last ones count, as those matter most. A prompt
+        stays as it is where there are too few, or ones that are not allowed, and where survival as text does not
+        matter.
         """
         if self._round_trips is None:
             return ids
@@ -91,15 +97,17 @@ class ReadablePrompts:
         for row, (slot, place) in enumerate(zip(slots.tolist(), places.tolist(), strict=True)):
             own = ids[row].tolist()
             whole, kept = (self._round_trips[slot].text(part) for part in (own, own[:place]))
-            texts.append(kept + change(whole[len(kept) :], row) if len(kept) < len(whole) else whole)
+            texts.append(change(kept, whole[len(kept) :], row) if len(kept) < len(whole) else whole)
         return self._read(texts, slots, ids)
 
     def _read(self, texts: Sequence[str], slots: Tensor, others: Tensor) -> Tensor:
         """The last tokens of slots' texts, ``[prompt, length]``; ``others`` where they are too few or not allowed."""
         assert self._round_trips is not None
         again = others.clone()
-        for row, (text, slot) in enumerate(zip(texts, slots.tolist(), strict=True)):
-            found = self._round_trips[slot].tokens(text, self._length)
-            if found is not None:
-                again[row] = torch.tensor(found)
+        for slot in slots.unique().tolist():
+            rows = (slots == slot).nonzero().flatten().tolist()
+            found = self._round_trips[slot].tokens([texts[row] for row in rows], self._length)
+            for row, ids in zip(rows, found, strict=True):
+                if ids is not None:
+                    again[row] = torch.tensor(ids)
         return torch.where(torch.isin(again, self._allowed).all(1, keepdim=True), again, others)

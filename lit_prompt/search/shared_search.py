@@ -8,9 +8,8 @@ from torch import Tensor
 from lit_prompt.functional.precision import double
 from lit_prompt.search.bandit import Bandit
 from lit_prompt.search.elites import kept_elites, no_elites
-from lit_prompt.search.first_order import swap_choices
 from lit_prompt.search.merges import merged
-from lit_prompt.search.moves import MOVES, Draws, Moves
+from lit_prompt.search.moves import MOVES, WEIGHTS, Draws, Moves, Proposals
 from lit_prompt.search.searcher import Found, Searcher, SearchState
 from lit_prompt.search.token_problem import TokenProblem
 from lit_prompt.search.variation_pool import VariationPool
@@ -98,24 +97,27 @@ class SharedSearch(Searcher):
         if "elites" not in state:  # of version 0.1.0
             state.update(self._moves_state(state["best_ids"], state["best_scores"]))
         current, below = state["ids"][running], state["scores"][running]
-        choices = self._choices(problem, state, running)
+        proposals = self._proposals(problem, state, running)
         owners = self._owners(problem)
         owner = owners[running]
         # a slot is stuck once all swaps of its prompt are known: what is remembered has room for them and other moves
-        each = max(_REMEMBERED, len(MOVES) * choices.shape[1] * choices.shape[2])
+        each = max(_REMEMBERED, len(MOVES) * proposals.swaps[0].numel())
         most = (torch.bincount(owners, minlength=len(problem)) * each).clamp_min(1)
         visited = Visited(problem.length, state["visited"], state["tried"], most)
-        bandit = Bandit(state["gained"], state["moved"], owners)
+        gained, spent = (self._of_all_moves(state[name]) for name in ("gained", "moved"))
+        bandit = Bandit(gained, spent, owners, WEIGHTS)
         elites, elite_scores = state["elites"][running], state["elite_scores"][running]
-        makes = Moves(problem, running, current, choices, elites, elite_scores.isfinite().sum(1).clamp_min(1))
+        makes = Moves(problem, running, current, proposals, elites, elite_scores.isfinite().sum(1).clamp_min(1))
         counts = self._counts(problem, running, state["stale"][running])
         candidates, base, moves = self._new(problem, makes, bandit, visited, running, owner, counts, number)
         wanting = counts - torch.bincount(base, minlength=len(running))
-        stuck = self._stuck(visited, current, choices, owner, _MANY * wanting > counts)
+        stuck = self._stuck(visited, current, proposals.swaps, owner, _MANY * wanting > counts)
         tried = VariationPool(problem, running, current, below, self.share)
         own = tried.add(candidates, base)
         gains = double(own < tried.standing[base] - _NOTICED)
-        bandit.learn(running[base], moves, gains.masked_fill(below[base].isinf(), 0.0))
+        costs = self._costs(problem, running, current, candidates, base)
+        bandit.learn(running[base], moves, gains.masked_fill(below[base].isinf(), 0.0), costs)
+        state["gained"], state["moved"] = bandit.gained, bandit.tried
         merges, of = merged(current, tried.standing - _NOTICED, candidates, base, own, _MERGES)
         new = visited.new(merges, owner[of])
         if len(new):
@@ -136,21 +138,31 @@ class SharedSearch(Searcher):
         found = torch.where(better, score, torch.inf)
         return Found.of(len(problem), running, state["best_ids"][running], found, state["tried"][owner] >= everything)
 
-    def _choices(self, problem: TokenProblem, state: SearchState, running: Tensor) -> Tensor:
-        """The best swaps by the gradient, ``[running, length, k]``; those of a prompt that has not changed are kept."""
+    def _proposals(self, problem: TokenProblem, state: SearchState, running: Tensor) -> Proposals:
+        """Tokens for each position of the running slots' prompts; those of a prompt that has not changed are kept."""
+        names = ("swaps", "likely", "shares")
         current = state["ids"][running]
-        known = "choices" in state  # not at first, and not in a search that an older version has begun
+        known = names[-1] in state  # not at first, and not in a search that an older version has begun
         changed = (
-            (state["choices_of"][running] != current).any(1) if known else torch.ones_like(running, dtype=torch.bool)
+            (state["proposed_for"][running] != current).any(1) if known else torch.ones_like(running, dtype=torch.bool)
         )
         if changed.any():
             slots = running[changed]
-            found = swap_choices(problem, current[changed], slots, self.top_k).int()
+            made = Proposals.of(problem, current[changed], slots, self.top_k)
+            found = {"swaps": made.swaps.int(), "likely": made.likely.int(), "shares": made.shares}
             if not known:
-                state["choices"] = found.new_zeros(len(problem), *found.shape[1:])
-                state["choices_of"] = torch.full_like(state["ids"], -1)
-            state["choices"][slots], state["choices_of"][slots] = found, current[changed]
-        return state["choices"][running].long()
+                state |= {name: own.new_zeros(len(problem), *own.shape[1:]) for name, own in found.items()}
+                state["proposed_for"] = torch.full_like(state["ids"], -1)
+            for name, own in found.items():
+                state[name][slots] = own
+            state["proposed_for"][slots] = current[changed]
+        swaps, likely, shares = (state[name][running] for name in names)
+        return Proposals(swaps.long(), likely.long(), shares)
+
+    @staticmethod
+    def _of_all_moves(known: Tensor) -> Tensor:
+        """What is known of each slot's moves, ``[slot, move]``; a search of an older version knows fewer."""
+        return torch.nn.functional.pad(known, (0, len(MOVES) - known.shape[1]))
 
     def _new(
         self,
@@ -166,6 +178,8 @@ class SharedSearch(Searcher):
         """As many new candidates of each slot, or fewer: ids, whose prompt each is made from, and by which move."""
         parts = []
         for attempt in range(_ATTEMPTS):
+            if not counts.any():
+                break
             draws = self._draws(problem, bandit, running, counts, (number, attempt))
             made = makes.candidates(draws)
             new = visited.new(made, owner[draws.base])
@@ -190,6 +204,18 @@ class SharedSearch(Searcher):
             places.append(torch.searchsorted(often, u[-1][0] * often[-1]).clamp_max(problem.length - 1))
         _, move, token, other = torch.cat(u, 1)
         return Draws(base, bandit.choose(running[base], move), torch.cat(places), token, other)
+
+    def _costs(
+        self, problem: TokenProblem, running: Tensor, prompts: Tensor, candidates: Tensor, base: Tensor
+    ) -> Tensor:
+        """Positions that candidates take, each a variation of a running slot's prompt, ``[candidate]``, float64.
+
+        In those that a swap takes on average, so that a move is worth what it brings for the time.
+        """
+        prices = torch.stack([self._price(problem, slot) for slot in running.tolist()])
+        mean = problem.length / (1 / prices).sum(1)
+        first = (candidates != prompts[base]).int().argmax(1)
+        return prices[base, first] / mean[base]
 
     def _price(self, problem: TokenProblem, slot: int) -> Tensor:
         """Positions that must be computed for a swap at each place of a slot's prompt, ``[length]``, float64.

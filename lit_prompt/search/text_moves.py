@@ -50,7 +50,7 @@ def _put(text: str, word: str, rng: random.Random) -> str:
 
 def corpus_word(text: str, materials: Materials, rng: random.Random) -> str:
     """A word of the corpus, put into the text."""
-    return _put(text, rng.choice(materials.words), rng)
+    return _put(text, rng.choice(materials.words), rng) if materials.words else text
 
 
 def proposed_word(text: str, materials: Materials, rng: random.Random) -> str:

@@ -27,6 +27,7 @@ class TokenProblem:
         rough: a scorer of the same slots with the LM in half precision, which ranks candidates; None where they are not
             screened.
         number: that of the search, where there are several with one seed.
+        words: of a corpus, which prompts may be made of.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class TokenProblem:
         round_trips: Sequence[RoundTrip] | None = None,
         rough: LMScorer | None = None,
         number: int = 0,
+        words: Sequence[str] = (),
     ) -> None:
         self.scorer = scorer
         self.lm = scorer.lm
@@ -48,6 +50,7 @@ class TokenProblem:
         self.length = scorer.length  #: tokens of a prompt
         self.readable = ReadablePrompts(round_trips, allowed, self.length)
         self.rough = rough
+        self.words = words
         self._passes = torch.zeros(len(self.slots), dtype=torch.long)  # that were counted, and are not taken yet
         self._seed = seed
         self._number = (number,) if number else ()

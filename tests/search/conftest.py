@@ -31,7 +31,7 @@ def make_problem(loaded):
 
     def make(
         targets=(0, 1, 2), length=4, architecture="llama", before="", after="", allow=None, seed=0, fluency=0.0,
-        readable=True, scale=3.0, restarts=1, texts=None, screening=None,
+        readable=True, scale=3.0, restarts=1, texts=None, screening=None, words=(),
     ):  # fmt: skip
         lm, vocabulary = loaded(architecture)
         around = Contexts(before, after, lm, vocabulary)
@@ -46,7 +46,7 @@ def make_problem(loaded):
         if half is not None:
             rough = LMScorer(half, slots, log_probs, length, ForwardKL(), MicroBatch(), fluency)
         allowed = torch.tensor(AllowedTokens(allow=allow).ids(vocabulary))
-        return TokenProblem(scorer, log_probs, allowed, seed, trips, rough)
+        return TokenProblem(scorer, log_probs, allowed, seed, trips, rough, words=words)
 
     return make
 

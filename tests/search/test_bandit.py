@@ -48,6 +48,26 @@ def test_it_goes_on_exactly_from_its_two_tensors(cut: int) -> None:
     assert torch.equal(whole.shares(), parts.shares())
 
 
+def test_what_costs_more_must_bring_more() -> None:
+    bandit = Bandit.new(1, 2)
+    slots, moves = torch.zeros(200, dtype=torch.long), torch.arange(2).repeat(100)
+    for _ in range(30):
+        bandit.learn(slots, moves, torch.tensor([0.1, 0.2]).repeat(100), torch.tensor([1.0, 4.0]).repeat(100))
+    dear, cheap = float(bandit.shares()[0, 1]), float(bandit.shares()[0, 0])
+    assert cheap == pytest.approx(2 * dear, rel=0.15)  # explored moves are drawn evenly
+
+
+def test_what_is_believed_at_first_gives_way_to_what_is_seen() -> None:
+    weights = torch.tensor([1.0, 0.1], dtype=torch.float64)
+    nothing = Bandit.new(1, 2)
+    bandit = Bandit(nothing.gained, nothing.tried, weights=weights)
+    torch.testing.assert_close(bandit.shares(), (weights / weights.sum()).unsqueeze(0))
+    slots, moves = torch.zeros(100, dtype=torch.long), (torch.arange(100) >= 90).long()
+    for _ in range(50):
+        bandit.learn(slots, moves, (moves == 1).double())
+    assert float(bandit.shares()[0, 1]) > 0.7
+
+
 def test_a_slot_that_knows_little_believes_its_group() -> None:
     gained, tried = torch.zeros(3, 2, dtype=torch.float64), torch.zeros(3, 2, dtype=torch.float64)
     bandit = Bandit(gained, tried, torch.tensor([0, 0, 2]))

@@ -1,14 +1,15 @@
 """Kinds of moves make what they say, and what helps is merged."""
 
 import itertools
+import random
 
 import pytest
 import torch
 
+from lit_prompt.search import text_moves
 from lit_prompt.search.elites import kept_elites, no_elites
-from lit_prompt.search.first_order import swap_choices
 from lit_prompt.search.merges import merged
-from lit_prompt.search.moves import MOVES, Draws, Moves
+from lit_prompt.search.moves import MOVES, Draws, Moves, Proposals
 
 COUNT = 60
 
@@ -22,8 +23,8 @@ def tried(make_problem, request):
     slots = torch.arange(3)
     prompts = problem.random_ids(12, generator).view(3, 4)
     elites = problem.random_ids(24, generator).view(3, 2, 4)
-    choices = swap_choices(problem, prompts, slots, 40)
-    moves = Moves(problem, slots, prompts, choices, elites, torch.tensor([2, 1, 2]))
+    proposals = Proposals.of(problem, prompts, slots, 40)
+    moves = Moves(problem, slots, prompts, proposals, elites, torch.tensor([2, 1, 2]))
     base = slots.repeat_interleave(COUNT)
     place = torch.arange(4).repeat(len(base) // 4)
     u = torch.rand(2, len(base), generator=generator, dtype=torch.float64)
@@ -32,10 +33,10 @@ def tried(make_problem, request):
         draws = Draws(base, torch.full_like(base, MOVES.index(name)), place, u[0], u[1])
         return moves.candidates(draws)
 
-    return problem, prompts, elites, choices, base, place, make
+    return problem, prompts, elites, proposals.swaps, base, place, make
 
 
-@pytest.mark.parametrize("name", [name for name in MOVES if name not in ("crossover", "exchange")])
+@pytest.mark.parametrize("name", MOVES[:5])
 def test_a_move_changes_its_position_alone(tried, name):
     problem, prompts, _, _, base, place, make = tried
     found = make(name)
@@ -148,9 +149,10 @@ def test_elites_are_the_best_that_were_scored():
 def test_two_words_are_in_each_others_place(make_problem):
     problem = make_problem(length=8, before="The king", targets=(0, 1))
     (trip, _) = problem.readable._round_trips
-    ids = trip.tokens(" and the old man saw a very little girl there", 8)
+    (ids,) = trip.tokens([" and the old man saw a very little girl there"], 8)
     prompts, slots = torch.tensor([ids, ids]), torch.arange(2)
-    moves = Moves(problem, slots, prompts, torch.zeros(2, 8, 1).long(), prompts.unsqueeze(1), torch.ones(2).long())
+    proposals = Proposals.of(problem, prompts, slots, 1)
+    moves = Moves(problem, slots, prompts, proposals, prompts.unsqueeze(1), torch.ones(2).long())
     base, place = slots.repeat_interleave(200), torch.arange(8).repeat(50)
     u = torch.rand(400, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found = moves.candidates(Draws(base, torch.full_like(base, MOVES.index("exchange")), place, u, u))
@@ -159,7 +161,7 @@ def test_two_words_are_in_each_others_place(make_problem):
     before = trip.text(ids)
     for row in changed.nonzero().flatten().tolist():
         text, kept = trip.text(found[row].tolist()), trip.text(ids[: place[row]])
-        assert trip.tokens(text, 8) == found[row].tolist()
+        assert trip.tokens([text], 8) == [found[row].tolist()]
         if len(text) == len(before):  # all tokens are there: the same words in another order
             assert text.startswith(kept)
             assert sorted(text) == sorted(before)
@@ -169,10 +171,36 @@ def test_two_words_are_in_each_others_place(make_problem):
     assert torch.equal(found, again)
 
 
+@pytest.mark.parametrize("name", ["corpus_word", "mark", "insertion", "deletion", "character"])
+def test_texts_are_changed_as_in_a_search_on_texts(make_problem, name):
+    problem = make_problem(length=8, before="The king", targets=(0, 1), words=(" elephant", " jungle"))
+    (trip, _) = problem.readable._round_trips
+    own, other = trip.tokens([" and the old man saw a very little girl there", " so they went to the river again"], 8)
+    prompts, slots = torch.tensor([own, own]), torch.arange(2)
+    elites = torch.tensor([[own, other], [own, other]])
+    proposals = Proposals.of(problem, prompts, slots, 1)
+    moves = Moves(problem, slots, prompts, proposals, elites, torch.tensor([2, 2]))
+    base, place = slots.repeat_interleave(200), torch.arange(8).repeat(50)
+    u = torch.rand(400, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    draws = Draws(base, torch.full_like(base, MOVES.index(name)), place, u, u)
+    found = moves.candidates(draws)
+    assert (found != prompts[base]).any(1).sum() > 100
+    mates = [trip.text(elite) for elite in (own, other)]
+    for row, (at, number) in enumerate(zip(place.tolist(), u.tolist(), strict=True)):
+        kept, mate = trip.text(own[:at]), mates[int(2 * number)]
+        materials = text_moves.Materials(problem.words, (), [mate])
+        rest = getattr(text_moves, name)(trip.text(own)[len(kept) :], materials, random.Random(int(number * 2**53)))
+        (expected,) = trip.tokens([mate + kept + rest if name == "deletion" else kept + rest], 8)
+        assert found[row].tolist() == (own if expected is None else expected)
+    if name == "corpus_word":
+        assert any("elephant" in trip.text(row) for row in found.tolist())
+    assert torch.equal(found, moves.candidates(draws))
+
+
 def test_what_need_not_survive_as_text_has_no_words(make_problem):
     problem = make_problem(readable=False)
     ids = problem.random_ids(12, torch.Generator().manual_seed(0)).view(3, 4)
-    changed = problem.readable.changed(ids, torch.arange(3), torch.zeros(3).long(), lambda text, row: text[::-1])
+    changed = problem.readable.changed(ids, torch.arange(3), torch.zeros(3).long(), lambda kept, rest, row: rest[::-1])
     assert torch.equal(changed, ids)
 
 

@@ -114,7 +114,7 @@ def test_repaired_prompts_are_the_last_tokens_of_the_text(vocabulary):
     allowed = set(vocabulary.ordinary_ids)
     changed = 0
     for row, found in zip(ids.tolist(), repaired.tolist(), strict=True):
-        again = trip.tokens(trip.text(row), LENGTH)
+        (again,) = trip.tokens([trip.text(row)], LENGTH)
         assert found == (again if again is not None and set(again) <= allowed else row[-LENGTH:])
         changed += found != row[-LENGTH:]
     better = sum(trip.survives(repaired.tolist())) - sum(trip.survives(ids[:, -LENGTH:].tolist()))

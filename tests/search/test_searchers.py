@@ -24,7 +24,7 @@ from lit_prompt.search import (
     random_starts,
     shared_search,
 )
-from lit_prompt.search.moves import MOVES
+from lit_prompt.search.moves import MOVES, Proposals
 
 STEPS = 8
 #: a small one of every algorithm, and of every option that changes what it does
@@ -352,16 +352,37 @@ def test_wrong_settings_are_named(make, message):
     assert "\n" not in str(error.value)
 
 
-def test_swaps_are_found_once_for_a_prompt_that_stays(make_problem, find, monkeypatch):
+def test_a_search_that_an_older_version_has_begun_goes_on(make_problem):
+    def begun():
+        return ChunkSearch(SharedSearch(), make_problem(), BestSoFar(torch.zeros(3, 4, dtype=torch.long), 0.0, None))
+
+    search = begun()
+    search.init(*random_starts(make_problem()), 0.0)
+    search.step()
+    saved = copy.deepcopy(search.state_dict())
+    before = search.best.kl.clone()
+    state = saved["state"]
+    for name in ("swaps", "likely", "shares", "proposed_for"):
+        del state[name]
+    state |= {name: state[name][:, :7].clone() for name in ("gained", "moved")}
+    search = begun()
+    search.load_state_dict(saved)
+    for _ in range(3):
+        search.step()
+    assert (search.best.kl < before).any()
+    assert search.state_dict()["state"]["gained"].shape == (3, len(MOVES))
+
+
+def test_tokens_are_proposed_once_for_a_prompt_that_stays(make_problem, find, monkeypatch):
     asked = []
-    inner = shared_search.swap_choices
+    inner = Proposals.of
 
     def count(problem, ids, slots, k):
         asked.extend((slot, *own) for slot, own in zip(slots.tolist(), ids.tolist(), strict=True))
         return inner(problem, ids, slots, k)
 
     searcher = SharedSearch(width=4, top_k=16)
-    monkeypatch.setattr(shared_search, "swap_choices", count)
+    monkeypatch.setattr(Proposals, "of", count)
     kept = find(searcher, make_problem(), 30)
     assert len(asked) < 3 * 30
     assert all(
@@ -369,7 +390,7 @@ def test_swaps_are_found_once_for_a_prompt_that_stays(make_problem, find, monkey
     )  # no prompt comes back in so few steps
 
     class Forgetful(SharedSearch):
-        def _choices(self, problem, state, running):
+        def _proposals(self, problem, state, running):
             return inner(problem, state["ids"][running], running, self.top_k)
 
     anew = find(Forgetful(width=4, top_k=16), make_problem(), 30)
