@@ -188,8 +188,8 @@ class HardPrompt(DrivenPrompt):
     @cached_property
     def _words(self) -> Sequence[str]:
         """Those of the natural texts that the bank has, if any."""
-        texts = self.start.texts
-        return WordSource(texts, None, self.length, ascii_only=False).words if texts is not None else ()
+        texts = self.start.texts if self.start.kind == "bank" and self.start.natural_texts else None
+        return () if texts is None else WordSource(texts, None, self.length, ascii_only=False).words
 
     def _round_trip(self, slots: Slots, slot: int) -> RoundTrip:
         return self.contexts.round_trip([member.context for member in slots.targets(slot)])

@@ -18,7 +18,7 @@ _OF_TOKENS = ("first_order", "first_order_top", "alike", "likely", "wanted", "cr
 MOVES = (*_OF_TOKENS, *_OF_TEXTS)
 #: What they are believed to bring for what they cost, beside one another, before they are tried: changes of characters
 #: mostly shift all tokens, and few of them are better than the prompt.
-WEIGHTS = torch.tensor([1.0] * len(_OF_TOKENS) + [0.5, 0.5] + [0.03] * (len(_OF_TEXTS) - 2), dtype=torch.float64)
+WEIGHTS = torch.tensor([1.0] * len(_OF_TOKENS) + [0.5, 0.25] + [0.03] * (len(_OF_TEXTS) - 2), dtype=torch.float64)
 # replacements of a position that its kind draws from
 _TOP = 16
 _ALIKE = 32
@@ -153,9 +153,10 @@ class Moves:
         moves = [_OF_TEXTS[MOVES[number]] for number in move.tolist()]
 
         def change(kept: str, rest: str, row: int) -> str:
-            others = readable.texts(mates[[row]], slots[[row]]) if moves[row] in (insertion, deletion) else []
-            changed = moves[row](rest, Materials(self._problem.words, (), others), random.Random(seeds[row]))
-            return "".join([*others, kept, changed] if moves[row] is deletion else [kept, changed])
+            (mate,) = readable.texts(mates[[row]], slots[[row]]) if moves[row] in (insertion, deletion) else ("",)
+            materials = Materials(self._problem.words, (), [mate] if mate else [])
+            changed = kept + moves[row](rest, materials, random.Random(seeds[row]))
+            return mate + changed if moves[row] is deletion else changed
 
         return readable.changed(self._prompts[base], slots, place, change)
 

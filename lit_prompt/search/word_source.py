@@ -14,8 +14,8 @@ from lit_prompt.errors import InputError
 from lit_prompt.functional.precision import double
 from lit_prompt.lm import DEFAULT_LM, FrozenLM, LMOptions, Vocabulary
 
-# of a corpus that are read
-_READ = 2000
+# texts of a corpus that are read, and characters of them
+_READ, _CHARACTERS = 2000, 2**22
 # tokens before a word that the small LM sees, and those of a word at most
 _SEEN, _WORD = 32, 3
 #: A word with the space before it, or a mark.
@@ -47,9 +47,15 @@ class WordSource:
         Raises:
             InputError: if there is none.
         """
-        read = islice(self._texts.texts(), _READ)
-        lines = (" ".join(text.split()) for text in read)
-        found = [line for line in lines if line and (line.isascii() or not self._ascii)]
+        found: list[str] = []
+        left = _CHARACTERS
+        for text in islice(self._texts.texts(), _READ):
+            line = " ".join(text[:left].split())
+            if line and (line.isascii() or not self._ascii):
+                found.append(line)
+            left -= len(text)
+            if left <= 0:
+                break
         if not found:
             raise InputError(
                 f"model.searcher texts: {self._texts.path} holds no text of ASCII alone; set ascii_only to false"

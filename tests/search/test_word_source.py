@@ -6,6 +6,7 @@ import pytest
 
 from lit_prompt.data.texts import REGISTERS, TextSource
 from lit_prompt.errors import InputError
+from lit_prompt.search import word_source
 from lit_prompt.search.text_search import TextSearch
 from lit_prompt.search.word_source import WORD, WordSource
 
@@ -28,6 +29,13 @@ def test_texts_of_ones_own_take_their_place(tmp_path, ascii_only):
     source = WordSource(TextSource(str(path)), None, 80, ascii_only)
     assert source.words == [" A", " red", " fox", ".", *([] if ascii_only else [" Das", " schöne", " Mädchen", "."])]
     assert set("".join(source.beginnings(5, random.Random(0)))) <= set("".join(source.words))
+
+
+def test_a_corpus_of_any_size_is_read_so_far(tmp_path, monkeypatch):
+    path = tmp_path / "own.txt"
+    path.write_text("A red fox.\n\nA blue whale and more.\n\nNever read.")
+    monkeypatch.setattr(word_source, "_CHARACTERS", 22)
+    assert WordSource(TextSource(str(path)), None, 80, True).corpus == ["A red fox.", "A blue whale"]
 
 
 def test_texts_without_an_ascii_one_are_named(tmp_path):
