@@ -5,7 +5,7 @@ from torch import Tensor
 
 # A pass through the LM costs about as much as this many more positions (measured on CPUs: 35 with SmolLM2, 42 in
 # bfloat16, 75 to 95 with LMs of 3 million weights).
-_PASS_IN_POSITIONS = 48
+_PASS_IN_POSITIONS = 64
 # where a candidate's group is to follow from itself alone, this many positions more or less make no other one
 _COARSE = 4
 

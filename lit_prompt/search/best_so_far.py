@@ -26,8 +26,9 @@ class BestSoFar(nn.Module):
     """The bests of a chunk of independent searches, each with its own end; its buffers are all a resume needs.
 
     A search ends when its KL (or whatever is minimised) is at most ``kl_tolerance`` nats, after ``patience`` steps
-    without a better one, or when it has used up its forward passes or its seconds; None is no limit. Of ``prompts``,
-    ``[slot, ...]``, only shape, dtype and device are used.
+    without a better one, or when it has used up its forward passes or its seconds; None is no limit. The best prompt
+    seen again is no better one, whatever its last digits are then. Of ``prompts``, ``[slot, ...]``, only shape, dtype
+    and device are used.
     """
 
     kl: Tensor  #: best KL in nats, ``[slot]``, float32; ``inf`` before the first step
@@ -79,7 +80,8 @@ class BestSoFar(nn.Module):
         """
         running = self.running
         finite = kl.isfinite()
-        better = running & finite & (kl < self.kl)
+        another = (prompts != self.prompts).unsqueeze(-1).flatten(1).any(1) | self.kl.isinf()
+        better = running & finite & (kl < self.kl) & another
         self.kl = torch.where(better, kl, self.kl)
         self.prompts = torch.where(better.view(-1, *[1] * (prompts.dim() - 1)), prompts, self.prompts)
         self.forward_passes = self.forward_passes + forward_passes * running

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_prompt.functional.precision import double
 from lit_prompt.search.bandit import Bandit
@@ -94,8 +94,7 @@ class SharedSearch(Searcher):
 
     def step(self, problem: TokenProblem, state: SearchState, number: int, running: Tensor) -> Found:
         """Tries new variations for each slot."""
-        if "elites" not in state:  # of version 0.1.0
-            state.update(self._moves_state(state["best_ids"], state["best_scores"]))
+        self._bring_up_to_date(state)
         current, below = state["ids"][running], state["scores"][running]
         proposals = self._proposals(problem, state, running)
         owners = self._owners(problem)
@@ -104,20 +103,19 @@ class SharedSearch(Searcher):
         each = max(_REMEMBERED, len(MOVES) * proposals.swaps[0].numel())
         most = (torch.bincount(owners, minlength=len(problem)) * each).clamp_min(1)
         visited = Visited(problem.length, state["visited"], state["tried"], most)
-        gained, spent = (self._of_all_moves(state[name]) for name in ("gained", "moved"))
-        bandit = Bandit(gained, spent, owners, WEIGHTS)
+        bandit = Bandit(state["gained"], state["moved"], owners, WEIGHTS)
         elites, elite_scores = state["elites"][running], state["elite_scores"][running]
         makes = Moves(problem, running, current, proposals, elites, elite_scores.isfinite().sum(1).clamp_min(1))
-        counts = self._counts(problem, running, state["stale"][running])
-        candidates, base, moves = self._new(problem, makes, bandit, visited, running, owner, counts, number)
+        prices = torch.stack([self._price(problem, slot) for slot in running.tolist()])
+        counts = self._counts(problem, running, state["stale"][running], prices)
+        candidates, base, moves = self._new(problem, makes, bandit, visited, running, owner, counts, prices, number)
         wanting = counts - torch.bincount(base, minlength=len(running))
         stuck = self._stuck(visited, current, proposals.swaps, owner, _MANY * wanting > counts)
         tried = VariationPool(problem, running, current, below, self.share)
         own = tried.add(candidates, base)
         gains = double(own < tried.standing[base] - _NOTICED)
-        costs = self._costs(problem, running, current, candidates, base)
+        costs = self._costs(prices, current, candidates, base)
         bandit.learn(running[base], moves, gains.masked_fill(below[base].isinf(), 0.0), costs)
-        state["gained"], state["moved"] = bandit.gained, bandit.tried
         merges, of = merged(current, tried.standing - _NOTICED, candidates, base, own, _MERGES)
         new = visited.new(merges, owner[of])
         if len(new):
@@ -137,6 +135,14 @@ class SharedSearch(Searcher):
         everything = torch.tensor(len(problem.allowed) ** float(problem.length))  # more than an integer may hold
         found = torch.where(better, score, torch.inf)
         return Found.of(len(problem), running, state["best_ids"][running], found, state["tried"][owner] >= everything)
+
+    def _bring_up_to_date(self, state: SearchState) -> None:
+        """Adds what a search that an older version began does not know: any moves, or some of them."""
+        if "elites" not in state:
+            state |= self._moves_state(state["best_ids"], state["best_scores"])
+        more = len(MOVES) - state["gained"].shape[1]
+        if more:
+            state |= {name: nn.functional.pad(state[name], (0, more)) for name in ("gained", "moved")}
 
     def _proposals(self, problem: TokenProblem, state: SearchState, running: Tensor) -> Proposals:
         """Tokens for each position of the running slots' prompts; those of a prompt that has not changed are kept."""
@@ -159,11 +165,6 @@ class SharedSearch(Searcher):
         swaps, likely, shares = (state[name][running] for name in names)
         return Proposals(swaps.long(), likely.long(), shares)
 
-    @staticmethod
-    def _of_all_moves(known: Tensor) -> Tensor:
-        """What is known of each slot's moves, ``[slot, move]``; a search of an older version knows fewer."""
-        return torch.nn.functional.pad(known, (0, len(MOVES) - known.shape[1]))
-
     def _new(
         self,
         problem: TokenProblem,
@@ -173,6 +174,7 @@ class SharedSearch(Searcher):
         running: Tensor,
         owner: Tensor,
         counts: Tensor,
+        prices: Tensor,
         number: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As many new candidates of each slot, or fewer: ids, whose prompt each is made from, and by which move."""
@@ -180,7 +182,7 @@ class SharedSearch(Searcher):
         for attempt in range(_ATTEMPTS):
             if not counts.any():
                 break
-            draws = self._draws(problem, bandit, running, counts, (number, attempt))
+            draws = self._draws(problem, bandit, running, counts, prices, (number, attempt))
             made = makes.candidates(draws)
             new = visited.new(made, owner[draws.base])
             parts.append((made[new], draws.base[new], draws.move[new]))
@@ -193,31 +195,36 @@ class SharedSearch(Searcher):
         return problem.slots.group if self.share else torch.arange(len(problem))
 
     def _draws(
-        self, problem: TokenProblem, bandit: Bandit, running: Tensor, counts: Tensor, number: tuple[int, int]
+        self,
+        problem: TokenProblem,
+        bandit: Bandit,
+        running: Tensor,
+        counts: Tensor,
+        prices: Tensor,
+        number: tuple[int, int],
     ) -> Draws:
         """What decides about so many candidates of each slot: moves by the bandit, cheap positions more often."""
         base = torch.arange(len(running)).repeat_interleave(counts)
         u, places = [], []
-        for slot, own in zip(running.tolist(), counts.tolist(), strict=True):
+        for slot, own, price in zip(running.tolist(), counts.tolist(), prices, strict=True):
             u.append(torch.rand(4, own, generator=problem.generator(slot, *number), dtype=torch.float64))
-            often = (1 / self._price(problem, slot)).cumsum(0)
+            often = (1 / price).cumsum(0)
             places.append(torch.searchsorted(often, u[-1][0] * often[-1]).clamp_max(problem.length - 1))
         _, move, token, other = torch.cat(u, 1)
         return Draws(base, bandit.choose(running[base], move), torch.cat(places), token, other)
 
-    def _costs(
-        self, problem: TokenProblem, running: Tensor, prompts: Tensor, candidates: Tensor, base: Tensor
-    ) -> Tensor:
+    @staticmethod
+    def _costs(prices: Tensor, prompts: Tensor, candidates: Tensor, base: Tensor) -> Tensor:
         """Positions that candidates take, each a variation of a running slot's prompt, ``[candidate]``, float64.
 
         In those that a swap takes on average, so that a move is worth what it brings for the time.
         """
-        prices = torch.stack([self._price(problem, slot) for slot in running.tolist()])
-        mean = problem.length / (1 / prices).sum(1)
+        mean = prices.shape[1] / (1 / prices).sum(1)
         first = (candidates != prompts[base]).int().argmax(1)
         return prices[base, first] / mean[base]
 
-    def _price(self, problem: TokenProblem, slot: int) -> Tensor:
+    @staticmethod
+    def _price(problem: TokenProblem, slot: int) -> Tensor:
         """Positions that must be computed for a swap at each place of a slot's prompt, ``[length]``, float64.
 
         Of a task with several contexts, their mean.
@@ -225,9 +232,8 @@ class SharedSearch(Searcher):
         after = [len(context.after_ids) for context in problem.slots.contexts_of(slot)]
         return torch.arange(problem.length, 0, -1, dtype=torch.float64) + sum(after) / len(after)
 
-    def _counts(self, problem: TokenProblem, running: Tensor, stale: Tensor) -> Tensor:
+    def _counts(self, problem: TokenProblem, running: Tensor, stale: Tensor, prices: Tensor) -> Tensor:
         """Candidates of each running slot: those that have not improved for some steps leave theirs to their group."""
-        prices = [self._price(problem, slot) for slot in running.tolist()]
         counts = [int(self.width * float(price[0]) / problem.length * float((1 / price).sum())) for price in prices]
         if not self.share:
             return torch.tensor(counts)

@@ -92,6 +92,15 @@ def test_an_equal_kl_is_stale():
     assert reasons(run(start(1, patience=2), [1.0], [1.0], [1.0])) == ["PATIENCE"]
 
 
+def test_the_best_prompt_seen_again_is_stale_whatever_its_last_digits():
+    best, prompts = start(2, patience=2), prompts_at(1, 2)
+    for step, kl in enumerate([[1.0, 1.0], [1 - 1e-7, 1 - 1e-7], [1 - 2e-7, 1 - 2e-7]]):
+        prompts[1] = step  # the first stays
+        best.observe(torch.tensor(kl), prompts, one(kl))
+    assert reasons(best) == ["PATIENCE", "RUNNING"]
+    assert torch.equal(best.kl, torch.tensor([1.0, 1 - 2e-7]))
+
+
 def test_a_better_kl_starts_the_patience_again():
     best = run(start(1, patience=2), [3.0], [4.0], [2.0], [4.0], [1.0], [4.0])
     assert reasons(best) == ["RUNNING"]
