@@ -29,6 +29,8 @@ _MANY = 4
 _NOTICED = 1e-5
 # a stuck search goes on from its best prompt with one token in this many replaced by a random one
 _KICKED_SHARE = 5
+# what is known of each slot's moves, in the state: what they brought, how often they were tried, and their costs
+_OF_MOVES = ("gained", "moved", "spent")
 
 
 @dataclass(eq=False)
@@ -86,7 +88,8 @@ class SharedSearch(Searcher):
         """What moves are made from, where nothing has been tried but a start of each slot."""
         bandit = Bandit.new(len(ids), len(MOVES))
         elites, elite_scores = no_elites(ids, scores, self.elites)
-        return {"elites": elites, "elite_scores": elite_scores, "gained": bandit.gained, "moved": bandit.tried}
+        known = dict(zip(_OF_MOVES, (bandit.gained, bandit.tried, bandit.spent), strict=True))
+        return {"elites": elites, "elite_scores": elite_scores, **known}
 
     def offer(self, state: SearchState, ids: Tensor, scores: Tensor) -> None:
         """Takes the starts among the elites."""
@@ -103,7 +106,7 @@ class SharedSearch(Searcher):
         each = max(_REMEMBERED, len(MOVES) * proposals.swaps[0].numel())
         most = (torch.bincount(owners, minlength=len(problem)) * each).clamp_min(1)
         visited = Visited(problem.length, state["visited"], state["tried"], most)
-        bandit = Bandit(state["gained"], state["moved"], owners, WEIGHTS)
+        bandit = Bandit(state["gained"], state["moved"], state["spent"], owners, WEIGHTS)
         elites, elite_scores = state["elites"][running], state["elite_scores"][running]
         makes = Moves(problem, running, current, proposals, elites, elite_scores.isfinite().sum(1).clamp_min(1))
         prices = torch.stack([self._price(problem, slot) for slot in running.tolist()])
@@ -140,9 +143,9 @@ class SharedSearch(Searcher):
         """Adds what a search that an older version began does not know: any moves, or some of them."""
         if "elites" not in state:
             state |= self._moves_state(state["best_ids"], state["best_scores"])
-        more = len(MOVES) - state["gained"].shape[1]
-        if more:
-            state |= {name: nn.functional.pad(state[name], (0, more)) for name in ("gained", "moved")}
+        state.setdefault("spent", state["moved"].clone())
+        if more := len(MOVES) - state["gained"].shape[1]:
+            state |= {name: nn.functional.pad(state[name], (0, more)) for name in _OF_MOVES}
 
     def _proposals(self, problem: TokenProblem, state: SearchState, running: Tensor) -> Proposals:
         """Tokens for each position of the running slots' prompts; those of a prompt that has not changed are kept."""

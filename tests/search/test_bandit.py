@@ -34,17 +34,18 @@ def test_choices_follow_the_shares() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 20])
-def test_it_goes_on_exactly_from_its_two_tensors(cut: int) -> None:
+def test_it_goes_on_exactly_from_its_tensors(cut: int) -> None:
     whole = Bandit.new(2, 3)
     parts = Bandit.new(2, 3)
     generator = torch.Generator().manual_seed(1)
     for step in range(40):
         if step == cut:
-            parts = Bandit(parts.gained.clone(), parts.tried.clone())
+            parts = Bandit(parts.gained.clone(), parts.tried.clone(), parts.spent.clone())
         slots = torch.randint(2, (30,), generator=generator)
-        moves, gains = torch.randint(3, (30,), generator=generator), torch.rand(30, generator=generator)
-        whole.learn(slots, moves, gains)
-        parts.learn(slots, moves, gains)
+        moves = torch.randint(3, (30,), generator=generator)
+        gains, costs = torch.rand(2, 30, generator=generator)
+        whole.learn(slots, moves, gains, costs)
+        parts.learn(slots, moves, gains, costs)
     assert torch.equal(whole.shares(), parts.shares())
 
 
@@ -53,8 +54,18 @@ def test_what_costs_more_must_bring_more() -> None:
     slots, moves = torch.zeros(200, dtype=torch.long), torch.arange(2).repeat(100)
     for _ in range(30):
         bandit.learn(slots, moves, torch.tensor([0.1, 0.2]).repeat(100), torch.tensor([1.0, 4.0]).repeat(100))
-    dear, cheap = float(bandit.shares()[0, 1]), float(bandit.shares()[0, 0])
-    assert cheap == pytest.approx(2 * dear, rel=0.15)  # explored moves are drawn evenly
+    cheap, dear = bandit.shares()[0].tolist()
+    # what is spent on them: half of the gain for it gets half of it, but for what is explored
+    assert cheap == pytest.approx(2 * 4 * dear, rel=0.15)
+
+
+def test_as_much_is_spent_on_what_brings_as_much_for_it() -> None:
+    bandit = Bandit.new(1, 2)
+    slots, moves = torch.zeros(200, dtype=torch.long), torch.arange(2).repeat(100)
+    for _ in range(30):
+        bandit.learn(slots, moves, torch.tensor([0.1, 0.4]).repeat(100), torch.tensor([1.0, 4.0]).repeat(100))
+    cheap, dear = bandit.shares()[0].tolist()
+    assert cheap == pytest.approx(4 * dear, rel=0.05)
 
 
 def test_what_is_believed_at_first_gives_way_to_what_is_seen() -> None:
@@ -70,7 +81,7 @@ def test_what_is_believed_at_first_gives_way_to_what_is_seen() -> None:
 
 def test_a_slot_that_knows_little_believes_its_group() -> None:
     gained, tried = torch.zeros(3, 2, dtype=torch.float64), torch.zeros(3, 2, dtype=torch.float64)
-    bandit = Bandit(gained, tried, torch.tensor([0, 0, 2]))
+    bandit = Bandit(gained, tried, group=torch.tensor([0, 0, 2]))
     bandit.learn(torch.zeros(200, dtype=torch.long), torch.arange(2).repeat(100), torch.tensor([0.0, 1.0]).repeat(100))
     _, mate, stranger = bandit.shares()
     assert float(mate[1]) > 0.7

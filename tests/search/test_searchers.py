@@ -289,7 +289,7 @@ def test_a_search_that_the_first_version_began_goes_on(make_problem):
     for _ in range(3):
         search.step()
     former = copy.deepcopy(search.state_dict())
-    for name in ("elites", "elite_scores", "gained", "moved"):
+    for name in ("elites", "elite_scores", "gained", "moved", "spent"):
         del former["state"][name]
     resumed = begun()
     resumed.load_state_dict(former)
@@ -362,7 +362,7 @@ def test_a_search_that_an_older_version_has_begun_goes_on(make_problem):
     saved = copy.deepcopy(search.state_dict())
     before = search.best.kl.clone()
     state = saved["state"]
-    for name in ("swaps", "likely", "shares", "proposed_for"):
+    for name in ("swaps", "likely", "shares", "proposed_for", "spent"):
         del state[name]
     state |= {name: state[name][:, :7].clone() for name in ("gained", "moved")}
     search = begun()
