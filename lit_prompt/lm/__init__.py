@@ -8,6 +8,7 @@ from lit_prompt.lm.geometry import output_geometry
 from lit_prompt.lm.half import WORTH_HALF, computes_in_half, half_copy, speed_in_half
 from lit_prompt.lm.load import load_causal_lm, load_tokenizer
 from lit_prompt.lm.options import DEFAULT_LM, LMOptions
+from lit_prompt.lm.packed import Packed
 from lit_prompt.lm.prefix_cache import PrefixCache
 from lit_prompt.lm.round_trip import RoundTrip
 from lit_prompt.lm.sample import sample_prompts
@@ -24,6 +25,7 @@ __all__ = [
     "FrozenLM",
     "LMCache",
     "LMOptions",
+    "Packed",
     "PrefixCache",
     "RoundTrip",
     "Sampling",

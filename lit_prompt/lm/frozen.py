@@ -16,6 +16,7 @@ from lit_prompt.functional.rows import MIN_ROWS, pad_rows
 from lit_prompt.lm.fingerprint import lm_fingerprint
 from lit_prompt.lm.load import load_causal_lm
 from lit_prompt.lm.options import LMOptions
+from lit_prompt.lm.packed import Packed
 from lit_prompt.lm.prefix_cache import PrefixCache
 from lit_prompt.progress import phase
 
@@ -183,13 +184,19 @@ class FrozenLM(nn.Module):
         return None if self._positions_at_once is None else self._fewest_items(positions)
 
     def features(
-        self, inputs_embeds: Tensor, mask: Tensor | None = None, every: bool = False, cache: Any = None
+        self,
+        inputs_embeds: Tensor,
+        mask: Tensor | None = None,
+        every: bool = False,
+        cache: Any = None,
+        places: Tensor | None = None,
     ) -> Tensor:
         """What the head maps to next-token logits, from embeddings ``[item, position, embedding]`` of any dtype.
 
         The mask tells which positions are real, ``[item, position]``, bool, those of the cache included; the others are
         padding on the left. None: all are real. The cache is a ``transformers`` cache of what stands before, for items
-        filled up as by ``pad_rows``; it is extended.
+        filled up as by ``pad_rows``; it is extended. With ``places``, that of each position in its sequence, ``[item,
+        position]``, the mask tells what each position sees, ``[item, position, key]``, those of the cache first.
 
         Returns:
             ``[item, feature]``, or ``[item, position, feature]`` with ``every``; float32 (float64 for a float64 LM);
@@ -201,7 +208,12 @@ class FrozenLM(nn.Module):
         arguments: dict[str, Any] = {"use_cache": cache is not None}
         if cache is not None:
             arguments["past_key_values"] = cache
-        if mask is not None:
+        if mask is not None and places is not None:
+            sees = pad_rows(mask, rows).to(self.device).unsqueeze(1)
+            nothing = torch.zeros(sees.shape, dtype=self.dtype, device=self.device)
+            arguments["attention_mask"] = nothing.masked_fill_(~sees, torch.finfo(self.dtype).min)
+            arguments["position_ids"] = pad_rows(places, rows).to(self.device)
+        elif mask is not None:
             mask = pad_rows(mask, rows).to(self.device).long()
             arguments["attention_mask"] = mask
             # a row's first real position is its position 0, in every scheme; what padding gets does not matter
@@ -272,6 +284,40 @@ class FrozenLM(nn.Module):
         return self.features(inputs_embeds, mask, every, self._beginnings(cache, sequences, positions, inputs_embeds))
 
     @torch.no_grad()
+    def features_packed(self, cache: PrefixCache, packed: Packed) -> Tensor:
+        """Features of the last position of each item that is packed, ``[item, feature]``, as of :meth:`features`."""
+        x = self.embed(packed.ids)
+        past = self._beginnings(cache, packed.cached, packed.sees.shape[2] - x.shape[1], x)
+        states = self.features(x, packed.sees, True, past, packed.places)
+        return states[packed.row.to(states.device), packed.end.to(states.device)]
+
+    @torch.no_grad()
+    def takes_packed(self, positions: int, padded: bool = False) -> bool:
+        """Whether :meth:`features_packed` gives what the whole gives, measured on a probe.
+
+        Not asked of an LM whose features are logits, which would be computed at all positions.
+        """
+        attention = getattr(self.model.config, "_attn_implementation", None)
+        if positions < 2 or not self.is_linear or not self._takes_positions or attention not in ("eager", "sdpa"):
+            return False
+        ids = (torch.arange(2 * positions) * 7919 % self.vocab_size).view(2, positions)
+        mask = (torch.arange(positions) >= torch.tensor([[0], [1]])) if padded else None
+        cached = torch.tensor([1, 0]).repeat_interleave(3)
+        begin = torch.tensor([1, positions // 2, positions - 1]).repeat(2)
+        whole_mask = None if mask is None else mask[cached]
+        packed = Packed.of(ids[cached], begin, cached, torch.full_like(begin, 2 * positions), whole_mask)
+        try:
+            found = self.features_packed(self.prefix_cache(ids, mask), packed)
+        except (AttributeError, IndexError, TypeError, ValueError):  # no such mask
+            return False
+        return self._agrees(found, self.features(self.embed(ids), mask)[cached[packed.items]])
+
+    def _agrees(self, found: Tensor, expected: Tensor) -> bool:
+        """Whether features differ by roundings at most."""
+        tolerance = max(1e-4, 16 * torch.finfo(self.dtype).eps)
+        return bool((found - expected).abs().max() <= tolerance * expected.abs().max())
+
+    @torch.no_grad()
     def caches_prefixes(self, positions: int, padded: bool = False) -> bool:
         """Whether tokens that continue cached beginnings give what the whole gives, measured on a probe.
 
@@ -292,8 +338,7 @@ class FrozenLM(nn.Module):
             ]
         except (AttributeError, IndexError, TypeError, ValueError):  # no cache, or one of another kind
             return False
-        tolerance = max(1e-4, 16 * torch.finfo(self.dtype).eps)
-        return all(bool((part - whole[sequences]).abs().max() <= tolerance * whole.abs().max()) for part in parts)
+        return all(self._agrees(part, whole[sequences]) for part in parts)
 
     def head(self) -> tuple[Tensor, Tensor | None]:
         """Weight ``[vocab, feature]`` and bias ``[vocab]`` of the head, the logits' scale included.

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from lit_prompt.lm import FrozenLM, PrefixCache
+from lit_prompt.lm import FrozenLM, Packed, PrefixCache
 from lit_prompt.scoring.context import Context
 from lit_prompt.scoring.layout import Frame, frames
 from lit_prompt.scoring.micro_batch import MicroBatch
@@ -105,6 +105,7 @@ class PromptedLM:
         for number, frame in enumerate(self._frames):
             self._frame_of[frame.contexts] = number
         self._caching: list[bool | None] = [None] * len(self._frames)
+        self._packing: list[bool | None] = [None] * len(self._frames)
 
     def _split(self, which: Tensor, contexts: Tensor) -> Iterator[tuple[int, Frame, "_Lines"]]:
         """The frames that some rows are in, and the lines of these: a prompt in a trunk, for one row or several."""
@@ -255,6 +256,14 @@ class PromptedLM:
             self._caching[number] = known
         return known
 
+    def _packs(self, number: int) -> bool:
+        """Whether variations in a frame share rows; not where items go through the LM by a fixed number."""
+        frame, known = self._frames[number], self._packing[number]
+        if known is None:
+            known = self.lm.most_items(1) is None and self.lm.takes_packed(frame.width, frame.mask is not None)
+            self._packing[number] = known
+        return known
+
     @torch.no_grad()
     def each_variation(
         self,
@@ -305,6 +314,9 @@ class PromptedLM:
         groups = [(0, torch.arange(len(ids)))]
         if cache is not None:
             same = (tokens == frame.tokens(bases.ids[base], at)).long().cumprod(1).sum(1).clamp_max(frame.width - 1)
+            if number < self._plain and not every and self._packs(number):
+                self._vary_packed(frame, lines, ids, tokens, same, cache, sequences, function)
+                return
             if self.lm.most_items(1) is None:
                 low = int(same.min())
                 groups = [(low + start, members) for start, members in group_by_start(same - low, frame.width - low)]
@@ -315,6 +327,39 @@ class PromptedLM:
             most = self._most_lines(number, frame, lines, held, self._most_rows(cache, start, held))
             for part in self._parts(members, frame.width - first, most):
                 self.micro_batch.run(partial(run, first=first), part)
+
+    def _vary_packed(
+        self,
+        frame: Frame,
+        lines: "_Lines",
+        ids: Tensor,
+        tokens: Tensor,
+        same: Tensor,
+        cache: PrefixCache,
+        sequences: Tensor,
+        function: Callable[[Part], object],
+    ) -> None:
+        """Variations in as few rows as their own positions fill, those after the first ``same`` ones, ``[line]``."""
+        packed = Packed.of(tokens, same, sequences, self._capacity(frame, lines.places), frame.masked(lines.places))
+
+        def run(rows: Tensor) -> None:
+            part = packed.part(rows)
+            own = part.items
+            features = self.lm.features_packed(cache, part)
+            function(self._part(lines.rows[own], ids[own], frame, lines.places[own], features, 0))
+
+        count = len(packed.ids)
+        most = self._most_rows(cache, frame.width, -(-len(ids) // count))
+        for rows in self._parts(torch.arange(count), packed.ids.shape[1], most):
+            self.micro_batch.run(run, rows, amount=lambda rows: len(packed.part(rows).items))
+
+    def _capacity(self, frame: Frame, places: Tensor) -> Tensor:
+        """Positions of a row that some lines' variations are packed in: as many as the longest one takes.
+
+        Twice as many where a text follows the prompt, since two of one row would not fit one another then.
+        """
+        longest = frame.width - frame.start[places]
+        return torch.where(longest > self.length, 2 * longest, longest)
 
     def _most_rows(self, cache: PrefixCache | None, positions: int, held: int) -> int:
         row = 8 * self.lm.vocab_size * held
