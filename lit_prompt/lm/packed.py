@@ -40,7 +40,8 @@ class Packed:
             ids: whole sequences.
             begin: where each one's own tokens begin.
             cached: the cached sequence that it begins with.
-            capacity: positions that a row may have, the same for all that begin alike, and at least an item's own.
+            capacity: positions that a row may fill, the same for all that begin alike, and at least an item's own;
+                rows have as many as the largest.
             mask: which positions are not padding on the left; None where none is.
         """
         items, width = ids.shape
@@ -56,13 +57,12 @@ class Packed:
         after = sizes[order].cumsum(0)
         first = after - sizes[order]
         first = first - first[counts.cumsum(0) - counts][row]  # in its row
-        longest = int((first + sizes[order]).max())
 
         token = torch.arange(items).repeat_interleave(sizes[order])  # the place in the order of each token's item
         step = torch.arange(len(token)) - (after - sizes[order])[token]
         at = row[token], first[token] + step
         source = begin[order][token] + step
-        shape = len(fills), longest
+        shape = len(fills), int(capacity.max())
         laid = torch.zeros(shape, dtype=torch.long).index_put(at, ids[order[token], source])
         real = torch.arange(width).expand(items, -1) if mask is None else (mask.long().cumsum(1) - 1).clamp_min(0)
         places = torch.zeros(shape, dtype=torch.long).index_put(at, real[order[token], source])
