@@ -287,7 +287,7 @@ class FrozenLM(nn.Module):
     def features_packed(self, cache: PrefixCache, packed: Packed) -> Tensor:
         """Features of the last position of each item that is packed, ``[item, feature]``, as of :meth:`features`."""
         x = self.embed(packed.ids)
-        past = self._beginnings(cache, packed.cached, packed.sees.shape[2] - x.shape[1], x)
+        past = self._beginnings(cache, packed.cached, packed.mask.shape[1], x)
         states = self.features(x, packed.sees, True, past, packed.places)
         return states[packed.row.to(states.device), packed.end.to(states.device)]
 

@@ -16,9 +16,11 @@ class Packed:
     """
 
     ids: Int[Tensor, "row position"]  #: tokens; any where a row is not filled
-    places: Int[Tensor, "row position"]  #: position of each token in its sequence
-    sees: Bool[Tensor, "row position key"]  #: what each sees: first of what is cached, then of its row
+    places: Int[Tensor, "row position"]  #: position of each token in its sequence, padding left out
+    begin: Int[Tensor, "row position"]  #: how many cached positions stand before each token's own ones
+    holds: Int[Tensor, "row position"]  #: the sequence that each is of; -1 where a row is not filled
     cached: Int[Tensor, " row"]  #: the cached sequence that all of a row begin with
+    mask: Bool[Tensor, "row cached"]  #: which of its positions are not padding
     items: Int[Tensor, " item"]  #: numbers of the sequences
     row: Int[Tensor, " item"]  #: the row of each, rising
     end: Int[Tensor, " item"]  #: where it ends there
@@ -66,21 +68,27 @@ class Packed:
         laid = torch.zeros(shape, dtype=torch.long).index_put(at, ids[order[token], source])
         real = torch.arange(width).expand(items, -1) if mask is None else (mask.long().cumsum(1) - 1).clamp_min(0)
         places = torch.zeros(shape, dtype=torch.long).index_put(at, real[order[token], source])
-        holds = torch.full(shape, -1).index_put(at, order[token])
         known = torch.zeros(shape, dtype=torch.long).index_put(at, begin[order][token])
-        before = torch.arange(width - 1) < known.unsqueeze(2)
+        holds = torch.full(shape, -1).index_put(at, order[token])
+        shown = torch.ones(len(fills), width - 1, dtype=torch.bool)
         if mask is not None:
-            before &= mask[holds, : width - 1]
-        same = (holds.unsqueeze(2) == holds.unsqueeze(1)).tril()
+            shown = mask[torch.tensor([own[0] for _, own in fills]), : width - 1]
         of_rows = torch.tensor([number for number, _ in fills])
-        return cls(laid, places, torch.cat([before, same], 2), of_rows, order, row, first + sizes[order] - 1)
+        return cls(laid, places, known, holds, of_rows, shown, order, row, first + sizes[order] - 1)
+
+    @property
+    def sees(self) -> Bool[Tensor, "row position key"]:
+        """What each position sees: first of what is cached, then of its row."""
+        cached = torch.arange(self.mask.shape[1]) < self.begin.unsqueeze(2)
+        own = (self.holds.unsqueeze(2) == self.holds.unsqueeze(1)).tril()
+        return torch.cat([cached & self.mask.unsqueeze(1), own], 2)
 
     def part(self, rows: Int[Tensor, " row"]) -> "Packed":
         """Some of the rows, rising."""
         new = torch.full((len(self.ids),), -1).index_put((rows,), torch.arange(len(rows)))
         mine = new[self.row] >= 0
         return Packed(
-            self.ids[rows], self.places[rows], self.sees[rows], self.cached[rows],
+            self.ids[rows], self.places[rows], self.begin[rows], self.holds[rows], self.cached[rows], self.mask[rows],
             self.items[mine], new[self.row[mine]], self.end[mine],
         )  # fmt: skip
 

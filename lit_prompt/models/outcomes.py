@@ -13,7 +13,7 @@ from lit_prompt.functional.answer_tree import AnswerTree
 from lit_prompt.functional.precision import double
 from lit_prompt.lm import Sampling
 from lit_prompt.scoring import Context, Member, PromptedLM
-from lit_prompt.scoring.prompted_lm import Part
+from lit_prompt.scoring.part import Part
 
 #: Name of all that is none of a target's answers.
 OTHER = "(all else)"

@@ -9,7 +9,8 @@ from torch import Tensor
 from lit_prompt.lm import FrozenLM
 from lit_prompt.scoring.context import Context
 from lit_prompt.scoring.micro_batch import MicroBatch
-from lit_prompt.scoring.prompted_lm import Part, PromptedLM
+from lit_prompt.scoring.part import Part
+from lit_prompt.scoring.prompted_lm import PromptedLM
 from lit_prompt.scoring.slots import Slots
 
 

@@ -12,8 +12,9 @@ from lit_prompt.objectives import Objective
 from lit_prompt.scoring.context_states import ContextStates
 from lit_prompt.scoring.likely_tokens import LikelyTokens
 from lit_prompt.scoring.micro_batch import MicroBatch
+from lit_prompt.scoring.part import Part
 from lit_prompt.scoring.part_reader import PartReader
-from lit_prompt.scoring.prompted_lm import Bases, Part, PromptedLM
+from lit_prompt.scoring.prompted_lm import Bases, PromptedLM
 from lit_prompt.scoring.readings import Readings, SharedReadings
 from lit_prompt.scoring.scorer import Scorer
 from lit_prompt.scoring.slots import Slots

@@ -8,7 +8,7 @@ from torch import Tensor
 from lit_prompt.lm import FrozenLM
 from lit_prompt.objectives import Objective
 from lit_prompt.objectives.base import ALL
-from lit_prompt.scoring.prompted_lm import Part
+from lit_prompt.scoring.part import Part
 from lit_prompt.scoring.readings import Readings, SharedReadings
 
 

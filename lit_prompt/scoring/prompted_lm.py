@@ -6,13 +6,14 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lit_prompt.lm import FrozenLM, Packed, PrefixCache
 from lit_prompt.scoring.context import Context
 from lit_prompt.scoring.layout import Frame, frames
 from lit_prompt.scoring.micro_batch import MicroBatch
+from lit_prompt.scoring.part import Part
 from lit_prompt.scoring.prefix_groups import group_by_own_start, group_by_start
 from lit_prompt.scoring.trunks import Trunks
 
@@ -34,46 +35,6 @@ class Bases:
     places: Int[Tensor, " base"]  #: place of each base in its cache
     first: Int[Tensor, " prompt"]  #: the base that is each prompt in the first of its contexts
     log_probs: Float[Tensor, "base length"] | None = None  #: of each token given those before it; None if not needed
-
-
-@dataclass(frozen=True)
-class Part:
-    """Prompts that went through the LM together; all but prompts and features are on the CPU."""
-
-    rows: Int[Tensor, " row"]  #: which rows of those that were given
-    prompts: Tensor  #: the prompts
-    line: Int[Tensor, " row"]  #: which of them stands in each row
-    start: Int[Tensor, " row"]  #: position of each prompt
-    leads: Bool[Tensor, " row"]  #: whether something stands before each prompt
-    features: Float[Tensor, "..."]  #: ``[row, feature]`` of the last, or ``[row, position, feature]`` of each position
-    first: int  #: the first position that was computed
-
-    @property
-    def last(self) -> Tensor:
-        """Features of all rows' last positions, ``[row, feature]``."""
-        return self.features if self.features.dim() == 2 else self.features[:, -1]
-
-    def predicting(self, length: int) -> tuple[Tensor, Tensor]:
-        """Where among the features the state stands that predicts each token of a prompt, and whether there is one.
-
-        ``[row, length]`` both; nothing may stand before a first token, or what does was not computed.
-        """
-        places = torch.arange(length)
-        columns = self.start.unsqueeze(1) + places - 1 - self.first
-        return columns, (columns >= 0) & ((places > 0) | self.leads.unsqueeze(1))
-
-    def at(self, rows: Tensor, back: Tensor) -> Tensor:
-        """Features of some rows so many positions before their ends, ``[place]`` both: ``[place, feature]``.
-
-        Those of all rows' last positions, in their order, are not copied.
-        """
-        features = self.last
-        if len(rows) == len(self.rows) and not bool(back.any()) and bool((rows == torch.arange(len(rows))).all()):
-            return features
-        device = features.device
-        if self.features.dim() == 2:
-            return features[rows.to(device)]
-        return self.features[rows.to(device), (self.features.shape[1] - 1 - back).to(device)]
 
 
 class PromptedLM:
@@ -348,10 +309,10 @@ class PromptedLM:
             features = self.lm.features_packed(cache, part)
             function(self._part(lines.rows[own], ids[own], frame, lines.places[own], features, 0))
 
-        count = len(packed.ids)
-        most = self._most_rows(cache, frame.width, -(-len(ids) // count))
-        for rows in self._parts(torch.arange(count), packed.ids.shape[1], most):
-            self.micro_batch.run(run, rows, amount=lambda rows: len(packed.part(rows).items))
+        counts = torch.bincount(packed.row)
+        most = self._most_rows(cache, frame.width + packed.ids.shape[1], -(-len(ids) // len(counts)))
+        for rows in self._parts(torch.arange(len(counts)), packed.ids.shape[1], most):
+            self.micro_batch.run(run, rows, amount=lambda rows: int(counts[rows].sum()))
 
     def _capacity(self, frame: Frame, places: Tensor) -> Tensor:
         """Positions of a row that some lines' variations are packed in: as many as the longest one takes.

@@ -97,5 +97,5 @@ def test_a_row_follows_from_those_that_begin_alike(items):
         rows = (packed.cached == number).nonzero().flatten()
         own = packed.part(rows)
         assert torch.equal(own.items, mine[alone.items])
-        for name in ("ids", "places", "sees", "row", "end"):
+        for name in ("ids", "places", "begin", "sees", "row", "end"):
             assert torch.equal(getattr(own, name), getattr(alone, name)), name
