@@ -300,8 +300,7 @@ class FrozenLM(nn.Module):
         attention = getattr(self.model.config, "_attn_implementation", None)
         if positions < 2 or not self.is_linear or not self._takes_positions or attention not in ("eager", "sdpa"):
             return False
-        ids = (torch.arange(2 * positions) * 7919 % self.vocab_size).view(2, positions)
-        mask = (torch.arange(positions) >= torch.tensor([[0], [1]])) if padded else None
+        ids, mask = self._probe(positions, padded)
         cached = torch.tensor([1, 0]).repeat_interleave(3)
         begin = torch.tensor([1, positions // 2, positions - 1]).repeat(2)
         whole_mask = None if mask is None else mask[cached]
@@ -311,6 +310,11 @@ class FrozenLM(nn.Module):
         except (AttributeError, IndexError, TypeError, ValueError):  # no such mask
             return False
         return self._agrees(found, self.features(self.embed(ids), mask)[cached[packed.items]])
+
+    def _probe(self, positions: int, padded: bool) -> tuple[Tensor, Tensor | None]:
+        """Two token sequences and their mask; with padding the second begins with a position of it."""
+        ids = (torch.arange(2 * positions) * 7919 % self.vocab_size).view(2, positions)
+        return ids, (torch.arange(positions) >= torch.tensor([[0], [1]])) if padded else None
 
     def _agrees(self, found: Tensor, expected: Tensor) -> bool:
         """Whether features differ by roundings at most."""
@@ -325,8 +329,7 @@ class FrozenLM(nn.Module):
         """
         if positions < 2:
             return False
-        ids = (torch.arange(2 * positions) * 7919 % self.vocab_size).view(2, positions)
-        mask = (torch.arange(positions) >= torch.tensor([[0], [1]])) if padded else None
+        ids, mask = self._probe(positions, padded)
         whole = self.features(self.embed(ids), mask)
         sequences = torch.tensor([1, 0])
         try:

@@ -83,15 +83,6 @@ class Packed:
         own = (self.holds.unsqueeze(2) == self.holds.unsqueeze(1)).tril()
         return torch.cat([cached & self.mask.unsqueeze(1), own], 2)
 
-    def part(self, rows: Int[Tensor, " row"]) -> "Packed":
-        """Some of the rows, rising."""
-        new = torch.full((len(self.ids),), -1).index_put((rows,), torch.arange(len(rows)))
-        mine = new[self.row] >= 0
-        return Packed(
-            self.ids[rows], self.places[rows], self.begin[rows], self.holds[rows], self.cached[rows], self.mask[rows],
-            self.items[mine], new[self.row[mine]], self.end[mine],
-        )  # fmt: skip
-
 
 def filled(sizes: Sequence[int], capacity: int) -> list[list[int]]:
     """Numbers of the items of each row: in every place the largest one that has room (first-fit decreasing)."""

@@ -38,17 +38,10 @@ class MicroBatch:
             finally:
                 self._tick = self._count
 
-    def run(
-        self,
-        function: Callable[[Tensor], None],
-        rows: Tensor,
-        restart: Callable[[], None] = lambda: None,
-        amount: Callable[[Tensor], int] = len,
-    ) -> None:
+    def run(self, function: Callable[[Tensor], None], rows: Tensor, restart: Callable[[], None] = lambda: None) -> None:
         """Calls ``function`` with parts of the row numbers ``[row]``, in order.
 
-        Before a second try it calls ``restart``, to drop what the first has left behind. ``amount`` says how many
-        prompts some rows hold.
+        Before a second try it calls ``restart``, to drop what the first has left behind.
 
         Raises:
             InputError: if a single row does not fit.
@@ -57,7 +50,7 @@ class MicroBatch:
             try:
                 for part in rows.split(self.size or len(rows)):
                     function(part)
-                    self._tick(amount(part))
+                    self._tick(len(part))
                 return
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):

@@ -65,8 +65,7 @@ class PromptedLM:
         self._frame_of = torch.empty(len(self._trunks.contexts), dtype=torch.long)
         for number, frame in enumerate(self._frames):
             self._frame_of[frame.contexts] = number
-        self._caching: list[bool | None] = [None] * len(self._frames)
-        self._packing: list[bool | None] = [None] * len(self._frames)
+        self._probed: dict[tuple[int, str], bool] = {}
 
     def _split(self, which: Tensor, contexts: Tensor) -> Iterator[tuple[int, Frame, "_Lines"]]:
         """The frames that some rows are in, and the lines of these: a prompt in a trunk, for one row or several."""
@@ -193,7 +192,7 @@ class PromptedLM:
         caches: list[PrefixCache | None] = [None] * len(self._frames)
         places = torch.zeros(len(which), dtype=torch.long)
         for number, frame, lines in self._split(which, contexts):
-            if not self._caches(number):
+            if not self._takes(number, self.lm.caches_prefixes):
                 continue
             parts: list[PrefixCache] = []
 
@@ -210,20 +209,13 @@ class PromptedLM:
             places[lines.rows] = lines.line
         return Bases(prompts[which], caches, places, first)
 
-    def _caches(self, number: int) -> bool:
-        frame, known = self._frames[number], self._caching[number]
-        if known is None:
-            known = self.lm.caches_prefixes(frame.width, frame.mask is not None)
-            self._caching[number] = known
-        return known
-
-    def _packs(self, number: int) -> bool:
-        """Whether variations in a frame share rows; not where items go through the LM by a fixed number."""
-        frame, known = self._frames[number], self._packing[number]
-        if known is None:
-            known = self.lm.most_items(1) is None and self.lm.takes_packed(frame.width, frame.mask is not None)
-            self._packing[number] = known
-        return known
+    def _takes(self, number: int, probe: Callable[[int, bool], bool]) -> bool:
+        """Whether the LM takes what a probe of it tries, at a frame's width and with its padding; it is tried once."""
+        key = number, probe.__name__
+        if key not in self._probed:
+            frame = self._frames[number]
+            self._probed[key] = probe(frame.width, frame.mask is not None)
+        return self._probed[key]
 
     @torch.no_grad()
     def each_variation(
@@ -275,10 +267,22 @@ class PromptedLM:
         groups = [(0, torch.arange(len(ids)))]
         if cache is not None:
             same = (tokens == frame.tokens(bases.ids[base], at)).long().cumprod(1).sum(1).clamp_max(frame.width - 1)
-            if number < self._plain and not every and self._packs(number):
-                self._vary_packed(frame, lines, ids, tokens, same, cache, sequences, function)
+            # not where items go through the LM by a fixed number
+            alone = self.lm.most_items(1) is not None
+            if number < self._plain and not every and not alone and self._takes(number, self.lm.takes_packed):
+                capacity = self._capacity(frame, at)
+
+                def run_packed(chosen: Tensor) -> None:
+                    own = tokens[chosen], same[chosen], sequences[chosen], capacity[chosen], frame.masked(at[chosen])
+                    packed = Packed.of(*own)
+                    chosen = chosen[packed.items]
+                    features = self.lm.features_packed(cache, packed)
+                    function(self._part(lines.rows[chosen], ids[chosen], frame, at[chosen], features, 0))
+
+                for part in self._parts(groups[0][1], frame.width, self._most_rows(cache, frame.width, held)):
+                    self.micro_batch.run(run_packed, part)
                 return
-            if self.lm.most_items(1) is None:
+            if not alone:
                 low = int(same.min())
                 groups = [(low + start, members) for start, members in group_by_start(same - low, frame.width - low)]
             else:
@@ -288,31 +292,6 @@ class PromptedLM:
             most = self._most_lines(number, frame, lines, held, self._most_rows(cache, start, held))
             for part in self._parts(members, frame.width - first, most):
                 self.micro_batch.run(partial(run, first=first), part)
-
-    def _vary_packed(
-        self,
-        frame: Frame,
-        lines: "_Lines",
-        ids: Tensor,
-        tokens: Tensor,
-        same: Tensor,
-        cache: PrefixCache,
-        sequences: Tensor,
-        function: Callable[[Part], object],
-    ) -> None:
-        """Variations in as few rows as their own positions fill, those after the first ``same`` ones, ``[line]``."""
-        packed = Packed.of(tokens, same, sequences, self._capacity(frame, lines.places), frame.masked(lines.places))
-
-        def run(rows: Tensor) -> None:
-            part = packed.part(rows)
-            own = part.items
-            features = self.lm.features_packed(cache, part)
-            function(self._part(lines.rows[own], ids[own], frame, lines.places[own], features, 0))
-
-        counts = torch.bincount(packed.row)
-        most = self._most_rows(cache, frame.width + packed.ids.shape[1], -(-len(ids) // len(counts)))
-        for rows in self._parts(torch.arange(len(counts)), packed.ids.shape[1], most):
-            self.micro_batch.run(run, rows, amount=lambda rows: int(counts[rows].sum()))
 
     def _capacity(self, frame: Frame, places: Tensor) -> Tensor:
         """Positions of a row that some lines' variations are packed in: as many as the longest one takes.

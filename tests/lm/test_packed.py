@@ -95,7 +95,9 @@ def test_a_row_follows_from_those_that_begin_alike(items):
         mine = (cached == number).nonzero().flatten()
         alone = Packed.of(ids[mine], begin[mine], cached[mine], capacity[mine])
         rows = (packed.cached == number).nonzero().flatten()
-        own = packed.part(rows)
-        assert torch.equal(own.items, mine[alone.items])
-        for name in ("ids", "places", "begin", "sees", "row", "end"):
-            assert torch.equal(getattr(own, name), getattr(alone, name)), name
+        own = (packed.cached[packed.row] == number).nonzero().flatten()
+        assert torch.equal(packed.items[own], mine[alone.items])
+        assert torch.equal(packed.row[own] - rows[0], alone.row)
+        assert torch.equal(packed.end[own], alone.end)
+        for name in ("ids", "places", "begin", "sees"):
+            assert torch.equal(getattr(packed, name)[rows], getattr(alone, name)), name
