@@ -35,5 +35,9 @@ def curves(run: Path) -> torch.Tensor:
 
 
 def steps_made(run: Path) -> int:
-    """The steps of all chunks."""
-    return sum(part["made"] for part in parts(run).values())
+    """The steps of all chunks; one that has just ended may still have the file of when it was under way."""
+    made: dict[str, int] = {}
+    for name, part in parts(run).items():
+        chunk = name.split(".")[0]
+        made[chunk] = max(made.get(chunk, 0), part["made"])
+    return sum(made.values())
