@@ -329,8 +329,8 @@ def test_a_killed_search_asks_for_nothing_that_is_kept_and_ends_the_same(folder,
     time.sleep(0.2)  # what was under way
     with sqlite3.connect(next((again / "answers").glob("*.sqlite"))) as file:
         (kept,) = file.execute("SELECT COUNT(*) FROM answers WHERE read > 0").fetchone()
-    assert 90 < kept <= 100
     before = len(served.prompts)
+    assert before - 10 < kept <= before
     served.seconds = 0.0
     outcome = run("fit", "--run", again)
     assert outcome.code == 0, outcome.said
