@@ -41,6 +41,16 @@ def reverse_kl_divergence(log_p: LogProbs, log_q: LogProbs) -> Measure:
     return kl_divergence(log_q, log_p)
 
 
+def missed_mass(log_p: LogProbs, log_q: LogProbs) -> Measure:
+    """-ln q(p > 0) in nats, what q's mass on the tokens of p falls short of 1: the Rényi divergence of order 0 (1961).
+
+    It is what KL(p || q) would be if q shared that mass out as p does, so that it is never above it; ``inf`` where q
+    has no such mass.
+    """
+    log_p, log_q = normalize_log_probs(log_p), normalize_log_probs(log_q)
+    return 0.0 - torch.where(log_p > -math.inf, log_q, -math.inf).logsumexp(-1).clamp_max(0.0)
+
+
 def js_divergence(log_p: LogProbs, log_q: LogProbs) -> Measure:
     """Jensen-Shannon divergence in nats, between 0 and ln 2 (Lin, 1991)."""
     log_p, log_q = normalize_log_probs(log_p), normalize_log_probs(log_q)

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from lit_prompt.data import TargetBatch
-from lit_prompt.functional import kl_divergence
+from lit_prompt.functional import kl_divergence, missed_mass
 from lit_prompt.models.outcomes import target_outcomes
 from lit_prompt.models.pasted import PastedEvaluator
 from lit_prompt.models.text_evaluation import TextEvaluation
 from lit_prompt.records.results import Columns
 from lit_prompt.scoring import Member, Slots
-from lit_prompt.scoring.text_scorer import TextScorer
+from lit_prompt.scoring.text_scorer import Divergences, TextScorer
 from lit_prompt.search import SearchResults
 
 if TYPE_CHECKING:
@@ -35,16 +35,20 @@ class AtHandScorer(TextScorer):
         self._log_p = target_outcomes(batch)
 
     @torch.no_grad()
-    def divergences(self, texts: Sequence[str], members: Sequence[Member]) -> tuple[Tensor, list[int]]:
+    def divergences(self, texts: Sequence[str], members: Sequence[Member]) -> Divergences:
         """As of :meth:`TextScorer.divergences`."""
         contexts = self._module.contexts
         pasted = [contexts.pasted(member.context, text) for text in texts for member in members]
         trees = [member.tree for _ in texts for member in members]
         rows = [member.target for _ in texts for member in members]
         log_q = self._evaluation.after(pasted, trees)[0]
-        kl = kl_divergence(self._log_p[rows, : log_q.shape[1]], log_q)
+        log_p = self._log_p[rows, : log_q.shape[1]]
+        kl, missed = (
+            values.unflatten(0, (len(texts), len(members)))
+            for values in (kl_divergence(log_p, log_q), missed_mass(log_p, log_q))
+        )
         passes = len({context for member in members for context in member.contexts})
-        return kl.unflatten(0, (len(texts), len(members))), [passes] * len(texts)
+        return Divergences(kl, missed, [passes] * len(texts))
 
 
 class TextEvaluator(TextEvaluation):

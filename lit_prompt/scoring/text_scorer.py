@@ -3,11 +3,27 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lit_prompt.scoring.slots import Member, Slots
+
+
+class Divergences(NamedTuple):
+    """How far texts are from the targets of members."""
+
+    kl: Tensor  #: KL(target || LM), nats, ``[text, member]``, float64; ``inf`` where nothing is known
+    missed: Tensor  #: the part of it that is the LM's mass elsewhere (:func:`missed_mass`), likewise
+    passes: list[int]  #: how often the LM was asked for each text
+
+
+class TextScores(NamedTuple):
+    """Scores of texts for slots: means over their tasks' targets, by weight, in nats, ``[text, slot]``, float32."""
+
+    kl: Tensor  #: of KL(target || LM)
+    missed: Tensor  #: of its part that is the LM's mass elsewhere
 
 
 class TextScorer(ABC):
@@ -27,36 +43,32 @@ class TextScorer(ABC):
         self._passes = torch.zeros(len(slots), dtype=torch.long)
 
     @abstractmethod
-    def divergences(self, texts: Sequence[str], members: Sequence[Member]) -> tuple[Tensor, list[int]]:
-        """KL(target || LM) of every member's target after every text, in the member's context.
+    def divergences(self, texts: Sequence[str], members: Sequence[Member]) -> Divergences:
+        """Divergences between every member's target and the LM after every text, in the member's context."""
 
-        Returns:
-            Nats, ``[text, member]``, float64, ``inf`` where nothing is known; and how often the LM was asked for each
-            text.
-        """
-
-    def table(self, texts: Sequence[str], makers: Sequence[int], slots: Sequence[int]) -> Tensor:
-        """Scores of texts for slots: the mean KL of their tasks' targets, by weight.
+    def table(self, texts: Sequence[str], makers: Sequence[int], slots: Sequence[int]) -> TextScores:
+        """Scores of texts for slots.
 
         Args:
             texts: any number.
             makers: the slot that each was made for, which counts it.
             slots: all of one group, whose contexts are the same.
-
-        Returns:
-            Nats, ``[text, slot]``, float32.
         """
         members = [member for slot in slots for member in self.slots.targets(slot)]
-        kl, passes = self.divergences(texts, members)
+        kl, missed, passes = self.divergences(texts, members)
         for maker, count in zip(makers, passes, strict=True):
             self._passes[maker] += count
-        scores, first = torch.empty(len(texts), len(slots), dtype=torch.float64), 0
+        return TextScores(self._means(kl, slots), self._means(missed, slots))
+
+    def _means(self, values: Tensor, slots: Sequence[int]) -> Tensor:
+        """Of each slot's targets by their weights, ``[text, member]`` to ``[text, slot]``."""
+        means, first = values.new_empty(len(values), len(slots)), 0
         for place, slot in enumerate(slots):
             own = self.slots.targets(slot)
             weight = torch.tensor([member.weight for member in own], dtype=torch.float64)
-            scores[:, place] = kl[:, first : first + len(own)] @ weight
+            means[:, place] = values[:, first : first + len(own)] @ weight
             first += len(own)
-        return scores.nan_to_num(nan=math.inf).float()
+        return means.nan_to_num(nan=math.inf).float()
 
     def take_passes(self) -> Tensor:
         """How often the LM was asked for each slot since this was last taken, ``[slot]``, int64."""

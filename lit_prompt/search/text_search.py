@@ -1,5 +1,6 @@
-"""A search on texts: a population for each target, and moves that a bandit chooses."""
+"""A search on texts: two populations for each target, and moves that a bandit chooses."""
 
+import math
 import random
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from lit_prompt.data.texts import REGISTERS, TextSource
 from lit_prompt.errors import InputError
 from lit_prompt.search.bandit import Bandit
+from lit_prompt.search.elites import kept_elites
 from lit_prompt.search.searcher import Found, SearchState
 from lit_prompt.search.text_moves import GAP, MOVES, Materials
 from lit_prompt.search.text_problem import TextProblem
@@ -21,21 +23,28 @@ BEGINNINGS = 64
 _REMEMBERED = 2**16
 # tries at a text that fits, and at as many new ones as a step may have, before it has fewer
 _TRIES, _ATTEMPTS = 8, 3
+# what the state calls the texts of each population and their scores: the best by KL, and those that may be uneven
+_POPULATIONS = (("ids", "scores"), ("uneven_ids", "uneven_scores"))
+# what uneven shares of the mass that is on the target's tokens count for in the second
+_UNEVEN = 0.1
 
 
 @dataclass(eq=False)
 class TextSearch:
     """Search on texts by their scores alone, without gradients and token ids.
 
-    Every target keeps a population of texts, natural beginnings at first. A step makes new texts from it by moves: a
-    word of the corpus, a word that a small LM at hand puts after what stands before, a word of the target, a mark, a
-    piece of another text, crossover, deletion, exchange, a single character. Moves are drawn by how high
-    their texts have entered populations of late. Every text is scored for every target with the same texts around its
-    prompt, and no text twice.
+    Every target keeps two populations of texts, natural beginnings at first. A KL is the mass that is missed, -ln q of
+    the target's tokens, and how unevenly the rest is shared out among these. One population has the texts of the least
+    KL, the other counts a tenth of the second part: shares are soon put right where the mass is there, while a search
+    by KL alone comes to rest where some of it is missing. A step makes new texts from both by moves: a word of the
+    corpus, a word that a small LM at hand puts after what stands before, a word of the target, a mark, a piece of
+    another text, crossover, deletion, exchange, a single character. Moves are drawn by how high their texts have
+    entered populations of late. Every text is scored for every target with the same texts around its prompt, and no
+    text twice.
 
     Args:
         width: texts of a step for each target.
-        population: texts that each target keeps.
+        population: texts in each of a target's two populations.
         texts: natural texts for beginnings and words, by default a small collection of several kinds.
         proposer: the small LM, at hand, that proposes words; null for the embedded one.
         ascii_only: whether prompts hold ASCII characters alone.
@@ -70,7 +79,7 @@ class TextSearch:
         for slots in problem.groups:
             texts = problem.words.beginnings(BEGINNINGS, problem.rng(slots[0], "beginnings"))
             makers = [slots[i % len(slots)] for i in range(len(texts))]
-            table = problem.scorer.table(texts, makers, slots)
+            table = problem.scorer.table(texts, makers, slots).kl
             rows = problem.ids(texts)
             for column, slot in enumerate(slots):
                 best = table[:, column].argsort(stable=True)[: self.population]
@@ -80,8 +89,7 @@ class TextSearch:
     def init(self, problem: TextProblem, ids: Tensor, scores: Tensor) -> SearchState:
         """The state that a search begins with, from what :meth:`starts` gives."""
         return {
-            "ids": ids.clone(),
-            "scores": scores.clone(),
+            **{name: start.clone() for names in _POPULATIONS for name, start in zip(names, (ids, scores), strict=True)},
             "gained": (bandit := Bandit.new(len(problem), len(MOVES))).gained,
             "tried": bandit.tried,
             "visited": torch.zeros(0, dtype=torch.long),
@@ -90,6 +98,9 @@ class TextSearch:
 
     def step(self, problem: TextProblem, state: SearchState, number: int, running: Tensor) -> Found:
         """Makes a step, numbered from 0, for the running slots; changes the state in place."""
+        # of a search that an older version began; what counts less is not above the KL
+        for name, known in zip(_POPULATIONS[1], _POPULATIONS[0], strict=True):
+            state.setdefault(name, state[known].clone())
         wanted = set(running.tolist())
         most = torch.full((len(problem),), _REMEMBERED)
         visited = Visited(problem.length, state["visited"], state["counts"], most)
@@ -109,17 +120,17 @@ class TextSearch:
         made = self._new(problem, state, number, group, slots, visited)
         if not made:
             return
-        rows = problem.ids([text for _, _, text in made])
-        table = problem.scorer.table([text for _, _, text in made], [slot for slot, _, _ in made], slots)
-        places = (state["scores"][slots].unsqueeze(0) < table.unsqueeze(2)).sum(2).amin(1)
+        texts = [text for _, _, text in made]
+        rows = problem.ids(texts).expand(len(slots), -1, -1)
+        table = problem.scorer.table(texts, [slot for slot, _, _ in made], slots)
+        places = []
+        uneven = table.missed + _UNEVEN * (table.kl - table.missed).nan_to_num(nan=math.inf)
+        for (ids, scores), own in zip(_POPULATIONS, (table.kl, uneven), strict=True):
+            places.append((state[scores][slots] < own.unsqueeze(2)).sum(2).amin(1))
+            state[ids][slots], state[scores][slots] = kept_elites(state[ids][slots], state[scores][slots], rows, own.T)
         owners, moves = (torch.tensor([one[i] for one in made]) for i in (0, 1))
-        bandit = Bandit(state["gained"], state["tried"])
-        bandit.learn(owners, moves, 1.0 - places / self.population)
-        for column, slot in enumerate(slots):
-            every = torch.cat([state["scores"][slot], table[:, column]])
-            best = every.argsort(stable=True)[: self.population]
-            state["ids"][slot] = torch.cat([state["ids"][slot], rows])[best]
-            state["scores"][slot] = every[best]
+        entered = 1.0 - torch.stack(places).amin(0) / self.population
+        Bandit(state["gained"], state["tried"]).learn(owners, moves, entered)
 
     def _new(
         self, problem: TextProblem, state: SearchState, number: int, group: int, slots: list[int], visited: Visited
@@ -145,21 +156,22 @@ class TextSearch:
         self, problem: TextProblem, state: SearchState, slot: int, count: int, rng: random.Random
     ) -> list[tuple[int, str]]:
         """New texts of a slot, each with the number of its move; some have a place left for a word."""
-        kept = state["scores"][slot].isfinite()
-        parents = problem.texts(state["ids"][slot][kept])
-        if not parents:
+        kept = [problem.texts(state[ids][slot][state[scores][slot].isfinite()]) for ids, scores in _POPULATIONS]
+        known = list(dict.fromkeys(kept[0] + kept[1]))
+        if not known:
             return []
         chance = Bandit(state["gained"], state["tried"]).shares()[slot].tolist()
-        rank = [1.0 / (place + 1) for place in range(len(parents))]
         own = problem.own_words(slot)
         found: list[tuple[int, str]] = []
         for _ in range(count):
+            parents = rng.choice(kept)
+            rank = [1.0 / (place + 1) for place in range(len(parents))]
             for _ in range(_TRIES):
                 (move,) = rng.choices(range(len(MOVES)), chance)
-                (parent,) = rng.choices(range(len(parents)), rank)
-                others = parents[:parent] + parents[parent + 1 :]
-                text = MOVES[move](parents[parent], Materials(problem.words.words, own, others), rng)
-                if text not in parents and (GAP in text or problem.takes(text)):
+                (parent,) = rng.choices(parents, rank)
+                others = [text for text in known if text != parent]
+                text = MOVES[move](parent, Materials(problem.words.words, own, others), rng)
+                if text not in known and (GAP in text or problem.takes(text)):
                     found.append((move, text))
                     break
         return found

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from lit_prompt.data.answers import Answers
+from lit_prompt.functional import missed_mass
+from lit_prompt.functional.answer_tree import AnswerTree
 from lit_prompt.scoring import Context, Member, Slots
-from lit_prompt.scoring.text_scorer import TextScorer
+from lit_prompt.scoring.text_scorer import Divergences, TextScorer
 from lit_prompt.served.contexts import ServedContexts
 from lit_prompt.served.listed import Listed
 from lit_prompt.served.lm import ServedLM
@@ -81,7 +83,7 @@ class ServedTextScorer(TextScorer):
         super().__init__(slots)
         self._lm, self._questions, self._answers, self._names = lm, questions, answers, names
 
-    def divergences(self, texts: Sequence[str], members: Sequence[Member]) -> tuple[Tensor, list[int]]:
+    def divergences(self, texts: Sequence[str], members: Sequence[Member]) -> Divergences:
         """As of :meth:`TextScorer.divergences`; many texts are asked for at a time."""
         asked = [[self._question(text, member) for member in members] for text in texts]
         places: dict[str, int] = {}
@@ -99,23 +101,27 @@ class ServedTextScorer(TextScorer):
             passes.append(len(places) - before)
         listed = self._lm.listed(prompts)
         self.spent = self._lm.spent
-        kl = torch.full((len(texts), len(members)), math.inf, dtype=torch.float64)
+        kl, missed = torch.full((2, len(texts), len(members)), math.inf, dtype=torch.float64)
         for i, row in enumerate(asked):
             for j, question in enumerate(row):
                 assert question.tree is not None
                 own = [listed[places[str(question.after(prefix))]] for prefix in question.tree.prefixes]
                 told = [one for one in own if one is not None]
                 if len(told) == len(own):
-                    kl[i, j] = ranked_kl(question, told)
-        return kl, passes
+                    edges = ranked_edges(question, told)
+                    kl[i, j], missed[i, j] = question.tree.kl(edges), _missed(question.tree, edges)
+        return Divergences(kl, missed, passes)
 
     def _question(self, text: str, member: Member) -> Question:
         row = member.target
         return self._questions.question(member.context, text, self._answers[row], self._names[row])
 
 
-def ranked_kl(question: Question, listed: Sequence[Listed]) -> float:
-    """The KL by what is listed in each inner node of the answers' tree, nats; what is not is taken to be rare."""
+def ranked_edges(question: Question, listed: Sequence[Listed]) -> Tensor:
+    """Log-probabilities of the edges of the answers' tree by what is listed in each inner node, ``[edge]``, float64.
+
+    What is not listed is taken to be rare.
+    """
     tree = question.tree
     assert tree is not None
     edges = torch.empty(len(tree.token), dtype=torch.float64)
@@ -124,4 +130,10 @@ def ranked_kl(question: Question, listed: Sequence[Listed]) -> float:
         found = told_log_probs(question, told, tree.token[mine].tolist())
         rare = told.last - _BELOW
         edges[mine] = torch.tensor([rare if value is None else value for value in found], dtype=torch.float64)
-    return float(tree.kl(edges))
+    return edges
+
+
+def _missed(tree: AnswerTree, edges: Tensor) -> Tensor:
+    """What log-probabilities of edges miss of the answers, as of :func:`missed_mass`."""
+    none = tree.log_probs.new_full((1,), -math.inf)
+    return missed_mass(torch.cat([tree.log_probs, none]), tree.outcomes(edges))

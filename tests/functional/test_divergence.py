@@ -16,6 +16,7 @@ from lit_prompt.functional import (
     entropy,
     js_divergence,
     kl_divergence,
+    missed_mass,
     normalize_log_probs,
     reverse_kl_divergence,
     top_k_overlap,
@@ -44,10 +45,16 @@ def reference_tv(p, q):
     return np.abs(p - q).sum(-1) / 2
 
 
+def reference_missed(p, q):
+    with np.errstate(divide="ignore"):
+        return -np.log(np.where(p > 0, q, 0.0).sum(-1))
+
+
 FUNCTIONS = {
     "kl": (kl_divergence, reference_kl),
     "reverse_kl": (reverse_kl_divergence, reference_reverse_kl),
     "js": (js_divergence, reference_js),
+    "missed": (missed_mass, reference_missed),
     "tv": (total_variation, reference_tv),
     "entropy_of_p": (lambda p, q: entropy(p), lambda p, q: scipy_entropy(p, axis=-1)),
     "entropy_of_q": (lambda p, q: entropy(q), lambda p, q: scipy_entropy(q, axis=-1)),
@@ -300,3 +307,10 @@ def test_known_inequalities(p, q):
     assert js <= math.log(2) * tv + 1e-12  # Lin
     assert js == pytest.approx(js_divergence(log_q, log_p).item(), rel=1e-10, abs=1e-13)
     assert tv == pytest.approx(total_variation(log_q, log_p).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("pair", ["random", "zeros_in_p", "zeros_in_q", "more_zeros_in_p", "one_hot_p", "uniform"])
+def test_kl_is_what_is_missed_and_how_unevenly_the_rest_is_shared(pair):
+    log_p, log_q = PAIRS[pair]
+    shared = log_q.masked_fill(log_p == -INF, -INF)  # normalised by what takes it
+    torch.testing.assert_close(kl_divergence(log_p, log_q), missed_mass(log_p, log_q) + kl_divergence(log_p, shared))
