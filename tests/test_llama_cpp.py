@@ -187,6 +187,7 @@ def test_a_text_is_scored_where_it_is_used(both):
     words = dict.fromkeys((" one", " two", " three", " four", " five", " six"), 1 / 6)
     for kind in ("llama.cpp", "openai"):
         asked = connect(server.address, kind)
+        assert asked.batch == 1
         found = served_kl(asked, text_question(asked, BEFORE, words))
         (target,) = Given(words).targets(vocabulary)
         log_p = target.dense(lm.vocab_size).double()

@@ -153,13 +153,13 @@ class OpenAILike:
     """``/v1/completions`` with logprobs, as vLLM, SGLang, llama.cpp and hosted APIs have it."""
 
     kind: Kind = "openai"
-    batch = _BATCH
 
     def __init__(self, connection: Connection, name: str, asked: Sequence[int] = _ASKED) -> None:
         self._connection, self.name = connection, name
         self._lists = Lists(connection, asked)
         self._scores_given = True
         self._all = _all_tokens(connection, lambda prompt: self._complete(prompt, logprobs=ALL))
+        self.batch = _BATCH if self._all is None else 1  # of several prompts llama.cpp tells the tokens of one
         self._names: dict[str, Any] = {}  # has vLLM tell ids, not texts, which several tokens may have
         self._tells_ids: bool | None = None  # not known yet
 

@@ -77,6 +77,13 @@ def test_a_server_that_answers_unknown_paths_with_a_page_is_found_out(served, pa
     assert connect(served.url).kind == "openai"
 
 
+def test_llama_cpp_is_asked_for_one_prompt_at_a_time_by_any_protocol(served):
+    served.kind = "llama.cpp"  # which tells the tokens that it has read of one
+    assert connect(served.url, "openai").batch == connect(served.url).batch == 1
+    served.kind = "vllm"
+    assert connect(served.url).batch > 1
+
+
 @pytest.mark.parametrize("kind", ["llama.cpp", "vllm"])
 def test_answers_of_several_tokens_are_asked_for_token_by_token(lm, vocabulary, served, kind):
     probs = {" little girl": 0.7, " very old man": 0.2, " dog": 0.1}
