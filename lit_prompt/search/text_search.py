@@ -1,6 +1,5 @@
 """A search on texts: two populations for each target, and moves that a bandit chooses."""
 
-import math
 import random
 from dataclasses import dataclass
 
@@ -124,7 +123,7 @@ class TextSearch:
         rows = problem.ids(texts).expand(len(slots), -1, -1)
         table = problem.scorer.table(texts, [slot for slot, _, _ in made], slots)
         places = []
-        uneven = table.missed + _UNEVEN * (table.kl - table.missed).nan_to_num(nan=math.inf)
+        uneven = (1.0 - _UNEVEN) * table.missed + _UNEVEN * table.kl
         for (ids, scores), own in zip(_POPULATIONS, (table.kl, uneven), strict=True):
             places.append((state[scores][slots] < own.unsqueeze(2)).sum(2).amin(1))
             state[ids][slots], state[scores][slots] = kept_elites(state[ids][slots], state[scores][slots], rows, own.T)
