@@ -1,8 +1,9 @@
 """What a search behind a server costs beside the server's work: its time, and a bare loop that asks for the same texts.
 
-The search asks one server for texts, many at a time, and keeps the answers; the loop then asks another, begun alike,
-for the very same ones, in the same number of threads, and throws the answers away. The share of the search's time that
-is above the loop's is its own. (A server that has seen the texts keeps what it computed, and would answer sooner.)
+The search asks one server for texts, many at a time, and keeps the answers; after each step the loop asks another,
+begun alike, for the very same ones, in the same number of threads, and throws the answers away. The two take turns, so
+that a machine that becomes slower is slower for both. The share of the search's time that is above the loop's is its
+own. (A server that has seen the texts keeps what it computed, and would answer sooner.)
 
     python benchmarks/served.py http://127.0.0.1:8080 http://127.0.0.1:8081 [--texts 1000] [--parallel 4]
 """
@@ -37,14 +38,19 @@ def main() -> None:
     parser.add_argument("--listed", type=int, default=20)
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    asked: list[list[Prompt]] = []
+    server = connect(Connection(options.other, parallel=options.parallel), most=options.listed)
+    pool = ThreadPoolExecutor(options.parallel)
+    steps: list[tuple[int, float]] = []
     listed = ServedLM.listed
 
-    def noted(lm: ServedLM, prompts: list[Prompt]):  # type: ignore[no-untyped-def]
-        asked.append(list(prompts))
-        return listed(lm, prompts)
+    def then_bare(lm: ServedLM, prompts: list[Prompt]):  # type: ignore[no-untyped-def]
+        found = listed(lm, prompts)
+        started = time.perf_counter()
+        list(pool.map(server.after, prompts))
+        steps.append((len(prompts), time.perf_counter() - started))
+        return found
 
-    ServedLM.listed = noted  # type: ignore[method-assign, assignment]
+    ServedLM.listed = then_bare  # type: ignore[method-assign, assignment]
     with tempfile.TemporaryDirectory() as folder:
         served = Served(options.url, parallel=options.parallel, listed=options.listed)
         data = TargetDataModule([FromFile(Path("data/targets/die.jsonl"), name="die")], lm=served)
@@ -52,17 +58,10 @@ def main() -> None:
         trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False,
                             enable_model_summary=False, max_epochs=-1, callbacks=[RunFolder(Path(folder))])  # fmt: skip
         trainer.fit(module, data)
-    search = float(module.results.seconds.sum())
-    server = connect(Connection(options.other, parallel=options.parallel), most=options.listed)
-    every = [prompt for step in asked for prompt in step]
-    started = time.perf_counter()
-    with ThreadPoolExecutor(options.parallel) as pool:
-        for step in asked:
-            list(pool.map(server.after, step))
-    bare = time.perf_counter() - started
-    print(
-        f"texts: {len(every)}; search {search:.1f} s, bare loop {bare:.1f} s: {1 - bare / search:.1%} outside requests"
-    )
+    pool.shutdown()
+    texts, bare = (sum(column) for column in zip(*steps, strict=True))
+    search = float(module.results.seconds.sum()) - bare
+    print(f"texts: {texts}; search {search:.1f} s, bare loop {bare:.1f} s: {1 - bare / search:.1%} outside requests")
 
 
 if __name__ == "__main__":
