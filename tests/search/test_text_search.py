@@ -101,3 +101,21 @@ def test_a_search_that_an_older_version_began_goes_on(problem):
     assert older.keys() == state.keys()
     assert (older["scores"] <= before["scores"]).all()
     assert (older["uneven_scores"] <= before["scores"]).all()
+
+
+def test_a_text_of_infinite_kl_is_in_no_population(problem):
+    """However much mass it puts on the other tokens; there is room for it."""
+    _, problem = problem
+
+    class Excluding(Counting):
+        def divergences(self, texts, members):
+            found = super().divergences(texts, members)
+            found.kl[["the" in text for text in texts]] = math.inf
+            return found
+
+    problem.scorer = Excluding(problem.slots)
+    state = run(TextSearch(width=6, population=300), problem, 6)
+    counts = ["the" in text for text in problem.scorer.asked]
+    assert 0 < sum(counts) < len(counts) < 300
+    for name in ("scores", "uneven_scores"):
+        assert (state[name].isfinite().sum(1) == len(counts) - sum(counts)).all()
