@@ -168,6 +168,15 @@ def test_mistakes_are_one_line(tiny_lm, words, why):
     assert "\n" not in str(caught.value)
 
 
+def test_texts_that_are_scored_one_by_one_are_the_same(tiny_lm, monkeypatch):
+    together = find(tiny_lm, TARGETS, "text", progress=False, **SETTINGS["text"])
+    monkeypatch.setattr("lit_prompt.models.at_hand._NUMBERS", 1)
+    apart = find(tiny_lm, TARGETS, "text", progress=False, **SETTINGS["text"])
+    for one, other in zip(together, apart, strict=True):
+        assert one.text == other.text
+        assert one.kl == pytest.approx(other.kl, abs=1e-6)
+
+
 def test_wrong_settings_are_named(tiny_lm, loaded):
     with pytest.raises(InputError, match="'lenght'; the settings are those of SoftPrompt, HardPrompt and TextPrompt"):
         find(tiny_lm, {" a": 1}, lenght=3)

@@ -86,8 +86,9 @@ class TargetDataModule(L.LightningDataModule):
 
     Args:
         families: families of targets; their targets follow one another.
-        chunk_size: targets that are searched at the same time; a task is never divided. It bounds the memory; on a CPU
-            it does not change any result, on a GPU only the rounding.
+        chunk_size: targets that are searched at the same time; a task is never divided. It bounds the memory. Searches
+            that share what they try, such as the default one for hard prompts, find more the more there are; others
+            find the same on a CPU, on a GPU but for the rounding.
         shard: this process among those of one run, such as 3/16: where it begins, before it takes what is left.
         load: folder of a saved set of targets, used instead of ``families``.
         lm: the LM that is searched, over whose vocabulary the targets are; set by ``--lm``.

@@ -21,13 +21,12 @@ def largest_unlisted(p: Tensor, least: float, rest: float) -> Tensor:
     """
     order = p.argsort(descending=True)
     q = torch.zeros_like(p)
-    mass, left = max(rest, 0.0), float(p.sum())
+    mass, left = max(rest, 0.0), p[order].flip(0).cumsum(0).flip(0).tolist()  # never less than what is summed
     for place, outcome in enumerate(order.tolist()):
-        share = mass * float(p[outcome]) / left if left > 0 else 0.0
-        if share <= least:
+        if mass * float(p[outcome]) / left[place] <= least:
             others = order[place:]
-            q[others] = mass * p[others] / left
+            q[others] = mass * (p[others] / left[place])
             break
         q[outcome] = least
-        mass, left = mass - least, left - float(p[outcome])
+        mass -= least
     return q.log()

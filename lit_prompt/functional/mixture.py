@@ -16,6 +16,7 @@ GAP = 1e-6
 _MOST_ROUNDS = 500
 _HALVINGS = 60
 _SMALLEST = 1e-12
+_COMPARED = 16
 
 
 class Mixture(NamedTuple):
@@ -46,9 +47,10 @@ def mixture_weights(
 ) -> Mixture:
     """The weights that minimise KL(p || sum_k w_k q_k), with a certificate.
 
-    An active set: the component of the largest gain comes in with the weight of a line search (EM alone cannot revive a
-    weight of zero), then Newton steps on the simplex of those that have a weight, EM steps where they do not help; what
-    has lost its weight leaves. Never worse than the best single component.
+    An active set: of the components of the largest gains the one comes in that does most by itself, with the weight of
+    a line search (EM alone cannot revive a weight of zero), then Newton steps on the simplex of those that have a
+    weight, EM steps where they do not help; what has lost its weight leaves. Never worse than the best single
+    component. The gap stays above ``gap`` where rounding ends the search, as with outcomes of less than 1e-12.
 
     Args:
         p: probabilities of the target.
@@ -70,16 +72,24 @@ def mixture_weights(
         weights = torch.full_like(weights, 1.0 / len(q))
     if not bool(_kl(p, weights @ q).isfinite()):
         return Mixture(weights, math.inf, math.inf)
+    reached = float(_kl(p, weights @ q))
     for _ in range(_MOST_ROUNDS):
-        gained = (q / (weights @ q)) @ p
-        best = int(gained.argmax())
-        if math.log(float(gained[best])) <= gap:
+        m = weights @ q
+        gained = (q / m) @ p
+        if math.log(float(gained.max())) <= gap:
             break
-        if weights[best] == 0.0:
-            share = line_search(p, weights @ q, q[best : best + 1])[0]
-            weights = (1.0 - share) * weights
-            weights[best] += share[0]
+        absent = ((weights == 0.0) & (gained > 1.0)).nonzero().flatten()
+        if len(absent):
+            # the largest gain may be that of an outcome that hardly counts, with hardly a weight
+            absent = absent[gained[absent].topk(min(_COMPARED, len(absent))).indices]
+            shares, kl = line_search(p, m, q[absent])
+            place = int(kl.argmin())
+            weights = (1.0 - shares[place]) * weights
+            weights[absent[place]] = shares[place]
         weights = _improved(p, q, weights)
+        before, reached = reached, float(_kl(p, weights @ q))
+        if reached >= before:
+            break
     m = weights @ q
     return Mixture(weights, max(float(_kl(p, m)), 0.0), max(math.log(float(((q / m) @ p).max())), 0.0))
 
@@ -102,7 +112,7 @@ def line_search(
 
 
 def greedy_mixture(
-    p: Float64[Tensor, " outcome"], bank: Float64[Tensor, "prompt outcome"], most: int, compared: int = 16
+    p: Float64[Tensor, " outcome"], bank: Float64[Tensor, "prompt outcome"], most: int, compared: int = _COMPARED
 ) -> tuple[list[int], Mixture]:
     """At most so many prompts of a bank, one added after another, and their optimal weights.
 

@@ -100,6 +100,9 @@ class FrozenLM(nn.Module):
         other = copy.copy(self)
         other.temperature = temperature
         other._logit_scale, other._head_copy = self._logit_scale / temperature, None
+        if self.rounding is not None and self.is_linear:  # whose own head is less precise than the one it shares
+            weight, bias = self.head()
+            other._head_copy = (weight / temperature, None if bias is None else bias / temperature)
         return other
 
     def scaled(self, features: Tensor) -> Tensor:

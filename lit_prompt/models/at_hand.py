@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from lit_prompt.models.text import TextPrompt
 
 
+#: probabilities that are held at once, for all texts and members
+_NUMBERS = 2**24
+
+
 class AtHandScorer(TextScorer):
     """Scores texts as an evaluation does.
 
@@ -34,21 +38,25 @@ class AtHandScorer(TextScorer):
         self._module, self._evaluation = module, PastedEvaluator(module)
         self._log_p = target_outcomes(batch)
 
-    @torch.no_grad()
     def divergences(self, texts: Sequence[str], members: Sequence[Member]) -> Divergences:
         """As of :meth:`TextScorer.divergences`."""
+        at_once = max(1, _NUMBERS // (len(members) * self._log_p.shape[1]))
+        parts = [self._part(texts[i : i + at_once], members) for i in range(0, len(texts), at_once)]
+        passes = len({context for member in members for context in member.contexts})
+        kl, missed = (torch.cat(values) for values in zip(*parts, strict=True))
+        return Divergences(kl, missed, [passes] * len(texts))
+
+    @torch.no_grad()
+    def _part(self, texts: Sequence[str], members: Sequence[Member]) -> tuple[Tensor, Tensor]:
+        """KL and missed mass of some texts, ``[text, member]``."""
         contexts = self._module.contexts
         pasted = [contexts.pasted(member.context, text) for text in texts for member in members]
         trees = [member.tree for _ in texts for member in members]
         rows = [member.target for _ in texts for member in members]
         log_q = self._evaluation.after(pasted, trees)[0]
         log_p = self._log_p[rows, : log_q.shape[1]]
-        kl, missed = (
-            values.unflatten(0, (len(texts), len(members)))
-            for values in (kl_divergence(log_p, log_q), missed_mass(log_p, log_q))
-        )
-        passes = len({context for member in members for context in member.contexts})
-        return Divergences(kl, missed, [passes] * len(texts))
+        shape = (len(texts), len(members))
+        return kl_divergence(log_p, log_q).view(shape), missed_mass(log_p, log_q).view(shape)
 
 
 class TextEvaluator(TextEvaluation):

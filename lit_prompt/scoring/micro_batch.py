@@ -15,7 +15,9 @@ _log = logging.getLogger(__name__)
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the device's or the machine's memory is used up."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    # CPUs and Macs raise errors of no class of their own
+    said = ("can't allocate memory", "MPS backend out of memory")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in said)
 
 
 class MicroBatch:
@@ -65,4 +67,6 @@ class MicroBatch:
             restart()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+            if torch.backends.mps.is_available():
+                torch.mps.empty_cache()
             _log.warning("out of memory with %d prompts at once; going on with %d at once", size, self.size)

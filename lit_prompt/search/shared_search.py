@@ -25,6 +25,8 @@ _MERGES = 5
 _ATTEMPTS = 3
 # a slot may be stuck where one in so many of its candidates is wanting then
 _MANY = 4
+# a share of the candidates that is a whole number but for its rounding is one
+_ROUNDING = 1e-9
 # nats by which a candidate must be better to have brought something, more than rounding may make of equal prompts
 _NOTICED = 1e-5
 # a stuck search goes on from its best prompt with one token in this many replaced by a random one
@@ -135,7 +137,8 @@ class SharedSearch(Searcher):
         state["best_scores"][running[better]] = score[better]
         state["stale"][running] = torch.where(better, 0, state["stale"][running] + 1)
         self._kick(problem, state, running[stuck & ~moved], number)
-        everything = torch.tensor(len(problem.allowed) ** float(problem.length))  # more than an integer may hold
+        # infinite where it is more than a number may hold
+        everything = torch.tensor(len(problem.allowed), dtype=torch.float64) ** problem.length
         found = torch.where(better, score, torch.inf)
         return Found.of(len(problem), running, state["best_ids"][running], found, state["tried"][owner] >= everything)
 
@@ -237,7 +240,8 @@ class SharedSearch(Searcher):
 
     def _counts(self, problem: TokenProblem, running: Tensor, stale: Tensor, prices: Tensor) -> Tensor:
         """Candidates of each running slot: those that have not improved for some steps leave theirs to their group."""
-        counts = [int(self.width * float(price[0]) / problem.length * float((1 / price).sum())) for price in prices]
+        per_swap = [float(price[0]) / problem.length * float((1 / price).sum()) for price in prices]
+        counts = [max(1, int(self.width * swaps + _ROUNDING)) for swaps in per_swap]
         if not self.share:
             return torch.tensor(counts)
         weight = double(_PATIENCE / (_PATIENCE + stale))

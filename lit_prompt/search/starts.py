@@ -55,7 +55,8 @@ def random_starts(problem: TokenProblem, tries: int = 64) -> tuple[Tensor, Tenso
     generators = [problem.generator(slot, "start") for slot in slots.tolist()]
     drawn = torch.stack([problem.random_ids(2 * problem.length, own) for own in generators for _ in range(tries)])
     ids = problem.readable.repaired(drawn, slots.repeat_interleave(tries)).unflatten(0, (-1, tries))
-    first, _ = problem.readable.best(ids, torch.arange(tries).expand(len(ids), -1).float(), slots)
+    order = torch.arange(tries).expand(len(ids), -1).float()
+    first = problem.readable.first(ids, order, slots, 1)[:, 0].clamp_min(0)
     return scored(problem, ids[slots, first])
 
 

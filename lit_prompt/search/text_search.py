@@ -125,7 +125,8 @@ class TextSearch:
         places = []
         uneven = (1.0 - _UNEVEN) * table.missed + _UNEVEN * table.kl
         for (ids, scores), own in zip(_POPULATIONS, (table.kl, uneven), strict=True):
-            places.append((state[scores][slots] < own.unsqueeze(2)).sum(2).amin(1))
+            above = (state[scores][slots] < own.unsqueeze(2)).sum(2)
+            places.append(above.masked_fill(own.isinf(), self.population).amin(1))
             state[ids][slots], state[scores][slots] = kept_elites(state[ids][slots], state[scores][slots], rows, own.T)
         owners, moves = (torch.tensor([one[i] for one in made]) for i in (0, 1))
         entered = 1.0 - torch.stack(places).amin(0) / self.population

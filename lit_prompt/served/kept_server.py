@@ -104,7 +104,8 @@ class KeptServer:
         answer, read = ask()
         if self._server is not None:
             self._store.keep(again, answer, read)
-        self._told[str(again)] = answer
+        if self._again:
+            self._told[str(again)] = answer
         return answer
 
     @property

@@ -123,3 +123,13 @@ def test_weights_are_the_same_bit_for_bit_wherever_they_are_in_memory():
         kept.append(torch.zeros(1 + 37 * size))  # moves what is allocated next
         found.add(tuple(mixture_weights(p.clone(), q.clone()).weights.tolist()))
     assert len(found) == 1
+
+
+def test_an_outcome_that_hardly_counts_keeps_no_component_out():
+    # the last component has the largest gain, for the last outcome's sake, and is worth a weight of 1e-20
+    p = torch.tensor([0.5, 0.5 - 1e-20, 1e-20], dtype=torch.float64)
+    q = torch.tensor([[0.6, 0.4, 1e-60], [0.2, 0.8, 1e-60], [1e-9, 1e-9, 1.0]], dtype=torch.float64)
+    found = mixture_weights(p, q)
+    assert found.weights.tolist() == pytest.approx([0.75, 0.25, 0.0], abs=1e-6)
+    assert found.kl == pytest.approx(0.0, abs=1e-12)
+    assert kl(p, q[0]) > 0.02

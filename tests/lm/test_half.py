@@ -29,6 +29,14 @@ def test_the_head_is_shared(make_lm):
     assert half.head()[0].dtype == torch.float32
 
 
+def test_its_head_is_as_precise_at_any_temperature(make_lm):
+    lm = frozen(make_lm("llama"))
+    half = half_copy(lm, positions_at_once=None)
+    weight, bias = half.tempered(0.5).head()
+    assert bias is None
+    torch.testing.assert_close(weight, lm.tempered(0.5).head()[0], rtol=1e-6, atol=0)
+
+
 def test_an_item_does_not_depend_on_the_others_where_shapes_are_fixed(make_lm):
     half = half_copy(frozen(make_lm("llama")), positions_at_once=512)
     ids = token_ids(items=60, length=20)

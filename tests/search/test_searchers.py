@@ -24,6 +24,7 @@ from lit_prompt.search import (
     random_starts,
     shared_search,
 )
+from lit_prompt.search.kept_candidates import KeptCandidates
 from lit_prompt.search.moves import MOVES, Proposals
 
 STEPS = 8
@@ -396,3 +397,25 @@ def test_tokens_are_proposed_once_for_a_prompt_that_stays(make_problem, find, mo
     anew = find(Forgetful(width=4, top_k=16), make_problem(), 30)
     assert torch.equal(kept.prompts, anew.prompts)
     assert torch.equal(kept.kl, anew.kl)
+
+
+def test_a_prompt_may_be_so_long_that_no_number_holds_how_many_there_are(make_problem, find):
+    problem = make_problem(targets=(0,), length=150, readable=False)
+    start = problem.allowed[torch.zeros(1, 150, dtype=torch.long)], torch.tensor([100.0])
+    assert len(problem.allowed) ** 150 > 10**308
+    assert find(SharedSearch(width=2, top_k=4), problem, 1, start).kl.isfinite().all()
+
+
+def test_every_slot_tries_something(make_problem):
+    problem = make_problem(targets=(0, 1), length=1)
+    search = SharedSearch(width=1, share=False)
+    for price in torch.arange(1.0, 200.0, dtype=torch.float64):  # times its inverse it may be less than 1
+        prices = price.expand(2, 1)
+        assert search._counts(problem, torch.arange(2), torch.zeros(2), prices).tolist() == [1, 1]
+
+
+def test_what_is_drawn_for_a_random_start_counts_as_no_result(make_problem):
+    problem = make_problem()
+    problem.readable.kept = KeptCandidates(len(problem), 4, problem.length)
+    random_starts(problem)
+    assert problem.readable.kept.scores.isinf().all()

@@ -119,3 +119,22 @@ def test_a_text_of_infinite_kl_is_in_no_population(problem):
     assert 0 < sum(counts) < len(counts) < 300
     for name in ("scores", "uneven_scores"):
         assert (state[name].isfinite().sum(1) == len(counts) - sum(counts)).all()
+
+
+def test_a_text_of_infinite_kl_brings_its_move_nothing(problem):
+    """Where a population has room, too."""
+    _, problem = problem
+
+    class Barring(Counting):
+        def divergences(self, texts, members):
+            found = super().divergences(texts, members)
+            return Divergences(found.kl + self.bar, found.missed + self.bar, found.passes)
+
+    problem.scorer = Barring(problem.slots)
+    problem.scorer.bar = 0.0
+    search = TextSearch(width=6, population=300)
+    state = search.init(problem, *search.starts(problem))
+    problem.scorer.bar = math.inf
+    before = state["gained"].clone()
+    search.step(problem, state, 0, torch.arange(2))
+    assert (state["gained"] <= before).all()

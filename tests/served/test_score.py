@@ -214,6 +214,16 @@ def test_the_bound_is_the_least_that_any_distribution_reaches():
             assert -float((p * log_q).sum()) == pytest.approx(best.fun, abs=1e-5)
 
 
+@pytest.mark.parametrize("rare", [1e-18, 1e-20, 1e-300])
+def test_an_answer_that_hardly_counts_has_a_bound(rare):
+    p = torch.tensor([0.3, 0.2, 0.1, rare], dtype=torch.float64)
+    for least, rest in ((0.001, 0.5), (0.05, 0.1), (0.2, 0.5)):
+        log_q = largest_unlisted(p, least, rest)
+        assert log_q.isfinite().all()
+        assert float(log_q.max()) <= math.log(least) + 1e-9
+        assert float(log_q.exp().sum()) <= rest + 1e-12
+
+
 @pytest.mark.parametrize("kind", ["llama.cpp", "vllm", "hosted"])
 def test_a_run_is_scored_beside_its_own_kls(runs, served, kind):
     served.kind, served.top = kind, 20
