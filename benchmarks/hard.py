@@ -116,7 +116,7 @@ class Bench:
         self._clock = clock
         self.vocabulary = Vocabulary.load(lm, LMOptions())
         self._work = work
-        self._floor_lm = FrozenLM(load_causal_lm(lm, LMOptions()))
+        self.at_hand = FrozenLM(load_causal_lm(lm, LMOptions()))
 
     def targets(self, kind: str, count: int) -> list[Target]:
         """Makes targets of a kind."""
@@ -150,7 +150,7 @@ class Bench:
 
     def floors(self, targets: Sequence[Target]) -> np.ndarray:
         """Certified floors, ``[target]``."""
-        found = Floors(self._floor_lm, None).of(TargetSet(self.save(targets)).batch(range(len(targets))))
+        found = Floors(self.at_hand, None).of(TargetSet(self.save(targets)).batch(range(len(targets))))
         return np.array([floor.kl_floor for floor in found if floor is not None])
 
 

@@ -6,13 +6,16 @@ Random targets of several entropies on one LM. For each length of prompts, mean 
 - soft: the least KL found on the sphere, which one soft token reaches (the lift).
 - floors: the certified floor, and the token floor of prompts of exactly that length, all claims of a run together but
   with a probability of one in a million.
-- explained: how far the token floor is above the soft prompts' KL, as a share of how far the hard prompts' is (means
-  over targets, none negative): so much of the gap no search can close.
+- tails: the token floor with the most even tails of this LM that were seen: of one token after every prompt there is,
+  so that it is as certain as the token floor; of more after ``--random`` random prompts, those that were found for the
+  targets, and what searches for even distributions find, so that it is of all prompts whose tails are no more even.
+- explained: how far the token floor, then that of the tails, is above the soft prompts' KL, as a share of how far the
+  hard prompts' is (means over targets, none negative): so much of the gap no search can close.
 
 Prompts may hold every token of the vocabulary and need not survive as text, so that no constraint is taken for a limit.
 
     python benchmarks/token_floor.py [--lm data/lms/tales-llama] [--lengths 1 2 5 10 20] [--steps 100]
-                                     [--entropies 1 2 ...] [--targets 4]
+                                     [--entropies 1 2 ...] [--targets 4] [--random 1000]
 """
 
 import argparse
@@ -32,17 +35,39 @@ from real import scorer_of
 from soft import fit_seconds
 from torch import Tensor
 
-from lit_prompt.data import TargetSet
+from lit_prompt.data import Target, TargetSet
 from lit_prompt.data.families import EntropyMatched
-from lit_prompt.functional import kl_floor_tokens, prompt_information
+from lit_prompt.functional import Tails, kl_floor_tails, kl_floor_tokens, prompt_information
 from lit_prompt.lm import AllowedTokens, FrozenLM, LMOptions, Vocabulary, load_causal_lm, output_geometry
 from lit_prompt.models import HardPrompt
+from lit_prompt.objectives import Objective
 from lit_prompt.results.text import number
 
-HEADER = "| tokens | entropy | hard | soft | certified floor | token floor | explained |\n|---|---|---|---|---|---|---|"
+HEADER = (
+    "| tokens | entropy | hard | soft | certified floor | token floor | tails | explained | by tails |"
+    "\n|---|---|---|---|---|---|---|---|---|"
+)
 _ALL_TOKENS = AllowedTokens("any", special=True)
 #: prompts whose scores are held at once
 _TOGETHER = 4096
+#: prompts whose distributions are held at once
+_ROWS = 64
+#: powers that searches for even distributions are for, beside KL(uniform || LM)
+_POWERS = (0.1, 0.3)
+
+
+class Evenness(Objective):
+    """The Rényi divergence of order 1 - b of the uniform distribution from the LM's, in nats."""
+
+    name = "evenness"
+
+    def __init__(self, power: float) -> None:
+        self.power = power
+
+    def divergence(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        """That divergence; the target is the uniform distribution."""
+        size = math.log(log_q.shape[-1])
+        return (size - (self.power * log_q).logsumexp(-1)) / self.power - size
 
 
 def best_of_every_token(lm: FrozenLM, vocabulary: Vocabulary, log_p: Tensor, allowed: list[int]) -> NDArray[np.float64]:
@@ -54,22 +79,46 @@ def best_of_every_token(lm: FrozenLM, vocabulary: Vocabulary, log_p: Tensor, all
     return best.double().numpy()
 
 
-def searched(lm: str, targets: TargetSet, length: int, steps: int) -> NDArray[np.float64]:
-    """The KL that the default search finds with prompts of a length, ``[target]``; NaN where it makes no step."""
-    if steps == 0:
-        return np.full(len(targets), np.nan)
-    model = HardPrompt(length, steps, tokens=_ALL_TOKENS, readable=False, kl_tolerance=0.0)
+def searched(
+    lm: str, targets: TargetSet, length: int, steps: int, objective: Objective | None = None
+) -> tuple[NDArray[np.float64], Tensor]:
+    """The KL that the default search finds with prompts of a length, ``[target]``, and the prompts."""
+    model = HardPrompt(length, steps, tokens=_ALL_TOKENS, readable=False, kl_tolerance=0.0, objective=objective)
     fit_seconds(model, lm, str(targets.folder))
-    return model.results.kl[:, 0].double().numpy()
+    return model.results.kl[:, 0].double().numpy(), model.results.prompts[:, 0]
+
+
+def tails_after(lm: FrozenLM, vocabulary: Vocabulary, prompts: Tensor) -> Tails:
+    """Tails of what the LM gives after prompts ``[prompt, length]``."""
+    defined, front = torch.tensor(vocabulary.defined_ids), torch.tensor(vocabulary.empty_text_ids, dtype=torch.long)
+    found = None
+    for part in prompts.split(_ROWS):
+        ids = torch.cat([front.expand(len(part), -1), part], 1)
+        with torch.inference_mode():
+            own = Tails.of(lm.next_token_logits(lm.embed(ids)).log_softmax(-1)[:, defined])
+        found = own if found is None else found.with_prompts_of(own)
+    assert found is not None
+    return found
+
+
+def even_prompts(lm: str, vocabulary: Vocabulary, folder: Path, length: int, steps: int) -> Tensor:
+    """What searches for even distributions find, ``[prompt, length]``."""
+    ids = torch.tensor(vocabulary.defined_ids)
+    even = Target.from_weights("even", "even", ids, torch.ones(len(ids)), vocabulary.size)
+    targets = TargetSet.write(folder, iter([even]), vocabulary.size, vocabulary.fingerprint)
+    objectives = [None, *map(Evenness, _POWERS)]
+    return torch.cat([searched(lm, targets, length, steps, each)[1] for each in objectives])
 
 
 def row(length: int, entropy: str, hard: NDArray[np.float64], soft: NDArray[np.float64], *floors: object) -> str:
     """A row of the table, of some targets."""
-    certified, tokens = (np.asarray(floor) for floor in floors)
+    certified, tokens, tails = (np.asarray(floor) for floor in floors)
     gap = (hard - soft).clip(0).sum()
-    explained = (np.minimum(tokens, hard) - soft).clip(0).sum() / gap if gap > 0 else math.nan
-    values = " | ".join(number(float(x.mean())) for x in (hard, soft, certified, tokens))
-    return f"| {length} | {entropy} | {values} | {number(100 * explained, 0)} % |"
+    values = " | ".join(number(float(x.mean())) for x in (hard, soft, certified, tokens, tails))
+    for floor in (tokens, tails):
+        explained = (np.minimum(floor, hard) - soft).clip(0).sum() / gap if gap > 0 else math.nan
+        values += f" | {number(100 * explained, 0)} %"
+    return f"| {length} | {entropy} | {values} |"
 
 
 def main() -> None:
@@ -77,9 +126,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lm", default="data/lms/tales-llama", help="folder, GGUF file or hub id")
     parser.add_argument("--lengths", type=int, nargs="+", default=[1, 2, 5, 10, 20])
-    parser.add_argument("--steps", type=int, default=100, help="of the searches; 0: floors alone")
+    parser.add_argument("--steps", type=int, default=100, help="of the searches")
     parser.add_argument("--entropies", type=float, nargs="+", default=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
     parser.add_argument("--targets", type=int, default=4, help="at each entropy")
+    parser.add_argument("--random", type=int, default=1000, help="random prompts whose tails are measured")
     arguments = parser.parse_args()
     options = LMOptions()
     vocabulary = Vocabulary.load(arguments.lm, options)
@@ -94,6 +144,7 @@ def main() -> None:
         exchangeable[:, torch.tensor(vocabulary.defined_ids)] = True
         claims = len(targets) * len(arguments.lengths)
         information = [prompt_information(len(allowed), length, claims) for length in arguments.lengths]
+        random = torch.Generator().manual_seed(0)
         started = time.perf_counter()
         tokens = kl_floor_tokens(log_p, exchangeable, torch.tensor(information, dtype=torch.float64)).numpy()
         seconds = time.perf_counter() - started
@@ -105,14 +156,21 @@ def main() -> None:
         for length, own in zip(arguments.lengths, tokens.T, strict=True):
             if length == 1:
                 hard = best_of_every_token(lm, vocabulary, log_p, allowed)
+                seen = torch.tensor(allowed).unsqueeze(1)
             else:
-                hard = searched(arguments.lm, targets, length, arguments.steps)
-            columns = hard, sphere.kl.numpy(), floor.lower.numpy(), own
+                hard, prompts = searched(arguments.lm, targets, length, arguments.steps)
+                drawn = torch.tensor(allowed)[torch.randint(len(allowed), (arguments.random, length), generator=random)]
+                even = even_prompts(arguments.lm, vocabulary, Path(work) / f"even{length}", length, arguments.steps)
+                seen = torch.cat([prompts, drawn, even])
+            claim = torch.tensor([prompt_information(len(allowed), length, claims)], dtype=torch.float64)
+            tails = kl_floor_tails(log_p[:, exchangeable[0]], tails_after(lm, vocabulary, seen), claim)[:, 0].numpy()
+            columns = hard, sphere.kl.numpy(), floor.lower.numpy(), own, tails
             groups = {f"{entropy:g}": np.abs(h - entropy) < 0.01 for entropy in arguments.entropies}
             for entropy, group in {**groups, "all": np.full(len(h), True)}.items():
                 print(row(length, entropy, *(x[group] for x in columns)), flush=True)
-            if below := int((hard < own).sum()):
-                print(f"{below} of {len(h)} KLs are below their token floor", flush=True)
+            for floor_name, values in (("token floor", own), ("floor of the tails", tails)):
+                if below := int((hard < values).sum()):
+                    print(f"{below} of {len(h)} KLs are below their {floor_name}", flush=True)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,13 @@ from lit_prompt.functional.rows import one_thread
 from lit_prompt.functional.sampling import sampled_log_probs
 from lit_prompt.functional.seeds import seed_for
 from lit_prompt.functional.sphere import kl_on_sphere
+from lit_prompt.functional.tail_floor import Tails, kl_floor_tails
 from lit_prompt.functional.token_floor import kl_floor_tokens, log_prompt_count, prompt_information
 
 __all__ = [
     "EntropyMatchError",
     "OutputHead",
+    "Tails",
     "descend_to_outliers",
     "draw_outcomes",
     "draws_to_tell",
@@ -37,6 +39,7 @@ __all__ = [
     "js_divergence",
     "kl_divergence",
     "kl_floor",
+    "kl_floor_tails",
     "kl_floor_tokens",
     "kl_from_moments",
     "kl_on_sphere",

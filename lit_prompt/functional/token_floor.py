@@ -70,7 +70,7 @@ def kl_floor_tokens(
     Returns:
         The floors in nats, not below zero, on the CPU.
     """
-    ranked = _Ranked.of(double(log_probs).softmax(-1), exchangeable.cpu())
+    ranked = Ranked.of(double(log_probs).softmax(-1), exchangeable.cpu())
     every = torch.arange(len(log_probs))
     best = torch.zeros(len(log_probs), len(information), dtype=torch.float64)
     inside: list[tuple[int, Tensor]] = []
@@ -101,7 +101,7 @@ def _best_inside(split: "_Split", low: Tensor, information: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Ranked:
+class Ranked:
     """Targets by their sorted probabilities."""
 
     p: Tensor  #: of exchangeable tokens, falling, and a zero, ``[target, 1 + vocab]``
@@ -112,7 +112,7 @@ class _Ranked:
     fixed_entropy: Tensor  #: what they add to the entropy, ``[target]``
 
     @classmethod
-    def of(cls, p: Tensor, exchangeable: Tensor) -> "_Ranked":
+    def of(cls, p: Tensor, exchangeable: Tensor) -> "Ranked":
         """Sorts probabilities ``[target, vocab]``, float64."""
         ranked = p.masked_fill(~exchangeable, 0.0).sort(dim=1, descending=True).values
         ranked = torch.cat([ranked, ranked.new_zeros(len(p), 1)], 1)
@@ -142,7 +142,7 @@ class _Split:
 
     top: Tensor  #: the k largest probabilities, ``[row, k]``
     tail: Tensor  #: mass of the other exchangeable tokens, ``[row]``
-    count: Tensor  #: as of :class:`_Ranked`, like all that follow
+    count: Tensor  #: as of :class:`Ranked`, like all that follow
     entropy: Tensor
     fixed: Tensor
     fixed_entropy: Tensor

@@ -10,7 +10,7 @@ import torch
 from scipy.special import gammaln, xlogy
 
 from lit_prompt.functional import kl_floor_tokens, prompt_information, temperature_for_entropy
-from lit_prompt.functional.token_floor import _Ranked
+from lit_prompt.functional.token_floor import Ranked
 
 
 def floors(p, information, exchangeable=None):
@@ -132,7 +132,7 @@ def test_no_q_passes_the_bound_of_its_moment_and_some_reach_it(fixed):
         if not low <= t <= high:
             continue
         exchangeable = torch.tensor([[True] * 6 + [False] * fixed])
-        split = _Ranked.of(torch.tensor(p[None]), exchangeable).split(k, torch.tensor([0]))
+        split = Ranked.of(torch.tensor(p[None]), exchangeable).split(k, torch.tensor([0]))
         bound = float(split.bound(torch.tensor([t], dtype=torch.float64))[0])
         log_bound = -(bound - xlogy(p, p).sum()) / t
         found = math.log(most_moment(rng, own, 1 / t, others))
@@ -144,7 +144,7 @@ def test_no_q_passes_the_bound_of_its_moment_and_some_reach_it(fixed):
 def test_beyond_its_conditions_on_s_the_bound_of_the_moment_fails():
     rng = np.random.default_rng(4)
     p = np.array([0.6, 0.2, 0.1, 0.05, 0.03, 0.02])
-    split = _Ranked.of(torch.tensor(p[None]), torch.ones(1, 6, dtype=torch.bool)).split(0, torch.tensor([0]))
+    split = Ranked.of(torch.tensor(p[None]), torch.ones(1, 6, dtype=torch.bool)).split(0, torch.tensor([0]))
     s = 6.0  # above 1 / p_1: the first token meets an exponent of more than 1
     log_bound = -s * (-xlogy(p, p).sum() + float(split.bound(torch.tensor([1 / s], dtype=torch.float64))[0]))
     assert math.log(most_moment(rng, p, s)) > log_bound + 0.1
