@@ -69,6 +69,9 @@ def fails(cli, workdir, tiny_lm):
         (["--config", "ok.yaml", "--data.chunk_sizes", "5"], "did you mean 'data.chunk_size'?"),
         (["--config", "ok.yaml", "--model.steps", "many"], "model.steps: 'many' is not of the type int"),
         (["--config", "ok.yaml", "--model.steps", "0"], "model.steps is 0; it must be at least 1"),
+        (["--config", "ok.yaml", "--model.kl_tolerance", "-1"], "model.kl_tolerance is -1.0; it must be 0 or more"),
+        (["--config", "ok.yaml", "--model.kl_tolerance", ".nan"], "model.kl_tolerance is nan; it must be 0 or more"),
+        (["--config", "ok.yaml", "--floor_seconds", "-1"], "--floor_seconds is -1.0; it must be 0 or more"),
         (["--config", "ok.yaml", "--model.optimizer.lr", "-1"], "Invalid learning rate: -1"),
         (["--config", "ok.yaml", "--model.optimizer", "Adamm"], "no class 'Adamm'; did you mean 'Adam'?"),
         (["--config", "ok.yaml", "--model", "SoftPromt"], "no class 'SoftPromt'; did you mean 'SoftPrompt'?"),
@@ -176,6 +179,14 @@ def searched(tiny_lm, tmp_path_factory):
 def test_bad_searchers(fails, workdir, searcher, expected):
     (workdir / "bad.yaml").write_text(CONFIG.replace("SoftPrompt", "HardPrompt"))
     assert expected in fails("fit", "--config", "bad.yaml", "--model.searcher", searcher)
+
+
+@pytest.mark.parametrize("name", ["random_sequences", "sampled_texts", "drawn_sequences", "natural_texts"])
+def test_bad_starts(fails, workdir, name):
+    (workdir / "bad.yaml").write_text(CONFIG.replace("SoftPrompt", "HardPrompt"))
+    said = fails("fit", "--config", "bad.yaml", f"--model.start.{name}", "-1")
+    assert f"model.start.{name} is -1; it must be 0 or more" in said
+    assert not (workdir / "logs").exists()
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,10 @@ class TextSource:
                     raise InputError(f"{self.path}: the name must end in {', '.join(_BUILDERS)} (also compressed)")
                 if compression in (".txt", ".jsonl", ".json", ".csv"):
                     with path.open("rb") as file:
-                        refuse_utf16(path, file.read(4))
+                        start = file.read(4)
+                    if not start:
+                        raise InputError(f"{self.path}: is empty")
+                    refuse_utf16(path, start)
                 # a cell of CSV is a text, "null" too
                 reading: dict[str, Any] = {"keep_default_na": False} if kind == "csv" else {}
                 if kind == "text":

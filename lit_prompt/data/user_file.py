@@ -206,9 +206,10 @@ def _answer_columns(columns: list[str], path: Path) -> tuple[str, str]:
 
 def _misspelled(keys: Iterable[str], known: Iterable[str], where: str) -> list[str]:
     """A warning for each key that nothing reads and that looks like a known one."""
-    found = []
+    found, names = [], list(known)
     for key in keys:
+        near = [name for name in names if sorted(name) == sorted(key.lower())]  # "spilt" is not close enough
         # close enough for "prob" and "contxt"; "id" is a name of its own beside "ids"
-        if near := difflib.get_close_matches(key.lower(), list(known), n=1, cutoff=0.85):
+        if near := near or difflib.get_close_matches(key.lower(), names, n=1, cutoff=0.85):
             found.append(f"{where}: {key!r} is not read; did you mean {near[0]!r}?")
     return found

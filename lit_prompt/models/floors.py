@@ -46,6 +46,10 @@ class FloorOptions:
     seconds: float | None = 600.0
     tolerance: float = 1e-3
 
+    def __post_init__(self) -> None:
+        if self.seconds is not None and not self.seconds >= 0:
+            raise InputError(f"--floor_seconds is {self.seconds}; it must be 0 or more")
+
 
 @runtime_checkable
 class Distributions(Protocol):

@@ -41,6 +41,11 @@ class TokenStart:
     texts: TextSource | None = REGISTERS
     natural_texts: int = 256
 
+    def __post_init__(self) -> None:
+        for name in ("random_sequences", "sampled_texts", "drawn_sequences", "natural_texts"):
+            if getattr(self, name) < 0:
+                raise InputError(f"model.start.{name} is {getattr(self, name)}; it must be 0 or more")
+
     def small(self) -> "TokenStart":
         """A bank of what is drawn from the targets, for one search of many: the whole takes as long as some steps."""
         return replace(self, random_sequences=1, sampled_texts=0, texts=None)

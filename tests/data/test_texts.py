@@ -97,6 +97,8 @@ def test_another_column(tmp_path):
         ("a.docx", b"x", r"must end in \.txt"),
         ("a.jsonl", b'{"text": "x"\n{{{', "cannot be read as text"),
         ("a.txt", b"\n\n \n", "holds no text"),
+        ("a.txt", b"", "is empty"),
+        ("a.jsonl", b"", "is empty"),
         ("a.parquet", b"no parquet", "cannot be read as text"),
     ],
 )
