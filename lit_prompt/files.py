@@ -70,6 +70,14 @@ def write_first(path: Path, content: Any) -> None:
                 os.replace(folder / path.name, path)
 
 
+def as_opened(path: Path) -> None:
+    """Gives a file the permissions of one that Python opens; one that safetensors writes is for its owner alone."""
+    opened = path.with_name(f"{path.name}.opened")
+    opened.touch()
+    shutil.copymode(opened, path)
+    opened.unlink()
+
+
 def add_together(folder: Path, files: Mapping[str, Callable[[Path], object]]) -> list[Path]:
     """Adds files that belong together, each under a name that is free: all of them, or none.
 

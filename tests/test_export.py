@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,8 @@ def reached(form: str, row: dict, lm) -> torch.Tensor:
 )
 def test_other_programs_reach_what_the_run_says(here, lm, name, form):
     rows, kl = exported(name, form), run_kl(name)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in Path("out").rglob("*") if path.is_file()}
+    assert len(modes) == 1  # whoever may read one of them may read all
     assert [row["target_id"] for row in rows] == [f"user/{target['name']}" for target in TARGETS]
     for row in rows:
         assert row["kl"] == pytest.approx(kl[row["target_id"]], abs=1e-6)

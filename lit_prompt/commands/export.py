@@ -44,6 +44,6 @@ def run(options: Namespace) -> None:
             f"read back with {'PEFT' if options.format == 'peft' else 'transformers'} in {kind}: KLs differ by at most "
             f"{most:.1e} nats ({moved['target_id']}); {TOLERANCES[exporter.dtype]} are allowed, for rounding"
         )
-    say(f"{len(rows)} prompts in {options.out}")
+    say(f"what was found for {len(rows)} target{'s' * (len(rows) != 1)} is in {options.out}")
     if options.script:
         say(f"  python {options.out / 'reach.py'}    # what the first of them reaches, with transformers alone")

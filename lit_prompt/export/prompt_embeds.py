@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lit_prompt.export.adapters import next_token_of_embeddings
 from lit_prompt.export.found_prompts import NextToken
+from lit_prompt.files import as_opened
 
 KEY = "prompt_embeds"
 
@@ -28,6 +29,7 @@ def write_embeds(tensor_file: Path, request_file: Path, embeddings: Tensor, lm: 
         lm: the name of the LM.
     """
     save_file({KEY: embeddings.contiguous()}, tensor_file, metadata={"lm": lm})
+    as_opened(tensor_file)
     buffer = io.BytesIO()
     torch.save(embeddings.contiguous(), buffer)
     body = {"model": lm, "prompt": "", KEY: base64.b64encode(buffer.getvalue()).decode(), "max_tokens": 1,

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lit_prompt.errors import InputError
+from lit_prompt.files import as_opened
 from lit_prompt.lm.adapter import CONFIG, WEIGHTS
 
 KEY = "prompt_embeddings"
@@ -40,6 +41,7 @@ def write_adapter(folder: Path, embeddings: Tensor, config: Any, lm: str, revisi
     folder.mkdir()
     (folder / CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     save_file({KEY: embeddings.contiguous()}, folder / WEIGHTS, metadata={"format": "pt"})
+    as_opened(folder / WEIGHTS)
 
 
 def read_adapter(folder: Path, setting: str) -> Tensor:

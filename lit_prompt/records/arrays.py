@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from lit_prompt import __version__
 from lit_prompt.errors import InputError
-from lit_prompt.files import replaced_whole
+from lit_prompt.files import as_opened, replaced_whole
 from lit_prompt.records.checksum import CHECKSUM, arrays_digest
 from lit_prompt.records.versions import KEY
 from lit_prompt.under_way import sweep
@@ -82,6 +82,7 @@ class ArrayCache:
             self._folder.mkdir(parents=True, exist_ok=True)
             with replaced_whole(self._path(self._folder, key)) as staging:
                 save_file(arrays, staging, metadata=_origin(key, arrays))
+                as_opened(staging)
             self._make_room(self._folder)
         except (OSError, SafetensorError, InputError) as error:  # no reason to stop a search
             _log.warning("what the LM gives is not kept: %s cannot be written (%s)", self._folder, error)

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from lit_prompt.errors import InputError
-from lit_prompt.files import numbered, replaced_whole
+from lit_prompt.files import as_opened, numbered, replaced_whole
 from lit_prompt.records.checksum import CHECKSUM, arrays_digest, refuse_changed
 from lit_prompt.records.versions import KEY, refuse_newer
 
@@ -36,6 +36,7 @@ def write_prompts(prompts: Prompts, about: Mapping[str, str], path: Path) -> Pat
     metadata = {**about, KEY: str(_VERSION), CHECKSUM: prompts_digest(prompts, about)}
     with replaced_whole(path, sum(prompt.nbytes for prompt in prompts.values())) as staging:
         save_file(prompts, staging, metadata=metadata)
+        as_opened(staging)
     return path
 
 

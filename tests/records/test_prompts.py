@@ -1,5 +1,8 @@
 """Files of prompts, of this version, of earlier and of later ones."""
 
+import os
+import stat
+
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -19,6 +22,17 @@ def test_prompts_are_read_as_they_were_written(tmp_path):
     for name, prompt in prompts.items():
         np.testing.assert_array_equal(prompt, PROMPTS[name], strict=True)
     assert [p.name for p in tmp_path.iterdir()] == ["prompts.safetensors"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_whoever_may_read_what_python_writes_may_read_them(tmp_path):
+    before = os.umask(0o027)
+    try:
+        path = write_prompts(PROMPTS, {}, tmp_path / "prompts.safetensors")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert len([*tmp_path.iterdir()]) == 1
 
 
 def test_torch_reads_them(tmp_path):
