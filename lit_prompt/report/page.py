@@ -15,6 +15,7 @@ from lit_prompt.report.findings import Finding, between, change, verdict
 from lit_prompt.report.sections import sections
 from lit_prompt.report.study import Study
 from lit_prompt.report.tables import bounds, by_family, examples, overview, runs_table, sampled, transfers
+from lit_prompt.results.mixtures_shown import drawn_prompts
 from lit_prompt.results.picture import save_picture
 from lit_prompt.results.rows import grouped
 from lit_prompt.results.style import figure_style
@@ -55,7 +56,7 @@ def write_report(study: Study, folder: Path) -> Path:
         loader=PackageLoader("lit_prompt.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=_shown,
     )  # fmt: skip
-    environment.filters |= {"copied": _copied, "named": named}
+    environment.filters |= {"copied": _copied, "drawn": drawn_prompts, "named": named}
     environment.globals |= {"between": between, "change": change, "verdict": verdict}
     page = environment.get_template("page.html.j2").render(
         study=study,

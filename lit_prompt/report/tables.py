@@ -135,7 +135,8 @@ def examples(study: Study) -> list[Examples]:
             _example(row, tokens[id(row)], held_out.get(_TASK(row), []))
             for row in (*order[:best], *order[::-1][:worst])
         ]
-        has_text, has_tokens = any(e.row["prompt_text"] for e in shown), any(e.wanted for e in shown)
+        has_text = any(e.row["prompt_text"] or e.row["component_texts"] for e in shown)
+        has_tokens = any(e.wanted for e in shown)
         found.append(Examples(series.lm, series.label, shown[:best], shown[best:], has_text, has_tokens))
     return found
 

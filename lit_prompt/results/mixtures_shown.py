@@ -10,13 +10,15 @@ from lit_prompt.results.text import as_json
 MIXTURE_TOLD = "of one: for the best of a mixture's prompts alone; prompts: those that are drawn from, by weight"
 
 
+def drawn_prompts(row: Row) -> list[tuple[str, Any]]:
+    """Of each prompt of a mixture that has a weight: that as a percentage, and the text; None of soft prompts."""
+    texts = row.get("component_texts") or [None] * len(row["weights"])
+    return [(f"{100 * weight:.2f} %", text) for weight, text in zip(row["weights"], texts, strict=True)]
+
+
 def mixture_lines(row: Row) -> list[str]:
     """A line for each prompt of a mixture that has a weight: that and, of hard prompts, the text as JSON."""
-    texts: Sequence[Any] = row.get("component_texts") or [None] * len(row["weights"])
-    return [
-        f"{100 * weight:6.2f} %{'' if text is None else f'  {as_json(text)}'}"
-        for weight, text in zip(row["weights"], texts, strict=True)
-    ]
+    return [f"{weight:>8}{'' if text is None else f'  {as_json(text)}'}" for weight, text in drawn_prompts(row)]
 
 
 def below_floor_of_one(rows: Sequence[Row]) -> str | None:

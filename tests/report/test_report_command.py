@@ -293,6 +293,16 @@ def test_what_is_copied_from_the_page_is_the_prompt(report, make_run, tmp_path):
     assert page.text.count("(as JSON)") == plain.count(False)
 
 
+def test_of_a_mixture_each_prompt_is_shown_with_its_weight(report, make_run):
+    drawn = {"components": 2, "weights": [0.9, 0.1], "component_texts": [" once", "<b>\n"], "kl_text": 0.1}
+    page = report(make_run("a/version_0", [row("a/x", 1.0, 0.1, method="gcg", **drawn)], {"components": 4}))
+    assert "target prompts, of which one is drawn by its weight a/x" in page.text
+    assert '90.00 % once 10.00 % "<b>\\n" (as JSON)' in page.text
+    assert "Soft prompts have no text" not in page.text
+    soft = drawn | {"component_texts": None, "kl_text": None}
+    assert "Soft prompts have no text" in report(make_run("b/version_0", [row("a/x", 1.0, 0.1, **soft)])).text
+
+
 def test_few_targets_are_all_shown_and_of_many_the_best_and_the_worst(report, make_run):
     for count, shown in ((1, 1), (24, 24), (25, 6)):
         rows = [row(f"a/{i}", 1.0, 0.1, prompt_text="x", kl_text=0.1) for i in range(count)]
