@@ -41,7 +41,7 @@ def kl_by_components(study: Study) -> "Figure | None":
             (handles[text],) = panel.plot(counts, y, line, color=f"C{number}", markersize=5)
             floor = column(by_count[counts[0]], "kl_floor")[mine]
             if np.isfinite(floor).all():
-                name = f"floor of one, {text}"
+                name = f"floor of one prompt, {text}"
                 handles[name] = panel.axhline(float(np.median(floor)), color=f"C{number}", linewidth=1, alpha=0.5)
         panel.set_xscale("log")
         panel.set_xticks(counts, [str(count) for count in counts])

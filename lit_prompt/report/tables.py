@@ -12,7 +12,7 @@ import numpy as np
 from lit_prompt.records.tasks import has_tasks
 from lit_prompt.report.runs import Run
 from lit_prompt.report.study import Study, identity
-from lit_prompt.results.rows import MOST_NAMED, Row, column, grouped, searched_objective
+from lit_prompt.results.rows import MOST_NAMED, Row, column, grouped, has_mixtures, searched_objective
 from lit_prompt.results.sampling_shown import DRAWS_TOLD, sampling_table
 from lit_prompt.results.table import Table, count, quantile
 from lit_prompt.results.task_tables import marked, shares_table, tasks_table
@@ -56,9 +56,11 @@ def overview(study: Study) -> Table:
     caption = ["means over targets, but for median and quantiles"]
     caption += ["held out: over targets that were not searched for"] if held_out else []
     if "kl_floor_tokens" in baselines:
+        bounded = [row for series in study.series for row in series.with_columns("kl_floor_tokens")]
+        of_mixtures = ", of a mixture less the token floor alone, as the floor is of single prompts"
         caption += [
-            token_floor_told([row for series in study.series for row in series.rows]),
-            "above both: the KL less the larger floor",
+            token_floor_told(bounded),
+            f"above both: the KL less the larger floor{of_mixtures * has_mixtures(bounded)}",
         ]
     caption += ["asking: for a prompt that asks for a target in words"] if "kl_asking" in baselines else []
     caption += [f"draws: {DRAWS_TOLD}; their median"] if draws else []

@@ -8,7 +8,7 @@ from lit_prompt.records.results import CURVE_LENGTHS
 from lit_prompt.report.method_figures import THIRDS
 from lit_prompt.report.study import Identity, Series, Study
 from lit_prompt.results import style
-from lit_prompt.results.rows import Row, column, entropy_share, grouped
+from lit_prompt.results.rows import Row, column, entropy_share, grouped, has_mixtures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,8 +50,7 @@ def token_floor_by_length(study: Study) -> "Figure | None":
 
 
 def _panel(series: Series) -> str:
-    mixed = any(row.get("components") is not None for row in series.rows)
-    return f"{series.lm}, {series.name}" if mixed else series.lm
+    return f"{series.lm}, {series.name}" if has_mixtures(series.rows) else series.lm
 
 
 def _thirds(rows: list[Row]) -> list[list[Row]]:

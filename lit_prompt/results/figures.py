@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lit_prompt.results import style
-from lit_prompt.results.rows import MOST_NAMED, Row, column
+from lit_prompt.results.rows import MOST_NAMED, Row, column, has_mixtures
 from lit_prompt.results.text import visible
 from lit_prompt.results.tokens_shown import named
 
@@ -72,10 +72,11 @@ def kl_against_entropy(
     """
     colors = colors or style.color_of(name for groups in shown.values() for name in groups)
     figure, axes, handles = bands_by_entropy({style.KL_LABEL: shown}, colors)
-    kl = column([row for groups in shown.values() for rows in groups.values() for row in rows], "kl")
+    every = [row for groups in shown.values() for rows in groups.values() for row in rows]
+    kl, floor = column(every, "kl"), f"certified floor{' of one prompt' * has_mixtures(every)}"
     top = max(1.1 * kl[np.isfinite(kl)].max(initial=0.0), 0.1)
     for panel, groups in zip(axes[0], shown.values(), strict=True):
-        handles |= _draw_floors(panel, groups, colors)
+        handles |= _draw_floors(panel, groups, colors, floor)
         rows = [row for rows in groups.values() for row in rows]
         h, uniform = column(rows, "entropy"), column(rows, "kl_uniform")
         if (uniform <= top).any():
@@ -88,7 +89,9 @@ def kl_against_entropy(
     return figure
 
 
-def _draw_floors(panel: Any, groups: Mapping[str, Sequence[Row]], colors: Mapping[str, str]) -> dict[str, Any]:
+def _draw_floors(
+    panel: Any, groups: Mapping[str, Sequence[Row]], colors: Mapping[str, str], told: str
+) -> dict[str, Any]:
     """Draws certified floors, once for groups of the same targets; returns what stands for them in the legend."""
     sets: dict[frozenset[Any], str] = {}
     for name, rows in groups.items():
@@ -101,9 +104,9 @@ def _draw_floors(panel: Any, groups: Mapping[str, Sequence[Row]], colors: Mappin
         of, color = ("", style.INK) if len(sets) == 1 else (f"{name}: ", colors[name])
         if style.has_bands(h):
             x, _, middle, _ = style.entropy_bands(h, floor)
-            (handles[f"{of}certified floor (median)"],) = panel.plot(x, middle, ":", color=color, zorder=4)
+            (handles[f"{of}{told} (median)"],) = panel.plot(x, middle, ":", color=color, zorder=4)
         else:
-            (handles[f"{of}certified floor"],) = panel.plot(h, floor, "_", color=color, markersize=12, zorder=4)
+            (handles[f"{of}{told}"],) = panel.plot(h, floor, "_", color=color, markersize=12, zorder=4)
     return handles
 
 

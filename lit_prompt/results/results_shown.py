@@ -11,7 +11,7 @@ from lit_prompt.records.tasks import has_tasks, task_rows, told_rows
 from lit_prompt.results.comparisons import Comparison
 from lit_prompt.results.console import console, print_table, say
 from lit_prompt.results.mixtures_shown import MIXTURE_TOLD, below_floor_of_one, mixture_lines
-from lit_prompt.results.rows import MOST_NAMED, Row, column, searched_objective
+from lit_prompt.results.rows import MOST_NAMED, Row, column, has_mixtures, searched_objective
 from lit_prompt.results.sampling_shown import DRAWS_TOLD, drawn_table, sampled_table, tested_table
 from lit_prompt.results.table import Table, Told, count, entropy_table, quantile, target_table
 from lit_prompt.results.task_tables import marked, shares_table, tasks_table
@@ -35,7 +35,7 @@ def print_results(table: pa.Table, is_served: bool = False) -> None:
     if (objective := searched_objective(found)) is not None:
         columns["objective"] = quantile("objective_value")
         caption = f"objective: {objective}, which was minimised{'' if few else ' (median)'}; "
-    if mixed := any(row.get("components") is not None for row in found):
+    if mixed := has_mixtures(found):
         columns |= {"of one": quantile("kl_single"), "prompts": count("components")}
         caption += f"{MIXTURE_TOLD}; "
     if not is_served:

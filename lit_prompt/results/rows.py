@@ -34,6 +34,11 @@ def searched_objective(rows: Sequence[Row]) -> str | None:
     return None if name in (None, "kl") else objective_label(name)
 
 
+def has_mixtures(rows: Sequence[Row]) -> bool:
+    """Whether any records are of mixtures of prompts."""
+    return any(row.get("components") is not None for row in rows)
+
+
 def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
     """Items by their key, in order of first appearance."""
     groups: dict[Key, list[Item]] = {}

@@ -4,17 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lit_prompt.results.rows import Row, column
+from lit_prompt.results.rows import Row, column, has_mixtures
 from lit_prompt.results.table import Table
 from lit_prompt.results.text import nats
 
 
 def token_floor_told(rows: Sequence[Row]) -> str:
     """What a token floor is, in tables of these results."""
-    mixed = any(row.get("components") is not None for row in rows)
     what = (
         "no prompt of so many tokens, or no mixture of at most so many of them,"
-        if mixed
+        if has_mixtures(rows)
         else "no prompt of so many tokens"
     )
     return (

@@ -122,7 +122,13 @@ def test_everything_is_shown(report, make_run, tmp_path):
     mean = sum(each["excess_tokens"] for each in random) / len(random)
     assert f"and {mean:.4f} (95 % interval" in page.text
     assert f"for {len(random) // 2} of {len(random)} targets that is the token floor." in page.text
-    assert "above both: the KL less the larger floor" in page.text
+    assert "above both: the KL less the larger floor." in page.text
+
+
+def test_what_mixtures_are_above_is_the_token_floor_alone(report, make_run):
+    known = {"method": "gcg", "kl_floor": 1.5, "kl_floor_tokens": 0.5, "excess_tokens": 1.5, "components": 2}
+    page = report(make_run("a/version_0", [row("random/0", 4.0, 2.0, **known)], {"components": 2}))
+    assert "less the larger floor, of a mixture less the token floor alone, as the floor is of single" in page.text
 
 
 def test_no_name_is_a_formula_or_hidden_in_any_figure(make_run):

@@ -105,6 +105,12 @@ def test_kl_floor_and_uniform_are_drawn():
     assert {tuple(point) for point in lines["KL to the uniform distribution"]} == {(1, 7), (2, 6), (4, 4)}
 
 
+def test_the_floor_of_mixtures_is_of_one_prompt():
+    mixed = [row | {"components": 2} for row in ROWS]
+    lines = drawn(kl_against_entropy({"": {"a": ROWS, "b": mixed}}))[""]
+    np.testing.assert_allclose(lines["certified floor of one prompt (median)"], [[h, h / 8] for h in (1, 2, 4)])
+
+
 def test_what_was_not_searched_or_is_not_finite_is_left_out():
     bad = [{**ROWS[0], "kl": kl} for kl in (None, math.inf, math.nan)]
     lines, expected = (drawn(kl_against_entropy({"": {"a": rows}}))[""] for rows in ([*ROWS, *bad], ROWS))
