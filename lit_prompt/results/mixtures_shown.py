@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from lit_prompt.records.tasks import has_tasks, task_rows
 from lit_prompt.results.rows import Row
 from lit_prompt.results.text import as_json
 
-#: Stands below a table with columns of mixtures.
-MIXTURE_TOLD = "of one: for the best of a mixture's prompts alone; prompts: those that are drawn from, by weight"
+#: Stand below tables with columns of mixtures.
+OF_ONE_TOLD = "of one: for the best of a mixture's prompts alone"
+MIXTURE_TOLD = f"{OF_ONE_TOLD}; prompts: those that are drawn from, by weight"
 
 
 def drawn_prompts(row: Row) -> list[tuple[str, Any]]:
@@ -22,8 +24,12 @@ def mixture_lines(row: Row) -> list[str]:
 
 
 def below_floor_of_one(rows: Sequence[Row]) -> str | None:
-    """A sentence about mixtures below the floor of single prompts; None where there are no mixtures, or no floors."""
-    known = [row for row in rows if row.get("components") is not None and row["kl_floor"] is not None]
+    """A sentence about mixtures below the floor of single prompts; None where there are no mixtures, or no floors.
+
+    Targets of a task share a mixture, which counts once.
+    """
+    every = task_rows(rows) if has_tasks(rows) else rows
+    known = [row for row in every if row["components"] is not None and row["kl_floor"] is not None]
     if not known:
         return None
     below = sum(row["kl"] < row["kl_floor"] for row in known)

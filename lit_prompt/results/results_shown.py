@@ -71,7 +71,7 @@ def print_results(table: pa.Table, is_served: bool = False) -> None:
     alone = (row for row in rows if not (row["in_front"] or row["context_before"] or row["context_after"]))
     for stand_in in dict.fromkeys(row["unprompted_text"] for row in alone if row["unprompted_text"]):
         say(f"Where there is no text at all, the LM unprompted is the LM after {stand_in!r}.")
-    for sentence in (below_token_floor(found), below_floor_of_one(found)):
+    for sentence in (below_token_floor(found), below_floor_of_one(told)):
         if sentence is not None:
             say(sentence)
     without = [row for row in rows if row["kl"] is None and row["kl_at_least"] is None]

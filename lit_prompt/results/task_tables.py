@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from lit_prompt.records.tasks import by_task, task_rows, weighted_sum
-from lit_prompt.results.rows import Row
+from lit_prompt.results.mixtures_shown import OF_ONE_TOLD
+from lit_prompt.results.rows import Row, has_mixtures
 from lit_prompt.results.table import Table
 from lit_prompt.results.text import nats, number
 
@@ -11,15 +12,19 @@ from lit_prompt.results.text import nats, number
 def tasks_table(rows: Sequence[Row]) -> Table:
     """A row for each task."""
     tasks = task_rows(rows)
-    held_out = any(task["held_out"] for task in tasks)
-    columns = {"KL": "kl", **({"held out": "held_out_kl"} if held_out else {}), "floor": "kl_floor"}
-    columns |= {"uniform": "kl_uniform", "no prompt": "kl_unprompted"}
+    held_out, mixed = any(task["held_out"] for task in tasks), has_mixtures(tasks)
+    columns = {"KL": "kl", **({"held out": "held_out_kl"} if held_out else {})}
+    columns |= {"of one": "kl_single"} if mixed else {}
+    columns |= {"floor": "kl_floor", "uniform": "kl_uniform", "no prompt": "kl_unprompted"}
     columns |= {"held out, no prompt": "held_out_kl_unprompted"} if held_out else {}
     asked = any(task["kl_asking"] is not None for task in tasks)
     columns |= {"asking": "kl_asking"} if asked else {}
     head = ["task", "targets", *columns]
     body = [[task["task"], _count(task), *(nats(task[name]) for name in columns.values())] for task in tasks]
-    caption = "of a task: the weighted sum over its targets; the floor, too, which holds and is loose"
+    single = " for single prompts" * mixed
+    caption = f"of a task: the weighted sum over its targets; the floor, too, which holds{single} and is loose"
+    if mixed:
+        caption += f"; {OF_ONE_TOLD}"
     if held_out:
         caption += "; held out: over targets that were not searched for"
     if asked:

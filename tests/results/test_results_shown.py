@@ -100,6 +100,19 @@ def test_a_floor_that_is_not_known_is_explained(printed):
     assert ["as over cells of answers (not convex)" in each for each in said] == [False, True]
 
 
+def test_a_mixture_of_a_task_counts_once_and_its_best_prompt_is_in_the_table(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    mixed = {"components": 2, "kl": 0.25, "kl_single": 0.75, "weight": 0.5, "split": "train"}
+    tasks = [each | {"task": task} for each, task in zip(results(3, **mixed), "aab", strict=True)]
+    print_results(pa.Table.from_pylist(tasks, schema=SCHEMA))
+    said = capsys.readouterr().out
+    assert "2 of 2 mixtures are below the floor" in said
+    assert re.search(r"^ *task +targets +KL +of one +floor ", said, re.MULTILINE)
+    assert re.search(r"^ *a +2 +0\.250 +0\.750 +0\.500 ", said, re.MULTILINE)
+    print_results(pa.Table.from_pylist(results(3, **mixed), schema=SCHEMA))
+    assert "3 of 3 mixtures are below the floor" in capsys.readouterr().out
+
+
 def test_many_targets_are_grouped(printed):
     said = printed(results(25), print_results)
     assert "t/" not in said
