@@ -23,6 +23,7 @@ os.environ.setdefault("MKL_CBWR", "AUTO")  # as the command sets it
 
 import torch
 from hard import Bench, Recorder
+from real import logits_after
 
 from lit_prompt.cli.run import quiet
 from lit_prompt.data import Target
@@ -32,6 +33,7 @@ from lit_prompt.data.texts import TextSource
 from lit_prompt.functional import entropy
 from lit_prompt.lm import AllowedTokens
 from lit_prompt.models import HardPrompt
+from lit_prompt.scoring import Contexts
 from lit_prompt.search import TokenStart
 
 LENGTH, EACH = 10, 8
@@ -47,19 +49,18 @@ def targets(bench: Bench, seed: int, number: int) -> list[Target]:
     return [target for target in made if isinstance(target, Target)]
 
 
-@torch.no_grad()
 def planted(bench: Bench, seed: int) -> list[Target]:
     """Targets that the LM makes after random prompts that survive as text."""
     vocabulary, lm = bench.vocabulary, bench.at_hand
+    contexts = Contexts("", "", lm, vocabulary)
+    trip = contexts.round_trip([contexts.default])
     generator = torch.Generator().manual_seed(seed)
     allowed = torch.tensor(AllowedTokens().ids(vocabulary))
     prompts: list[list[int]] = []
     while len(prompts) < TRIED:
         ids = allowed[torch.randint(len(allowed), (LENGTH,), generator=generator)].tolist()
-        if vocabulary.encode("".join(map(vocabulary.text, ids))) == ids:
-            prompts.append(ids)
-    whole = torch.tensor([vocabulary.empty_text_ids + ids for ids in prompts])
-    logits = torch.cat([lm.next_token_logits(lm.embed(part)) for part in whole.split(50)])
+        prompts += [ids] * trip.survives([ids])[0]
+    logits = torch.cat([*logits_after(lm, vocabulary, torch.tensor(prompts))])
     h = entropy(logits)
     nearest = {wanted: (h - wanted).abs().argsort()[:PLANTED_EACH].tolist() for wanted in PLANTED}
     return [

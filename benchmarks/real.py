@@ -49,6 +49,7 @@ from lit_prompt.search.starts import random_starts
 GAP = 1e-3
 SOFT_LENGTH, HARD_LENGTH = 5, 10
 _HARD_TARGETS = 4
+_ROWS = 64  # prompts whose distributions are held at once
 
 
 @contextmanager
@@ -138,6 +139,14 @@ def scorer_of(lm: FrozenLM, vocabulary: Vocabulary, log_p: Tensor, length: int) 
     contexts = Contexts("", "", lm, vocabulary)
     slots = Slots([str(i) for i in range(len(log_p))], [[Member(i, contexts.default)] for i in range(len(log_p))])
     return LMScorer(lm, slots, log_p, length, ForwardKL(), MicroBatch())
+
+
+def logits_after(lm: FrozenLM, vocabulary: Vocabulary, prompts: Tensor) -> Iterator[Tensor]:
+    """Logits after prompts ``[prompt, length]`` without texts around them, some at a time, ``[part, vocab]``."""
+    front = torch.tensor(vocabulary.empty_text_ids, dtype=torch.long)
+    for part in prompts.split(_ROWS):
+        with torch.inference_mode():
+            yield lm.next_token_logits(lm.embed(torch.cat([front.expand(len(part), -1), part], 1)))
 
 
 def soft(lm: FrozenLM, vocabulary: Vocabulary, log_p: Tensor, steps: int) -> None:

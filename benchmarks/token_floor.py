@@ -23,6 +23,7 @@ import math
 import os
 import tempfile
 import time
+from functools import reduce
 from pathlib import Path
 
 os.environ.setdefault("MKL_CBWR", "AUTO")  # as the command sets it
@@ -31,7 +32,7 @@ import numpy as np
 import torch
 from floor import timed_floors
 from numpy.typing import NDArray
-from real import scorer_of
+from real import logits_after, scorer_of
 from soft import fit_seconds
 from torch import Tensor
 
@@ -50,8 +51,6 @@ HEADER = (
 _ALL_TOKENS = AllowedTokens("any", special=True)
 #: prompts whose scores are held at once
 _TOGETHER = 4096
-#: prompts whose distributions are held at once
-_ROWS = 64
 #: powers that searches for even distributions are for, beside KL(uniform || LM)
 _POWERS = (0.1, 0.3)
 
@@ -90,15 +89,9 @@ def searched(
 
 def tails_after(lm: FrozenLM, vocabulary: Vocabulary, prompts: Tensor) -> Tails:
     """Tails of what the LM gives after prompts ``[prompt, length]``."""
-    defined, front = torch.tensor(vocabulary.defined_ids), torch.tensor(vocabulary.empty_text_ids, dtype=torch.long)
-    found = None
-    for part in prompts.split(_ROWS):
-        ids = torch.cat([front.expand(len(part), -1), part], 1)
-        with torch.inference_mode():
-            own = Tails.of(lm.next_token_logits(lm.embed(ids)).log_softmax(-1)[:, defined])
-        found = own if found is None else found.with_prompts_of(own)
-    assert found is not None
-    return found
+    defined = torch.tensor(vocabulary.defined_ids)
+    each = (Tails.of(logits.log_softmax(-1)[:, defined]) for logits in logits_after(lm, vocabulary, prompts))
+    return reduce(Tails.with_prompts_of, each)
 
 
 def even_prompts(lm: str, vocabulary: Vocabulary, folder: Path, length: int, steps: int) -> Tensor:

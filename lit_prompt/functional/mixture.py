@@ -78,14 +78,11 @@ def mixture_weights(
         gained = (q / m) @ p
         if math.log(float(gained.max())) <= gap:
             break
-        absent = ((weights == 0.0) & (gained > 1.0)).nonzero().flatten()
-        if len(absent):
-            # the largest gain may be that of an outcome that hardly counts, with hardly a weight
-            absent = absent[gained[absent].topk(min(_COMPARED, len(absent))).indices]
-            shares, kl = line_search(p, m, q[absent])
-            place = int(kl.argmin())
-            weights = (1.0 - shares[place]) * weights
-            weights[absent[place]] = shares[place]
+        addition = _addition(p, m, q, gained.masked_fill(weights > 0, 0.0), _COMPARED)
+        if addition is not None:
+            place, share = addition
+            weights = (1.0 - share) * weights
+            weights[place] = share
         weights = _improved(p, q, weights)
         before, reached = reached, float(_kl(p, weights @ q))
         if reached >= before:
@@ -116,7 +113,7 @@ def greedy_mixture(
 ) -> tuple[list[int], Mixture]:
     """At most so many prompts of a bank, one added after another, and their optimal weights.
 
-    The gain of a prompt is its slope, a poor ranking: the best few by it are compared by a line search each.
+    The gain of a prompt is its slope, a poor ranking: the best few by it are compared.
 
     Args:
         p: probabilities of the target.
@@ -133,14 +130,12 @@ def greedy_mixture(
     while len(chosen) < most and reached < last - _SMALLEST:  # what was added may have left again
         m = weights @ bank[chosen]
         found = gains(p, bank, m)
-        best = found.topk(min(compared, len(bank))).indices
-        best = best[found[best] > 1.0]
-        if not len(best):
+        addition = _addition(p, m, bank, found, compared)
+        if addition is None:
             break
-        share, kl = line_search(p, m, bank[best])
-        place = int(kl.argmin())
-        start = torch.cat([(1.0 - share[place]) * weights, share[place : place + 1]])
-        chosen.append(int(best[place]))
+        place, share = addition
+        start = torch.cat([(1.0 - share) * weights, share.unsqueeze(0)])
+        chosen.append(place)
         weights = mixture_weights(p, bank[chosen], start=start).weights
         kept = (weights > 0).nonzero().flatten().tolist()
         chosen, weights = [chosen[k] for k in kept], weights[kept]
@@ -149,6 +144,20 @@ def greedy_mixture(
     m = weights @ bank[chosen]
     gap = math.log(max(float(gains(p, bank, m).max()), 1.0))
     return chosen, Mixture(weights, max(float(_kl(p[p > 0], m[p > 0])), 0.0), gap)
+
+
+def _addition(p: Tensor, m: Tensor, q: Tensor, gained: Tensor, compared: int) -> tuple[int, Tensor] | None:
+    """The component that does most beside a mixture m, and its weight there; None where none has a gain above 1.
+
+    The best few by gain are compared by a line search: the largest may be that of an outcome that hardly counts.
+    """
+    best = gained.topk(min(compared, len(q))).indices
+    best = best[gained[best] > 1.0]
+    if not len(best):
+        return None
+    shares, kl = line_search(p, m, q[best])
+    place = int(kl.argmin())
+    return int(best[place]), shares[place]
 
 
 def _kl(p: Tensor, q: Tensor) -> Tensor:

@@ -8,9 +8,10 @@ import pytest
 import torch
 from scipy.special import xlogy
 
-from lit_prompt.functional import Tails, kl_floor_tails, kl_floor_tokens, prompt_information
+from lit_prompt.functional import Tails, kl_floor_tails, prompt_information
 from lit_prompt.functional.tail_floor import _POWERS, _RANKS
 from tests.functional.test_token_floor import TinyLM, kl_rows, moment, random_ps, shuffled
+from tests.functional.test_token_floor import floors as token_floors
 
 
 def tails_of(q):
@@ -21,12 +22,6 @@ def floors(p, tails, information):
     """Floors of distributions ``[target, vocab]`` for one C, nats, ``[target]``."""
     log_p = torch.tensor(np.atleast_2d(p)).log()
     return kl_floor_tails(log_p, tails, torch.tensor([information], dtype=torch.float64))[:, 0].numpy()
-
-
-def token_floor(p, information):
-    log_p = torch.as_tensor(p[None]).log()
-    everything = torch.ones(log_p.shape, dtype=torch.bool)
-    return float(kl_floor_tokens(log_p, everything, torch.tensor([information], dtype=torch.float64)))
 
 
 def renyi(order, r):
@@ -100,7 +95,7 @@ def test_of_all_permutations_of_six_tokens_no_more_than_eps_are_below(eps, often
             floor = floors(p, tails_of(q / q.sum()), math.log(1 / eps))[0]
             kl = xlogy(p, p).sum() - (p[orders] * np.log(q / q.sum())).sum(1)
             assert (kl < floor - 1e-9).mean() <= eps
-            above += floor > token_floor(p, math.log(1 / eps)) + 0.1
+            above += floor > token_floors(p, math.log(1 / eps))[0] + 0.1
     assert above >= often
 
 
@@ -116,7 +111,7 @@ def test_exhaustive_search_over_all_prompts_of_an_lm(vocab, allowed, length, eps
         floor = floors(p, tails, information)[0]
         best = kl_rows(shuffled(rng, p, count), q).min(1)
         assert (best < floor).sum() <= eps * count + 4 * math.sqrt(eps * count)
-        higher += floor > token_floor(p, information) + 0.1
+        higher += floor > token_floors(p, information)[0] + 0.1
     assert higher >= 2
 
 
@@ -126,7 +121,7 @@ def test_of_a_flat_target_all_that_is_missed_is_the_tail():
     q /= q.sum()
     u = np.full(3000, 1 / 3000)
     kl = xlogy(u, u).sum() - (u * np.log(q)).sum()  # wherever its tokens are
-    assert token_floor(u, 10.0) == 0.0
+    assert token_floors(u, 10.0)[0] == 0.0
     assert 0.8 * kl < floors(u, tails_of(q), 10.0)[0] < kl
 
 
@@ -134,7 +129,7 @@ def test_even_tails_give_the_token_floor_and_uneven_ones_more():
     rng = np.random.default_rng(7)
     for p in random_ps(rng, 200):
         for information in (0.0, 5.0, 50.0):
-            least = token_floor(p, information)
+            least = token_floors(p, information)[0]
             assert floors(p, tails_of(np.full(200, 1 / 200)), information)[0] == pytest.approx(least, abs=1e-9)
             assert floors(p, tails_of(rng.dirichlet(np.full(200, 0.2)).clip(1e-15)), information)[0] >= least
 
