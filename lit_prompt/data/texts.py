@@ -87,6 +87,8 @@ class TextSource:
             yield from rows
         except InputError:
             raise
+        except StopIteration as error:  # there is no first row in a compressed file
+            raise InputError(f"{self.path}: is empty") from error
         except Exception as error:  # datasets, pyarrow and the hub raise errors of their own
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise InputError(f"{self.path}: cannot be read as text ({reason[:300]})") from error

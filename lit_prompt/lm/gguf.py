@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_prompt.errors import InputError
+from lit_prompt.files import as_opened
 from lit_prompt.lm.weights import refuse_mismatch, silence_report
 from lit_prompt.under_way import under_way
 
@@ -75,6 +76,8 @@ def _unpack(path: Path, folder: Path) -> None:
     with under_way(folder.parent) as staging:
         lm = staging / "lm"
         model.save_pretrained(lm)
+        for weights in lm.glob("*.safetensors"):
+            as_opened(weights)
         tokenizer.save_pretrained(lm)
         if not folder.exists():  # another process may have been faster
             lm.rename(folder)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from lit_prompt.data.run_folder import run_folder
 from lit_prompt.errors import InputError
+from lit_prompt.files import as_opened
 from lit_prompt.interruption import held
 from lit_prompt.pretrain.datamodule import TextDataModule
 
@@ -149,4 +150,6 @@ class CausalLMTraining(L.LightningModule):
         transformers_logging.disable_progress_bar()
         with held():  # a folder that holds a part would pass for an LM
             self.lm.to(getattr(torch, self.save_dtype)).save_pretrained(self.folder)
+            for weights in Path(self.folder).glob("*.safetensors"):
+                as_opened(weights)
             self.data.tokenizer.save_pretrained(self.folder)

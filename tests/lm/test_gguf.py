@@ -103,6 +103,8 @@ def test_a_file_is_unpacked_once(file: Path, kept: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(ours, "_unpack", lambda path, folder: pytest.fail("unpacked twice"))
     assert FrozenLM.load(str(file), LMOptions()).fingerprint == first.fingerprint
     assert [folder.name[:5] for folder in kept.iterdir()] == ["tiny-"]
+    (folder,) = kept.iterdir()
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1  # whoever may read one may read all
 
 
 def test_a_file_of_the_hub(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

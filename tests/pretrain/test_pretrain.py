@@ -32,6 +32,7 @@ def test_the_shipped_minute_run_makes_an_lm_that_can_be_searched(cli, workdir):
     losses = _scalars(run, "train/nats_per_token")
     assert losses[0] > 5.0  # ln 512 is 6.2
     assert losses[-1] < 1.0  # it has learnt its four kilobytes by heart
+    assert len({path.stat().st_mode for path in (run / "lm").iterdir()}) == 1  # whoever may read one may read all
     target = workdir / "targets.jsonl"
     target.write_text('{"probs": {" the": 0.5, " a": 0.5}}\n')
     families = '[{"class_path": "FromFile", "init_args": {"path": "targets.jsonl"}}]'
