@@ -26,12 +26,18 @@ def results(families, entropies, per_entropy=2):
 
 
 @pytest.fixture
-def printed(capsys, monkeypatch):
+def terminal(capsys, monkeypatch):
+    """What a terminal of 80 columns shows."""
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    return capsys
 
+
+@pytest.fixture
+def printed(terminal):
     def run(table):
         print_results(table)
-        return capsys.readouterr().out
+        return terminal.readouterr().out
 
     return run
 
@@ -85,14 +91,13 @@ def test_a_search_that_has_not_ended_is_said_to_go_on(capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_comparisons_fit_into_a_terminal_and_none_prints_nothing(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+def test_comparisons_fit_into_a_terminal_and_none_prints_nothing(terminal):
     print_comparisons([])
-    assert capsys.readouterr().out == ""
+    assert terminal.readouterr().out == ""
     paired = Comparison("own_lm", "random", 32, 32, 0.0625, 2.5, 0.025, 0.01, 0.04, 1e-6, won=31)
     unpaired = Comparison("random: low entropy", "moderate entropy", 8, 16, 0.5, 2.0, 0.25, 0.2, 0.3, 1e-3)
     print_comparisons([paired, unpaired])
-    said = capsys.readouterr().out
+    said = terminal.readouterr().out
     assert max(map(len, said.splitlines())) <= 80
     assert re.search(r"own_lm / random, in pairs +32 +0.0625 +2.5000 +0.025 +0.01 to 0.04 +31 of 32", said)
     assert re.search(r"random: low entropy / +8, 16 +0.5000 +2.0000 +0.25 +0.2 to 0.3", said)
@@ -104,6 +109,31 @@ def test_a_kl_that_rounding_has_made_negative_is_shown_as_none(printed):
     said = printed(pa.Table.from_pylist(rows, schema=SCHEMA))
     assert re.search(r"^ +1.00 +30 +0.000 +0.000 +0.000 ", said, re.M)
     assert "-0.000" not in said
+
+
+def wide():
+    head = ["target", *(f"column {k}" for k in range(9)), "TV", "draws"]
+    return Table(head, [["family/of/targets/0", *["12345.678"] * 10, "3"]], ["target"], total=["all", *["9"] * 11])
+
+
+def test_a_file_gets_every_column(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    print_table(wide())
+    said = capsys.readouterr().out
+    assert " family/of/targets/0 12345.678" in said
+    assert said.count("12345.678") == 10
+    assert re.search(r" TV +draws", said)
+
+
+def test_a_narrow_terminal_leaves_whole_columns_out_and_names_them(terminal):
+    print_table(wide())
+    said = terminal.readouterr().out
+    *lines, left_out = said.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert said.count("12345.678") == said.count("column ") - 3 == 6
+    assert left_out == (
+        "no room for column 6; column 7; column 8; TV; draws: a terminal of 118 columns, or a file, has all"
+    )
 
 
 @pytest.mark.parametrize("name", ["\x1b[31mred", "a\0b", "a\nb", "[bold]", ":x:"])
