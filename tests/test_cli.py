@@ -204,7 +204,7 @@ def test_floor_command(cli, workdir, tiny_lm, make_lm):
     assert all(0 <= b["kl_floor"] - a["kl_floor"] + 1e-9 <= 1.1e-3 for a, b in zip(coarse, fine, strict=True))
     assert all(row["kl_sphere"] >= row["kl_floor"] for row in fine)
     assert sorted(path.name for path in Path("logs/small").iterdir()) == ["floors.parquet"]
-    for mistake in (["--tolerance", "0"], ["--tolerance", "x"], ["--out", "fine.parquet"]):
+    for mistake in (["--tolerance", "0"], ["--tolerance", "inf"], ["--tolerance", "x"], ["--out", "fine.parquet"]):
         assert "lit_prompt: error: " in cli("floor", "--config", "small.yaml", "--lm", tiny_lm, *mistake, code=2)
     Path("file").write_text("")
     blocked = cli("floor", "--config", "small.yaml", "--lm", tiny_lm, "--out", "file/a/x.parquet", code=2)

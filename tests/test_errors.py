@@ -71,6 +71,7 @@ def fails(cli, workdir, tiny_lm):
         (["--config", "ok.yaml", "--model.steps", "0"], "model.steps is 0; it must be at least 1"),
         (["--config", "ok.yaml", "--model.kl_tolerance", "-1"], "model.kl_tolerance is -1.0; it must be 0 or more"),
         (["--config", "ok.yaml", "--model.kl_tolerance", ".nan"], "model.kl_tolerance is nan; it must be 0 or more"),
+        (["--config", "ok.yaml", "--model.kl_tolerance", ".inf"], "model.kl_tolerance is inf; it must be 0 or more"),
         (["--config", "ok.yaml", "--floor_seconds", "-1"], "--floor_seconds is -1.0; it must be 0 or more"),
         (["--config", "ok.yaml", "--model.optimizer.lr", "-1"], "Invalid learning rate: -1"),
         (["--config", "ok.yaml", "--model.optimizer", "Adamm"], "no class 'Adamm'; did you mean 'Adam'?"),

@@ -3,10 +3,12 @@
 import base64
 import io
 import json
+import re
 import shutil
 import stat
 import subprocess
 import sys
+from ast import literal_eval
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -26,6 +28,7 @@ TARGETS = [
     {"name": "a/b", "context": {"before": "The king", "after": " He was"}, "probs": {" a": 0.5, " the": 0.5}},
     {"name": "a.b", "probs": {" red": 0.9, " blue": 0.1}},
     {"name": "answers", "context": {"before": "Yes,"}, "strings": {" very glad": 0.6, " sad": 0.3, " very sad": 0.1}},
+    {"name": "cells", "cells": {"glad": [" happy", " very glad"], "not": [" sad"]}, "probs": {"glad": 0.7, "not": 0.3}},
 ]
 MODELS = {
     "soft": {"class_path": "SoftPrompt", "init_args": {"length": 2, "steps": 20}},
@@ -148,17 +151,10 @@ def test_mixtures_are_exported_with_their_weights(here, lm, name, form):
         if each["target_id"].removeprefix("user/") in OVER_TOKENS:
             parts = [w * reached(form, row, lm).double().softmax(-1) for w, row in zip(weights, mine, strict=True)]
             assert kl_of(name, each["target_id"], sum(parts).log()) == pytest.approx(each["kl"], abs=1e-4)
-    first = [row for row in rows if row["target_id"] == "user/a/b"]
-    m = sum(row["weight"] * reached(form, row, lm).double().softmax(-1) for row in first)
-    text = Path("out/reach.py").read_text(encoding="utf-8")
-    assert "lit_prompt" not in text
-    said = subprocess.run(
-        [sys.executable, "out/reach.py", "user/a/b"], capture_output=True, text=True, check=True, encoding="utf-8"
-    ).stdout.splitlines()
-    assert said[0].startswith("user/a/b drawn: ")
-    for line, p, i in zip(said[1:], *(x.tolist() for x in m.topk(20)), strict=True):
-        assert float(line.split()[0]) == pytest.approx(p, abs=1e-5)
-        assert line.split()[1] == str(i)
+        _, listed, _ = scripted(each["target_id"], each["kl"])
+        if each["target_id"] == "user/a/b":
+            for (q, _, i, _), own, at in zip(listed, *(x.tolist() for x in sum(parts).topk(20)), strict=True):
+                assert (q, i) == (pytest.approx(own, abs=1e-5), at)
 
 
 def test_an_answer_of_several_tokens_is_read_back_token_by_token(here, lm):
@@ -173,21 +169,57 @@ def test_an_answer_of_several_tokens_is_read_back_token_by_token(here, lm):
     assert float((p * (p.log() - torch.tensor(log_q, dtype=torch.float64))).sum()) == pytest.approx(row["kl"], abs=1e-4)
 
 
+def scripted(target_id: str | None, kl: float) -> tuple[str, list[tuple[float, float, int, str]], str]:
+    """The target that the script names, the lines that it lists and what it draws; its KL is checked."""
+    words = [] if target_id is None else [target_id]
+    run = subprocess.run(
+        [sys.executable, "out/reach.py", *words], capture_output=True, text=True, check=True, encoding="utf-8"
+    )
+    first, *lines, last = run.stdout.splitlines()
+    told = re.fullmatch(r"(\S+): KL\(target \|\| LM\) is (\S+) nats, (\S+) when it was exported", first)
+    assert (float(told[2]), float(told[3])) == (pytest.approx(kl, abs=1e-4), pytest.approx(kl, abs=1e-6))
+    listed = [re.fullmatch(r"(\S+) for (\S+) (\d+) (.+)", line).groups() for line in lines]
+    drawn = last.removeprefix("drawn: ")
+    assert drawn != last
+    return told[1], [(float(q), float(p), int(i), text) for q, p, i, text in listed], drawn
+
+
 @pytest.mark.parametrize(("name", "form"), [("soft", "peft"), ("soft", "embeds"), ("hard", "text")])
 def test_the_script_needs_transformers_alone(here, lm, name, form):
-    rows = exported(name, form, "--script", "--targets", "user/a.b", "user/a/b")
+    rows = exported(name, form, "--script", "--targets", "user/a.b", "user/a/b", "user/answers", "user/cells")
     text = Path("out/reach.py").read_text(encoding="utf-8")
     assert "lit_prompt" not in text
-    assert len(text.splitlines()) <= 22
-    for words, row in (([], rows[0]), (["user/a/b"], rows[1])):
-        said = subprocess.run(
-            [sys.executable, "out/reach.py", *words], capture_output=True, text=True, check=True, encoding="utf-8"
-        ).stdout.splitlines()
-        assert said[0].startswith(row["target_id"])
+    assert len(text.splitlines()) <= 56
+    for target_id, row in zip((None, "user/a/b"), rows, strict=False):
+        told, listed, _ = scripted(target_id, row["kl"])
+        assert told == row["target_id"]
         probs = reached(form, row, lm).double().softmax(-1)
-        for line, p, i in zip(said[1:], *(x.tolist() for x in probs.topk(20)), strict=True):
-            assert float(line.split()[0]) == pytest.approx(p, abs=1e-5)
-            assert line.split()[1] == str(i)
+        for (q, _, i, text), own, at in zip(listed, *(x.tolist() for x in probs.topk(20)), strict=True):
+            assert (q, i, text) == (pytest.approx(own, abs=1e-5), at, repr(lm[1].decode(at)))
+        asked = TARGETS[1 if target_id is None else 0]["probs"]
+        assert all(p == pytest.approx(asked.get(literal_eval(text), 0.0), abs=1e-6) for _, p, _, text in listed)
+    wanted = {"user/answers": TARGETS[2]["strings"], "user/cells": {"glad": 0.7, "not": 0.3}}
+    for row in rows[2:]:
+        _, listed, _ = scripted(row["target_id"], row["kl"])
+        assert {text: p for _, p, _, text in listed} == {
+            repr(answer): p for answer, p in wanted[row["target_id"]].items()
+        }
+
+
+def test_the_script_draws_whole_answers(here):
+    exported("hard", "text", "--script", "--targets", "user/answers")
+    text = Path("out/reach.py").read_text(encoding="utf-8")
+    # an LM that says the same to everybody
+    said = " very sad"
+    ids = AutoTokenizer.from_pretrained(EMBEDDED_LLAMA)(said, add_special_tokens=False)["input_ids"]
+    assert len(ids) > 1
+    told = "    return logits.to(torch.float64).softmax(-1)\n"
+    assert told in text
+    Path("out/reach.py").write_text(
+        text.replace(told, f"    return torch.eye(len(logits), dtype=torch.float64)[{ids}[len(begun) % {len(ids)}]]\n")
+    )
+    run = subprocess.run([sys.executable, "out/reach.py"], capture_output=True, text=True, check=True, encoding="utf-8")
+    assert run.stdout.splitlines()[-1] == f"drawn: {said!r}"
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -20,10 +20,7 @@ _ADVICE = "; name another file"
 
 def run(options: Namespace) -> None:
     """Solves the floors of a config's targets; prints and writes them."""
-    if not options.tolerance > 0:
-        raise InputError(f"--tolerance is {options.tolerance}; it must be positive")
-    if options.floor_seconds is not None and not options.floor_seconds > 0:
-        raise InputError(f"--floor_seconds is {options.floor_seconds}; it must be positive")
+    wanted = FloorOptions(seconds=options.floor_seconds, tolerance=options.tolerance)
     cli = PromptCLI(None, options.settings)
     out = options.out or cli.logs / options.settings.name / "floors.parquet"
     with writing(out, _ADVICE):  # found out before anything is solved
@@ -34,7 +31,6 @@ def run(options: Namespace) -> None:
     data = cli.datamodule
     data.setup("floor")
     lm = FrozenLM.load(data.lm, data.lm_options)
-    wanted = FloorOptions(seconds=options.floor_seconds, tolerance=options.tolerance)
     floors = Floors(lm, cli.logs / FOLDER, wanted)
     if floors.why_not is not None:
         raise InputError(f"--lm {data.lm}: {floors.why_not}")

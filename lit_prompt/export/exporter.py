@@ -19,7 +19,7 @@ from lit_prompt.export.found_prompts import FoundPrompt, FoundPrompts, NextToken
 from lit_prompt.export.half_precision import scaled_lift
 from lit_prompt.export.pasted_texts import next_token_after_ids, text_row, write_rows
 from lit_prompt.export.prompt_embeds import next_token_after_embeds, write_embeds
-from lit_prompt.export.script import NAME, absolute, script
+from lit_prompt.export.script import absolute, write_script
 from lit_prompt.files import full_disk_named
 from lit_prompt.lm import FrozenLM
 from lit_prompt.lm.prompt_adapter import write_adapter
@@ -108,8 +108,8 @@ class Exporter:
                 _write(folder / "mixtures.json", exported)
             if with_script:
                 data, name = self._found.data, str(self.dtype).removeprefix("torch.")
-                text = script(self._form, data.lm, data.lm_options, name, self._found.are_mixtures)
-                (folder / NAME).write_text(text, "utf-8")
+                targets, mixed = [prompts[0] for prompts in every], self._found.are_mixtures
+                write_script(folder, self._form, data.lm, data.lm_options, name, targets, mixed)
             if out.exists():
                 out.rmdir()
             os.replace(folder, out)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lit_prompt.data import TargetBatch
+from lit_prompt.data.answers import Answers
 from lit_prompt.data.datamodule import TargetDataModule
 from lit_prompt.data.target import Texts
 from lit_prompt.errors import InputError
@@ -36,7 +37,7 @@ class FoundPrompt:
         prompt: token ids ``[length]``, or embeddings ``[length, embedding]``, float32.
         text: of token ids, as it stands in its context; None for embeddings.
         whole: that text with those around it; None for embeddings.
-        tree: of the target's answers; None for a target over tokens.
+        answers: of the target; None for a target over tokens.
         log_p: log-probabilities of the target's outcomes ``[outcome]``, float64.
         weight: in the mixture that it belongs to; 1 where it is alone.
     """
@@ -46,9 +47,14 @@ class FoundPrompt:
     prompt: Tensor
     text: str | None
     whole: str | None
-    tree: AnswerTree | None
+    answers: Answers | None
     log_p: Tensor
     weight: float = 1.0
+
+    @cached_property
+    def tree(self) -> AnswerTree | None:
+        """Of the answers' tokens."""
+        return None if self.answers is None else self.answers.tree
 
     def kl(self, log_q: Tensor) -> float:
         """KL(target || LM) in nats, from log-probabilities of the outcomes ``[outcome]``, float64."""
@@ -159,7 +165,7 @@ class FoundPrompts:
         text = None if prompt.is_floating_point() else self._text(batch.task[0], prompt)
         whole = None if text is None else self.contexts.whole(context, text)
         log_p = target_outcomes(batch)[0]
-        return FoundPrompt(batch.target_id[0], context, prompt, text, whole, batch.trees[0], log_p, weight)
+        return FoundPrompt(batch.target_id[0], context, prompt, text, whole, batch.answers[0], log_p, weight)
 
     def _text(self, task: int, prompt: Tensor) -> str:
         own: list[Texts] = [self.data.targets.texts[i] for i in self.data.targets.members(task)]

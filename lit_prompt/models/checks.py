@@ -37,8 +37,8 @@ def check_settings(module: "PromptModule", trainer: L.Trainer, stage: str) -> No
         if value is not None and value < 1:
             raise InputError(f"model.{name} is {value}; it must be at least 1")
     tolerance = getattr(module, "kl_tolerance", 0.0)
-    if not tolerance >= 0.0:  # NaN is not
-        raise InputError(f"model.kl_tolerance is {tolerance}; it must be 0 or more")
+    if not 0.0 <= tolerance < math.inf:  # NaN is not
+        raise InputError(f"model.kl_tolerance is {tolerance}; it must be 0 or more, and finite")
     if not 0.0 < module.temperature < math.inf:
         raise InputError(
             f"model.temperature is {module.temperature:g}; it must be a number above 0 (1 changes nothing)"

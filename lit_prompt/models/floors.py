@@ -1,6 +1,7 @@
 """Certified floors of targets, solved once for each LM and distribution."""
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,6 +50,8 @@ class FloorOptions:
     def __post_init__(self) -> None:
         if self.seconds is not None and not self.seconds >= 0:
             raise InputError(f"--floor_seconds is {self.seconds}; it must be 0 or more")
+        if not 0 < self.tolerance < math.inf:
+            raise InputError(f"--tolerance is {self.tolerance}; it must be above 0, and finite")
 
 
 @runtime_checkable

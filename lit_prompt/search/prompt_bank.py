@@ -1,5 +1,6 @@
 """A bank of prompts, of which each target gets the best to start with."""
 
+import math
 from collections.abc import Iterable
 from itertools import chain, islice
 
@@ -12,7 +13,8 @@ from lit_prompt.search.starts import TokenStart
 from lit_prompt.search.token_problem import TokenProblem
 
 _LENGTHS = 4  # a sequence has so many times a prompt's length
-_NATURAL = 64  # positions of a natural one, if that is more
+_LONGER = 64  # or so many tokens more than a prompt, if that is less: long texts take the LM minutes to make
+_NATURAL = 64  # positions of a natural one, if that is more; of longer ones there are fewer, as many tokens in all
 _RESCORED = 16
 _RESCORED_NATURAL = 32
 _OFFERED = 16  # starts of a slot
@@ -76,7 +78,7 @@ class PromptBank:
 
     def _width(self, problem: TokenProblem, slot: int, least: int = 0) -> int:
         longest = problem.lm.max_length
-        width = max(_LENGTHS * problem.length, least)
+        width = max(min(_LENGTHS * problem.length, problem.length + _LONGER), least)
         if longest is None:
             return width
         before = max(len(context.before_ids) for context in problem.slots.contexts_of(slot))
@@ -86,9 +88,10 @@ class PromptBank:
         """Sequences for all slots of a group, ``[sequence, position]``."""
         width, init, seed = self._width(problem, slot), self._init, problem.group_seed(slot)
         generator = torch.Generator().manual_seed(seed)
-        yield problem.random_ids(max(init.random_sequences, 1) * width, generator).view(-1, width)
+        yield problem.random_ids(_count(max(init.random_sequences, 1), width) * width, generator).view(-1, width)
         if init.sampled_texts:
-            ids = sample_prompts(problem.lm, self._vocabulary, init.sampled_texts, width, seed, self._cache)
+            texts = _count(init.sampled_texts, width)
+            ids = sample_prompts(problem.lm, self._vocabulary, texts, width, seed, self._cache)
             if ids is not None:
                 yield self._only_allowed(problem, ids, generator)
 
@@ -98,7 +101,7 @@ class PromptBank:
         if init.texts is None or not init.natural_texts:
             return None
         encoded = chain.from_iterable(self._vocabulary.encode(f" {text}") for text in init.texts.texts())
-        ids = list(islice(encoded, init.natural_texts * width))
+        ids = list(islice(encoded, _count(init.natural_texts, width) * width))
         if len(ids) < width:
             return None
         whole = torch.tensor(ids[: len(ids) // width * width]).view(-1, width)
@@ -113,9 +116,10 @@ class PromptBank:
         generator = problem.generator(slot, "bank")
         p = problem.target_mass(slot)
         p = p + 1e-3 * p.sum().clamp_min(1e-6) / len(p)  # a target of few tokens would repeat them only
-        shape = (self._init.drawn_sequences, self._width(problem, slot))
-        index = torch.multinomial(p, shape[0] * shape[1], replacement=True, generator=generator)
-        return problem.allowed[index].view(shape)
+        width = self._width(problem, slot)
+        count = _count(self._init.drawn_sequences, width) * width
+        index = torch.multinomial(p, count, replacement=True, generator=generator)
+        return problem.allowed[index].view(-1, width)
 
     def _best_windows(
         self, scorer: LMScorer, sequences: Tensor, slots: Tensor, count: int, cache: LMCache | None = None
@@ -136,3 +140,8 @@ class PromptBank:
         span = torch.arange(-length // 2, length)
         positions = (best % ends).unsqueeze(-1) + span
         return sequences[(best // ends).unsqueeze(-1), positions.clamp_min(0)]
+
+
+def _count(wanted: int, width: int) -> int:
+    """How many sequences there are in place of the wanted: fewer where they are long, as many tokens in all."""
+    return math.ceil(wanted * min(width, _NATURAL) / width)

@@ -23,12 +23,14 @@ class TokenStart:
         soft_run: folder of the soft run for ``soft``; its search must have ended.
         shorter_run: folder of a run of shorter prompts, whose search has ended: a target starts from the prompt that
             this has found for it, made longer, where that is better than what ``kind`` gives; null for none.
-        random_sequences: long sequences of random tokens in the bank.
+        random_sequences: sequences of random tokens in the bank, one at least. Sequences have four times a prompt's
+            length, or 64 tokens more than it if that is less. Of sequences of more than 64 tokens there are fewer, as
+            many tokens as in so many of 64.
         sampled_texts: texts in the bank that the LM makes.
         drawn_sequences: sequences of tokens drawn from each target in the bank.
         texts: natural texts for the bank, by default a small collection of several kinds; null for none. The LM's
             states after them are kept, so that later runs have them at once.
-        natural_texts: how many pieces of them, of 64 tokens or four times a prompt's length.
+        natural_texts: how many pieces of them, of 64 tokens; for prompts of more than 16, fewer and longer ones.
     """
 
     kind: Literal["bank", "random", "text", "soft"] = "bank"

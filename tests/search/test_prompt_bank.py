@@ -170,6 +170,21 @@ def test_natural_texts_are_read_in_pieces_one_after_another(loaded, tmp_path):
     assert vocabulary.tokenizer.decode(pieces.flatten().tolist()).strip() in text
 
 
+@pytest.mark.parametrize("length", [6, 16, 40])
+def test_long_prompts_have_longer_sequences_and_no_more_tokens(loaded, tmp_path, length):
+    lm, vocabulary = loaded()
+    (tmp_path / "tale.txt").write_text(TEXT * 60)
+    texts = TextSource(str(tmp_path / "tale.txt"))
+    start = TokenStart("bank", random_sequences=8, sampled_texts=16, texts=texts, natural_texts=8)
+    bank, problem = PromptBank(start, vocabulary, True, LMCache(lm)), problem_of(lm, vocabulary, length=length)
+    random, sampled = bank._common(problem, 0)
+    drawn, natural = bank._drawn(problem, 0), bank._natural(problem, 0)
+    width = {6: 24, 16: 64, 40: 104}[length]
+    counts = {6: (8, 16, 8), 16: (8, 16, 8), 40: (5, 10, 5)}[length]
+    assert [part.shape for part in (random, sampled, drawn)] == [(count, width) for count in counts]
+    assert natural.shape == ((8, 64) if width <= 64 else (5, 104))
+
+
 @pytest.mark.parametrize("around", [("", ""), ("The king said", " had")])
 def test_better_than_random_starts(loaded, around):
     lm, vocabulary = loaded()
