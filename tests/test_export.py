@@ -4,11 +4,13 @@ import base64
 import io
 import json
 import re
+import runpy
 import shutil
 import stat
 import subprocess
 import sys
 from ast import literal_eval
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -169,13 +171,18 @@ def test_an_answer_of_several_tokens_is_read_back_token_by_token(here, lm):
     assert float((p * (p.log() - torch.tensor(log_q, dtype=torch.float64))).sum()) == pytest.approx(row["kl"], abs=1e-4)
 
 
+def printed(*words: str) -> list[str]:
+    """What the script prints, run in this process."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said):
+        patch.setattr(sys, "argv", ["out/reach.py", *words])
+        runpy.run_path("out/reach.py", run_name="__main__")
+    return said.getvalue().splitlines()
+
+
 def scripted(target_id: str | None, kl: float) -> tuple[str, list[tuple[float, float, int, str]], str]:
     """The target that the script names, the lines that it lists and what it draws; its KL is checked."""
-    words = [] if target_id is None else [target_id]
-    run = subprocess.run(
-        [sys.executable, "out/reach.py", *words], capture_output=True, text=True, check=True, encoding="utf-8"
-    )
-    first, *lines, last = run.stdout.splitlines()
+    first, *lines, last = printed(*([] if target_id is None else [target_id]))
     told = re.fullmatch(r"(\S+): KL\(target \|\| LM\) is (\S+) nats, (\S+) when it was exported", first)
     assert (float(told[2]), float(told[3])) == (pytest.approx(kl, abs=1e-4), pytest.approx(kl, abs=1e-6))
     listed = [re.fullmatch(r"(\S+) for (\S+) (\d+) (.+)", line).groups() for line in lines]
@@ -189,7 +196,11 @@ def test_the_script_needs_transformers_alone(here, lm, name, form):
     rows = exported(name, form, "--script", "--targets", "user/a.b", "user/a/b", "user/answers", "user/cells")
     text = Path("out/reach.py").read_text(encoding="utf-8")
     assert "lit_prompt" not in text
-    assert len(text.splitlines()) <= 56
+    assert len(text.splitlines()) <= 60
+    alone = subprocess.run([sys.executable, "out/reach.py"], capture_output=True, text=True, encoding="utf-8", check=True)
+    assert alone.stdout.splitlines()[0] == printed()[0]
+    with pytest.raises(SystemExit, match="no target 'user/x'; there are user/a"):
+        printed("user/x")
     for target_id, row in zip((None, "user/a/b"), rows, strict=False):
         told, listed, _ = scripted(target_id, row["kl"])
         assert told == row["target_id"]
@@ -218,8 +229,7 @@ def test_the_script_draws_whole_answers(here):
     Path("out/reach.py").write_text(
         text.replace(told, f"    return torch.eye(len(logits), dtype=torch.float64)[{ids}[len(begun) % {len(ids)}]]\n")
     )
-    run = subprocess.run([sys.executable, "out/reach.py"], capture_output=True, text=True, check=True, encoding="utf-8")
-    assert run.stdout.splitlines()[-1] == f"drawn: {said!r}"
+    assert printed()[-1] == f"drawn: {said!r}"
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -34,6 +34,8 @@ here, source = Path(__file__).parent, {source}
 every = {rows}
 name = sys.argv[1] if len(sys.argv) > 1 else every[0]["target_id"]
 rows = [row for row in every if row["target_id"] == name]  # several are a mixture
+if not rows:
+    sys.exit(f"no target {{name!r}}; there are " + ", ".join(sorted({{row["target_id"] for row in every}})))
 weights = [row.get("weight", 1.0) for row in rows]
 exported = {{row["target_id"]: row["kl"] for row in {exported}}}
 tokenizer = AutoTokenizer.from_pretrained(**source)
