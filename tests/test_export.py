@@ -197,8 +197,9 @@ def test_the_script_needs_transformers_alone(here, lm, name, form):
     text = Path("out/reach.py").read_text(encoding="utf-8")
     assert "lit_prompt" not in text
     assert len(text.splitlines()) <= 60
-    alone = subprocess.run([sys.executable, "out/reach.py"], capture_output=True, text=True, encoding="utf-8", check=True)
-    assert alone.stdout.splitlines()[0] == printed()[0]
+    words = [sys.executable, "out/reach.py"]
+    alone = subprocess.run(words, capture_output=True, text=True, check=True, encoding="utf-8").stdout
+    assert alone.splitlines()[0] == printed()[0]
     with pytest.raises(SystemExit, match="no target 'user/x'; there are user/a"):
         printed("user/x")
     for target_id, row in zip((None, "user/a/b"), rows, strict=False):
