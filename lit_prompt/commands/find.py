@@ -33,7 +33,7 @@ def run(options: Namespace) -> None:
 
 
 def _arguments(options: Namespace, target: dict[str, Any]) -> RunArguments:
-    """Those of the fit: configs, then the target, then what else was typed."""
+    """Those of the fit: configs, then the target, then what else was typed, of a model's class, too."""
     given: RunArguments = options.settings
     settings: dict[str, Any] = {"data": {"load": None, "families": [{"class_path": "Given", "init_args": target}]}}
     if _is_served(given):
@@ -49,7 +49,7 @@ def _arguments(options: Namespace, target: dict[str, Any]) -> RunArguments:
         if getattr(options, name) is not None
     ]  # fmt: skip
     count = len(given.configs)
-    every = [*given.options[:count], settings_option(settings), *numbers, *given.options[count:]]
+    every = [*given.options[:count], settings_option(settings), *given.options[count:], *numbers]
     return replace(given, options=every, name="find")
 
 

@@ -19,6 +19,7 @@ from lit_prompt.records.results import read_results
 from lit_prompt.records.table_format import COUNT, NUMBER, TEXT, TableFormat
 from lit_prompt.records.tasks import task_rows
 from lit_prompt.results.console import console, print_table, say
+from lit_prompt.results.mixtures_shown import mixture_lines
 from lit_prompt.results.rows import Row
 from lit_prompt.results.table import Table
 from lit_prompt.results.text import as_json, nats
@@ -27,7 +28,8 @@ from lit_prompt.under_way import opened
 
 #: Columns of ``shortest.parquet``: entropy and KLs in nats; ``length`` is null where no length reached the KL.
 _NUMBERS = [("entropy", NUMBER), ("length", COUNT), ("kl", NUMBER), ("held_out_kl", NUMBER)]
-SCHEMA = pa.schema([("target_id", TEXT), ("family", TEXT), *_NUMBERS, ("prompt_text", TEXT), ("run", TEXT)])
+_MIXED = [("weights", pa.list_(NUMBER)), ("component_texts", pa.list_(TEXT))]
+SCHEMA = pa.schema([("target_id", TEXT), ("family", TEXT), *_NUMBERS, ("prompt_text", TEXT), *_MIXED, ("run", TEXT)])
 SHORTEST = TableFormat(SCHEMA)
 
 _MOST_ROWS = 40
@@ -102,7 +104,7 @@ def _token_floors(module: PromptModule, lengths: Sequence[int]) -> list[list[flo
 
 def _outcome(row: Row, length: int, goal: float, run: Path) -> Row:
     reached = row["kl"] is not None and row["kl"] <= goal
-    names = ("family", "entropy", "kl", "held_out_kl", "prompt_text")
+    names = ("family", "entropy", "kl", "held_out_kl", "prompt_text", *(name for name, _ in _MIXED))
     kept = {name: row[name] for name in names} | {"target_id": row["task"]}
     return kept | {"length": length if reached else None, "run": str(run)}
 
@@ -122,5 +124,7 @@ def _print(rows: Sequence[Row], goal: float) -> None:
     caption = f"{reached} of {len(rows)} targets have one; none: the KL of the longest that was tried"
     print_table(Table(["target", "entropy", "length", *columns], cells, ["target"], title, caption), _MOST_ROWS)
     for row in rows[:_MOST_ROWS]:
-        if row["prompt_text"] is not None:
+        if row["component_texts"] is not None:
+            say(f"{row['target_id']}, prompts by weight, as JSON:", *mixture_lines(row))
+        elif row["prompt_text"] is not None:
             say(f"{row['target_id']}, as JSON:", as_json(row["prompt_text"]))

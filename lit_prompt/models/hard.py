@@ -153,7 +153,7 @@ class HardPrompt(DrivenPrompt):
             assert self.start.soft_run is not None
             self.soft_run = SoftRun(self.start.soft_run, self.length, self.lm, self.data.targets.task_ids)
         if (shorter := self.start.shorter_run) is not None:
-            self._shorter = ShorterRun(shorter, self.length, self.lm, self.data.targets.task_ids, tokens=True)
+            self._shorter = ShorterRun(shorter, self.length, self.lm, self.data.targets.task_ids, self.allowed)
 
     # ---- search ----
 

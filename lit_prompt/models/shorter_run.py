@@ -21,18 +21,22 @@ class ShorterRun:
         length: of the prompts that are searched.
         lm: the LM that they must belong to.
         task_ids: tasks that must have one.
-        tokens: whether they must be token ids, or embeddings.
+        allowed: token ids that they may hold, ``[allowed]``; None where they must be embeddings.
 
     Raises:
         InputError: if there are no such prompts.
     """
 
-    def __init__(self, folder: str, length: int, lm: FrozenLM, task_ids: Sequence[str], tokens: bool) -> None:
+    def __init__(
+        self, folder: str, length: int, lm: FrozenLM, task_ids: Sequence[str], allowed: Tensor | None = None
+    ) -> None:
         path, self._prompts = run_prompts(folder, "shorter_run", lm, task_ids)
-        for prompt in self._prompts.values():
-            if prompt.is_floating_point() == tokens or len(prompt) >= length:
-                kind = "tokens" if tokens else "embeddings"
+        for task_id, prompt in self._prompts.items():
+            if prompt.is_floating_point() != (allowed is None) or len(prompt) >= length:
+                kind = "embeddings" if allowed is None else "tokens"
                 raise InputError(f"{path}: wanted are prompts of fewer than {length} {kind}")
+            if allowed is not None and not bool(torch.isin(prompt, allowed).all()):
+                raise InputError(f"{path}: the prompt of {task_id} holds a token that model.tokens does not allow")
 
     def lengthened(self, task_id: str, start: Tensor) -> Tensor:
         """A start ``[length, ...]`` whose end is the task's prompt."""

@@ -166,7 +166,7 @@ class SoftPrompt(PromptModule):
         self.best = BestSoFar(self.prompt.detach(), self.kl_tolerance, self.patience)
         self._initializer = PromptInitializer(self.init, self.length, self.lm, self.data.vocabulary)
         if (shorter := self.init.shorter_run) is not None:
-            self._shorter = ShorterRun(shorter, self.length, self.lm, self.data.targets.task_ids, tokens=False)
+            self._shorter = ShorterRun(shorter, self.length, self.lm, self.data.targets.task_ids)
         if self.init.kind == "text":
             warn_of_second_front(self, self.init.text or "", "model.init.text")
 

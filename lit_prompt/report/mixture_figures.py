@@ -1,5 +1,6 @@
 """The figure of mixtures: KL against the number of prompts that a target is given."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 def kl_by_components(study: Study) -> "Figure | None":
     """Median KL against the most components, by entropy, on the targets that runs have in common.
 
-    A panel for each LM, method and length of prompts; None where none has runs of several numbers of components.
+    A panel for each LM, method, length of prompts and other settings; None where none has runs of several numbers of
+    components.
     """
     groups = {
         key: found
@@ -28,7 +30,7 @@ def kl_by_components(study: Study) -> "Figure | None":
     }
     if not groups:
         return None
-    figure, axes = style.panels([f"{lm}, {method}, length {length}" for lm, method, length in groups], sharey=True)
+    figure, axes = style.panels([title for title, _ in groups], sharey=True)
     handles = {}
     for panel, by_count in zip(axes[0], groups.values(), strict=True):
         counts = sorted(by_count)
@@ -52,9 +54,11 @@ def kl_by_components(study: Study) -> "Figure | None":
     return figure
 
 
-def _searched(run: Run) -> tuple[str, str, int]:
+def _searched(run: Run) -> tuple[str, str]:
     row = run.rows[0]
-    return Path(row["lm"]).name, method_label(str(row["method"])), int(row["prompt_length"])
+    title = f"{Path(row['lm']).name}, {method_label(str(row['method']))}, length {row['prompt_length']}"
+    others = {name: value for name, value in run.settings.items() if name != "components"}
+    return title, json.dumps(others, sort_keys=True, default=str)
 
 
 def _common(runs: list[Run]) -> dict[int, list[Row]]:

@@ -10,10 +10,13 @@ from lit_prompt.report.excess import excess_sentences, parts_sentences, token_se
 from lit_prompt.report.findings import Finding, adjusted
 from lit_prompt.report.study import OUTLIER, RANDOM, Study
 from lit_prompt.report.tables import tasks
+from lit_prompt.results.rows import has_mixtures
 from lit_prompt.results.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_NO_EXCESS_OF_MIXTURES = "Needs single prompts: the certified floor is of those, and mixtures may be below it."
 
 
 @dataclass
@@ -43,6 +46,7 @@ def sections(study: Study) -> list[Section]:
     partners = claims.partner_findings(study)
     against_random = partners.pop((OUTLIER, RANDOM), [])
     made = [*chain.from_iterable(partners.values()), *claims.maker_findings(study)]
+    mixed = all(has_mixtures(series.rows) for series in study.series)
     found = [
         Section(
             "kl_by_entropy", "KL and entropy", target_figures.kl_by_entropy,
@@ -93,14 +97,16 @@ def sections(study: Study) -> list[Section]:
             "excess", "What is left above the floor", method_figures.excess_by_entropy,
             "KL minus the certified floor, below which no prompt of this LM can come. Smaller values are drawn at "
             "0.0001 nats.",
-            "Needs results with a certified floor; these hold none.",
+            _NO_EXCESS_OF_MIXTURES if mixed else "Needs results with a certified floor; these hold none.",
             remarks=excess_sentences(study),
         ),
         Section(
             "parts", "Where the KL comes from", method_figures.parts_by_entropy,
             "The mean KL in three parts: what the output head costs every prompt, what the final norm costs, and what "
             "the found prompt leaves.",
-            "Needs results whose excess is divided into norm and prompt; these are not.",
+            _NO_EXCESS_OF_MIXTURES
+            if mixed
+            else "Needs results whose excess is divided into norm and prompt; these are not.",
             remarks=parts_sentences(study),
         ),
         Section(

@@ -19,7 +19,8 @@ _MARKERS = "vo^"
 def token_floor_by_length(study: Study) -> "Figure | None":
     """Median token floors against the number of tokens, and what hard prompts reach; None where none are known.
 
-    Mixtures of prompts have lower floors, and a panel of their own.
+    Mixtures of prompts have lower floors, and a panel of their own. Where runs with different tokens or numbers of
+    targets share a panel, a target's floor is the lowest of theirs, which holds for all.
     """
     known = [series for series in study.series if series.with_columns("token_floor_curve")]
     if not known:
@@ -30,7 +31,10 @@ def token_floor_by_length(study: Study) -> "Figure | None":
     for panel, mine in zip(axes[0], panels.values(), strict=True):
         targets: dict[Identity, Row] = {}
         for series in mine:
-            targets |= {key: row for key, row in series.by_target().items() if row["token_floor_curve"] is not None}
+            for key, row in series.by_target().items():
+                if (curve := row["token_floor_curve"]) is not None:
+                    others = targets.get(key, row)["token_floor_curve"]
+                    targets[key] = row | {"token_floor_curve": np.minimum(curve, others)}
         for (text, line, _, _), rows in zip(THIRDS, _thirds(list(targets.values())), strict=True):
             if rows:
                 middle = np.median([row["token_floor_curve"] for row in rows], axis=0)

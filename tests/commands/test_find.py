@@ -52,6 +52,11 @@ def test_a_mixture_is_printed_with_its_weights(find, kind):
         assert (f"{line}  {json.dumps(row['component_texts'][place])}" if kind else line) in said
 
 
+def test_what_the_model_has_not_is_refused_wherever_its_class_is_named(find):
+    said = find(*HALF, "--components", 2, "--model", "TextPrompt", code=2)
+    assert "no key 'components'" in said
+
+
 @pytest.mark.parametrize(
     ("stated", "expected"),
     [

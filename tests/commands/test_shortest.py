@@ -1,5 +1,6 @@
 """``lit_prompt shortest``: what each target needed, and what is left of the runs."""
 
+import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -93,6 +94,25 @@ def test_each_targets_length_is_the_first_that_reached_the_kl(shortest, cli):
     for folder, found in zip(folders, results, strict=True):
         cli("test", "--run", folder)
         assert pq.read_table(folder / "results-1.parquet").to_pylist() == found
+
+
+def test_prompts_of_mixtures_are_shown_with_their_weights(shortest):
+    said = shortest(HARD.replace("steps: 3", "steps: 6\n    components: 2"), 1e-9, [1, 2])
+    *_, rows = runs()[1]
+    shown = [json.loads(line.partition(" %  ")[2]) for line in said.splitlines() if ' %  "' in line]
+    assert shown == [text for row in rows for text in row["component_texts"]]
+    kept = pq.read_table(runs()[0][-1] / "shortest.parquet").to_pylist()
+    assert [row["weights"] for row in kept] == [row["weights"] for row in rows]
+    assert any(len(row["weights"]) == 2 for row in rows)
+
+
+def test_shorter_prompts_of_other_tokens_are_refused(shortest, cli, tiny_lm):
+    shortest(HARD, 1e-9, [1])
+    (run,), _ = runs()
+    said = cli("fit", "--config", "small.yaml", "--lm", tiny_lm, "--model.length", 2, "--model.start.shorter_run", run,
+               "--model.tokens.allow", '[" a", " the"]', code=2)  # fmt: skip
+    assert "holds a token that model.tokens does not allow" in one_line(said)
+    cli("fit", "--config", "small.yaml", "--lm", tiny_lm, "--model.length", 2, "--model.start.shorter_run", run)
 
 
 def test_soft_prompts_for_targets_that_were_built_before(shortest, cli, workdir, tiny_lm):

@@ -125,6 +125,19 @@ def test_weights_are_the_same_bit_for_bit_wherever_they_are_in_memory():
     assert len(found) == 1
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_weights_are_certified_where_the_kl_falls_no_further(seed):
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(250):
+        size, count = (int(torch.randint(2, most, (), generator=generator)) for most in (40, 20))
+        spread = 8 * torch.rand((), dtype=torch.float64, generator=generator)
+        logits = spread * torch.randn(count + 1, size, dtype=torch.float64, generator=generator)
+        p, *q = logits.softmax(-1)
+        found = mixture_weights(p, torch.stack(q))
+        assert found.gap <= GAP
+        assert found.kl <= min(float((p * (p / each).log()).sum()) for each in q) + 1e-12
+
+
 def test_an_outcome_that_hardly_counts_keeps_no_component_out():
     # the last component has the largest gain, for the last outcome's sake, and is worth a weight of 1e-20
     p = torch.tensor([0.5, 0.5 - 1e-20, 1e-20], dtype=torch.float64)

@@ -30,5 +30,13 @@ def test_a_line_for_each_range_of_entropies_over_the_most_components(make_run):
         assert np.allclose(line.get_ydata(), [2.01, 2.01 / 2, 2.01 / 4])
 
 
+def test_other_settings_have_panels_of_their_own(make_run):
+    runs = [make_run(f"m/version_{k}", rows(k, 2.0), {"components": k, "steps": 8}) for k in (1, 2)]
+    runs += [make_run(f"n/version_{k}", rows(k, 1.0), {"components": k, "steps": 99}) for k in (1, 2)]
+    panels = kl_by_components(study_of(read_runs(runs))).axes
+    first = [next(line.get_ydata() for line in panel.lines if len(line.get_xdata()) == 2) for panel in panels]
+    assert np.allclose(first, [[2.01, 1.005], [1.01, 0.505]])
+
+
 def test_runs_of_one_number_of_prompts_make_no_figure(make_run):
     assert kl_by_components(study_of(read_runs([make_run("m/version_0", rows(2, 2.0), {"components": 2})]))) is None

@@ -20,6 +20,7 @@ from lit_prompt.report.sections import sections
 from lit_prompt.report.study import study_of
 from lit_prompt.report.target_figures import kl_by_entropy, outlier_against_random
 from lit_prompt.report.task_figures import kl_by_target
+from lit_prompt.report.token_figures import token_floor_by_length
 from lit_prompt.results.style import figure_style
 from tests.browser import copied
 from tests.report.conftest import row, study_rows
@@ -125,10 +126,22 @@ def test_everything_is_shown(report, make_run, tmp_path):
     assert "above both: the KL less the larger floor." in page.text
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_token_floor_in_a_panel_holds_for_all_its_runs(make_run, order):
+    found = []
+    for number, curve in enumerate(([3.0, 2.5, 2.0, 1.5, 1.0, 0.5, 0.0], [2.0, 2.0, 2.0, 2.0, 0.5, 0.5, 0.5])):
+        rows = [row("random/0", 4.0, 3.0, method="hard", token_floor_curve=curve, kl_floor_tokens=curve[0])]
+        found.append(make_run(f"t{number}/version_0", rows, {"steps": number + 1}))
+    (panel,) = token_floor_by_length(study_of(read_runs([found[i] for i in order]))).axes
+    (line,) = [line for line in panel.lines if len(line.get_xdata()) == 7]
+    assert line.get_ydata().tolist() == [2.0, 2.0, 2.0, 1.5, 0.5, 0.5, 0.0]
+
+
 def test_what_mixtures_are_above_is_the_token_floor_alone(report, make_run):
     known = {"method": "gcg", "kl_floor": 1.5, "kl_floor_tokens": 0.5, "excess_tokens": 1.5, "components": 2}
     page = report(make_run("a/version_0", [row("random/0", 4.0, 2.0, **known)], {"components": 2}))
     assert "less the larger floor, of a mixture less the token floor alone, as the floor is of single" in page.text
+    assert page.text.count("Needs single prompts: the certified floor is of those") == 2
 
 
 def test_no_name_is_a_formula_or_hidden_in_any_figure(make_run):
