@@ -51,7 +51,7 @@ def mixture_weights(
     An active set: of the components of the largest gains the one comes in that does most by itself, with the weight of
     a line search (EM alone cannot revive a weight of zero), then Newton steps on the simplex of those that have a
     weight, EM steps where they do not help; what has lost its weight leaves. Never worse than the best single
-    component. Where rounding ends the search first, steps that lower the gap alone follow; it may then stay above ``gap``.
+    component. Where rounding ends the search first, steps that lower the gap alone follow; it may stay above ``gap``.
 
     Args:
         p: probabilities of the target.
