@@ -126,7 +126,7 @@ def reached(form: str, row: dict, lm) -> torch.Tensor:
     ("name", "form"), [(n, f) for n in ("soft", "hard") for f in FORMS if (n, f) != ("soft", "text")]
 )
 def test_other_programs_reach_what_the_run_says(here, lm, name, form):
-    rows, kl = exported(name, form), run_kl(name)
+    rows, kl = exported(name, form, "--script"), run_kl(name)
     modes = {stat.S_IMODE(path.stat().st_mode) for path in Path("out").rglob("*") if path.is_file()}
     assert len(modes) == 1  # whoever may read one of them may read all
     assert [row["target_id"] for row in rows] == [f"user/{target['name']}" for target in TARGETS]
@@ -143,6 +143,7 @@ def test_mixtures_are_exported_with_their_weights(here, lm, name, form):
     told = json.loads(Path("out/mixtures.json").read_text())
     assert [each["target_id"] for each in told] == [f"user/{target['name']}" for target in TARGETS]
     assert any(len(each["prompts"]) == 2 for each in told)
+    assert "lit_prompt" not in Path("out/reach.py").read_text(encoding="utf-8")
     for each in told:
         mine = [row for row in rows if row["target_id"] == each["target_id"]]
         weights = [row["weight"] for row in mine]

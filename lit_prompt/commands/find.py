@@ -33,7 +33,7 @@ def run(options: Namespace) -> None:
 
 
 def _arguments(options: Namespace, target: dict[str, Any]) -> RunArguments:
-    """Those of the fit: configs, then the target, then what else was typed, of a model's class, too."""
+    """Those of the fit: configs, the target, what else was typed, and last the numbers, which its model must have."""
     given: RunArguments = options.settings
     settings: dict[str, Any] = {"data": {"load": None, "families": [{"class_path": "Given", "init_args": target}]}}
     if _is_served(given):

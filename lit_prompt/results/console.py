@@ -45,7 +45,8 @@ def print_table(table: Table, most: int | None = None) -> None:
     A file or a pipe gets every column; those that a narrow terminal has no room for are named below the table.
     """
     margin = 0 if len(table.head) > _MANY else 1
-    every = [table.head, *table.rows, *([] if table.total is None else [table.total])]
+    rows = table.rows[:most]
+    every = [table.head, *rows, *([] if table.total is None else [table.total])]
     widest = [max(cell_len(visible(cell)) for cell in cells) for cells in zip(*every, strict=True)]
     folded = _LEAST if console.is_terminal else WIDEST
     least = [min(w, folded) if name in table.words else w for name, w in zip(table.head, widest, strict=True)]
@@ -63,7 +64,7 @@ def print_table(table: Table, most: int | None = None) -> None:
             view.add_column(_shown(name), overflow="fold", min_width=least[i], max_width=limit)
         else:
             view.add_column(_shown(name), justify="right", no_wrap=True)
-    for row in table.rows[:most]:
+    for row in rows:
         view.add_row(*map(_shown, row[:fitting]))
     if table.total is not None:
         view.add_section()

@@ -136,6 +136,12 @@ def test_a_narrow_terminal_leaves_whole_columns_out_and_names_them(terminal):
     )
 
 
+def test_rows_that_are_not_shown_take_no_room(terminal):
+    few = Table(wide().head[:6], [["a", *"12345"], ["b", *["1" * 40] * 5]], ["target"])
+    print_table(few, most=1)
+    assert "no room for" not in terminal.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["\x1b[31mred", "a\0b", "a\nb", "[bold]", ":x:"])
 def test_any_name_is_shown_as_it_is(capsys, monkeypatch, name):
     monkeypatch.setenv("COLUMNS", "80")
